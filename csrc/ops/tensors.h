@@ -1,0 +1,162 @@
+// What every op's registration needs: checks that name the argument, and views for the kernels.
+#pragma once
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+
+#include <optional>
+#include <string>
+#include <tuple>
+
+#include "../cpu/margin_table.h"
+#include "../cpu/parallel.h"
+#include "../cpu/rows.h"
+
+namespace fairloss::ops {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+inline Parallel torch_threads() {
+  return {int(torch::stable::get_num_threads()),
+          [](int tasks, const std::function<void(int)>& body) {
+            torch::stable::parallel_for(0, tasks, 1, [&](int64_t begin, int64_t end) {
+              for (int64_t task = begin; task < end; ++task) body(int(task));
+            });
+          }};
+}
+
+inline void check_shape(const char* name, const Tensor& tensor, int64_t rows) {
+  STD_TORCH_CHECK(tensor.dim() == 1 && tensor.size(0) == rows, name, ": expected shape (", rows,
+                  ",), got ", tensor.dim(), " dimensions and ", tensor.numel(), " elements");
+}
+
+inline void check_shape(const char* name, const Tensor& tensor, int64_t rows, int64_t columns) {
+  STD_TORCH_CHECK(tensor.dim() == 2 && tensor.size(0) == rows && tensor.size(1) == columns, name,
+                  ": expected shape (", rows, ", ", columns, "), got ", tensor.dim(),
+                  " dimensions and ", tensor.numel(), " elements");
+}
+
+inline void check_type(const char* name, const Tensor& tensor, ScalarType type,
+                       const char* type_name) {
+  STD_TORCH_CHECK(tensor.scalar_type() == type, name, ": expected dtype ", type_name);
+}
+
+inline Precision precision_of(const char* name, const Tensor& tensor) {
+  switch (tensor.scalar_type()) {
+    case ScalarType::Float: return Precision::float32;
+    case ScalarType::BFloat16: return Precision::bfloat16;
+    case ScalarType::Half: return Precision::float16;
+    default:
+      STD_TORCH_CHECK(false, name, ": expected dtype float32, bfloat16 or float16");
+      return Precision::float32;
+  }
+}
+
+// A matrix whose rows may lie apart (a slice of a memory map is not copied).
+inline Tensor with_unit_columns(const char* name, const Tensor& tensor) {
+  STD_TORCH_CHECK(tensor.dim() == 2, name, ": expected a matrix, got ", tensor.dim(),
+                  " dimensions");
+  const bool unit = tensor.size(1) <= 1 || tensor.stride(1) == 1;
+  return unit ? tensor : torch::stable::contiguous(tensor);
+}
+
+inline Rows rows_of(const char* name, const Tensor& matrix) {
+  return {matrix.const_data_ptr(), precision_of(name, matrix), matrix.size(1), matrix.stride(0)};
+}
+
+inline MutableRows rows_to(const char* name, const Tensor& matrix) {
+  return {matrix.numel() == 0 ? nullptr : matrix.mutable_data_ptr(), precision_of(name, matrix),
+          matrix.size(1)};
+}
+
+inline Tensor contiguous_floats(const char* name, const Tensor& tensor) {
+  check_type(name, tensor, ScalarType::Float, "float32");
+  return torch::stable::contiguous(tensor);
+}
+
+// Contiguous int64 values in [lowest, bound).
+inline Tensor indices(const char* name, const Tensor& tensor, int64_t lowest, int64_t bound) {
+  check_type(name, tensor, ScalarType::Long, "int64");
+  const Tensor values = torch::stable::contiguous(tensor);
+  const int64_t* data = values.const_data_ptr<int64_t>();
+  for (int64_t i = 0; i < values.numel(); ++i) {
+    STD_TORCH_CHECK(data[i] >= lowest && data[i] < bound, name, ": value ", data[i],
+                    " at position ", i, " is out of range; allowed are ", lowest, " to ",
+                    bound - 1);
+  }
+  return values;
+}
+
+template <typename T>
+T scalar_of(const char* name, const Tensor& tensor) {
+  STD_TORCH_CHECK(tensor.numel() == 1, name, ": expected one number, got ", tensor.numel());
+  if (tensor.scalar_type() == ScalarType::Double) return T(*tensor.const_data_ptr<double>());
+  check_type(name, tensor, ScalarType::Float, "float32 or float64");
+  return T(*tensor.const_data_ptr<float>());
+}
+
+inline Tensor empty(const Tensor& like, std::initializer_list<int64_t> sizes, ScalarType type) {
+  return torch::stable::new_empty(like, {sizes.begin(), sizes.size()}, type);
+}
+
+template <typename T>
+const T* data_or_null(const std::optional<Tensor>& tensor) {
+  return tensor.has_value() ? tensor->const_data_ptr<T>() : nullptr;
+}
+
+template <typename T>
+constexpr ScalarType type_of() {
+  return sizeof(T) == sizeof(double) ? ScalarType::Double : ScalarType::Float;
+}
+
+// The margin arguments shared by margin_loss and margin_logits, checked against `labels`.
+struct MarginArguments {
+  Tensor labels, margins;
+  std::optional<Tensor> groups;
+  int64_t rows, kind, extension;
+  bool straight_through;
+
+  MarginArguments(const Tensor& labels_, const Tensor& margins_,
+                  const std::optional<Tensor>& groups_, int64_t rows_, int64_t kind_,
+                  int64_t extension_, bool straight_through_)
+      : margins(torch::stable::contiguous(margins_)),
+        rows(rows_),
+        kind(kind_),
+        extension(extension_),
+        straight_through(straight_through_) {
+    const int64_t batch = labels_.numel(), num_rows = margins.size(0);
+    STD_TORCH_CHECK(margins.dim() == (kind == int64_t(Kind::combined) ? 2 : 1) &&
+                        (margins.dim() == 1 || margins.size(1) == 3),
+                    "margins: expected one number a row, or three with kind \"combined\"");
+    int64_t classes = num_rows;
+    if (rows == int64_t(MarginTable<float>::Rows::per_sample)) {
+      STD_TORCH_CHECK(num_rows == batch, "sample_margins: expected ", batch,
+                      " rows, one a sample, got ", num_rows);
+      classes = INT64_MAX;
+    } else if (rows == int64_t(MarginTable<float>::Rows::one)) {
+      STD_TORCH_CHECK(num_rows == 1, "margins: expected one row, got ", num_rows);
+      classes = INT64_MAX;
+    } else if (groups_.has_value()) {
+      groups = indices("groups", *groups_, 0, num_rows);
+      classes = groups->numel();
+    }
+    labels = indices("labels", labels_, -1, classes);
+  }
+
+  template <typename T>
+  MarginTable<T> table() const {
+    STD_TORCH_CHECK(margins.scalar_type() == type_of<T>(),
+                    "margins: expected the dtype of the cosines");
+    return {margins.const_data_ptr<T>(),
+            data_or_null<int64_t>(groups),
+            typename MarginTable<T>::Rows(rows),
+            Kind(kind),
+            Extension(extension),
+            straight_through};
+  }
+};
+
+}  // namespace fairloss::ops

@@ -1,0 +1,43 @@
+"""What was built, and what runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from fairloss_ext import _library
+
+
+@dataclass(frozen=True)
+class BuildInfo:
+    """The compiled ops as they are on this machine."""
+
+    backend: str  # "compiled", or "reference": plain torch
+    reason: str  # why plain torch runs; empty otherwise
+    compiler: str
+    built_isas: tuple[str, ...]  # instruction sets in the shared object
+    isa: str  # the one this processor runs
+    cuda_architectures: tuple[str, ...]  # empty: no CUDA kernels in this build
+    torch: str  # the torch that is running
+    built_with_torch: str
+
+
+def build_info() -> BuildInfo:
+    """Which kernels run here, what compiled them, and why not where they do not."""
+    record = _library.build_record()
+    compiler, built, isa = record.get("compiler", "none"), (), "none"
+    if _library.failure is None:
+        from fairloss_ext import _host
+
+        compiler, built, isa = _host.compiler(), tuple(_host.built_isas()), _host.selected_isa()
+    return BuildInfo(
+        backend="compiled" if _library.failure is None else "reference",
+        reason=_library.failure or "",
+        compiler=compiler,
+        built_isas=built,
+        isa=isa,
+        cuda_architectures=tuple(record.get("cuda_architectures", ())),
+        torch=torch.__version__,
+        built_with_torch=record.get("torch", "none"),
+    )

@@ -1,0 +1,77 @@
+"""Loads the compiled ops, and attaches to each its fake kernel and its gradient."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_PACKAGE = Path(__file__).parent
+
+
+def _load() -> str | None:
+    """Load the shared object; returns why it could not be, or None."""
+    libraries = sorted(_PACKAGE.glob("_C*.so")) + sorted(_PACKAGE.glob("_C*.pyd"))
+    if not libraries:
+        record = build_record()
+        return record.get("reason", "the compiled ops are not beside the package")
+    try:
+        torch.ops.load_library(str(libraries[-1]))
+    except OSError as error:
+        return f"{libraries[-1].name} does not load: {error}"
+    return None
+
+
+def build_record() -> dict[str, Any]:
+    """What the build wrote down about itself; empty where the package was never built."""
+    path = _PACKAGE / "_build.json"
+    record: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return record
+
+
+failure = _load()
+_warned = False
+
+
+def serves(tensor: torch.Tensor) -> bool:
+    """Whether a compiled kernel exists for this tensor's device; if not, plain torch runs."""
+    global _warned
+    if failure is not None and not _warned:
+        _warned = True
+        warnings.warn(
+            f"fairloss_ext runs its plain-torch fallback, several times slower: {failure}. "
+            "`fairloss doctor` says how to mend it.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return failure is None and tensor.device.type == "cpu"
+
+
+def register(
+    name: str,
+    fake: Callable[..., Any],
+    backward: Callable[..., Any] | None = None,
+    setup_context: Callable[..., Any] | None = None,
+) -> None:
+    """Attach a fake kernel and a gradient to a compiled op.
+
+    Without `backward` the op refuses to be differentiated, rather than returning a silent zero.
+    """
+    if failure is not None:
+        return
+    qualified = f"fairloss::{name}"
+    torch.library.register_fake(qualified, fake)
+    torch.library.register_autograd(
+        qualified, backward or _refuse(name), setup_context=setup_context
+    )
+
+
+def _refuse(name: str) -> Callable[..., Any]:
+    def backward(ctx: Any, *grads: torch.Tensor) -> None:
+        raise RuntimeError(f"fairloss_ext: {name} cannot be differentiated (no double backward)")
+
+    return backward

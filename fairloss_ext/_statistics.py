@@ -1,0 +1,18 @@
+"""The result type of `class_statistics`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class ClassStatistics(NamedTuple):
+    """Intra- and inter-class statistics; all of length C, angles in radians."""
+
+    count: Tensor  # (C,) int64, images
+    center: Tensor  # (C, D) float32, normalised mean of the unit embeddings
+    intra_angle: Tensor  # (C,) float32, mean angle between sample and centre
+    intra_variance: Tensor  # (C,) float32, n/(n-1) mean(1 - cos(sample, centre)); 0 where n = 1
+    inter_angle: Tensor  # (C,) float32, angle to the nearest other centre
+    nearest_class: Tensor  # (C,) int64, that class; -1: there is none

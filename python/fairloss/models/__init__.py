@@ -1,0 +1,35 @@
+"""Networks that turn face images into embeddings."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from fairloss.models.cnn import SmallCNN
+from fairloss.models.iresnet import UNITS, IResNet
+
+MODEL_NAMES = ("small_cnn", *(f"iresnet{depth}" for depth in UNITS))
+
+__all__ = ["MODEL_NAMES", "IResNet", "SmallCNN", "build_model"]
+
+
+def build_model(
+    name: str,
+    embedding_size: int = 512,
+    image_size: tuple[int, int] = (112, 112),
+    channels: int = 3,
+) -> nn.Module:
+    """A freshly initialised network by name, one of `MODEL_NAMES`.
+
+    It takes images (B, channels, *image_size), scaled to [-1, 1] by `fairloss.data.to_input`, and
+    returns embeddings (B, embedding_size), not normalised. Weights come from torch's global
+    generator.
+
+    Raises:
+        ValueError: if the name is unknown or the network does not support the sizes.
+    """
+    if name not in MODEL_NAMES:
+        raise ValueError(f"name must be one of {', '.join(MODEL_NAMES)}, got {name!r}")
+    if name == "small_cnn":
+        return SmallCNN(embedding_size, image_size, channels)
+    depth = int(name.removeprefix("iresnet"))
+    return IResNet(depth, embedding_size, image_size, channels)

@@ -1,0 +1,142 @@
+"""Builds the C++ ops against the torch that is installed (see build_backend/backend.py).
+
+Environment:
+    FAIRLOSS_SKIP_EXT=1  build without C++; the plain-torch fallback runs
+    FORCE_CUDA=1         demand CUDA kernels (an error: this version has none)
+    CXX                  the C++20 compiler
+    MAX_JOBS             parallel compilations
+    DEBUG=1              -O0 -g and assertions
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).parent
+PACKAGES = {"fairloss_ext": "fairloss_ext", "fairloss": "python/fairloss"}
+
+
+def sources(*folders: str) -> list[str]:
+    """Every .cpp of the folders: CMakeLists.txt globs the same."""
+    return sorted(str(p.relative_to(ROOT)) for f in folders for p in (ROOT / f).glob("*.cpp"))
+
+
+def packages() -> list[str]:
+    found = []
+    for name, folder in PACKAGES.items():
+        for init in sorted((ROOT / folder).rglob("__init__.py")):
+            parts = init.parent.relative_to(ROOT / folder).parts
+            found.append(".".join([name, *parts]))
+    return found
+
+
+def compiler_version(compiler: str) -> str | None:
+    """First line of `compiler --version` if it compiles C++20, else None."""
+    program = "#include <bit>\nint main() { return std::bit_cast<int>(0.0f); }\n"
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "probe.cpp")
+        source.write_text(program)
+        command = [*compiler.split(), "-std=c++20", "-c", str(source), "-o", f"{folder}/probe.o"]
+        try:
+            subprocess.run(command, check=True, capture_output=True)
+            version = subprocess.run(
+                [*compiler.split(), "--version"], check=True, capture_output=True, text=True
+            )
+        except (OSError, subprocess.CalledProcessError):
+            return None
+    return version.stdout.splitlines()[0]
+
+
+def why_not_compiled() -> str | None:
+    """Why the ops cannot be built here, or None. What a user demanded and cannot have is fatal."""
+    if os.environ.get("FORCE_CUDA") == "1":
+        sys.exit("fairloss: FORCE_CUDA=1, but this version has CPU kernels only; unset it.")
+    if os.environ.get("FAIRLOSS_SKIP_EXT") == "1":
+        return "built with FAIRLOSS_SKIP_EXT=1"
+    if sys.platform == "win32":
+        return "the ops are not built on Windows yet"
+    compiler = os.environ.get("CXX", "c++")
+    if compiler_version(compiler) is None:
+        return f"no C++20 compiler was found at build time (tried {compiler!r}; set CXX)"
+    return None
+
+
+class BuildOps(build_ext):
+    """Builds with ninja through torch, and writes down what was built."""
+
+    def run(self) -> None:
+        record: dict[str, object] = {"version": 1, "cuda_architectures": []}
+        if REASON is None:
+            import torch
+
+            compiler = os.environ.get("CXX", "c++")
+            record |= {"torch": torch.__version__, "compiler": compiler_version(compiler)}
+            super().run()
+        else:
+            record["reason"] = REASON
+            print(f"fairloss: {REASON}; the plain-torch fallback will run.", file=sys.stderr)
+        folder = ROOT if self.inplace else Path(self.build_lib)
+        target = folder / "fairloss_ext" / "_build.json"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(record, indent=1))
+
+
+def extensions() -> list[object]:
+    from pybind11 import get_include
+    from setuptools import Extension
+    from torch.utils.cpp_extension import CppExtension
+
+    debug = os.environ.get("DEBUG") == "1"
+    flags = ["-std=c++20", "-fvisibility=hidden", "-Wall", "-ffp-contract=fast"]
+    flags += ["-O0", "-g"] if debug else ["-O3", "-DNDEBUG"]
+    if platform.machine() in ("x86_64", "AMD64"):
+        flags.append("-Wno-psabi")  # vectors pass between inlined functions of one file only
+    ops = CppExtension(
+        "fairloss_ext._C",
+        sources("csrc/cpu", "csrc/ops"),
+        include_dirs=[str(ROOT / "csrc/include")],
+        # 2.11 is the oldest torch whose stable ABI has all that csrc/ops uses.
+        define_macros=[("TORCH_TARGET_VERSION", "0x020b000000000000")],
+        extra_compile_args=flags,
+        py_limited_api=True,
+    )
+    host = Extension(
+        "fairloss_ext._host",
+        ["csrc/host/host.cpp", "csrc/cpu/isa.cpp"],
+        include_dirs=[get_include()],
+        extra_compile_args=flags,
+        language="c++",
+    )
+    return [ops, host]
+
+
+REASON = why_not_compiled()
+
+
+def command() -> type[build_ext]:
+    if REASON is not None:
+        return BuildOps
+    from torch.utils.cpp_extension import BuildExtension
+
+    return type("BuildOpsWithTorch", (BuildOps, BuildExtension), {})
+
+
+setup(
+    packages=packages(),
+    package_dir={name: folder for name, folder in PACKAGES.items()},
+    package_data={
+        "fairloss_ext": ["py.typed", "_build.json"],
+        "fairloss": ["py.typed", "**/*.json"],
+    },
+    ext_modules=extensions() if REASON is None else [],
+    cmdclass={"build_ext": command()},
+)

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from fairloss_ext import class_statistics, reference
+
+BOTH = pytest.mark.parametrize("function", [class_statistics, reference.class_statistics])
+
+
+def degrees(*angles):
+    radians = torch.tensor(angles, dtype=torch.float64).deg2rad()
+    return torch.stack([radians.cos(), radians.sin()], 1).float()
+
+
+@BOTH
+def test_by_hand(function):
+    # Class 0 at 0 and 60 degrees, class 1 at 120 (one image), class 2 empty, class 3 at 180.
+    embeddings = degrees(0, 60, 120, 180, 180, 17) * torch.tensor([[1], [3], [2], [1], [1], [1.0]])
+    labels = torch.tensor([0, 0, 1, 3, 3, -1])
+    found = function(embeddings, labels, 4)
+    assert found.count.tolist() == [2, 1, 0, 2]
+    torch.testing.assert_close(found.center[[0, 1, 3]], degrees(30, 120, 180))
+    nan = math.nan
+    expected = torch.tensor([math.radians(30), 0, nan, 0])
+    torch.testing.assert_close(found.intra_angle, expected, equal_nan=True, atol=1e-6, rtol=1e-6)
+    variance = 2 * (1 - math.cos(math.radians(30)))  # n / (n - 1) = 2
+    torch.testing.assert_close(
+        found.intra_variance, torch.tensor([variance, 0, nan, 0]), equal_nan=True, atol=1e-6, rtol=0
+    )
+    expected = torch.tensor([math.radians(90), math.radians(60), nan, math.radians(60)])
+    torch.testing.assert_close(found.inter_angle, expected, equal_nan=True)
+    assert found.nearest_class.tolist() == [1, 3, -1, 1]
+
+
+@BOTH
+@pytest.mark.parametrize("shape", [(700, 33, 120), (50, 5, 1), (3, 2, 600), (0, 4, 3)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_matches_float64(function, shape, dtype):
+    samples, dim, classes = shape
+    embeddings = torch.randn(samples, dim).to(dtype)
+    labels = torch.randint(-1, classes, (samples,))
+    found = function(embeddings, labels, classes)
+    x = F.normalize(embeddings.double())
+    centers = torch.full((classes, dim), math.nan, dtype=torch.float64)
+    for c in range(classes):
+        mine = x[labels == c]
+        assert found.count[c] == len(mine)
+        if len(mine) == 0:
+            assert found.intra_angle[c].isnan()
+            assert found.nearest_class[c] == -1
+            continue
+        centers[c] = F.normalize(mine.sum(0), dim=0)
+        cosine = (mine @ centers[c]).clamp(-1, 1)
+        if len(mine) > 1:
+            angle = cosine.acos().mean().item()
+            assert found.intra_angle[c].item() == pytest.approx(angle, abs=2e-6)
+            variance = ((1 - cosine).sum() / (len(mine) - 1)).item()
+            assert found.intra_variance[c].item() == pytest.approx(variance, abs=2e-6)
+    torch.testing.assert_close(found.center.double(), centers, equal_nan=True, atol=1e-6, rtol=0)
+    cosine = centers @ centers.T
+    cosine.fill_diagonal_(-2)
+    cosine[:, centers.isnan().any(1)] = -2
+    for c in (found.count > 0).nonzero().flatten().tolist():
+        best = cosine[c].max().item()
+        if best == -2:
+            assert found.nearest_class[c] == -1
+            assert found.inter_angle[c].isnan()
+        else:
+            assert cosine[c, found.nearest_class[c]].item() == pytest.approx(best, abs=1e-6)
+            assert found.inter_angle[c].item() == pytest.approx(math.acos(best), abs=1e-5)
+
+
+@BOTH
+def test_small_angles_are_resolved(function):
+    """acos of a float32 cosine would give 0 or 3.5e-4."""
+    tiny = 1e-5
+    embeddings = torch.tensor([[1.0, tiny], [1.0, -tiny], [1.0, 5 * tiny]])
+    found = function(embeddings, torch.tensor([0, 0, 1]), 2)
+    assert found.intra_angle[0].item() == pytest.approx(tiny, rel=1e-2)
+    assert found.inter_angle[0].item() == pytest.approx(5 * tiny, rel=1e-2)
+
+
+@BOTH
+def test_nan_embedding_spoils_its_own_class(function):
+    embeddings = torch.randn(6, 4)
+    embeddings[0, 1] = math.nan
+    found = function(embeddings, torch.tensor([0, 0, 1, 1, 2, 2]), 3)
+    assert found.intra_angle.isnan().tolist() == [True, False, False]
+    assert found.nearest_class.tolist() == [-1, 2, 1]
+
+
+def test_arrays_and_memory_maps(tmp_path):
+    array = np.random.default_rng(0).normal(size=(90, 8)).astype(np.float32)
+    labels = np.arange(90) % 7
+    expected = class_statistics(torch.from_numpy(array), torch.from_numpy(labels), 7)
+    np.save(tmp_path / "embeddings.npy", array)
+    mapped = np.load(tmp_path / "embeddings.npy", mmap_mode="r")
+    for values in (array, mapped, mapped[:, ::1], array.astype(np.float64)):
+        for a, b in zip(class_statistics(values, labels, 7), expected, strict=True):
+            torch.testing.assert_close(a, b)
+    half = class_statistics(array[::2].astype(np.float16), labels[::2], 7)  # strided rows
+    torch.testing.assert_close(
+        half.center, class_statistics(array[::2], labels[::2], 7).center, atol=1e-3, rtol=0
+    )
+
+
+@BOTH
+def test_bad_arguments_are_named(function):
+    embeddings = torch.randn(3, 4)
+    with pytest.raises(RuntimeError, match="labels: value 3 at position 2"):
+        function(embeddings, torch.tensor([0, 1, 3]), 3)
+    with pytest.raises(ValueError, match="embeddings: expected an"):
+        function(torch.randn(3), torch.tensor([0, 1, 2]), 3)
+    with pytest.raises(ValueError, match="labels: expected dtype"):
+        function(embeddings, torch.zeros(3), 3)
+
+
+def test_opcheck():
+    embeddings, labels = torch.randn(9, 4), torch.arange(9) % 3
+    torch.library.opcheck(torch.ops.fairloss.class_statistics, (embeddings, labels, 3))

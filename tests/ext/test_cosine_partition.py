@@ -1,0 +1,312 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracles import cosines, worst
+
+import fairloss_ext
+from fairloss_ext import cosine_partition, reference
+
+FLOATS = [torch.float32, torch.bfloat16, torch.float16]
+# Sizes around the tiles: 64 classes a block, 8..32 columns a panel, 4..12 rows a register tile.
+SHAPES = [(1, 1, 1), (5, 7, 2), (33, 64, 200), (16, 130, 65), (3, 512, 129), (70, 5, 64)]
+
+
+def oracle(embeddings, weight, labels, scale):
+    """target cosine and log-sum-exp of the others, by masking, in float64."""
+    cosine = cosines(embeddings, weight)
+    is_target = labels[:, None] == torch.arange(weight.shape[0])
+    target = (cosine * is_target).sum(1)
+    others = (scale * cosine).masked_fill(is_target, -math.inf)
+    empty = is_target.all(1, keepdim=True)
+    nlse = torch.where(empty, 0.0, others).logsumexp(1)
+    return target, torch.where(empty[:, 0], -math.inf, nlse)
+
+
+def gradients(function, inputs, labels, upstream, **options):
+    """Values and gradients of sum(upstream * finite outputs)."""
+    leaves = [x.detach().clone().requires_grad_() for x in inputs]
+    target, nlse = function(leaves[0], leaves[1], labels, leaves[2], **options)
+    finite = torch.where(nlse.isinf(), 0.0, nlse)
+    total = (target * upstream[0].to(target)).sum() + (finite * upstream[1].to(target)).sum()
+    total.backward()
+    return [target, nlse, *(x.grad for x in leaves)]
+
+
+def problem(batch, dim, classes, dtypes=(torch.float32, torch.float32), scale=20.0):
+    embeddings = torch.randn(batch, dim).to(dtypes[0])
+    weight = (0.1 * torch.randn(classes, dim)).to(dtypes[1])
+    labels = torch.randint(-1, classes, (batch,))
+    return (embeddings, weight, torch.tensor(scale)), labels, torch.randn(2, batch)
+
+
+def agree(inputs, labels, upstream, **options):
+    """Every value and gradient within 3 times the error of plain torch in the same dtype.
+
+    Gradients are projections, so their rounding is that of what is projected: of order
+    scale * upstream / length of the row. Probabilities exp(logit - nlse) carry the rounding of a
+    float32 nlse, up to scale * 2^-24.
+    """
+    rounding = 1e-6 + float(inputs[2]) * 2**-24
+    mine = gradients(cosine_partition, inputs, labels, upstream, **options)
+    exact = gradients(oracle, [x.double() for x in inputs], labels, upstream.double())
+    plain = gradients(reference.cosine_partition, inputs, labels, upstream)
+    steep = float(inputs[2]) * (float(upstream.abs().max()) if upstream.numel() else 1.0)
+    shortest = [float(x.float().norm(dim=1).min()) if len(x) else 1.0 for x in inputs[:2]]
+    floors = [1.0, 1.0, steep / shortest[0], steep / shortest[1], 1.0]
+    names = ["target", "nlse", "de", "dw", "ds"]
+    for name, a, b, c, floor in zip(names, mine, exact, plain, floors, strict=True):
+        error, allowed = worst(a, b, floor), worst(c, b, floor)
+        assert error <= 3 * allowed + rounding, (name, error, allowed)
+    assert mine[2].dtype == inputs[0].dtype
+    assert mine[3].dtype == inputs[1].dtype
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("workspace", ["auto", "recompute"])
+def test_values_and_gradients_match_float64(shape, workspace):
+    agree(*problem(*shape), workspace=workspace)
+
+
+@pytest.mark.parametrize("embedding_type", FLOATS)
+@pytest.mark.parametrize("weight_type", FLOATS)
+def test_any_mix_of_dtypes(embedding_type, weight_type):
+    agree(*problem(17, 40, 90, (embedding_type, weight_type)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 20),
+    st.integers(1, 70),
+    st.integers(1, 140),
+    st.sampled_from(FLOATS),
+    st.sampled_from(FLOATS),
+    st.sampled_from([1.0, 16.0, 64.0]),
+    st.integers(0, 2**31),
+)
+def test_any_shape(batch, dim, classes, embedding_type, weight_type, scale, seed):
+    torch.manual_seed(seed)
+    agree(*problem(batch, dim, classes, (embedding_type, weight_type), scale))
+
+
+@pytest.mark.parametrize("scale", [64.0, 128.0, 500.0])
+def test_no_overflow_and_no_underflow_at_any_scale(scale):
+    inputs, labels, upstream = problem(8, 16, 50, scale=scale)
+    agree(inputs, labels, upstream)
+    # Two opposite classes: the only negative has cosine -1, exp(-scale) alone would be 0.
+    embeddings = torch.tensor([[1.0, 0.0]])
+    weight = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    _, nlse = cosine_partition(embeddings, weight, torch.tensor([0]), scale)
+    assert nlse.item() == pytest.approx(-scale)
+
+
+def test_hard_negatives_bend_by_hand():
+    embeddings = torch.eye(2)[:1].requires_grad_()
+    angles = torch.tensor([0.0, 0.5, 1.5])
+    weight = torch.stack([angles.cos(), angles.sin()], 1).requires_grad_()
+    threshold, curve = torch.tensor([0.6]), (0.3, 1.1, 0.05)
+    scale = torch.tensor(4.0, requires_grad=True)
+    _, nlse = cosine_partition(
+        embeddings,
+        weight,
+        torch.tensor([0]),
+        scale,
+        hard_threshold=threshold,
+        hard_coefficients=curve,
+    )
+    c = angles.double().cos()
+    bent = 0.3 * c[1] ** 2 + 1.1 * c[1] + 0.05  # class 1 is above 0.6, class 2 below
+    assert nlse.item() == pytest.approx(float(torch.logaddexp(4 * bent, 4 * c[2])), abs=1e-6)
+    nlse.sum().backward()
+    p = torch.exp(4 * torch.stack([bent, c[2]]) - nlse.double())
+    assert scale.grad.item() == pytest.approx(float(p[0] * bent + p[1] * c[2]), abs=1e-5)
+    slope = 4 * p * torch.stack([0.6 * c[1] + 1.1, torch.tensor(1.0, dtype=torch.float64)])
+    expected = (slope * torch.sin(angles[1:]).double()).sum()  # d cos / d e, across the embedding
+    assert embeddings.grad[0, 1].item() == pytest.approx(float(expected), abs=1e-5)
+    torch.testing.assert_close(weight.grad[0], torch.zeros(2))
+
+
+@pytest.mark.parametrize("workspace", ["auto", "recompute"])
+def test_hard_negatives_match_the_reference(workspace):
+    inputs, labels, upstream = problem(9, 12, 80, scale=8.0)
+    options = {"hard_threshold": torch.rand(9) * 0.3, "hard_coefficients": (0.2, 1.0, 0.1)}
+    mine = gradients(cosine_partition, inputs, labels, upstream, workspace=workspace, **options)
+    exact = gradients(
+        reference.cosine_partition, [x.double() for x in inputs], labels, upstream, **options
+    )
+    for a, b in zip(mine, exact, strict=True):
+        assert worst(a, b) < 1e-5
+
+
+def test_zero_rows_have_no_direction_and_no_gradient():
+    inputs, labels, upstream = problem(4, 6, 5)
+    inputs[0][1] = 0
+    inputs[1][2] = 0
+    _, nlse, de, dw, _ = gradients(cosine_partition, inputs, labels, upstream)
+    assert nlse.isfinite().all()
+    assert de[1].eq(0).all()
+    assert dw[2].eq(0).all()
+    assert de.isfinite().all()
+    assert dw.isfinite().all()
+
+
+@pytest.mark.parametrize("magnitude", [1e-11, 1e-6, 1e15, 1e30])
+def test_extreme_lengths_do_not_change_the_direction(magnitude):
+    inputs, labels, _ = problem(4, 6, 5)
+    embeddings, weight, scale = inputs
+    expected = cosine_partition(embeddings, weight, labels, scale)
+    scaled = cosine_partition(embeddings * magnitude, weight * magnitude, labels, scale)
+    for a, b in zip(scaled, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_parallel_and_opposite_rows_are_finite():
+    embeddings = torch.randn(1, 8).repeat(3, 1)
+    weight = torch.cat([embeddings[:1], embeddings[:1], -embeddings[:1]])  # duplicates, cos +-1
+    inputs = (embeddings, weight, torch.tensor(64.0))
+    agree(inputs, torch.tensor([0, 2, 1]), torch.ones(2, 3))
+
+
+def test_nan_embedding_spoils_only_itself():
+    inputs, labels, upstream = problem(6, 8, 30)
+    keep = [0, 1, 2, 4, 5]
+    clean = gradients(
+        cosine_partition, (inputs[0][keep], *inputs[1:]), labels[keep], upstream[:, keep]
+    )
+    inputs[0][3, 2] = math.nan
+    for workspace in ("auto", "recompute"):
+        target, nlse, de, dw, ds = gradients(
+            cosine_partition, inputs, labels, upstream, workspace=workspace
+        )
+        assert nlse[3].isnan()
+        assert target[3].isnan() or labels[3] == -1
+        assert de[3].isnan().all()
+        torch.testing.assert_close(nlse[keep], clean[1])
+        torch.testing.assert_close(de[keep], clean[2])
+        torch.testing.assert_close(dw, clean[3])
+        torch.testing.assert_close(ds, clean[4])
+
+
+def test_nan_from_upstream_is_not_swallowed():
+    """A loss scaler must see an overflow in the weight's gradient too."""
+    inputs, labels, upstream = problem(4, 8, 10)
+    upstream[1, 2] = math.inf
+    *_, dw, _ = gradients(cosine_partition, inputs, labels, upstream)
+    assert not dw.isfinite().all()
+
+
+def test_non_contiguous_and_int32():
+    inputs, labels, upstream = problem(6, 10, 20)
+    embeddings, weight, scale = inputs
+    mine = gradients(cosine_partition, inputs, labels, upstream)
+    strided = (embeddings.T.contiguous().T, weight.repeat(1, 2)[:, :10], scale)
+    again = gradients(cosine_partition, strided, labels.int(), upstream)
+    for a, b in zip(mine, again, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_only_wanted_gradients_are_computed():
+    inputs, labels, _ = problem(3, 4, 5)
+    embeddings, weight, scale = inputs
+    weight = weight.requires_grad_()
+    target, nlse = cosine_partition(embeddings, weight, labels, scale)
+    (target.sum() + nlse.sum()).backward()
+    assert weight.grad is not None
+    with torch.no_grad():
+        assert not cosine_partition(embeddings, weight, labels, scale)[0].requires_grad
+
+
+def test_second_backward_over_a_retained_graph():
+    inputs, labels, _ = problem(4, 8, 10)
+    weight = inputs[1].requires_grad_()
+    _, nlse = cosine_partition(inputs[0], weight, labels, inputs[2])
+    (first,) = torch.autograd.grad(nlse.sum(), weight, retain_graph=True)
+    (second,) = torch.autograd.grad(nlse.sum(), weight)
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
+def test_double_backward_raises():
+    inputs, labels, _ = problem(4, 8, 10)
+    weight = inputs[1].requires_grad_()
+    _, nlse = cosine_partition(inputs[0], weight, labels, inputs[2])
+    (first,) = torch.autograd.grad(nlse.sum(), weight, create_graph=True)
+    with pytest.raises(RuntimeError, match="no double backward"):
+        first.sum().backward()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": torch.tensor([0, 5])}, "labels: value 5 at position 1"),
+        ({"labels": torch.tensor([-2, 0])}, "labels: value -2 at position 0"),
+        ({"labels": torch.tensor([0.0, 1.0])}, "labels: expected dtype int32 or int64"),
+        ({"labels": torch.tensor([0])}, "labels: expected shape"),
+        ({"weight": torch.randn(5, 4)}, "columns but weight has 4"),
+        ({"weight": torch.randn(5, 3).double()}, "weight: expected dtype float32, bfloat16"),
+        ({"embeddings": torch.randn(3)}, "embeddings: expected a matrix"),
+        ({"scale": torch.ones(2)}, "scale: expected one number"),
+        ({"hard_threshold": torch.zeros(2)}, "hard_threshold and hard_coefficients go together"),
+        ({"workspace": "lots"}, "workspace: got 'lots'"),
+    ],
+)
+def test_bad_arguments_are_named(change, message):
+    good = {
+        "embeddings": torch.randn(2, 3),
+        "weight": torch.randn(5, 3),
+        "labels": torch.tensor([0, 4]),
+    }
+    with pytest.raises((RuntimeError, ValueError), match=message):
+        cosine_partition(**(good | change))
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("hard", [True, False])
+def test_opcheck(keep, hard):
+    inputs, labels, _ = problem(5, 8, 70, (torch.bfloat16, torch.float32))
+    embeddings, weight, scale = (x.requires_grad_() for x in inputs)
+    threshold = torch.rand(5) if hard else None
+    curve = torch.tensor([0.1, 1.0, 0.0]) if hard else None
+    arguments = (embeddings, weight, labels, scale, threshold, curve, keep)
+    torch.library.opcheck(torch.ops.fairloss.cosine_partition, arguments)
+    target, nlse, _, _, kept = torch.ops.fairloss.cosine_partition(*arguments)
+    saved = [x.detach() for x in (target, nlse, kept)]
+    embeddings, weight, scale = (x.detach() for x in inputs)
+    torch.library.opcheck(
+        torch.ops.fairloss.cosine_partition_backward,
+        (
+            torch.ones(5),
+            torch.ones(5),
+            embeddings,
+            weight,
+            labels,
+            scale,
+            threshold,
+            curve,
+            *saved,
+            True,
+            False,
+        ),
+    )
+
+
+def test_thread_count_changes_rounding_only():
+    inputs, labels, upstream = problem(7, 33, 500)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = gradients(cosine_partition, inputs, labels, upstream)
+        torch.set_num_threads(3)
+        three = gradients(cosine_partition, inputs, labels, upstream)
+    finally:
+        torch.set_num_threads(threads)
+    for a, b in zip(one, three, strict=True):
+        assert worst(a, b.double()) < 1e-6
+
+
+def test_compiled_kernels_run_here():
+    """Everything above would also pass on the fallback; this machine has a compiler."""
+    assert fairloss_ext.build_info().backend == "compiled"

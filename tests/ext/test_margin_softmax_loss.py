@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracles import margin_softmax_losses, worst
+from torch.nn import functional as F
+
+from fairloss_ext import margin_softmax_loss, reference
+
+
+def problem(batch=24, dim=16, classes=30):
+    return torch.randn(batch, dim), torch.randn(classes, dim), torch.randint(0, classes, (batch,))
+
+
+def arcface(embeddings, weight, labels, margin, scale):
+    """Written out as in the paper, for angles below pi - m."""
+    cosine = F.linear(F.normalize(embeddings), F.normalize(weight))
+    theta = torch.acos(cosine.clamp(-1 + 1e-7, 1 - 1e-7))
+    one_hot = F.one_hot(labels, weight.shape[0])
+    return F.cross_entropy(scale * torch.cos(theta + margin * one_hot), labels)
+
+
+def cosface(embeddings, weight, labels, margin, scale):
+    cosine = F.linear(F.normalize(embeddings), F.normalize(weight))
+    return F.cross_entropy(scale * (cosine - margin * F.one_hot(labels, weight.shape[0])), labels)
+
+
+def test_constant_margin_is_arcface():
+    arguments = problem()
+    ours = margin_softmax_loss(*arguments, 0.5, extension="none")
+    torch.testing.assert_close(ours, arcface(*arguments, 0.5, 64.0), rtol=1e-5, atol=1e-5)
+
+
+def test_constant_margin_is_cosface():
+    arguments = problem()
+    ours = margin_softmax_loss(*arguments, 0.35, kind="cos")
+    torch.testing.assert_close(ours, cosface(*arguments, 0.35, 64.0), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "zero"), [("arc", 0.0), ("cos", 0.0), ("sphere", 1.0)])
+def test_no_margin_is_normface(kind, zero):
+    arguments = problem()
+    ours = margin_softmax_loss(*arguments, zero, kind=kind, scale=20.0)
+    torch.testing.assert_close(ours, cosface(*arguments, 0.0, 20.0), rtol=1e-5, atol=1e-5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 30),
+    st.integers(2, 50),
+    st.integers(2, 100),
+    st.sampled_from(["arc", "cos", "sphere"]),
+    st.booleans(),
+    st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
+    st.integers(0, 2**31),
+)
+def test_values_and_gradients_match_float64(batch, dim, classes, kind, grouped, dtype, seed):
+    torch.manual_seed(seed)
+    embeddings = torch.randn(batch, dim).to(dtype)
+    weight = torch.randn(classes, dim)
+    labels = torch.randint(-1, classes, (batch,))
+    base = {"arc": 0.3, "cos": 0.2, "sphere": 1.3}[kind]
+    margins = base + 0.2 * torch.rand(4 if grouped else classes)
+    groups = torch.randint(0, 4, (classes,)) if grouped else None
+    scale = torch.tensor(16.0)
+    upstream = torch.randn(batch)
+
+    def results(function, cast):
+        leaves = [cast(x).clone().requires_grad_() for x in (embeddings, weight, margins, scale)]
+        losses = function(leaves[0], leaves[1], leaves[2], leaves[3])
+        (losses * upstream.to(losses.dtype)).sum().backward()
+        return [losses, *(x.grad for x in leaves)]
+
+    def exact(e, w, m, s):
+        rows = labels.clamp(min=0) if groups is None else groups[labels.clamp(min=0)]
+        return margin_softmax_losses(e, w, labels, m[rows], kind=kind, scale=s)
+
+    def ours(function):
+        return lambda e, w, m, s: function(
+            e, w, labels, m, groups, kind=kind, scale=s, reduction="none"
+        )
+
+    truth = results(exact, torch.Tensor.double)
+    mine = results(ours(margin_softmax_loss), torch.Tensor.detach)
+    plain = results(ours(reference.margin_softmax_loss), torch.Tensor.detach)
+    names = ["loss", "embeddings", "weight", "margins", "scale"]
+    for name, a, b, c in zip(names, mine, truth, plain, strict=True):
+        error, allowed = worst(a, b, 1.0), worst(c, b, 1.0)
+        assert error <= 3 * allowed + 1e-5, (name, error, allowed)
+
+
+@pytest.mark.parametrize("loss", [margin_softmax_loss, reference.margin_softmax_loss])
+def test_reductions_ignore_ignored_samples(loss):
+    embeddings, weight, labels = problem()
+    labels[::3] = -1
+    losses = loss(embeddings, weight, labels, 0.5, reduction="none")
+    assert losses[::3].eq(0).all()
+    kept = labels >= 0
+    torch.testing.assert_close(loss(embeddings, weight, labels, 0.5), losses[kept].mean())
+    total = loss(embeddings, weight, labels, 0.5, reduction="sum")
+    torch.testing.assert_close(total, losses.sum())
+    nobody = torch.full_like(labels, -1)
+    assert loss(embeddings, weight, nobody, 0.5).item() == 0
+    with pytest.raises(ValueError, match="reduction: got 'median'"):
+        loss(embeddings, weight, labels, 0.5, reduction="median")
+
+
+def test_one_class_has_no_loss():
+    embeddings = torch.randn(4, 8, requires_grad=True)
+    weight = torch.randn(1, 8, requires_grad=True)
+    loss = margin_softmax_loss(embeddings, weight, torch.zeros(4, dtype=torch.int64), 0.5)
+    loss.backward()
+    assert loss.item() == 0
+    assert embeddings.grad.eq(0).all()
+    assert weight.grad.eq(0).all()
+
+
+def test_nan_embedding_spoils_its_own_loss_and_gradient_only():
+    embeddings, weight, labels = problem()
+    embeddings[5] = math.nan
+    leaves = [embeddings.requires_grad_(), weight.requires_grad_()]
+    margins = torch.full((30,), 0.4, requires_grad=True)
+    losses = margin_softmax_loss(*leaves, labels, margins, reduction="none")
+    assert losses.isnan().nonzero().flatten().tolist() == [5]
+    losses.sum().backward()
+    assert embeddings.grad.isnan().any(1).nonzero().flatten().tolist() == [5]
+    assert weight.grad.isfinite().all()
+    assert margins.grad.isfinite().all()
+
+
+def test_compiles_whole_and_does_not_recompile():
+    embeddings, weight, labels = problem()
+    margins, groups = torch.rand(9), torch.randint(0, 9, (30,))
+    counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
+
+    @torch.compile(fullgraph=True, backend=counter)
+    def loss(embeddings, weight, labels, margins, groups, scale):
+        return margin_softmax_loss(embeddings, weight, labels, margins, groups, scale=scale)
+
+    weight.requires_grad_()
+    for scale, margin in [(64.0, 0.1), (32.0, 0.5), (8.0, 0.9)]:
+        margins.fill_(margin)
+        arguments = (embeddings, weight, labels, margins, groups, torch.tensor(scale))
+        compiled = loss(*arguments)
+        (gradient,) = torch.autograd.grad(compiled, weight)
+        plain = margin_softmax_loss(*arguments[:-1], scale=scale)
+        torch.testing.assert_close(compiled, plain)
+        torch.testing.assert_close(gradient, torch.autograd.grad(plain, weight)[0])
+    assert counter.frame_count == 1
+
+
+def test_a_python_scale_recompiles_at_most_once():
+    embeddings, weight, labels = problem()
+    counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
+
+    @torch.compile(fullgraph=True, backend=counter)
+    def loss(scale, margin):
+        return margin_softmax_loss(embeddings, weight, labels, margin, scale=scale)
+
+    for scale, margin in [(64.0, 0.1), (32.0, 0.2), (16.0, 0.3), (8.0, 0.4)]:
+        expected = margin_softmax_loss(embeddings, weight, labels, margin, scale=scale)
+        torch.testing.assert_close(loss(scale, margin), expected)
+    assert counter.frame_count <= 2
+
+
+def test_bf16_autocast_trains():
+    linear = torch.nn.Linear(16, 16)
+    _, weight, labels = problem()
+    weight.requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        embeddings = linear(torch.randn(24, 16))
+        loss = margin_softmax_loss(embeddings, weight, labels, 0.5)
+    loss.backward()
+    assert embeddings.dtype == torch.bfloat16
+    assert weight.grad.dtype == torch.float32
+    assert linear.weight.grad.isfinite().all()
+
+
+def test_sample_margins_replace_the_table():
+    embeddings, weight, labels = problem()
+    own = torch.rand(24, 3) * torch.tensor([0.1, 0.4, 0.2]) + torch.tensor([1.0, 0.0, 0.0])
+    losses = margin_softmax_loss(
+        embeddings, weight, labels, None, sample_margins=own, extension="none", reduction="none"
+    )
+    expected = margin_softmax_losses(
+        embeddings, weight, labels, own.double(), kind="combined", scale=64.0, extension="none"
+    )
+    assert worst(losses, expected) < 1e-5
