@@ -10,6 +10,7 @@ Environment:
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import platform
@@ -19,6 +20,7 @@ import tempfile
 from pathlib import Path
 
 from setuptools import setup
+from setuptools.command.build import build
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
@@ -64,10 +66,20 @@ def why_not_compiled() -> str | None:
         return "built with FAIRLOSS_SKIP_EXT=1"
     if sys.platform == "win32":
         return "the ops are not built on Windows yet"
+    if importlib.util.find_spec("torch") is None:
+        return "torch was not installed at build time"
     compiler = os.environ.get("CXX", "c++")
     if compiler_version(compiler) is None:
         return f"no C++20 compiler was found at build time (tried {compiler!r}; set CXX)"
     return None
+
+
+class Build(build):
+    """Runs build_ext even where there is nothing to compile: it writes down why."""
+
+    sub_commands = [  # noqa: RUF012
+        (name, None if name == "build_ext" else wanted) for name, wanted in build.sub_commands
+    ]
 
 
 class BuildOps(build_ext):
@@ -75,6 +87,8 @@ class BuildOps(build_ext):
 
     def run(self) -> None:
         record: dict[str, object] = {"version": 1, "cuda_architectures": []}
+        folder = (ROOT if self.inplace else Path(self.build_lib)) / "fairloss_ext"
+        folder.mkdir(parents=True, exist_ok=True)
         if REASON is None:
             import torch
 
@@ -84,10 +98,9 @@ class BuildOps(build_ext):
         else:
             record["reason"] = REASON
             print(f"fairloss: {REASON}; the plain-torch fallback will run.", file=sys.stderr)
-        folder = ROOT if self.inplace else Path(self.build_lib)
-        target = folder / "fairloss_ext" / "_build.json"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(record, indent=1))
+            for earlier in [*folder.glob("_C*.so"), *folder.glob("_host*.so")]:
+                earlier.unlink()  # else it would be loaded
+        (folder / "_build.json").write_text(json.dumps(record, indent=1))
 
 
 def extensions() -> list[object]:
@@ -95,9 +108,10 @@ def extensions() -> list[object]:
     from setuptools import Extension
     from torch.utils.cpp_extension import CppExtension
 
+    headers = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*.h"))
     debug = os.environ.get("DEBUG") == "1"
     flags = ["-std=c++20", "-fvisibility=hidden", "-Wall", "-ffp-contract=fast"]
-    flags += ["-O0", "-g"] if debug else ["-O3", "-DNDEBUG"]
+    flags += ["-O0", "-g"] if debug else ["-O3", "-g0", "-DNDEBUG"]
     if platform.machine() in ("x86_64", "AMD64"):
         flags.append("-Wno-psabi")  # vectors pass between inlined functions of one file only
     ops = CppExtension(
@@ -107,12 +121,14 @@ def extensions() -> list[object]:
         # 2.11 is the oldest torch whose stable ABI has all that csrc/ops uses.
         define_macros=[("TORCH_TARGET_VERSION", "0x020b000000000000")],
         extra_compile_args=flags,
+        depends=headers,
         py_limited_api=True,
     )
     host = Extension(
         "fairloss_ext._host",
         ["csrc/host/host.cpp", "csrc/cpu/isa.cpp"],
         include_dirs=[get_include()],
+        depends=headers,
         extra_compile_args=flags,
         language="c++",
     )
@@ -134,9 +150,9 @@ setup(
     packages=packages(),
     package_dir={name: folder for name, folder in PACKAGES.items()},
     package_data={
-        "fairloss_ext": ["py.typed", "_build.json"],
+        "fairloss_ext": ["py.typed"],
         "fairloss": ["py.typed", "**/*.json"],
     },
     ext_modules=extensions() if REASON is None else [],
-    cmdclass={"build_ext": command()},
+    cmdclass={"build": Build, "build_ext": command()},
 )

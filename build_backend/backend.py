@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import site
 import sys
 import sysconfig
+from pathlib import Path
 
 from setuptools import build_meta
-from setuptools.build_meta import *  # noqa: F403  (the hooks that need no torch)
+from setuptools.build_meta import *  # noqa: F403  (the hooks that need nothing more)
 
 
 def _expose_installed_torch() -> bool:
@@ -33,16 +35,16 @@ def _expose_installed_torch() -> bool:
     return False
 
 
-def _requires() -> list[str]:
-    return [] if _expose_installed_torch() else ["torch>=2.11"]
+# Every hook runs in a process of its own, and all but the sdist's read setup.py, which wants torch.
+_REQUIRES = [] if _expose_installed_torch() else ["torch>=2.11"]
 
 
 def get_requires_for_build_wheel(config_settings=None):  # type: ignore[no-untyped-def]
-    return _requires()
+    return _REQUIRES
 
 
 def get_requires_for_build_editable(config_settings=None):  # type: ignore[no-untyped-def]
-    return _requires()
+    return _REQUIRES
 
 
 def get_requires_for_build_sdist(config_settings=None):  # type: ignore[no-untyped-def]
@@ -50,10 +52,7 @@ def get_requires_for_build_sdist(config_settings=None):  # type: ignore[no-untyp
 
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):  # type: ignore[no-untyped-def]
-    _expose_installed_torch()
+    # Setuptools never empties this folder: modules deleted since the last build would be packed.
+    for stale in Path("build").glob("lib*"):
+        shutil.rmtree(stale)
     return build_meta.build_wheel(wheel_directory, config_settings, metadata_directory)
-
-
-def build_editable(wheel_directory, config_settings=None, metadata_directory=None):  # type: ignore[no-untyped-def]
-    _expose_installed_torch()
-    return build_meta.build_editable(wheel_directory, config_settings, metadata_directory)

@@ -16,6 +16,7 @@ from fairloss_ext.ops import (
 __all__ = [
     "BuildInfo",
     "ClassStatistics",
+    "__version__",
     "build_info",
     "class_statistics",
     "cosine_partition",

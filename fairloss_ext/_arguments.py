@@ -116,7 +116,7 @@ def reduce(losses: Tensor, labels: Tensor, reduction: Reduction) -> Tensor:
 
 
 def as_matrix(name: str, values: Tensor | npt.ArrayLike) -> Tensor:
-    """(N, D) floats from a tensor, an array or a memory map, without a copy where none is needed."""
+    """(N, D) floats from a tensor, an array or a memory map; no copy where none is needed."""
     if not isinstance(values, Tensor):
         with warnings.catch_warnings():  # a read-only memory map is only ever read
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")

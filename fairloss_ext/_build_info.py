@@ -28,7 +28,7 @@ def build_info() -> BuildInfo:
     record = _library.build_record()
     compiler, built, isa = record.get("compiler", "none"), (), "none"
     if _library.failure is None:
-        from fairloss_ext import _host
+        import fairloss_ext._host as _host
 
         compiler, built, isa = _host.compiler(), tuple(_host.built_isas()), _host.selected_isa()
     return BuildInfo(

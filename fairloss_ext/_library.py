@@ -17,8 +17,7 @@ def _load() -> str | None:
     """Load the shared object; returns why it could not be, or None."""
     libraries = sorted(_PACKAGE.glob("_C*.so")) + sorted(_PACKAGE.glob("_C*.pyd"))
     if not libraries:
-        record = build_record()
-        return record.get("reason", "the compiled ops are not beside the package")
+        return str(build_record().get("reason", "the compiled ops are not beside the package"))
     try:
         torch.ops.load_library(str(libraries[-1]))
     except OSError as error:

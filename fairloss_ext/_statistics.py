@@ -10,7 +10,7 @@ from torch import Tensor
 class ClassStatistics(NamedTuple):
     """Intra- and inter-class statistics; all of length C, angles in radians."""
 
-    count: Tensor  # (C,) int64, images
+    count: Tensor  # type: ignore[assignment]  # (C,) int64, images; hides tuple.count
     center: Tensor  # (C, D) float32, normalised mean of the unit embeddings
     intra_angle: Tensor  # (C,) float32, mean angle between sample and centre
     intra_variance: Tensor  # (C,) float32, n/(n-1) mean(1 - cos(sample, centre)); 0 where n = 1

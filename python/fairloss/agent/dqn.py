@@ -54,13 +54,15 @@ def fit_dqn(
     Squared error of Q(s, a) against r + gamma * successor . V, V the masked maximum of the target
     network over visited actions, 0 in a state without one. Q of an unvisited pair is NaN. Adam with
     a learning rate falling linearly to 0, so that the values settle. `fit_tabular` is the exact
-    answer; on 50 to 600 random transitions over 36 states with gamma up to 0.99 the two agree to
-    @@ERR@@ in Q.
+    answer. With the defaults the two agreed on 108 random sets of 50 to 600 transitions over 36
+    states: the same greedy actions, and Q within 1e-5 for gamma 0 and 0.9 and within 0.03 for 0.99
+    (where Q reaches 250). Batches are noisier: expect errors of tenths at 0.9, and take far more
+    steps at 0.99.
 
-    A synchronisation shrinks the error of V by a factor gamma at best, so gamma ** (steps /
+    A synchronisation shrinks the error of V by a factor gamma at worst, so gamma ** (steps /
     target_every) must be small: 3e-7 at gamma = 0.99 with the defaults. The usual 100 steps per
-    synchronisation would leave V halfway at 5,000 steps; it guards against noise, and there is
-    none in the full batch.
+    synchronisation would leave 60% of the error after 5,000 steps; they guard against noise, and
+    there is none in the full batch.
 
     Args:
         transitions: the data; rewards are used as given.

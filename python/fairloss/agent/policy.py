@@ -100,7 +100,7 @@ class Policy:
                 f"q and visits must have shape {shape}, got {values.shape} and {counts.shape}"
             )
         known = np.where(counts > 0, values, np.nan)
-        preference = np.array([KEEP, *(a for a in range(len(ACTIONS)) if a != KEEP)])
+        preference = np.array([ACTIONS.index(name) for name in ("keep", "lower", "raise")])
         ranked = np.where(counts > 0, values, -np.inf)[:, preference]
         return cls(grid, preference[ranked.argmax(axis=1)], known, counts, provenance)
 

@@ -1,0 +1,9 @@
+"""Experience: what happens to the classes when margins move, and the policy learnt from it."""
+
+from __future__ import annotations
+
+from fairloss.experience.collect import CollectConfig, collect
+from fairloss.experience.experience import Experience
+from fairloss.experience.fit import Fit, fit_policy
+
+__all__ = ["CollectConfig", "Experience", "Fit", "collect", "fit_policy"]

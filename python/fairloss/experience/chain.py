@@ -1,0 +1,161 @@
+"""A chain: fine-tuning that moves every group's margin each epoch and measures what follows."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from fairloss.experience.experience import Experience, FloatArray, IntArray
+from fairloss.heads import FairLoss
+from fairloss.training import RunFolder, Trainer
+from fairloss_ext import ClassStatistics
+
+
+@dataclass
+class Cell:
+    """Classes that share a state, and the action they take together."""
+
+    state: int
+    classes: IntArray
+    action: int
+
+
+class Chain:
+    """Observes one transition per cell and epoch (method: Fair Loss's "sample networks").
+
+    The paper changes margins by hand, group by group, and gives no layout. Ours lets every cell
+    move in every epoch, from wherever the epoch before left it: margins become real states of a
+    trained network instead of labels, and one epoch yields as many transitions as there are cells.
+    The action is the one its pair has been visited least, ties at random.
+    """
+
+    def __init__(self, trainer: Trainer, min_cell: int, seed: int) -> None:
+        assert isinstance(trainer.head, FairLoss)
+        self.trainer, self.head = trainer, trainer.head
+        self.min_cell, self.seed = min_cell, seed
+        self.dropped, self.first_step = 0, trainer.step
+        self.rows: list[dict[str, Any]] = []
+        self.statistics = trainer.statistics()
+        states = self.head.group_state(self.statistics)
+        self.legal, self.counts = states.legal, states.counts
+        self.visits = np.zeros(self.legal.shape, np.int64)
+
+    def run_epoch(self, epoch: int, learning_rate: float) -> dict[str, Any]:
+        """Move every margin, train one epoch, measure; returns what to log of it."""
+        before = self.statistics
+        cells = self._choose(self.head.states(before), epoch)
+        margins = self.head.margins.double().numpy().copy()
+        grid = np.array(self.head.policy.grid.values)
+        for cell in cells:
+            index = self.head.policy.grid.index(margins[cell.classes])
+            action = np.full(len(index), cell.action)
+            margins[cell.classes] = grid[self.head.policy.grid.step(index, action)]
+        self.head.set_margins(margins)
+        done = self.trainer.run_epoch(epoch, learning_rate, None)
+        started = time.perf_counter()
+        self.statistics = self.trainer.statistics()
+        measured = time.perf_counter() - started
+        after = self.head.states(self.statistics)
+        for cell in cells:
+            self._record(cell, before, after, epoch)
+        return {
+            "epoch": epoch,
+            "step": self.trainer.step,
+            "loss": done.loss,
+            "cells": len(cells),
+            "seconds": {"train": done.seconds, "statistics": measured},
+            "skipped": done.skipped,
+        }
+
+    def experience(self) -> Experience:
+        """What has been observed so far."""
+        columns: dict[str, Any] = {}
+        for name, dtype in _COLUMNS.items():
+            columns[name] = np.array([row[name] for row in self.rows], dtype)
+        columns["successor"] = columns["successor"].reshape(len(self.rows), len(self.legal))
+        return Experience(
+            grid=np.array(self.head.policy.grid.values),
+            dropped=self.dropped,
+            min_cell=self.min_cell,
+            steps=self.trainer.step - self.first_step,
+            **columns,
+        )
+
+    def save(self, folder: RunFolder, epoch: int) -> None:
+        """Everything the next epoch depends on, in one file."""
+        state = {"dropped": self.dropped, "rows": self.rows, "visits": torch.tensor(self.visits)}
+        folder.save_checkpoint(epoch, self.trainer.state() | {"chain": state})
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a checkpoint that `save` wrote."""
+        self.trainer.restore(state)
+        chain = state["chain"]
+        self.dropped, self.rows = chain["dropped"], chain["rows"]
+        self.visits = chain["visits"].numpy()
+        self.statistics = self.trainer.statistics()
+
+    def _choose(self, states: IntArray, epoch: int) -> list[Cell]:
+        random = np.random.default_rng([self.seed, epoch])
+        cells = []
+        for state in np.unique(states[self.counts > 0]).tolist():
+            tried = np.where(self.legal[state], self.visits[state], np.iinfo(np.int64).max)
+            action = int(random.choice(np.flatnonzero(tried == tried.min())))
+            classes = np.flatnonzero((states == state) & (self.counts > 0))
+            cells.append(Cell(state, classes, action))
+        return cells
+
+    def _record(self, cell: Cell, before: ClassStatistics, after: IntArray, epoch: int) -> None:
+        distances = [
+            _inter(before, cell.classes),
+            _inter(self.statistics, cell.classes),
+            _intra(before, cell.classes),
+            _intra(self.statistics, cell.classes),
+        ]
+        if len(cell.classes) < self.min_cell or not np.isfinite(distances).all():
+            self.dropped += 1
+            return
+        self.visits[cell.state, cell.action] += 1
+        fractions = np.bincount(after[cell.classes], minlength=len(self.legal))
+        self.rows.append(
+            {
+                "state": cell.state,
+                "action": cell.action,
+                "successor": (fractions / len(cell.classes)).tolist(),
+                "inter_before": distances[0],
+                "inter_after": distances[1],
+                "intra_before": distances[2],
+                "intra_after": distances[3],
+                "classes": len(cell.classes),
+                "epoch": epoch,
+                "seed": self.seed,
+            }
+        )
+
+
+_COLUMNS: dict[str, type] = {
+    "state": np.int64,
+    "action": np.int64,
+    "successor": np.float64,
+    "inter_before": np.float64,
+    "inter_after": np.float64,
+    "intra_before": np.float64,
+    "intra_after": np.float64,
+    "classes": np.int64,
+    "epoch": np.int64,
+    "seed": np.int64,
+}
+
+
+def _inter(statistics: ClassStatistics, classes: IntArray) -> float:
+    return float(statistics.inter_angle.double().numpy()[classes].mean())
+
+
+def _intra(statistics: ClassStatistics, classes: IntArray) -> float:
+    """Over the classes with a spread: one image is its own centre, whatever the margin does."""
+    angle: FloatArray = statistics.intra_angle.double().numpy()[classes]
+    several = statistics.count.numpy()[classes] > 1
+    return float(angle[several].mean()) if several.any() else 0.0

@@ -1,0 +1,39 @@
+"""Training: one run, from a configuration to a run folder that can be resumed."""
+
+from __future__ import annotations
+
+from fairloss.training.backbone import backbone, load_backbone
+from fairloss.training.config import (
+    HeadConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainConfig,
+    as_yaml,
+    changes,
+    load_config,
+)
+from fairloss.training.run_folder import RunFolder, read_json, write_json, write_whole
+from fairloss.training.train import build_head, read_faces, train
+from fairloss.training.trainer import Progress, Trainer, group_table
+
+__all__ = [
+    "HeadConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "Progress",
+    "RunFolder",
+    "TrainConfig",
+    "Trainer",
+    "as_yaml",
+    "backbone",
+    "build_head",
+    "changes",
+    "group_table",
+    "load_backbone",
+    "load_config",
+    "read_faces",
+    "read_json",
+    "train",
+    "write_json",
+    "write_whole",
+]

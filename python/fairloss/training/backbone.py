@@ -1,0 +1,44 @@
+"""The trained backbone of a run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from fairloss.models import build_model
+from fairloss.training.config import TrainConfig, load_config
+
+
+def load_backbone(checkpoint: str | os.PathLike[str]) -> tuple[nn.Module, TrainConfig]:
+    """The backbone of a run's `model.pt`, built as the `config.yaml` beside it says.
+
+    Raises:
+        FileNotFoundError: there is no such file, or no config.yaml beside it.
+        ValueError: the weights do not fit the configuration.
+    """
+    path = Path(checkpoint)
+    if not path.is_file():
+        raise FileNotFoundError(f"checkpoint: {path} does not exist")
+    if not (path.parent / "config.yaml").is_file():
+        raise FileNotFoundError(f"checkpoint: no config.yaml beside {path} says how to build it")
+    config = load_config(path.parent / "config.yaml", [], TrainConfig)
+    model = backbone(config)
+    try:
+        model.load_state_dict(torch.load(path, weights_only=True))
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"checkpoint: {path} does not hold the weights of a {config.model.name} as config.yaml "
+            f"describes it: {error}"
+        ) from error
+    return model.eval(), config
+
+
+def backbone(config: TrainConfig) -> nn.Module:
+    """A freshly initialised backbone; ValueError naming the setting that does not fit."""
+    height, width = config.image_size
+    return build_model(
+        config.model.name, config.model.embedding_size, (height, width), config.channels
+    )

@@ -1,0 +1,199 @@
+"""One epoch of training, and the statistics after it: what `train` and `collect` both do."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fairloss.agent import GroupState
+from fairloss.agent.states import BINS
+from fairloss.data import FaceImages, augment, epoch_batches, to_input
+from fairloss.heads import CosineHead
+from fairloss.models import embed
+from fairloss.training.config import OptimizerConfig
+from fairloss_ext import ClassStatistics, class_statistics
+
+Progress = Callable[[str, int, int], None]  # (what, done, total)
+
+# Ten steps in a row without a finite loss: the run has diverged and will not come back.
+MAX_SKIPPED_IN_A_ROW = 10
+
+
+class Epoch(NamedTuple):
+    """What one epoch did."""
+
+    loss: float  # mean over its steps, NaN without any
+    steps: int
+    skipped: int
+    seconds: float
+
+
+class Trainer:
+    """A backbone, a head and an optimiser on one training set.
+
+    Everything random in an epoch is drawn from (seed, epoch, step), so an epoch repeats exactly
+    from the same state.
+
+    Args:
+        model: images (B, channels, H, W) -> embeddings (B, D).
+        head: (embeddings, labels) -> loss.
+        faces: the training set.
+        on_skip: called with (step, reason) when a step is left out.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        head: CosineHead,
+        faces: FaceImages,
+        optimizer: OptimizerConfig,
+        *,
+        batch_size: int,
+        seed: int,
+        augment: bool = True,
+        on_skip: Callable[[int, str], None] = lambda step, reason: None,
+    ) -> None:
+        self.model, self.head, self.faces = model, head, faces
+        self.batch_size, self.seed, self.augment = batch_size, seed, augment
+        self.clip, self.on_skip = optimizer.clip, on_skip
+        self.step = 0
+        trained = [p for p in (*model.parameters(), *head.parameters()) if p.requires_grad]
+        self.optimizer = torch.optim.SGD(
+            trained,
+            lr=optimizer.learning_rate,
+            momentum=optimizer.momentum,
+            weight_decay=optimizer.weight_decay,
+        )
+        self._skipped_in_a_row = 0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps in one epoch."""
+        return math.ceil(len(self.faces) / self.batch_size)
+
+    def run_epoch(self, epoch: int, learning_rate: float, progress: Progress | None) -> Epoch:
+        """Train on every image once."""
+        started = time.perf_counter()
+        self.model.train()
+        self.head.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        losses = []
+        batches = epoch_batches(len(self.faces), self.batch_size, self.seed, epoch)
+        for number, indices in enumerate(batches):
+            images = self.faces.images(indices)
+            if self.augment:
+                images = augment(images, self.seed, epoch, number)
+            losses.append(self._train_step(to_input(images), indices))
+            if progress is not None:
+                progress(f"epoch {epoch}", number + 1, len(batches))
+        taken = [loss for loss in losses if loss is not None]
+        return Epoch(
+            loss=sum(taken) / len(taken) if taken else math.nan,
+            steps=len(losses),
+            skipped=len(losses) - len(taken),
+            seconds=time.perf_counter() - started,
+        )
+
+    def statistics(self) -> ClassStatistics:
+        """Class statistics of un-augmented training embeddings, with the model in eval mode."""
+        embeddings = embed(self.model, self.faces, flip=False)
+        return class_statistics(embeddings, self.faces.labels, self.faces.num_classes)
+
+    def state(self) -> dict[str, Any]:
+        """All that the next epoch depends on."""
+        return {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "head": self.head.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "rng": torch.get_rng_state(),  # dropout
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from `state`."""
+        self.step = state["step"]
+        self.model.load_state_dict(state["model"])
+        self.head.load_state_dict(state["head"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["rng"])
+
+    def _train_step(self, inputs: Tensor, indices: Tensor) -> float | None:
+        """The loss, or None where the step was left out because a number was not finite."""
+        self.step += 1
+        self.optimizer.zero_grad(set_to_none=True)
+        embeddings = self.model(inputs)
+        loss = self.head(embeddings, self.faces.labels[indices])
+        if not loss.isfinite():
+            self._skip(self._culprit(embeddings, indices))
+            return None
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        if not norm.isfinite():
+            self._skip("the backbone's gradient is not finite")
+            return None
+        self.optimizer.step()
+        self._skipped_in_a_row = 0
+        return float(loss)
+
+    def _culprit(self, embeddings: Tensor, indices: Tensor) -> str:
+        rows = (~self.head.weight.isfinite().all(dim=1)).nonzero().flatten().tolist()
+        if rows:
+            who = ", ".join(f"{row} ({self.faces.identities[row]})" for row in rows[:5])
+            return f"{len(rows)} rows of the head's weight are not finite: class {who}"
+        spoilt = indices[~embeddings.isfinite().all(dim=1)].tolist()
+        if spoilt:
+            who = ", ".join(self.faces.names[image] for image in spoilt[:5])
+            return f"{len(spoilt)} embeddings are not finite: {who}"
+        return "the loss is not finite"
+
+    def _skip(self, reason: str) -> None:
+        self.on_skip(self.step, reason)
+        self._skipped_in_a_row += 1
+        if self._skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+            raise RuntimeError(
+                f"{self._skipped_in_a_row} steps in a row were left out, the last at step "
+                f"{self.step}: {reason}. Try a lower learning rate or scale."
+            )
+
+
+def group_table(
+    statistics: ClassStatistics, margins: Tensor, count_cuts: tuple[float, float] | None = None
+) -> list[dict[str, Any]]:
+    """The nine groups (count bin x variance bin): classes, mean margin and mean angles (radians).
+
+    Args:
+        statistics: of the training set.
+        margins: () or (C,), those that were trained with.
+        count_cuts: see `fairloss.agent.GroupState`.
+    """
+    groups = GroupState(statistics.count.numpy(), count_cuts=count_cuts)
+    variance_bins = groups.variance_bins(statistics.intra_variance.numpy())
+    each = np.broadcast_to(margins.double().numpy(), groups.counts.shape)
+    table = []
+    for count_bin in range(BINS):
+        for variance_bin in range(BINS):
+            chosen = (groups.count_bins == count_bin) & (variance_bins == variance_bin)
+            chosen &= groups.counts > 0
+            table.append(
+                {
+                    "count_bin": count_bin,
+                    "variance_bin": variance_bin,
+                    "classes": int(chosen.sum()),
+                    "margin": _mean(each[chosen]),
+                    "intra_angle": _mean(statistics.intra_angle.numpy()[chosen]),
+                    "inter_angle": _mean(statistics.inter_angle.numpy()[chosen]),
+                }
+            )
+    return table
+
+
+def _mean(values: Any) -> float | None:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else None

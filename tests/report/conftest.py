@@ -1,0 +1,136 @@
+"""Synthetic run folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fairloss.agent import ACTIONS, MarginGrid, Policy
+from fairloss.agent.states import legal_actions
+from fairloss.evaluation import all_pairs, compare_pairs, evaluate_pairs, pair_scores, roc
+
+GRID = MarginGrid()
+HOSTILE = '<script>alert("x")</script>&'  # an identity name that tries to be HTML
+EPOCHS = 12
+
+
+def write_json(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps({"version": 1} | values))
+
+
+def write_training(folder: Path, seed: int, moves: bool = True) -> None:
+    """A folder as `fairloss train` leaves it; the last group of the first epochs is empty."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(seed)
+    counts = np.sort(random.integers(2, 9, 30) ** 2)[::-1]
+    names = [f"s{number}" for number in range(29)] + [HOSTILE]
+    write_json(folder / "identities.json", identities=names, counts=counts.tolist())
+    (folder / "config.yaml").write_text(f"epochs: {EPOCHS}\nseed: {seed}\ndata: <here>\n")
+    margins = np.full(9, 0.35)
+    lines = []
+    for epoch in range(1, EPOCHS + 1):
+        groups = []
+        for group in range(9):
+            empty = group == 8 and epoch < 4
+            intra, inter = 0.9 * 0.93**epoch, 0.5 + 0.05 * epoch
+            intra += 0.05 * (group % 3) + 0.01 * random.standard_normal()
+            measured = {"margin": margins[group], "intra_angle": intra, "inter_angle": inter}
+            groups.append(
+                {"count_bin": group // 3, "variance_bin": group % 3, "classes": 0 if empty else 4}
+                | {key: None if empty else float(value) for key, value in measured.items()}
+            )
+        loss = 9 * 0.85**epoch + 0.2 * random.random()
+        lines.append(
+            {"event": "epoch", "epoch": epoch, "epochs": EPOCHS, "step": 10 * epoch, "loss": loss}
+            | {"learning_rate": 0.1, "seconds": {"train": 1.25, "statistics": 0.25}, "skipped": 0}
+            | {"groups": groups}
+        )
+        if moves:
+            margins = np.clip(margins + random.choice([-0.1, 0, 0, 0.1], 9), 0.15, 0.45)
+    lines.append({"event": "end", "steps": 10 * EPOCHS, "seconds": 18.0})
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def write_policy(path: Path) -> None:
+    """A policy with unvisited states."""
+    random = np.random.default_rng(7)
+    legal = legal_actions(GRID)
+    visits = np.where(legal, random.poisson(2.0, legal.shape), 0)
+    visits[5] = 0
+    q = random.standard_normal((len(legal), len(ACTIONS)))
+    Policy.greedy(q, visits, GRID, {"source": "test"}).save(path)
+
+
+def write_evaluation(path: Path) -> None:
+    random = np.random.default_rng(3)
+    people = np.repeat(np.arange(10), 8)
+    centres = random.standard_normal((10, 16))
+    arms = {
+        arm: centres[people] + noise * random.standard_normal((80, 16))
+        for arm, noise in (("fair", 1.2), ("fixed", 1.25))
+    }
+    pairs = all_pairs(people)
+    curves = {arm: roc(pair_scores(x, pairs), pairs.genuine) for arm, x in arms.items()}
+    write_json(
+        path,
+        arms={arm: evaluate_pairs(x, people, replicates=60) for arm, x in arms.items()},
+        comparison=compare_pairs(arms["fixed"], arms["fair"], people, replicates=60),
+        roc={a: {"far": c.far.tolist(), "tar": c.tar.tolist()} for a, c in curves.items()},
+    )
+
+
+def write_queries(folder: Path) -> None:
+    random = np.random.default_rng(5)
+    queries = []
+    for number in range(4):
+        matches = [
+            {"name": f"{person}/{rank}.png", "score": 0.9 - 0.213 * rank}
+            for rank, person in enumerate((f"s{number}", f"s{number}", HOSTILE, "s8", "s9"))
+        ]
+        queries.append({"probe": f"s{number}/probe.png", "matches": matches})
+    write_json(folder / "queries.json", queries=queries)
+    rows = np.linspace(40, 220, 28, dtype=np.uint8)[:, None]
+    faces = np.broadcast_to(rows, (4, 6, 1, 28, 23)) // random.integers(1, 3, (4, 6, 1, 1, 1))
+    faces = faces.astype(np.uint8)
+    np.savez(folder / "queries.npz", probes=faces[:, 0], matches=faces[:, 1:])
+
+
+def write_demo(folder: Path) -> Path:
+    for seed, arm in enumerate(("pretrain", "fair", "fixed")):
+        write_training(folder / arm, seed, moves=arm == "fair")
+    write_policy(folder / "policy.json")
+    write_policy(folder / "fair" / "policy.json")
+    write_evaluation(folder / "evaluation.json")
+    write_queries(folder)
+    names = ("pretrain", "collect", "fit-policy", "train fair", "train fixed", "evaluate")
+    write_json(
+        folder / "demo.json",
+        seed=0,
+        data="Thirty people made up for a test.",
+        train_images=811,
+        train_identities=30,
+        test_images=80,
+        test_identities=10,
+        phases=[{"name": n, "steps": 100 + i, "seconds": 3.5 + i} for i, n in enumerate(names)],
+        experience={"transitions": 216, "dropped_cells": 3, "min_cell": 1, "chains": 1}
+        | {"epochs": 24, "visited_pairs": 71, "legal_pairs": 90},
+        dqn_agrees_with_tabular=True,
+        largest_gap=0.0123,
+    )
+    return folder
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Path:
+    return write_demo(tmp_path / "demo")
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> Path:
+    write_training(tmp_path / "run", seed=1)
+    write_policy(tmp_path / "run" / "policy.json")
+    return tmp_path / "run"
