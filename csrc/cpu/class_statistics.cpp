@@ -144,9 +144,8 @@ inline void class_statistics(const ClassStatistics& p, const Parallel& parallel)
     std::vector<float> row(p.embeddings.columns);
     std::vector<double> sum(p.embeddings.columns);
     const int64_t first = by_class.first_class(task, parallel.threads);
-    const int64_t last = task + 1 == parallel.threads
-                             ? p.classes
-                             : by_class.first_class(task + 1, parallel.threads);
+    const int64_t last =
+        task + 1 == parallel.threads ? p.classes : by_class.first_class(task + 1, parallel.threads);
     for (int64_t c = task == 0 ? 0 : first; c < last; ++c) {
       class_spread(p, by_class, c, row, sum);
     }

@@ -195,8 +195,8 @@ struct Partition {
     for (size_t i = 0; i < sum.size(); ++i) {
       const float peak = maximum[i] >= other.maximum[i] ? maximum[i] : other.maximum[i];
       if (peak == -kInfinity) continue;
-      sum[i] = sum[i] * std::exp(maximum[i] - peak) +
-               other.sum[i] * std::exp(other.maximum[i] - peak);
+      sum[i] =
+          sum[i] * std::exp(maximum[i] - peak) + other.sum[i] * std::exp(other.maximum[i] - peak);
       maximum[i] = peak;
     }
   }

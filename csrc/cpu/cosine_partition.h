@@ -9,9 +9,9 @@ namespace fairloss {
 
 struct CosinePartition {
   int64_t batch, classes;
-  Rows embeddings;              // (B, D)
-  Rows weight;                  // (C, D)
-  const int64_t* labels;        // (B,), -1: no class is excluded
+  Rows embeddings;        // (B, D)
+  Rows weight;            // (C, D)
+  const int64_t* labels;  // (B,), -1: no class is excluded
   float scale;
   const float* hard_threshold;  // (B,) or null: a non-target cosine c above it becomes
   float hard[3];                //   hard[0] c^2 + hard[1] c + hard[2]

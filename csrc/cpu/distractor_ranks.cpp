@@ -124,8 +124,8 @@ inline int64_t distractor_ranks(const DistractorRanks& p, const Parallel& parall
       }
       for (int64_t i = 0; i < p.probes; i += FAIRLOSS_ROWS) {
         const int64_t some = std::min<int64_t>(FAIRLOSS_ROWS, p.probes - i);
-        multiply(some, {probes.data() + i * columns, columns, 1}, tile, scores.data(),
-                 kDistractors, false);
+        multiply(some, {probes.data() + i * columns, columns, 1}, tile, scores.data(), kDistractors,
+                 false);
         for (int64_t k = 0; k < some; ++k) {
           count_probe(scores.data() + k * kDistractors, rows, thresholds, i + k, mine);
         }

@@ -7,9 +7,9 @@ namespace fairloss {
 template <typename T>
 struct MarginLossProblem {
   int64_t batch;
-  const T* target_cosine;        // (B,)
-  const T* negative_logsumexp;   // (B,)
-  const int64_t* labels;         // (B,), -1: ignored
+  const T* target_cosine;       // (B,)
+  const T* negative_logsumexp;  // (B,)
+  const int64_t* labels;        // (B,), -1: ignored
   T scale;
   MarginTable<T> margins;
 

@@ -19,8 +19,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> class_statistics_op(
   class_statistics({samples.size(0), num_classes, rows_of("embeddings", samples),
                     classes.const_data_ptr<int64_t>(), count.mutable_data_ptr<int64_t>(),
                     center.mutable_data_ptr<float>(), intra_angle.mutable_data_ptr<float>(),
-                    intra_variance.mutable_data_ptr<float>(),
-                    inter_angle.mutable_data_ptr<float>(), nearest.mutable_data_ptr<int64_t>()},
+                    intra_variance.mutable_data_ptr<float>(), inter_angle.mutable_data_ptr<float>(),
+                    nearest.mutable_data_ptr<int64_t>()},
                    torch_threads());
   return {count, center, intra_angle, intra_variance, inter_angle, nearest};
 }

@@ -87,12 +87,11 @@ std::tuple<Tensor, Tensor, Tensor> partition_backward(
   const Tensor grad_weight =
       empty(weight, {need_weight ? p.classes : 0, columns}, weight.scalar_type());
   const Tensor grad_scale = torch::stable::new_empty(embeddings, {}, ScalarType::Float);
-  cosine_partition_backward(
-      p,
-      {grad_target.const_data_ptr<float>(), grad_nlse.const_data_ptr<float>(),
-       rows_to("embeddings", grad_embeddings), rows_to("weight", grad_weight),
-       grad_scale.mutable_data_ptr<float>()},
-      torch_threads());
+  cosine_partition_backward(p,
+                            {grad_target.const_data_ptr<float>(), grad_nlse.const_data_ptr<float>(),
+                             rows_to("embeddings", grad_embeddings), rows_to("weight", grad_weight),
+                             grad_scale.mutable_data_ptr<float>()},
+                            torch_threads());
   return {grad_embeddings, grad_weight, grad_scale};
 }
 

@@ -9,8 +9,8 @@ std::tuple<Tensor, Tensor> distractor_ranks_op(const Tensor& probes, const Tenso
                                                int64_t tail) {
   const Tensor probe_rows = with_unit_columns("probes", probes);
   const Tensor distractor_rows = with_unit_columns("distractors", distractors);
-  STD_TORCH_CHECK(probe_rows.size(1) == distractor_rows.size(1), "probes have ",
-                  probe_rows.size(1), " columns but distractors have ", distractor_rows.size(1));
+  STD_TORCH_CHECK(probe_rows.size(1) == distractor_rows.size(1), "probes have ", probe_rows.size(1),
+                  " columns but distractors have ", distractor_rows.size(1));
   const int64_t pairs = probe_rows.size(0) * distractor_rows.size(0);
   STD_TORCH_CHECK(tail >= 0 && tail <= pairs, "tail: expected 0 to ", pairs,
                   " (all pairs of a probe and a distractor), got ", tail);
@@ -19,8 +19,8 @@ std::tuple<Tensor, Tensor> distractor_ranks_op(const Tensor& probes, const Tenso
   const Tensor trial_probes = indices("probe_index", probe_index, 0, probe_rows.size(0));
   const Tensor trial_scores = contiguous_floats("scores", scores);
   for (int64_t t = 0; t < trial_scores.numel(); ++t) {
-    STD_TORCH_CHECK(!std::isnan(trial_scores.const_data_ptr<float>()[t]), "scores: NaN at position ",
-                    t);
+    STD_TORCH_CHECK(!std::isnan(trial_scores.const_data_ptr<float>()[t]),
+                    "scores: NaN at position ", t);
   }
   const Tensor ranks = empty(probes, {trial_scores.numel()}, ScalarType::Long);
   const Tensor tail_scores = empty(probes, {tail}, ScalarType::Float);

@@ -14,28 +14,25 @@ std::tuple<Tensor, Tensor, Tensor> logits_forward(const Tensor& cosine,
   const Tensor logits = empty(input, {batch, classes}, type_of<T>());
   const Tensor derivatives = empty(input, {1 + table.columns(), batch}, type_of<T>());
   const Tensor rows = empty(input, {batch}, ScalarType::Long);
-  margin_logits(MarginLogitsProblem<T>{batch, classes, input.const_data_ptr<T>(),
-                                       arguments.labels.const_data_ptr<int64_t>(),
-                                       scalar_of<T>("scale", scale), table,
-                                       logits.mutable_data_ptr<T>(),
-                                       derivatives.mutable_data_ptr<T>(),
-                                       rows.mutable_data_ptr<int64_t>()},
-                torch_threads());
+  margin_logits(
+      MarginLogitsProblem<T>{batch, classes, input.const_data_ptr<T>(),
+                             arguments.labels.const_data_ptr<int64_t>(),
+                             scalar_of<T>("scale", scale), table, logits.mutable_data_ptr<T>(),
+                             derivatives.mutable_data_ptr<T>(), rows.mutable_data_ptr<int64_t>()},
+      torch_threads());
   return {logits, derivatives, rows};
 }
 
 std::tuple<Tensor, Tensor, Tensor> margin_logits_op(const Tensor& cosine, const Tensor& labels,
                                                     const Tensor& margins,
                                                     const std::optional<Tensor>& groups,
-                                                    const Tensor& scale, int64_t rows,
-                                                    int64_t kind, int64_t extension,
-                                                    bool straight_through) {
+                                                    const Tensor& scale, int64_t rows, int64_t kind,
+                                                    int64_t extension, bool straight_through) {
   STD_TORCH_CHECK(cosine.dim() == 2, "cosine: expected shape (B, C), got ", cosine.dim(),
                   " dimensions");
   check_shape("labels", labels, cosine.size(0));
   indices("labels", labels, -1, cosine.size(1));
-  const MarginArguments arguments(labels, margins, groups, rows, kind, extension,
-                                  straight_through);
+  const MarginArguments arguments(labels, margins, groups, rows, kind, extension, straight_through);
   if (cosine.scalar_type() == ScalarType::Double) {
     return logits_forward<double>(cosine, arguments, scale);
   }

@@ -16,25 +16,26 @@ std::tuple<Tensor, Tensor, Tensor> loss_forward(const Tensor& target_cosine,
   const Tensor loss = empty(target, {batch}, type_of<T>());
   const Tensor derivatives = empty(target, {3 + table.columns(), batch}, type_of<T>());
   const Tensor rows = empty(target, {batch}, ScalarType::Long);
-  margin_loss(MarginLossProblem<T>{
-      batch, target.const_data_ptr<T>(), nlse.const_data_ptr<T>(),
-      arguments.labels.const_data_ptr<int64_t>(), scalar_of<T>("scale", scale), table,
-      loss.mutable_data_ptr<T>(), derivatives.mutable_data_ptr<T>(),
-      rows.mutable_data_ptr<int64_t>()});
+  margin_loss(MarginLossProblem<T>{batch, target.const_data_ptr<T>(), nlse.const_data_ptr<T>(),
+                                   arguments.labels.const_data_ptr<int64_t>(),
+                                   scalar_of<T>("scale", scale), table, loss.mutable_data_ptr<T>(),
+                                   derivatives.mutable_data_ptr<T>(),
+                                   rows.mutable_data_ptr<int64_t>()});
   return {loss, derivatives, rows};
 }
 
-std::tuple<Tensor, Tensor, Tensor> margin_loss_op(
-    const Tensor& target_cosine, const Tensor& negative_logsumexp, const Tensor& labels,
-    const Tensor& margins, const std::optional<Tensor>& groups, const Tensor& scale, int64_t rows,
-    int64_t kind, int64_t extension, bool straight_through) {
+std::tuple<Tensor, Tensor, Tensor> margin_loss_op(const Tensor& target_cosine,
+                                                  const Tensor& negative_logsumexp,
+                                                  const Tensor& labels, const Tensor& margins,
+                                                  const std::optional<Tensor>& groups,
+                                                  const Tensor& scale, int64_t rows, int64_t kind,
+                                                  int64_t extension, bool straight_through) {
   check_shape("target_cosine", target_cosine, target_cosine.numel());
   check_shape("negative_logsumexp", negative_logsumexp, target_cosine.numel());
   check_shape("labels", labels, target_cosine.numel());
   STD_TORCH_CHECK(target_cosine.scalar_type() == negative_logsumexp.scalar_type(),
                   "target_cosine and negative_logsumexp: expected one dtype");
-  const MarginArguments arguments(labels, margins, groups, rows, kind, extension,
-                                  straight_through);
+  const MarginArguments arguments(labels, margins, groups, rows, kind, extension, straight_through);
   if (target_cosine.scalar_type() == ScalarType::Double) {
     return loss_forward<double>(target_cosine, negative_logsumexp, arguments, scale);
   }

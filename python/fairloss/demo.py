@@ -75,7 +75,7 @@ class Costs:
         self._add(name, 0, time.perf_counter() - started)
 
     def of_runs(self, name: str, *runs: Path) -> None:
-        """A phase that left run folders; their own times also count what an interrupted demo did."""
+        """A phase that left run folders; their own times count an interrupted demo as well."""
         epochs = [
             [line for line in RunFolder(run).metrics() if line["event"] == "epoch"] for run in runs
         ]

@@ -12,6 +12,7 @@ import pytest
 from fairloss.agent import ACTIONS, MarginGrid, Policy
 from fairloss.agent.states import legal_actions
 from fairloss.evaluation import all_pairs, compare_pairs, evaluate_pairs, pair_scores, roc
+from fairloss.report import write_report
 
 GRID = MarginGrid()
 HOSTILE = '<script>alert("x")</script>&'  # an identity name that tries to be HTML
@@ -124,13 +125,24 @@ def write_demo(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def demo(tmp_path: Path) -> Path:
-    return write_demo(tmp_path / "demo")
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A demo folder, to be read only."""
+    return write_demo(tmp_path_factory.mktemp("runs") / "demo")
+
+
+@pytest.fixture(scope="session")
+def demo_page(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_report(demo, tmp_path_factory.mktemp("page") / "page.html").read_text("utf-8")
 
 
 @pytest.fixture
 def training(tmp_path: Path) -> Path:
     write_training(tmp_path / "run", seed=1)
-    write_policy(tmp_path / "run" / "policy.json")
     return tmp_path / "run"
+
+
+@pytest.fixture
+def hostile() -> str:
+    """The name of the last person."""
+    return HOSTILE

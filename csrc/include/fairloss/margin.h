@@ -122,8 +122,9 @@ FAIRLOSS_INLINE MarginLoss<T> margin_loss(T target_cosine, T negative_logsumexp,
   const Target<T> phi = target_transform(target_cosine, margin, extension, straight_through);
   const T gap = negative_logsumexp - scale * phi.value;
   const T q = sigmoid(gap);  // 1 - probability of the target
-  return {softplus(gap),         -q * scale * phi.d_cosine, q, -q * phi.value,
-          -q * scale * phi.d_m1, -q * scale * phi.d_m2,     -q * scale * phi.d_m3};
+  return {softplus(gap),        -q * scale * phi.d_cosine, q,
+          -q * phi.value,       -q * scale * phi.d_m1,     -q * scale * phi.d_m2,
+          -q * scale * phi.d_m3};
 }
 
 // The angle between two unit vectors, accurate at 0 and pi alike (Kahan):

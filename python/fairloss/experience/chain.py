@@ -55,7 +55,7 @@ class Chain:
             action = np.full(len(index), cell.action)
             margins[cell.classes] = grid[self.head.policy.grid.step(index, action)]
         self.head.set_margins(margins)
-        done = self.trainer.run_epoch(epoch, learning_rate, None)
+        done = self.trainer.run_epoch(epoch, learning_rate)
         started = time.perf_counter()
         self.statistics = self.trainer.statistics()
         measured = time.perf_counter() - started

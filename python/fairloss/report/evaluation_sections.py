@@ -113,8 +113,8 @@ def _metrics(
     reports = (fixed, fair, difference)
     rows = [(key.upper(), *(report[key] for report in reports)) for key in ("auc", "eer")]
     rows += [(f"TAR at FAR {far}", *(r["tar"][far] for r in reports)) for far in fixed["tar"]]
-    folds = (fixed["fold_accuracy"], fair["fold_accuracy"], "see AUC")
-    return [*rows, ("Accuracy over folds", *folds)]  # type: ignore[list-item]
+    folds = (fixed["fold_accuracy"], fair["fold_accuracy"], "no paired interval")
+    return [*rows, ("Accuracy over folds", *folds)]
 
 
 def _cell(entry: dict[str, Any] | str, style: Callable[[float], str]) -> str:
@@ -145,8 +145,8 @@ def faces(run: Run) -> str | None:
     if run.queries is None:
         return None
     text = (
-        "Each row starts with a face the Fair Loss network had not seen, followed by the five "
-        "nearest others with their cosine; look for \N{CHECK MARK} (the same person, full frame) "
+        "Each row starts with a test face, followed by the faces that the network finds most "
+        "similar and their cosine; look for \N{CHECK MARK} (the same person, full frame) "
         "before \N{BALLOT X} (someone else, dashed frame), and for a clear drop of the cosine "
         "between the two."
     )

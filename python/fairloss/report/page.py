@@ -1,4 +1,4 @@
-"""HTML: the page, its style sheet and the few elements it is made of. Everything is escaped here."""
+"""HTML: the page, its style sheet and its few elements. Text is escaped here."""
 
 from __future__ import annotations
 
@@ -8,36 +8,41 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 STYLE = """
-:root { color-scheme: light dark; --ink: #26262b; --quiet: #63636c; --line: #dedee3;
+:root { color-scheme: light dark;
+  --face: system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
+  --ink: #26262b; --quiet: #63636c; --line: #dedee3;
   --page: #fbfbfa; --card: #ffffff; --good: #00765a; --bad: #b34700; --bar: #8f7fb3; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e6ea; --quiet: #a2a2ad; --line: #3a3a42;
   --page: #18181b; --card: #222226; --good: #3fc9a2; --bad: #f29b5c; --bar: #9d8cc6; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 2.5rem 1rem 4rem; max-width: 46rem; background: var(--page);
-  color: var(--ink); font: 1rem/1.6 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+  color: var(--ink); font: 1rem/1.6 var(--face); }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 1rem; letter-spacing: -0.01em; }
 h2 { font-size: 1.25rem; margin: 3.5rem 0 .5rem; letter-spacing: -0.005em; }
 p { margin: .6rem 0; }
 .verdict { margin: 1.5rem 0; padding: .9rem 1.1rem; border-left: 4px solid var(--bar);
   background: var(--card); border-radius: 0 .4rem .4rem 0; }
+.verdict p { margin: .4rem 0; }
 .verdict strong { font-size: 1.15rem; font-variant-numeric: tabular-nums; }
 figure { margin: 1rem 0; }
-figcaption, .note { color: var(--quiet); }
-.note { font-size: .9rem; }
+.note { color: var(--quiet); font-size: .9rem; }
 .drawing { margin-top: .8rem; padding: .8rem; overflow-x: auto; background: #fff;
   border: 1px solid var(--line); border-radius: .5rem; }
-.drawing svg { display: block; width: 100%; min-width: 29rem; height: auto; }
-.drawing svg text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, sans-serif !important; }
+.drawing svg { display: block; margin: 0 auto; width: 100%; height: auto;
+  min-width: 21rem; max-width: 39rem; }
+.drawing svg text { font-family: var(--face) !important; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; margin: .8rem 0; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; width: 100%; margin: .8rem 0;
+  font-variant-numeric: tabular-nums; }
 th, td { padding: .4rem .6rem; text-align: right; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 thead th { color: var(--quiet); font-weight: 500; border-bottom-width: 2px; }
-tbody th { font-weight: 400; }
-td.words { color: var(--quiet); font-size: .85rem; }
-.low-high { color: var(--quiet); font-size: .85rem; white-space: nowrap; }
+tbody th { font-weight: 400; white-space: nowrap; }
+td.words { color: var(--quiet); font-size: .85em; text-wrap: balance; }
+.low-high { color: var(--quiet); font-size: .85em; white-space: nowrap; }
 .bar { display: inline-block; height: .6rem; border-radius: .2rem; background: var(--bar); }
-td.share { width: 35%; text-align: left; white-space: nowrap; }
+td.share { width: 35%; white-space: nowrap; }
+td.share, #cost th:last-child { text-align: left; padding-left: 1.5rem; }
 details { margin: .6rem 0; font-size: .9rem; }
 summary { cursor: pointer; color: var(--quiet); }
 pre { max-height: 22rem; overflow: auto; padding: .8rem; background: var(--card);
@@ -52,8 +57,12 @@ pre { max-height: 22rem; overflow: auto; padding: .8rem; background: var(--card)
 .same img { border: 3px solid #009E73; } .same b { color: var(--good); }
 .other img { border: 3px dashed #D55E00; } .other b { color: var(--bad); }
 footer { margin-top: 3.5rem; border-top: 1px solid var(--line); }
-@media (max-width: 34rem) { .query { grid-template-columns: repeat(3, 1fr); }
-  body { padding-top: 1.5rem; } th, td { padding: .35rem .4rem; } }
+@media (max-width: 34rem) { body { padding-top: 1.5rem; }
+  .drawing { margin-inline: -1rem; padding: .8rem .3rem; border-inline: 0; border-radius: 0; }
+  .query { grid-template-columns: repeat(3, 1fr); margin-bottom: 2rem; }
+  table { font-size: .8rem; } th, td { padding: .35rem .25rem; }
+  td:last-child, th:last-child { padding-right: 0; }
+  tbody th, .low-high { white-space: normal; } }
 @media print { body { max-width: none; padding: 0; font-size: 10pt; }
   :root { --page: #fff; --card: #fff; --ink: #000; --quiet: #444; --line: #ccc; }
   figure, .query, tr { break-inside: avoid; } h2 { break-after: avoid; }
@@ -99,7 +108,7 @@ def figure(caption: str, svg: str) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; the cells after the first of each row are HTML, from `number` and its like."""
+    """A table; the cells after the first of each row are HTML, from `cell`, `words` or `share`."""
     columns = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
     lines = "\n".join(
         f'<tr><th scope="row">{escape(name)}</th>{"".join(cells)}</tr>' for name, *cells in rows

@@ -171,7 +171,13 @@ def _epoch(
     config: TrainConfig, trainer: Trainer, folder: RunFolder, epoch: int, progress: Progress | None
 ) -> None:
     rate = learning_rate_at(config, epoch)
-    done = trainer.run_epoch(epoch, rate, progress)
+
+    def report(done: int, total: int) -> None:
+        if progress is not None:
+            what = f"train {folder.path.name}"
+            progress(what, (epoch - 1) * total + done, config.epochs * total)
+
+    done = trainer.run_epoch(epoch, rate, report)
     started = time.perf_counter()
     statistics = trainer.statistics()
     line = {

@@ -77,8 +77,13 @@ class Trainer:
         """Optimiser steps in one epoch."""
         return math.ceil(len(self.faces) / self.batch_size)
 
-    def run_epoch(self, epoch: int, learning_rate: float, progress: Progress | None) -> Epoch:
-        """Train on every image once."""
+    def run_epoch(
+        self,
+        epoch: int,
+        learning_rate: float,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Epoch:
+        """Train on every image once; `progress` is called with (steps done, steps)."""
         started = time.perf_counter()
         self.model.train()
         self.head.train()
@@ -91,8 +96,7 @@ class Trainer:
             if self.augment:
                 images = augment(images, self.seed, epoch, number)
             losses.append(self._train_step(to_input(images), indices))
-            if progress is not None:
-                progress(f"epoch {epoch}", number + 1, len(batches))
+            progress(number + 1, len(batches))
         taken = [loss for loss in losses if loss is not None]
         return Epoch(
             loss=sum(taken) / len(taken) if taken else math.nan,
@@ -140,7 +144,7 @@ class Trainer:
             return None
         self.optimizer.step()
         self._skipped_in_a_row = 0
-        return float(loss)
+        return float(loss.detach())
 
     def _culprit(self, embeddings: Tensor, indices: Tensor) -> str:
         rows = (~self.head.weight.isfinite().all(dim=1)).nonzero().flatten().tolist()

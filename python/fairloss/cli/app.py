@@ -1,0 +1,49 @@
+"""The commands of `fairloss`, and how they fail: one line that says what to change."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+import typer
+from rich.console import Console
+
+from fairloss.cli import runs, tools
+
+app = typer.Typer(
+    help="Fair Loss for long-tailed face recognition: train, evaluate, search.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+app.command("demo")(runs.demo)
+app.command("train")(runs.train)
+app.command("collect")(runs.collect)
+app.command("fit-policy")(runs.fit_policy)
+app.command("embed")(tools.embed)
+app.command("report")(tools.report)
+app.command("doctor")(tools.doctor)
+app.add_typer(tools.data, name="data")
+app.add_typer(tools.evaluate, name="evaluate")
+app.add_typer(tools.gallery, name="gallery")
+
+
+def run() -> None:
+    """Run a command; what the user can mend is a message, not a traceback."""
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
+    try:
+        app()
+    except (ValueError, FileNotFoundError, ImportError, RuntimeError) as error:
+        Console(stderr=True, highlight=False).print(f"[bold red]error[/]: {_escaped(str(error))}")
+        sys.exit(2)
+
+
+def _show_warning(message: Warning | str, *_: object) -> None:
+    Console(stderr=True, highlight=False).print(f"[yellow]warning[/]: {_escaped(str(message))}")
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,110 @@
+"""Commands that train: demo, train, collect, fit-policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from fairloss.cli.progress import bars
+from fairloss.demo import DemoConfig
+from fairloss.experience import CollectConfig, Experience
+from fairloss.experience import collect as collect_experience
+from fairloss.experience import fit_policy as fit
+from fairloss.training import TrainConfig, load_config
+from fairloss.training import train as train_run
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[CONFIG] [KEY=VALUE]...", help="A YAML file first, then overrides."),
+]
+C = TypeVar("C", DemoConfig, TrainConfig, CollectConfig)
+
+
+def demo(settings: Settings = None) -> None:
+    """The whole method on real photographs, in a few minutes.
+
+    Trains Fair Loss and a fixed margin on the ORL faces (fetched once), verifies both on people
+    never seen, searches a gallery and writes a report.
+
+    Example: `fairloss demo output=runs/demo seed=0`
+
+    Settings: output, data (your own folder of identity/image files), seed, unseen,
+    pretrain_epochs, chain_epochs, epochs, image_size, replicates.
+    """
+    from fairloss.demo import demo as run_demo
+
+    config = _config(settings, DemoConfig)
+    with bars() as progress:
+        report = run_demo(config, progress)
+    typer.echo(f"report: {report}")
+
+
+def train(settings: Settings = None) -> None:
+    """Train on a folder of identity/image files.
+
+    Example: `fairloss train data=faces output=runs/mine epochs=20 seed=1`
+
+    Ends with output/model.pt, the backbone's state dict. With resume=auto (the default) an
+    interrupted run goes on after its last finished epoch. Settings and defaults:
+    data, output, epochs=32, seed=0, resume=auto|never, batch_size=64, image_size=[112,112],
+    channels=3, augment=true, init=RUN, tensorboard=false,
+    model.name=small_cnn|iresnet18|iresnet34|iresnet50|iresnet100, model.embedding_size=128,
+    head.name=FairLoss|ArcFace|CosFace|NormFace, head.kind=arc|cos, head.margin, head.scale=32,
+    head.policy=policy.json, optimizer.learning_rate=0.1, optimizer.momentum=0.9,
+    optimizer.weight_decay=5e-4, optimizer.decay_at=[0.625,0.875], optimizer.clip=5.
+    """
+    config = _config(settings, TrainConfig)
+    with bars() as progress:
+        folder = train_run(config, progress=progress)
+    typer.echo(f"backbone: {folder / 'model.pt'}")
+
+
+def collect(settings: Settings = None) -> None:
+    """Collect experience: move margins from a pre-trained run, and measure what follows.
+
+    Example: `fairloss collect run=runs/mine output=runs/experience epochs=45`
+
+    Writes output/experience.npz; an interrupted chain goes on. Settings and defaults: run, output,
+    epochs=45, chains=1, seed=0, min_cell=5, learning_rate=0.01, kind=arc|cos,
+    initial_margin=0.35, data.
+    """
+    config = _config(settings, CollectConfig)
+    with bars() as progress:
+        experience = collect_experience(config, progress=progress)
+    typer.echo(
+        f"{len(experience)} transitions in {experience.steps} optimiser steps, "
+        f"{experience.dropped} cells below {experience.min_cell} classes dropped: "
+        f"{Path(config.output) / 'experience.npz'}"
+    )
+
+
+def fit_policy(
+    experience: Annotated[Path, typer.Argument(help="experience.npz from `fairloss collect`.")],
+    output: Annotated[Path, typer.Option(help="Where to write the policy.")] = Path("policy.json"),
+    gamma: Annotated[float, typer.Option(help="Discount per epoch, in [0, 1).")] = 0.9,
+    seed: Annotated[int, typer.Option(help="Seed of the Q-network.")] = 0,
+) -> None:
+    """Learn the policy from experience, by deep Q-learning checked against the exact solution.
+
+    Example: `fairloss fit-policy runs/experience/experience.npz --output policy.json`, then
+    `fairloss train data=faces output=runs/fair head.policy=policy.json`
+    """
+    if not experience.is_file():
+        raise FileNotFoundError(f"experience: {experience} does not exist")
+    with bars() as progress:
+        result = fit(Experience.load(experience), gamma=gamma, seed=seed, progress=progress)
+    result.policy.save(output)
+    typer.echo(
+        f"{output}: {(result.policy.visits > 0).sum()} of {result.policy.visits.size} pairs "
+        f"visited, largest difference to the exact Q {result.largest_gap:.2g}, "
+        f"{result.disagreements} states decided otherwise"
+    )
+
+
+def _config(settings: list[str] | None, schema: type[C]) -> C:
+    """A leading argument without "=" is a configuration file, the others are overrides."""
+    given = list(settings or [])
+    path = given.pop(0) if given and "=" not in given[0] else None
+    return load_config(path, given, schema)

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from synthetic import write_folder
+
+from fairloss.agent import Policy
+from fairloss.cli import main
+from fairloss.gallery import Gallery
+
+SMALL = ["epochs=2", "image_size=[32,32]", "channels=1", "batch_size=16"]
+SMALL += ["model.embedding_size=16", "optimizer.learning_rate=0.02"]
+COMMANDS = ["demo", "train", "collect", "fit-policy", "embed", "report", "doctor"]
+COMMANDS += ["data orl", "evaluate pairs", "gallery build", "gallery query"]
+
+
+def fairloss(*arguments):
+    """Run the command in this process: exit code, output and error."""
+    output, errors = io.StringIO(), io.StringIO()
+    argv, sys.argv = sys.argv, ["fairloss", *map(str, arguments)]
+    code = 0
+    try:
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+            main()
+    except SystemExit as stop:
+        code = stop.code or 0
+    finally:
+        sys.argv = argv
+    return SimpleNamespace(returncode=code, stdout=output.getvalue(), stderr=errors.getvalue())
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _wide_terminal():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "200")
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_folder(tmp_path_factory.mktemp("data") / "faces", [8, 7, 6, 5, 4, 3])
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    output = tmp_path_factory.mktemp("runs") / "mine"
+    done = fairloss("train", f"data={data}", f"output={output}", *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert str(output / "model.pt") in done.stdout
+    return output
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_teaches_with_an_example(command):
+    done = fairloss(*command.split(), "--help")
+    assert done.returncode == 0
+    if command != "doctor":
+        assert f"fairloss {command}" in done.stdout
+
+
+def test_evaluate_prints_and_writes(data, run):
+    done = fairloss("evaluate", "pairs", "--data", data, "--checkpoint", run / "model.pt")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((run / "pairs.json").read_text())
+    assert report["version"] == 1
+    assert f"{report['auc']['value']:.4f}" in done.stdout
+    assert "TAR@FAR=0.1" in done.stdout
+    assert "not measurable with" in done.stdout  # 1e-6 of a few hundred impostors
+
+
+def test_embed_gallery_query_and_report(data, run, tmp_path):
+    model = run / "model.pt"
+    done = fairloss("embed", "--data", data, "--checkpoint", model, "--output", tmp_path / "e.npy")
+    assert done.returncode == 0, done.stderr
+    embeddings = np.load(tmp_path / "e.npy")
+    manifest = json.loads((tmp_path / "e.json").read_text())
+    assert embeddings.shape == (33, 16)
+    assert len(manifest["names"]) == 33
+    done = fairloss(
+        "gallery", "build", "--data", data, "--checkpoint", model, "--output", tmp_path / "gallery"
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(Gallery.load(tmp_path / "gallery")) == 33
+    probe = data / manifest["names"][0]
+    done = fairloss(
+        *("gallery", "query", probe, "--gallery", tmp_path / "gallery"),
+        *("--checkpoint", model, "-k", 3),
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(re.escape(manifest["names"][0]) + r"\W+1\.0000", done.stdout)  # itself first
+    done = fairloss("report", run)
+    assert done.returncode == 0, done.stderr
+    assert "<html" in (run / "report.html").read_text()
+
+
+def test_collect_then_fit_then_train_with_it(data, run, tmp_path):
+    done = fairloss("collect", f"run={run}", f"output={tmp_path / 'x'}", "epochs=4", "min_cell=1")
+    assert done.returncode == 0, done.stderr
+    policy = tmp_path / "policy.json"
+    done = fairloss("fit-policy", tmp_path / "x" / "experience.npz", "--output", policy)
+    assert done.returncode == 0, done.stderr
+    transitions = Policy.load(policy).visits.sum()
+    assert transitions > 0
+    output = tmp_path / "fair"
+    done = fairloss("train", f"data={data}", f"output={output}", f"head.policy={policy}", *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert np.array_equal(Policy.load(output / "policy.json").table, Policy.load(policy).table)
+
+
+def test_a_configuration_file_comes_first(data, tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(f"data: {data}\noutput: {tmp_path / 'run'}\nepochs: 5\n")
+    done = fairloss("train", path, *SMALL, "epochs=1")
+    assert done.returncode == 0, done.stderr
+    assert "epochs: 1" in (tmp_path / "run" / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train"], "data: must be given"),
+        (["train", "nope.yaml"], "config: nope.yaml does not exist"),
+        (["train", "data=nowhere", "output=out"], "nowhere"),
+        (["train", "data=x", "output=y", "epoch=1"], "Key 'epoch' not in 'TrainConfig'"),
+        (["collect", "run=nowhere", "output=out"], "run: nowhere holds no config.yaml"),
+        (["fit-policy", "nowhere.npz"], "experience: nowhere.npz does not exist"),
+        (
+            ["evaluate", "pairs", "--data", "d", "--checkpoint", "model.pt"],
+            "checkpoint: model.pt does not exist",
+        ),
+        (
+            ["embed", "--data", "d", "--checkpoint", "c", "--output", "x.txt"],
+            "output: got x.txt, expected a name that ends in .npy",
+        ),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_2(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = fairloss(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_doctor_names_the_backend():
+    done = fairloss("doctor")
+    assert done.returncode == 0, done.stderr
+    assert "compiled" in done.stdout

@@ -1,0 +1,222 @@
+// cosine_partition against loops written down from its definition, in double; alone and on threads.
+#include <limits>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "check.h"
+#include "cosine_partition.h"
+
+using namespace fairloss;
+
+namespace {
+
+// Sizes that leave remainders of blocks, panels and register tiles.
+constexpr int64_t kBatch = 13, kClasses = 150, kColumns = 37;
+constexpr float kScale = 20;
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+template <typename T>
+struct Results {
+  std::vector<T> target_cosine = std::vector<T>(kBatch);
+  std::vector<T> negative_logsumexp = std::vector<T>(kBatch);
+  std::vector<T> grad_embeddings = std::vector<T>(kBatch * kColumns);
+  std::vector<T> grad_weight = std::vector<T>(kClasses * kColumns);
+  T grad_scale = 0;
+};
+
+struct Example {
+  std::vector<float> embeddings, weight, hard_threshold, grad_target, grad_nlse;
+  std::vector<int64_t> labels;
+  bool hard;  // whether hard negatives bend
+
+  explicit Example(bool bend) : hard(bend) {
+    std::mt19937 random(7);
+    std::normal_distribution<float> normal;
+    const auto fill = [&](std::vector<float>& values, int64_t size, float scale) {
+      for (int64_t i = 0; i < size; ++i) values.push_back(scale * normal(random));
+    };
+    fill(embeddings, kBatch * kColumns, 1);
+    fill(weight, kClasses * kColumns, 0.1f);
+    fill(hard_threshold, kBatch, 0.1f);
+    fill(grad_target, kBatch, 1);
+    fill(grad_nlse, kBatch, 1);
+    for (int64_t i = 0; i < kBatch; ++i) labels.push_back(int64_t(random() % kClasses));
+    labels[3] = -1;
+    labels[5] = labels[4];
+  }
+};
+
+constexpr double kHard[3] = {0.5, 0.9, 0.2};
+
+std::vector<double> unit_rows(const std::vector<float>& rows, std::vector<double>& norms) {
+  std::vector<double> unit(rows.begin(), rows.end());
+  for (size_t start = 0; start < rows.size(); start += kColumns) {
+    double squared = 0;
+    for (int64_t d = 0; d < kColumns; ++d) squared += unit[start + d] * unit[start + d];
+    norms.push_back(std::sqrt(squared));
+    for (int64_t d = 0; d < kColumns; ++d) unit[start + d] /= norms.back();
+  }
+  return unit;
+}
+
+Results<double> naive(const Example& x) {
+  Results<double> out;
+  std::vector<double> embedding_norms, weight_norms;
+  const std::vector<double> e = unit_rows(x.embeddings, embedding_norms);
+  const std::vector<double> w = unit_rows(x.weight, weight_norms);
+  for (int64_t i = 0; i < kBatch; ++i) {
+    std::vector<double> cosine(kClasses), bent(kClasses), bend(kClasses, 1);
+    double total = 0;
+    for (int64_t j = 0; j < kClasses; ++j) {
+      for (int64_t d = 0; d < kColumns; ++d) cosine[j] += e[i * kColumns + d] * w[j * kColumns + d];
+      const double c = bent[j] = cosine[j];
+      if (x.hard && c > x.hard_threshold[i]) {
+        bent[j] = kHard[0] * c * c + kHard[1] * c + kHard[2];
+        bend[j] = 2 * kHard[0] * c + kHard[1];
+      }
+      if (j == x.labels[i]) {
+        out.target_cosine[i] = c;
+      } else {
+        total += std::exp(kScale * bent[j]);
+      }
+    }
+    out.negative_logsumexp[i] = std::log(total);
+    for (int64_t j = 0; j < kClasses; ++j) {
+      const double push = x.grad_nlse[i] * std::exp(kScale * bent[j]) / total;
+      const bool is_target = j == x.labels[i];
+      const double slope = is_target ? x.grad_target[i] : push * kScale * bend[j];
+      if (!is_target) out.grad_scale += push * bent[j];
+      for (int64_t d = 0; d < kColumns; ++d) {
+        const int64_t at_e = i * kColumns + d, at_w = j * kColumns + d;
+        out.grad_embeddings[at_e] += slope * (w[at_w] - cosine[j] * e[at_e]) / embedding_norms[i];
+        out.grad_weight[at_w] += slope * (e[at_e] - cosine[j] * w[at_w]) / weight_norms[j];
+      }
+    }
+  }
+  return out;
+}
+
+Results<float> kernel(const Example& x, bool keep_cosines, const Parallel& parallel) {
+  Results<float> out;
+  std::vector<float> embedding_norm(kBatch), weight_norm(kClasses), kept(kClasses * kBatch);
+  CosinePartition p{};
+  p.batch = kBatch;
+  p.classes = kClasses;
+  p.embeddings = {x.embeddings.data(), Precision::float32, kColumns, kColumns};
+  p.weight = {x.weight.data(), Precision::float32, kColumns, kColumns};
+  p.labels = x.labels.data();
+  p.scale = kScale;
+  if (x.hard) {
+    p.hard_threshold = x.hard_threshold.data();
+    for (int k = 0; k < 3; ++k) p.hard[k] = float(kHard[k]);
+  }
+  p.target_cosine = out.target_cosine.data();
+  p.negative_logsumexp = out.negative_logsumexp.data();
+  p.embedding_inverse_norm = embedding_norm.data();
+  p.weight_inverse_norm = weight_norm.data();
+  p.cosines = keep_cosines ? kept.data() : nullptr;
+  cosine_partition(p, parallel);
+  cosine_partition_backward(
+      p,
+      {x.grad_target.data(), x.grad_nlse.data(),
+       MutableRows{out.grad_embeddings.data(), Precision::float32, kColumns},
+       MutableRows{out.grad_weight.data(), Precision::float32, kColumns}, &out.grad_scale},
+      parallel);
+  return out;
+}
+
+template <typename T>
+void check_rows(const std::vector<float>& got, const std::vector<T>& wanted, double tolerance) {
+  double largest = 1e-30;
+  for (T value : wanted) largest = std::fmax(largest, std::fabs(double(value)));
+  for (size_t i = 0; i < got.size(); ++i) CHECK_CLOSE(got[i], wanted[i], tolerance * largest);
+}
+
+template <typename T>
+void check_results(const Results<float>& got, const Results<T>& wanted, double tolerance) {
+  check_rows(got.target_cosine, wanted.target_cosine, tolerance);
+  check_rows(got.negative_logsumexp, wanted.negative_logsumexp, tolerance);
+  check_rows(got.grad_embeddings, wanted.grad_embeddings, tolerance);
+  check_rows(got.grad_weight, wanted.grad_weight, tolerance);
+  CHECK_CLOSE(got.grad_scale, wanted.grad_scale, tolerance * std::fabs(double(wanted.grad_scale)));
+}
+
+// Three threads that start in reverse order.
+Parallel three_threads() {
+  return {3, [](int tasks, const std::function<void(int)>& body) {
+            std::vector<std::thread> threads;
+            for (int task = tasks; task-- > 0;) threads.emplace_back(body, task);
+            for (std::thread& thread : threads) thread.join();
+          }};
+}
+
+void agrees_with_the_definition() {
+  for (bool hard : {false, true}) {
+    const Example example(hard);
+    const Results<double> wanted = naive(example);
+    for (bool keep_cosines : {true, false}) {
+      const Results<float> alone = kernel(example, keep_cosines, Parallel());
+      // float's 6e-8, times the scale in the exponent, times a few roundings
+      check_results(alone, wanted, 1e-5);
+      check_results(kernel(example, keep_cosines, three_threads()), alone, 2e-6);
+    }
+  }
+}
+
+float nlse_of_two(float length, float* inverse_norm) {
+  const float embedding[] = {length, 0}, weight[] = {1, 0, 0, 1};
+  const int64_t label = 0;
+  float target, nlse, weight_norm[2];
+  CosinePartition p{};
+  p.batch = 1;
+  p.classes = 2;
+  p.embeddings = {embedding, Precision::float32, 2, 2};
+  p.weight = {weight, Precision::float32, 2, 2};
+  p.labels = &label;
+  p.scale = kScale;
+  p.target_cosine = &target;
+  p.negative_logsumexp = &nlse;
+  p.embedding_inverse_norm = inverse_norm;
+  p.weight_inverse_norm = weight_norm;
+  cosine_partition(p, Parallel());
+  CHECK_CLOSE(target, *inverse_norm == 0 ? 0 : 1, 1e-6);
+  return nlse;
+}
+
+void extreme_lengths_normalise() {
+  float inverse_norm;
+  for (float length : {1e-11f, 1.0f, 1e30f, 3e38f}) {
+    CHECK_CLOSE(nlse_of_two(length, &inverse_norm), 0, 1e-6);  // the other class is orthogonal
+    CHECK_CLOSE(double(inverse_norm) * length, 1, 1e-6);
+  }
+  nlse_of_two(1e-13f, &inverse_norm);
+  CHECK(inverse_norm == 0);
+}
+
+void a_single_class_has_no_negatives() {
+  const float row[] = {1, 2};
+  const int64_t label = 0;
+  float target, nlse, norms[2];
+  CosinePartition p{};
+  p.batch = p.classes = 1;
+  p.embeddings = p.weight = {row, Precision::float32, 2, 2};
+  p.labels = &label;
+  p.scale = kScale;
+  p.target_cosine = &target;
+  p.negative_logsumexp = &nlse;
+  p.embedding_inverse_norm = &norms[0];
+  p.weight_inverse_norm = &norms[1];
+  cosine_partition(p, three_threads());
+  CHECK_CLOSE(target, 1, 1e-6);
+  CHECK_CLOSE(nlse, -kInfinity, 0);
+}
+
+}  // namespace
+
+int main() {
+  agrees_with_the_definition();
+  extreme_lengths_normalise();
+  a_single_class_has_no_negatives();
+  return failures();
+}

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from synthetic import faces
+
+from fairloss.agent import ACTIONS
+from fairloss.experience import CollectConfig, Experience, collect, fit_policy
+from fairloss.experience.chain import Chain
+from fairloss.experience.collect import chain_config, run_chain
+from fairloss.training import (
+    HeadConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RunFolder,
+    TrainConfig,
+    train,
+)
+from fairloss.training.train import build_trainer
+
+COUNTS = [9, 8, 6, 5, 4, 3, 2, 2, 1]
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    output = tmp_path_factory.mktemp("pretrained")
+    settings = TrainConfig(
+        data="made up",
+        output=str(output),
+        epochs=3,
+        batch_size=20,
+        image_size=[32, 32],
+        channels=1,
+        model=ModelConfig(embedding_size=16),
+        head=HeadConfig(name="ArcFace", margin=0.35),
+        optimizer=OptimizerConfig(learning_rate=0.02),
+    )
+    return train(settings, faces(COUNTS))
+
+
+def settings(pretrained, output, **changes):
+    base = {"run": str(pretrained), "output": str(output), "epochs": 6, "min_cell": 1}
+    return CollectConfig(**base | changes)
+
+
+def chain(pretrained, output, seed=0, **changes):
+    config = chain_config(settings(pretrained, output, **changes), seed)
+    folder = RunFolder(config.output)
+    return Chain(build_trainer(config, faces(COUNTS), folder), 1, seed)
+
+
+def test_one_epoch_by_hand(pretrained, tmp_path):
+    """Every cell moves as one; before, after and successor are those of its own classes."""
+    observed = chain(pretrained, tmp_path)
+    head = observed.head
+    for epoch in (1, 2, 3):
+        before, states = observed.statistics, head.states(observed.statistics)
+        margins = head.margins.clone()
+        visits = observed.visits.copy()
+        first = len(observed.rows)
+        observed.run_epoch(epoch, 0.01)
+        after = head.states(observed.statistics)
+        rows = observed.rows[first:]
+        assert [row["state"] for row in rows] == sorted(set(states.tolist()))
+        for row in rows:
+            cell = np.flatnonzero(states == row["state"])
+            step = {"lower": -0.1, "keep": 0.0, "raise": 0.1}[ACTIONS[row["action"]]]
+            moved = head.margins[cell] - margins[cell]
+            torch.testing.assert_close(moved, torch.full_like(moved, step), atol=1e-6, rtol=0)
+            legal = observed.legal[row["state"]]
+            assert legal[row["action"]]
+            assert visits[row["state"], row["action"]] == visits[row["state"], legal].min()
+            fractions = np.bincount(after[cell], minlength=36) / len(cell)
+            assert row["successor"] == fractions.tolist()
+            assert row["classes"] == len(cell)
+            inter = before.inter_angle[cell].double().mean().item()
+            assert row["inter_before"] == pytest.approx(inter)
+            several = cell[before.count[cell].numpy() > 1]
+            spread = observed.statistics.intra_angle[several].double()
+            assert row["intra_after"] == pytest.approx(spread.mean().item() if len(several) else 0)
+    assert observed.visits.sum() == len(observed.rows)
+
+
+def test_collection_counts_its_cost_and_covers_evenly(pretrained, tmp_path):
+    experience = collect(settings(pretrained, tmp_path, chains=2), faces(COUNTS))
+    assert experience.steps == 2 * 6 * 2  # chains x epochs x batches of 40 images by 20
+    assert sorted(set(experience.seed.tolist())) == [0, 1]
+    assert set(experience.epoch.tolist()) == set(range(1, 7))
+    assert experience.dropped == 0
+    assert len(Experience.load(tmp_path / "experience.npz")) == len(experience)
+    transitions = experience.transitions()
+    assert transitions.reward.std() == pytest.approx(1.0)
+    for seed in (0, 1):
+        for epoch in range(1, 7):
+            here = (experience.epoch == epoch) & (experience.seed == seed)
+            assert transitions.reward[here].mean() == pytest.approx(0, abs=1e-9)
+            assert experience.classes[here].sum() == len(COUNTS)
+
+
+def test_small_cells_are_dropped_and_counted(pretrained, tmp_path):
+    everything = collect(settings(pretrained, tmp_path / "a"), faces(COUNTS))
+    large = collect(settings(pretrained, tmp_path / "b", min_cell=2), faces(COUNTS))
+    assert large.dropped > 0
+    assert large.classes.min() >= 2
+    assert everything.dropped == 0
+    none = collect(settings(pretrained, tmp_path / "c", min_cell=50, epochs=1), faces(COUNTS))
+    assert len(none) == 0
+    with pytest.raises(ValueError, match=r"no transitions, \d+ cells had fewer than 50"):
+        fit_policy(none)
+
+
+def test_an_interrupted_chain_goes_on_as_if_nothing_happened(pretrained, tmp_path, monkeypatch):
+    whole = run_chain(settings(pretrained, tmp_path / "whole"), faces(COUNTS), None, 7)
+    original = Chain.save
+
+    def save_and_stop(self, folder, epoch):
+        original(self, folder, epoch)
+        if epoch in (2, 3):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Chain, "save", save_and_stop)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run_chain(settings(pretrained, tmp_path / "parts"), faces(COUNTS), None, 7)
+    parts = run_chain(settings(pretrained, tmp_path / "parts"), faces(COUNTS), None, 7)
+    for name, value in vars(whole).items():
+        assert np.array_equal(value, getattr(parts, name)), name
+    with pytest.raises(ValueError, match="min_cell was 1, is 3"):
+        run_chain(settings(pretrained, tmp_path / "parts", min_cell=3), faces(COUNTS), None, 7)
+
+
+def test_another_map_gives_the_same(pretrained, tmp_path):
+    def backwards(function, seeds):
+        return [function(seed) for seed in reversed(list(seeds))][::-1]
+
+    a = collect(settings(pretrained, tmp_path / "a", chains=2), faces(COUNTS))
+    b = collect(settings(pretrained, tmp_path / "b", chains=2), faces(COUNTS), map=backwards)
+    assert np.array_equal(a.intra_after, b.intra_after)
+
+
+def test_policy_from_experience(pretrained, tmp_path):
+    experience = collect(settings(pretrained, tmp_path), faces(COUNTS))
+    fit = fit_policy(experience)
+    assert fit.policy.visits.sum() == len(experience)
+    assert fit.disagreements == 0
+    assert fit.largest_gap < 0.05
+    unvisited = fit.policy.visits.sum(axis=1) == 0
+    assert unvisited.any()
+    assert (fit.policy.table[unvisited] == ACTIONS.index("keep")).all()
+    assert fit.policy.provenance["steps"] == experience.steps
+
+
+def test_files_of_another_kind_are_refused(tmp_path):
+    (tmp_path / "x.npz").write_bytes(b"no zip")
+    with pytest.raises(ValueError, match=r"x.npz: not an experience file"):
+        Experience.load(tmp_path / "x.npz")
+    np.savez(tmp_path / "y.npz", version=2)
+    with pytest.raises(ValueError, match="of version 1"):
+        Experience.load(tmp_path / "y.npz")
+
+
+@pytest.mark.parametrize("name", ["epochs", "chains", "min_cell", "learning_rate"])
+def test_bad_settings_are_named(pretrained, tmp_path, name):
+    with pytest.raises(ValueError, match=f"{name}: got 0"):
+        collect(settings(pretrained, tmp_path, **{name: 0}), faces(COUNTS))
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="run: .* holds no config.yaml"):
+        collect(settings(tmp_path, tmp_path / "out"), faces(COUNTS))

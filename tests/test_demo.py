@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from synthetic import write_folder
+
+from fairloss.agent import Policy
+from fairloss.demo import DemoConfig, demo
+from fairloss.gallery import Gallery
+from fairloss.training import RunFolder
+
+
+def config(data, output, **changes):
+    small = {"unseen": 4, "pretrain_epochs": 3, "chain_epochs": 5, "epochs": 4, "replicates": 50}
+    return DemoConfig(data=str(data), output=str(output), image_size=[32, 32], **small | changes)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_folder(tmp_path_factory.mktemp("data"), [10] * 12)
+
+
+def numbers(output):
+    """Everything measured, without seconds."""
+    demo_json = json.loads((output / "demo.json").read_text())
+    for phase in demo_json["phases"]:
+        del phase["seconds"]
+    return demo_json, json.loads((output / "evaluation.json").read_text())
+
+
+def test_the_main_job_end_to_end(data, tmp_path):
+    seen = []
+    report = demo(config(data, tmp_path / "a"), lambda *what: seen.append(what[0]))
+    output = tmp_path / "a"
+    assert report == output / "report.html"
+    assert "<html" in report.read_text()
+    assert {"train pretrain", "chain 0", "fit Q", "train fair", "train fixed"} <= set(seen)
+
+    summary, evaluation = numbers(output)
+    policy = Policy.load(output / "policy.json")
+    assert len(policy.table) == 36
+    assert policy.visits.sum() == summary["experience"]["transitions"]
+    assert summary["dqn_agrees_with_tabular"]
+    steps = {phase["name"]: phase["steps"] for phase in summary["phases"]}
+    assert steps["train fair"] == steps["train fixed"] > 0
+    assert steps["collect"] > 0
+    for arm in ("fair", "fixed"):
+        metrics = RunFolder(output / arm).metrics()
+        assert metrics[-1] == metrics[-1] | {"event": "end", "steps": steps[f"train {arm}"]}
+        assert evaluation["arms"][arm]["identities"] == 4
+    assert len(Gallery.load(output / "gallery")) == 40 - 4
+    queries = json.loads((output / "queries.json").read_text())["queries"]
+    assert all(len(query["matches"]) == 5 for query in queries)
+    names = [match["name"] for query in queries for match in query["matches"]]
+    assert not set(names) & {query["probe"] for query in queries}
+
+    demo(config(data, tmp_path / "b"))
+    assert numbers(tmp_path / "b") == (summary, evaluation)
+    demo(config(data, output))  # again over the finished one: nothing is trained twice
+    assert numbers(output) == (summary, evaluation)
+    demo(config(data, tmp_path / "c", seed=1))
+    assert numbers(tmp_path / "c")[1] != evaluation
+
+
+def test_both_arms_start_alike(data, tmp_path):
+    """Same seed, same weights, same margin: the first epoch is the same, bit for bit."""
+    demo(config(data, tmp_path))
+    first = [RunFolder(tmp_path / arm).metrics()[0]["loss"] for arm in ("fair", "fixed")]
+    assert first[0] == first[1]
+    with np.load(tmp_path / "collect" / "experience.npz") as file:
+        assert int(file["min_cell"]) == 1
+
+
+def test_bad_settings_are_named(tmp_path):
+    with pytest.raises(ValueError, match="epochs: got 0"):
+        demo(config(tmp_path, tmp_path, epochs=0))

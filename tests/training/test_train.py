@@ -1,0 +1,295 @@
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from synthetic import faces, write_folder
+
+from fairloss.heads import FairLoss
+from fairloss.training import (
+    HeadConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RunFolder,
+    TrainConfig,
+    load_backbone,
+    load_config,
+    read_json,
+    train,
+    write_whole,
+)
+from fairloss.training.train import build_trainer, learning_rate_at
+
+COUNTS = [8, 6, 4, 3, 2, 1]
+
+
+def config(output: Path, **changes) -> TrainConfig:
+    settings = {
+        "data": "made up",
+        "output": str(output),
+        "epochs": 4,
+        "batch_size": 8,
+        "image_size": [32, 32],
+        "channels": 1,
+        "model": ModelConfig(embedding_size=16),
+        "optimizer": OptimizerConfig(learning_rate=0.02),
+    }
+    return TrainConfig(**settings | changes)
+
+
+def weights(run: Path) -> list[torch.Tensor]:
+    parts = [torch.load(run / name, weights_only=True) for name in ("model.pt", "head.pt")]
+    return [value for part in parts for value in part.values() if isinstance(value, torch.Tensor)]
+
+
+def same(a: Path, b: Path) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(weights(a), weights(b), strict=True))
+
+
+def test_a_run_leaves_its_folder_and_learns(tmp_path):
+    run = train(config(tmp_path / "run", epochs=12), faces(COUNTS))
+    metrics = RunFolder(run).metrics()
+    epochs = [line for line in metrics if line["event"] == "epoch"]
+    assert [line["epoch"] for line in epochs] == list(range(1, 13))
+    assert [line["step"] for line in epochs] == [3 * n for n in range(1, 13)]  # 24 images by 8
+    assert epochs[-1]["loss"] < 0.5 * epochs[0]["loss"]
+    assert metrics[-1]["event"] == "end"
+    assert sum(group["classes"] for group in epochs[0]["groups"]) == 6
+    assert read_json(run / "identities.json")["counts"] == COUNTS
+    assert len(list(run.glob("checkpoint-*.pt"))) == 2
+    assert not list(run.glob("*.tmp")) + list(run.glob(".*.tmp"))
+    model, saved = load_backbone(run / "model.pt")
+    assert model(torch.zeros(2, 1, 32, 32)).shape == (2, 16)
+    assert saved.epochs == 12
+
+
+def test_one_seed_one_result_another_seed_another(tmp_path):
+    runs = {
+        name: train(config(tmp_path / name, seed=seed), faces(COUNTS))
+        for name, seed in (("a", 3), ("b", 3), ("c", 4))
+    }
+    assert same(runs["a"], runs["b"])
+    assert not same(runs["a"], runs["c"])
+
+
+def test_a_longer_run_resumed_after_every_epoch_is_the_same_run(tmp_path, monkeypatch):
+    whole = train(config(tmp_path / "whole"), faces(COUNTS))
+    settings = config(tmp_path / "parts")
+    original = RunFolder.save_checkpoint
+
+    def save_and_stop(self, epoch, state):
+        original(self, epoch, state)
+        if epoch < 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunFolder, "save_checkpoint", save_and_stop)
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, faces(COUNTS))
+        torch.manual_seed(time.time_ns())  # whatever the process did in between
+    parts = train(settings, faces(COUNTS))
+    assert same(whole, parts)
+    events = [line["event"] for line in RunFolder(parts).metrics()]
+    assert events.count("resume") == 3
+    assert events.count("epoch") == 4
+
+
+def test_killed_and_resumed_ends_with_the_same_bits(tmp_path):
+    data = write_folder(tmp_path / "data", [12, 10, 8, 6, 4, 2])
+    settings = ["epochs=6", "batch_size=4", "image_size=[32,32]", "channels=1"]
+    settings += ["model.embedding_size=16", "optimizer.learning_rate=0.02", f"data={data}"]
+    program = "from fairloss.cli import main; main()"
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), str(root / "python")])}
+
+    def start(run: str, **options) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", program, "train", *settings]
+        return subprocess.Popen(
+            [*command, f"output={tmp_path / run}", "resume=auto"],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+
+    whole = start("whole")
+    assert whole.wait(120) == 0, whole.stderr.read()
+    killed = start("killed")
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "killed" / "checkpoint-0002.pt").exists():
+        assert killed.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert not (tmp_path / "killed" / "model.pt").exists()
+    resumed = start("killed")
+    assert resumed.wait(120) == 0, resumed.stderr.read()
+    events = RunFolder(tmp_path / "killed").metrics()
+    resumes = [line for line in events if line["event"] == "resume"]
+    assert len(resumes) == 1
+    assert resumes[0]["step"] == resumes[0]["epoch"] * 11  # 42 images by 4: the log says where
+    assert same(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_a_half_written_file_is_never_read(tmp_path, monkeypatch):
+    run = train(config(tmp_path / "run", epochs=2), faces(COUNTS))
+    whole = (run / "checkpoint-0002.pt").read_bytes()
+    (run / ".checkpoint-0003.pt.17.tmp").write_bytes(whole[:100])  # killed while writing
+    longer = train(config(tmp_path / "run", epochs=2), faces(COUNTS))
+    assert same(run, longer)
+    (run / "checkpoint-0002.pt").write_bytes(whole[:100])
+    with pytest.raises(ValueError, match=r"checkpoint-0002.pt: damaged.*remove it"):
+        train(config(tmp_path / "run", epochs=2), faces(COUNTS))
+
+    def fail(path):
+        path.write_text("half")
+        raise OSError("disk full")
+
+    (tmp_path / "kept.json").write_text("old")
+    with pytest.raises(OSError, match="disk full"):
+        write_whole(tmp_path / "kept.json", fail)
+    assert (tmp_path / "kept.json").read_text() == "old"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["kept.json", "run"]
+
+
+def test_a_cut_off_log_line_is_repaired_on_resume(tmp_path):
+    run = train(config(tmp_path / "run", epochs=2), faces(COUNTS))
+    with (run / "metrics.jsonl").open("a") as log:
+        log.write('{"version": 1, "event": "epo')
+    assert RunFolder(run).metrics()[-1]["event"] == "end"
+    with (run / "metrics.jsonl").open("a") as log:
+        log.write('\n{"event": "more"}\n')
+    with pytest.raises(ValueError, match="line 4 is not JSON"):
+        RunFolder(run).metrics()
+
+
+def test_nan_weight_row_is_named_and_its_step_left_out(tmp_path):
+    folder = RunFolder(tmp_path)
+    trainer = build_trainer(config(tmp_path), faces(COUNTS), folder)
+    trainer.head.weight.data[4, 0] = math.nan
+    before = [p.clone() for p in trainer.model.parameters()]
+    done = trainer.run_epoch(1, 0.1)
+    assert done.steps == done.skipped == 3
+    skips = [line for line in folder.metrics() if line["event"] == "skip"]
+    assert [line["step"] for line in skips] == [1, 2, 3]
+    assert "class 4 (id4)" in skips[0]["reason"]
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True))
+    trainer.run_epoch(2, 0.1)
+    trainer.run_epoch(3, 0.1)
+    with pytest.raises(RuntimeError, match=r"10 steps in a row were left out.*class 4"):
+        trainer.run_epoch(4, 0.1)
+
+
+def test_nan_embedding_is_named(tmp_path):
+    folder = RunFolder(tmp_path)
+    trainer = build_trainer(config(tmp_path, augment=False), faces(COUNTS), folder)
+    trainer.model.register_forward_hook(
+        lambda module, inputs, output: output.index_fill(0, torch.tensor([2]), math.nan)
+    )
+    trainer.run_epoch(1, 0.1)
+    reason = folder.metrics()[0]["reason"]
+    assert reason.startswith("1 embeddings are not finite: id")
+    assert trainer.head.weight.isfinite().all()
+
+
+def test_fair_loss_moves_margins_after_each_epoch(tmp_path):
+    trainer = build_trainer(config(tmp_path), faces(COUNTS), RunFolder(tmp_path))
+    assert isinstance(trainer.head, FairLoss)
+    from fairloss.agent import Policy
+
+    trainer.head.policy = Policy.constant("raise")
+    trainer.head.end_of_epoch(trainer.statistics())
+    torch.testing.assert_close(trainer.head.margins, torch.full((6,), 0.45))
+
+
+def test_init_starts_from_another_run(tmp_path):
+    first = train(config(tmp_path / "first", head=HeadConfig(name="ArcFace")), faces(COUNTS))
+    folder = RunFolder(tmp_path / "second")
+    trainer = build_trainer(config(folder.path, init=str(first)), faces(COUNTS), folder)
+    assert torch.equal(
+        trainer.head.weight, torch.load(first / "head.pt", weights_only=True)["weight"]
+    )
+    with pytest.raises(ValueError, match="init: .* has \\(6, 16\\) class weights"):
+        build_trainer(config(folder.path, init=str(first)), faces(COUNTS[:3]), folder)
+    with pytest.raises(ValueError, match="init: .* holds no finished run"):
+        build_trainer(config(folder.path, init=str(tmp_path)), faces(COUNTS), folder)
+
+
+def test_learning_rate_falls_after_the_given_fractions(tmp_path):
+    settings = config(tmp_path, epochs=32, optimizer=OptimizerConfig(learning_rate=0.1))
+    rates = {epoch: learning_rate_at(settings, epoch) for epoch in (1, 20, 21, 28, 29, 32)}
+    expected = {1: 0.1, 20: 0.1, 21: 0.01, 28: 0.01, 29: 0.001, 32: 0.001}
+    assert rates == pytest.approx(expected)
+
+
+def test_an_existing_run_with_other_settings_is_left_alone(tmp_path):
+    run = train(config(tmp_path / "run", epochs=1), faces(COUNTS))
+    with pytest.raises(ValueError, match="seed was 0, is 5"):
+        train(config(tmp_path / "run", epochs=1, seed=5), faces(COUNTS))
+    with pytest.raises(ValueError, match="output: .* already holds a run"):
+        train(config(tmp_path / "run", epochs=1, resume="never"), faces(COUNTS))
+    assert read_json(run / "identities.json")["counts"] == COUNTS
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data=x"], "output: must be given"),
+        (["data=x", "output=y", "epoch=3"], "epoch: .*epochs"),
+        (["data=x", "output=y", "epochs=many"], "epochs: "),
+        (["data=x", "output=y", "epochs=0"], "epochs: got 0"),
+        (["data=x", "output=y", "resume=maybe"], "resume: got 'maybe', allowed are auto, never"),
+        (["data=x", "output=y", "image_size=[1,2,3]"], "image_size: got"),
+        (["data", "x"], "'data': settings are given as key=value"),
+    ],
+)
+def test_bad_settings_are_named(overrides, message):
+    with pytest.raises(ValueError, match=message):
+        load_config(None, overrides, TrainConfig)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"head": HeadConfig(name="Arc")}, "head.name: got 'Arc', allowed are FairLoss, ArcFace"),
+        ({"head": HeadConfig(kind="sphere")}, "head.kind: got 'sphere'"),
+        ({"head": HeadConfig(name="ArcFace", policy="p.json")}, "head.policy: only FairLoss"),
+        ({"model": ModelConfig(name="vgg")}, "name must be one of small_cnn"),
+    ],
+)
+def test_bad_choices_are_named(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        train(config(tmp_path, **changes), faces(COUNTS))
+
+
+def test_yaml_then_overrides(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("data: faces\noutput: run\nepochs: 7\nhead:\n  name: CosFace\n  margin: 0.3\n")
+    loaded = load_config(path, ["epochs=9", "head.margin=0.2"], TrainConfig)
+    assert (loaded.epochs, loaded.head.name, loaded.head.margin) == (9, "CosFace", 0.2)
+    with pytest.raises(FileNotFoundError, match="config: .*none.yaml does not exist"):
+        load_config(tmp_path / "none.yaml", [], TrainConfig)
+
+
+def test_one_identity_and_several_ranks_are_refused(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="has one identity"):
+        train(config(tmp_path), faces([5]))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="WORLD_SIZE"):
+        train(config(tmp_path), faces(COUNTS))
+
+
+def test_a_backbone_needs_its_configuration(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"model.pt does not exist"):
+        load_backbone(tmp_path / "model.pt")
+    (tmp_path / "model.pt").write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match=r"no config.yaml beside"):
+        load_backbone(tmp_path / "model.pt")
