@@ -43,7 +43,7 @@ class Environment:
             [str(self.python), *command], cwd=cwd, env=environment, capture_output=True, text=True
         )
 
-    def pip(self, *arguments: str, cwd: Path | None = None, **variables: str):  # noqa: ANN201
+    def pip(self, *arguments: str, cwd: Path | None = None, **variables: str):
         return self.run("-m", "pip", *arguments, cwd=cwd or self.elsewhere, **variables)
 
     def backend(self) -> tuple[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -93,27 +94,28 @@ def fit_dqn(
             transitions.successor,
         )
     )
-    every_state = torch.arange(transitions.num_states, device="cpu")
-    network = _seeded_network(transitions.num_states, seed)
-    batches = torch.Generator("cpu").manual_seed(seed)
-    optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
-    for step in range(steps):
-        # All states fit in one forward pass, so the target network is kept as its table of values.
-        table = network(every_state)
-        if step % target_every == 0:
-            target = reward + gamma * successor @ _state_values(table.detach(), visited)
-        error = table[state, action] - target
-        if batch_size is not None:
-            rows = torch.randint(len(error), (batch_size,), generator=batches, device="cpu")
-            error = error[rows]
-        optimiser.param_groups[0]["lr"] = learning_rate * (1 - step / steps)
-        optimiser.zero_grad()
-        error.square().mean().backward()
-        optimiser.step()
-        if progress is not None:
-            progress(step + 1, steps)
-    with torch.no_grad():
-        table = network(every_state)
+    with _one_thread():
+        every_state = torch.arange(transitions.num_states, device="cpu")
+        network = _seeded_network(transitions.num_states, seed)
+        batches = torch.Generator("cpu").manual_seed(seed)
+        optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
+        for step in range(steps):
+            # All states fit in one forward pass: the target network is kept as its table of values.
+            table = network(every_state)
+            if step % target_every == 0:
+                target = reward + gamma * successor @ _state_values(table.detach(), visited)
+            error = table[state, action] - target
+            if batch_size is not None:
+                rows = torch.randint(len(error), (batch_size,), generator=batches, device="cpu")
+                error = error[rows]
+            optimiser.param_groups[0]["lr"] = learning_rate * (1 - step / steps)
+            optimiser.zero_grad()
+            error.square().mean().backward()
+            optimiser.step()
+            if progress is not None:
+                progress(step + 1, steps)
+        with torch.no_grad():
+            table = network(every_state)
     return np.where(visited.numpy(), table.numpy(), np.nan)
 
 
@@ -129,6 +131,17 @@ def _state_values(table: Tensor, visited: Tensor) -> Tensor:
     """(S,) masked maximum of a (S, 3) table, 0 where no action was visited."""
     best = table.masked_fill(~visited, -torch.inf).amax(dim=1)
     return best.masked_fill(~visited.any(dim=1), 0.0)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """More threads only cost here: waiting for each other takes longer than a 36 x 64 product."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _check_positive(**numbers: float) -> None:

@@ -1,0 +1,193 @@
+"""What `fairloss doctor` finds out: what is installed, what does not fit, and how to mend it.
+
+`examine` looks at this machine; `diagnose` is a pure function of what was seen.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+import fairloss_ext
+
+OLDEST_TORCH = (2, 11)  # the first whose stable ABI has all that the ops use
+# As in pyproject.toml; faiss has a finding of its own, and a cluster is nobody's default.
+EXTRAS = {
+    "train": ("typer", "rich", "omegaconf", "pillow", "tensorboard"),
+    "report": ("matplotlib",),
+}
+REINSTALL = "pip install --force-reinstall --no-deps . (in the source folder)"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the diagnosis."""
+
+    name: str
+    status: Literal["ok", "warning", "missing"]
+    detail: str
+    remedy: str = ""  # what to type or change; empty where there is nothing to do
+
+
+@dataclass(frozen=True)
+class Toolkit:
+    """A CUDA toolkit."""
+
+    folder: str
+    release: str  # "13.0"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """All that a diagnosis depends on."""
+
+    build: fairloss_ext.BuildInfo
+    isa_limit: str | None  # the environment variable FAIRLOSS_ISA
+    torch_cuda: str | None  # the CUDA that torch was built for
+    toolkit: Toolkit | None
+    distributions: Mapping[str, str]  # lower-case name -> version
+
+
+def examine() -> Machine:
+    """This machine."""
+    installed = importlib.metadata.distributions()
+    return Machine(
+        build=fairloss_ext.build_info(),
+        isa_limit=os.environ.get("FAIRLOSS_ISA"),
+        torch_cuda=torch.version.cuda,
+        toolkit=find_toolkit(os.environ.get("CUDA_HOME")),
+        distributions={d.name.lower().replace("_", "-"): d.version for d in installed},
+    )
+
+
+def find_toolkit(cuda_home: str | None) -> Toolkit | None:
+    """The toolkit in `cuda_home`, or the one behind the nvcc on the path.
+
+    That nvcc may be a link or a script which starts the real one, so it is asked for its folder.
+    """
+    nvcc = shutil.which("nvcc", path=os.path.join(cuda_home, "bin") if cuda_home else None)
+    if nvcc is None:
+        return None
+    try:
+        asked = [nvcc, "--dryrun", "-E", "-x", "cu", os.devnull]
+        folders = subprocess.run(asked, capture_output=True, text=True, check=False).stderr
+        version = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    top = re.search(r"^#\$ TOP=(.+)$", folders, re.MULTILINE)
+    release = re.search(r"release (\d+\.\d+)", version.stdout)
+    if release is None:
+        return None
+    folder = top[1].strip() if top else os.path.join(os.path.dirname(nvcc), "..")
+    return Toolkit(os.path.realpath(folder), release[1])
+
+
+def diagnose(machine: Machine | None = None) -> list[Finding]:
+    """Everything worth knowing about an installation, in the order in which to mend it."""
+    machine = machine or examine()
+    findings = [_torch(machine), _ops(machine)]
+    if machine.build.backend == "compiled":
+        findings.append(_isa(machine))
+    findings += [_cuda(machine), _faiss(machine), *_extras(machine)]
+    return findings
+
+
+def render(findings: list[Finding]) -> str:
+    """Plain text: one line a finding, and below it what to do."""
+    width = max((len(finding.name) for finding in findings), default=0)
+    lines = []
+    for finding in findings:
+        lines.append(f"{finding.status:<7}  {finding.name:<{width}}  {finding.detail}")
+        if finding.remedy:
+            lines.append(f"{'':<7}  {'':<{width}}  -> {finding.remedy}")
+    return "\n".join(lines)
+
+
+def _torch(machine: Machine) -> Finding:
+    running, built = machine.build.torch, machine.build.built_with_torch
+    numbers = tuple(int(part) for part in re.findall(r"\d+", running)[:2])
+    if numbers < OLDEST_TORCH:
+        oldest = ".".join(map(str, OLDEST_TORCH))
+        return Finding(
+            "torch",
+            "missing",
+            f"{running} is too old, {oldest} is needed",
+            f'pip install "torch>={oldest}"',
+        )
+    if built in (running, "none"):
+        return Finding("torch", "ok", running)
+    return Finding("torch", "ok", f"{running} (the ops were built with {built}, which fits)")
+
+
+def _ops(machine: Machine) -> Finding:
+    build = machine.build
+    if build.backend == "compiled":
+        return Finding("ops", "ok", f"compiled by {build.compiler}")
+    first = ""
+    if "FAIRLOSS_SKIP_EXT" in build.reason:
+        first = "unset FAIRLOSS_SKIP_EXT, then "
+    elif "compiler" in build.reason:
+        first = "install a C++20 compiler (g++ 11 or clang 14, or newer) or set CXX to one, then "
+    detail = f"plain torch runs in their place, several times slower: {build.reason}"
+    return Finding("ops", "warning", detail, first + REINSTALL)
+
+
+def _isa(machine: Machine) -> Finding:
+    build = machine.build
+    detail = f"{build.isa} (in this build: {', '.join(build.built_isas)})"
+    if machine.isa_limit is not None and build.isa != build.built_isas[-1]:
+        detail += f", and FAIRLOSS_ISA={machine.isa_limit} allows no more"
+        return Finding("instruction set", "warning", detail, "unset FAIRLOSS_ISA")
+    return Finding("instruction set", "ok", detail)
+
+
+def _cuda(machine: Machine) -> Finding:
+    """This version has CPU kernels only; what would matter to a build with CUDA is said anyway."""
+    toolkit = machine.toolkit
+    nvcc = f"nvcc {toolkit.release} in {toolkit.folder}" if toolkit else "no nvcc"
+    if machine.torch_cuda is None:
+        return Finding("CUDA", "ok", f"not used: torch is built for CPU ({nvcc})")
+    detail = f"torch is built for CUDA {machine.torch_cuda} ({nvcc}). This version of fairloss has "
+    detail += "no CUDA kernels: tensors on a GPU run plain torch"
+    wanted = machine.torch_cuda.split(".")[0]
+    if toolkit is None or toolkit.release.split(".")[0] == wanted:
+        return Finding("CUDA", "warning", detail)
+    detail += f". CUDA {toolkit.release} could not build for CUDA {machine.torch_cuda} either"
+    return Finding("CUDA", "warning", detail, f"set CUDA_HOME to a CUDA {wanted} toolkit")
+
+
+def _faiss(machine: Machine) -> Finding:
+    """Every faiss distribution installs the same package `faiss`, over one another."""
+    found = sorted(d for d in machine.distributions if re.fullmatch(r"faiss(-[cg]pu.*)?", d))
+    if not found:
+        detail = "not installed: no gallery search"
+        return Finding("faiss", "missing", detail, 'pip install "fairloss-ext[gallery]"')
+    named = ", ".join(f"{name} {machine.distributions[name]}" for name in found)
+    if len(found) == 1:
+        return Finding("faiss", "ok", named)
+    keep = "faiss-gpu" if machine.torch_cuda else "faiss-cpu"
+    return Finding(
+        "faiss",
+        "warning",
+        f"{named} overwrite each other's files",
+        f"pip uninstall -y {' '.join(found)} && pip install {keep}",
+    )
+
+
+def _extras(machine: Machine) -> Iterator[Finding]:
+    for extra, names in EXTRAS.items():
+        missing = [name for name in names if name not in machine.distributions]
+        if missing:
+            remedy = f'pip install "fairloss-ext[{extra}]"'
+            yield Finding(f"extra {extra}", "missing", f"without {', '.join(missing)}", remedy)
+        else:
+            versions = ", ".join(f"{name} {machine.distributions[name]}" for name in names)
+            yield Finding(f"extra {extra}", "ok", versions)
