@@ -111,7 +111,7 @@ def extensions() -> list[object]:
     headers = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*.h"))
     debug = os.environ.get("DEBUG") == "1"
     flags = ["-std=c++20", "-fvisibility=hidden", "-Wall", "-ffp-contract=fast"]
-    flags += ["-O0", "-g"] if debug else ["-O3", "-g0", "-DNDEBUG"]
+    flags += ["-O0", "-g", "-UNDEBUG"] if debug else ["-O3", "-g0", "-DNDEBUG"]
     if platform.machine() in ("x86_64", "AMD64"):
         flags.append("-Wno-psabi")  # vectors pass between inlined functions of one file only
     ops = CppExtension(

@@ -270,6 +270,17 @@ def test_bad_choices_are_named(tmp_path, changes, message):
         train(config(tmp_path, **changes), faces(COUNTS))
 
 
+def test_tensorboard_scalars_are_written(tmp_path):
+    run = train(config(tmp_path / "run", epochs=1, tensorboard=True), faces(COUNTS))
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    logged = RunFolder(run).metrics()[0]
+    assert events.Scalars("loss")[0].value == pytest.approx(logged["loss"], rel=1e-6)
+    assert any(tag.startswith("margin/") for tag in events.Tags()["scalars"])
+
+
 def test_yaml_then_overrides(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text("data: faces\noutput: run\nepochs: 7\nhead:\n  name: CosFace\n  margin: 0.3\n")

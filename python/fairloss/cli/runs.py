@@ -30,8 +30,13 @@ def demo(settings: Settings = None) -> None:
 
     Example: `fairloss demo output=runs/demo seed=0`
 
-    Settings: output, data (your own folder of identity/image files), seed, unseen,
-    pretrain_epochs, chain_epochs, epochs, image_size, replicates.
+    Settings:
+
+    - output=runs/demo, seed=0
+    - data=FOLDER: your own identity/image files instead of ORL
+    - unseen=10: identities held out for verification
+    - pretrain_epochs=30, chain_epochs=45, epochs=40 (of each arm)
+    - image_size=[56,48], replicates=1000 (of the bootstrap)
     """
     from fairloss.demo import demo as run_demo
 
@@ -46,14 +51,20 @@ def train(settings: Settings = None) -> None:
 
     Example: `fairloss train data=faces output=runs/mine epochs=20 seed=1`
 
-    Ends with output/model.pt, the backbone's state dict. With resume=auto (the default) an
-    interrupted run goes on after its last finished epoch. Settings and defaults:
-    data, output, epochs=32, seed=0, resume=auto|never, batch_size=64, image_size=[112,112],
-    channels=3, augment=true, init=RUN, tensorboard=false,
-    model.name=small_cnn|iresnet18|iresnet34|iresnet50|iresnet100, model.embedding_size=128,
-    head.name=FairLoss|ArcFace|CosFace|NormFace, head.kind=arc|cos, head.margin, head.scale=32,
-    head.policy=policy.json, optimizer.learning_rate=0.1, optimizer.momentum=0.9,
-    optimizer.weight_decay=5e-4, optimizer.decay_at=[0.625,0.875], optimizer.clip=5.
+    Ends with output/model.pt, the backbone's state dict. Settings and their defaults:
+
+    - data=FOLDER, output=RUN: must be given
+    - epochs=32, batch_size=64, seed=0
+    - resume=auto: an interrupted run goes on after its last finished epoch; never: refuse one
+    - init=RUN: start from the weights of a finished run
+    - image_size=[112,112], channels=3 (1: grey), augment=true (mirror and shift)
+    - model.name=small_cnn (or iresnet18, iresnet34, iresnet50, iresnet100),
+      model.embedding_size=128
+    - head.name=FairLoss (or ArcFace, CosFace, NormFace), head.scale=32, head.margin (its first
+      margin), head.kind=arc (or cos), head.policy=policy.json (default: the package's)
+    - optimizer.learning_rate=0.1, optimizer.decay_at=[0.625,0.875] (fractions of the epochs),
+      optimizer.momentum=0.9, optimizer.weight_decay=5e-4, optimizer.clip=5
+    - tensorboard=false: also write scalars to output/tensorboard
     """
     config = _config(settings, TrainConfig)
     with bars() as progress:
@@ -66,9 +77,13 @@ def collect(settings: Settings = None) -> None:
 
     Example: `fairloss collect run=runs/mine output=runs/experience epochs=45`
 
-    Writes output/experience.npz; an interrupted chain goes on. Settings and defaults: run, output,
-    epochs=45, chains=1, seed=0, min_cell=5, learning_rate=0.01, kind=arc|cos,
-    initial_margin=0.35, data.
+    Writes output/experience.npz; an interrupted chain goes on. Settings and their defaults:
+
+    - run=RUN, output=FOLDER: must be given
+    - epochs=45, chains=1, seed=0: chains run with seeds seed, seed + 1, ...
+    - min_cell=5: cells of fewer classes are dropped, and counted
+    - learning_rate=0.01, kind=arc (or cos), initial_margin=0.35
+    - data=FOLDER: default that of the run
     """
     config = _config(settings, CollectConfig)
     with bars() as progress:

@@ -172,6 +172,8 @@ def group_table(
 ) -> list[dict[str, Any]]:
     """The nine groups (count bin x variance bin): classes, mean margin and mean angles (radians).
 
+    Classes with one image are left out of the intra-class angle: theirs is 0 by definition.
+
     Args:
         statistics: of the training set.
         margins: () or (C,), those that were trained with.
@@ -185,13 +187,14 @@ def group_table(
         for variance_bin in range(BINS):
             chosen = (groups.count_bins == count_bin) & (variance_bins == variance_bin)
             chosen &= groups.counts > 0
+            several = chosen & (groups.counts > 1)
             table.append(
                 {
                     "count_bin": count_bin,
                     "variance_bin": variance_bin,
                     "classes": int(chosen.sum()),
                     "margin": _mean(each[chosen]),
-                    "intra_angle": _mean(statistics.intra_angle.numpy()[chosen]),
+                    "intra_angle": _mean(statistics.intra_angle.numpy()[several]),
                     "inter_angle": _mean(statistics.inter_angle.numpy()[chosen]),
                 }
             )
