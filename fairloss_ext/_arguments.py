@@ -4,33 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Kind = Literal["arc", "cos", "sphere", "combined"]
-Extension = Literal["linear", "easy", "none"]
-MarginGrad = Literal["exact", "straight_through"]
-Reduction = Literal["mean", "sum", "none"]
-Margins = Tensor | float | Sequence[float]
+from fairloss_ext.options import KINDS, REDUCTIONS, Kind, Reduction, choice
 
-# Positions are the values of the enumerations in csrc/include/fairloss/margin.h.
-KINDS: tuple[Kind, ...] = ("arc", "cos", "sphere", "combined")
-EXTENSIONS: tuple[Extension, ...] = ("linear", "easy", "none")
-MARGIN_GRADS: tuple[MarginGrad, ...] = ("exact", "straight_through")
-REDUCTIONS: tuple[Reduction, ...] = ("mean", "sum", "none")
+Margins = Tensor | float | Sequence[float] | npt.NDArray[Any]
 
 # Positions are the values of MarginTable::Rows in csrc/cpu/margin_table.h.
 ROWS = ("one", "per_class", "per_sample")
-
-
-def choice(name: str, value: str, allowed: Sequence[str]) -> int:
-    """Position of `value` in `allowed`, or a ValueError that lists them."""
-    if value not in allowed:
-        raise ValueError(f"{name}: got {value!r}, allowed are {', '.join(map(repr, allowed))}")
-    return list(allowed).index(value)
 
 
 def as_scale(scale: Tensor | float, dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -44,7 +29,8 @@ def as_scale(scale: Tensor | float, dtype: torch.dtype, device: torch.device) ->
 
 def number(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     """A 0-d tensor. torch.full and torch.tensor make torch.compile specialise on the value."""
-    return torch.ones((), dtype=dtype, device=device) * value
+    one = torch.ones((), dtype=dtype, device=device)
+    return one.mul(value)
 
 
 def as_labels(labels: Tensor) -> Tensor:
@@ -52,6 +38,38 @@ def as_labels(labels: Tensor) -> Tensor:
     if labels.dtype not in (torch.int32, torch.int64):
         raise ValueError(f"labels: expected dtype int32 or int64, got {labels.dtype}")
     return labels.to(torch.int64)
+
+
+def check_shape(name: str, tensor: Tensor, *shape: int) -> None:
+    """ValueError naming the argument; for the plain-torch twins (csrc/ops checks its own)."""
+    if tensor.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {tuple(tensor.shape)}")
+
+
+def check_range(name: str, values: Tensor, lowest: int, bound: int) -> None:
+    """RuntimeError naming the first value outside [lowest, bound).
+
+    On a device other than the CPU, and while a graph is compiled, the check stays in the stream of
+    work and does not wait for the answer.
+    """
+    if values.device.type == "meta":
+        return
+    wrong = (values < lowest) | (values >= bound)
+    if values.device.type != "cpu" or torch.compiler.is_compiling():
+        torch._assert_async(~wrong.any(), f"{name}: a value is outside {lowest} to {bound - 1}")
+    elif wrong.any():
+        at = int(wrong.nonzero()[0])
+        raise RuntimeError(
+            f"{name}: value {int(values[at])} at position {at} is out of range; allowed are "
+            f"{lowest} to {bound - 1}"
+        )
+
+
+def check_device(device: torch.device, **tensors: Tensor | None) -> None:
+    """ValueError naming the first tensor that is not on the device of the embeddings."""
+    for name, tensor in tensors.items():
+        if tensor is not None and tensor.device != device:
+            raise ValueError(f"{name}: expected on {device}, got {tensor.device}")
 
 
 class MarginTable(NamedTuple):
@@ -68,33 +86,35 @@ def margin_table(
     groups: Tensor | None,
     sample_margins: Tensor | None,
     kind: Kind,
-    dtype: torch.dtype,
-    device: torch.device,
+    like: Tensor,
+    num_classes: int | None = None,
 ) -> MarginTable:
-    """Sort out the ways to give margins; see `fairloss_ext.margin_softmax_loss`."""
+    """Sort out the ways to give margins; see `fairloss_ext.margin_softmax_loss`.
+
+    Args:
+        like: gives dtype and device.
+        num_classes: C, where it is known.
+    """
     choice("kind", kind, KINDS)
+    name = "margins"
     if sample_margins is not None:
         if margins is not None or groups is not None:
             raise ValueError("sample_margins: replaces margins and groups; pass margins=None")
-        values, rows = sample_margins, "per_sample"
+        name, values, rows = "sample_margins", sample_margins, "per_sample"
     elif margins is None:
         raise ValueError("margins: expected a number, a (C,) or a (G,) tensor, got None")
-    elif isinstance(margins, Tensor):
-        values = margins
+    else:
+        values = as_margins(margins, like)
         one = values.dim() == 0 or (kind == "combined" and values.dim() == 1)
         rows = "one" if one else "per_class"
-    elif isinstance(margins, Sequence):
-        values, rows = torch.tensor(margins, dtype=dtype, device=device), "one"
-    else:
-        values, rows = number(margins, dtype, device), "one"
-    values = values.to(device=device, dtype=dtype)
+    values = values.to(device=like.device, dtype=like.dtype)
     if rows == "one":
         values = values.reshape(1, -1) if values.dim() else values.reshape(1)
     if values.dim() == 2 and values.shape[1] == 3:
         kind = "combined"
     elif values.dim() != 1 or kind == "combined":
         wanted = "a trailing dimension of 3" if kind == "combined" else "one number a row"
-        raise ValueError(f"margins: kind {kind!r} takes {wanted}, got shape {tuple(values.shape)}")
+        raise ValueError(f"{name}: kind {kind!r} takes {wanted}, got shape {tuple(values.shape)}")
     if groups is not None:
         if groups.dtype not in (torch.int32, torch.int64) or groups.dim() != 1:
             raise ValueError(
@@ -102,8 +122,30 @@ def margin_table(
             )
         if rows == "one":
             raise ValueError("groups: margins must be a (G,) tensor, one row a group")
-        groups = groups.to(device=device, dtype=torch.int64)
+        groups = groups.to(device=like.device, dtype=torch.int64)
+    if num_classes is not None and rows == "per_class":
+        name, length = ("margins", len(values)) if groups is None else ("groups", len(groups))
+        if length != num_classes:
+            raise ValueError(f"{name}: expected one row a class, {num_classes}, got {length}")
     return MarginTable(values, groups, rows, kind)
+
+
+def as_margins(margins: Margins, like: Tensor) -> Tensor:
+    """A number, a sequence or an array as a tensor."""
+    if isinstance(margins, Tensor):
+        return margins
+    if isinstance(margins, (float, int, torch.SymFloat)):
+        return number(margins, like.dtype, like.device)
+    return torch.as_tensor(margins, dtype=like.dtype, device=like.device)
+
+
+def keep_margins_shape(ctx: Any, margins: Tensor, rows: int) -> None:
+    """What the backward pass needs to shape the margins' gradient, without the margins themselves.
+
+    A table with one row a sample is -1 rows: its length must not become a constant of the graph.
+    """
+    ctx.num_rows = -1 if ROWS[rows] == "per_sample" else margins.shape[0]
+    ctx.plain_margins = margins.dim() == 1
 
 
 def reduce(losses: Tensor, labels: Tensor, reduction: Reduction) -> Tensor:
@@ -126,4 +168,5 @@ def as_matrix(name: str, values: Tensor | npt.ArrayLike) -> Tensor:
             f"{name}: expected an (N, D) matrix of floats, got shape {tuple(values.shape)} "
             f"{values.dtype}"
         )
-    return values.float() if values.dtype == torch.float64 else values.detach()
+    values = values.detach()
+    return values.float() if values.dtype == torch.float64 else values

@@ -87,14 +87,13 @@ struct Partition {
 inline void cosine_partition(const CosinePartition& p, const Parallel& parallel) {
   const int64_t columns = p.embeddings.columns;
   const UnitRows unit = unit_embeddings(p);
-  std::copy(unit.inverse_norm.begin(), unit.inverse_norm.end(), p.embedding_inverse_norm);
   std::fill(p.target_cosine, p.target_cosine + p.batch, 0.0f);
   Packed embeddings(columns, p.batch);
   for (int64_t i = 0; i < p.batch; ++i) embeddings.set_column(i, unit.rows.data() + i * columns);
   const Targets targets(p.labels, p.batch);
 
   const int tasks = parallel.threads;
-  std::vector<Partition> partitions(tasks, Partition(Tile(p).stride));
+  std::vector<Partition> partitions(tasks, Partition(padded(p.batch)));
   parallel.run(tasks, [&](int task) {
     const Share share = share_of(task, tasks, p.classes, kBlock);
     Tile tile(p);
@@ -102,7 +101,6 @@ inline void cosine_partition(const CosinePartition& p, const Parallel& parallel)
       const int64_t rows = std::min(kBlock, share.end - first);
       tile.compute(first, rows, embeddings);
       tile.keep(first, rows);
-      std::copy(tile.inverse, tile.inverse + rows, p.weight_inverse_norm + first);
       targets.in_block(first, first + rows, [&](int64_t i, int64_t j) {
         p.target_cosine[i] = tile.cosine[j * tile.stride + i];
         tile.logit[j * tile.stride + i] = -kInfinity;
@@ -119,14 +117,16 @@ inline void cosine_partition(const CosinePartition& p, const Parallel& parallel)
 
 // What the backward pass needs of every sample, padded like a tile.
 struct Upstream {
-  std::vector<char> spoilt;  // its own numbers are NaN: it must not spoil anyone else's gradient
-  std::vector<float> pull;   // d loss / d target cosine
-  std::vector<float> push;   // d loss / d nlse; 0 without negatives
-  std::vector<float> nlse;   // +inf where push is 0 by definition, so that exp(. - nlse) = 0
+  std::vector<char> spoilt;   // its own numbers are NaN: it must not spoil anyone else's gradient
+  std::vector<char> ignored;  // nothing comes from upstream, so its gradient is 0 even if spoilt
+  std::vector<float> pull;    // d loss / d target cosine
+  std::vector<float> push;    // d loss / d nlse; 0 without negatives
+  std::vector<float> nlse;    // +inf where push is 0 by definition, so that exp(. - nlse) = 0
 
   Upstream(const CosinePartition& p, const CosinePartitionGradient& g, int64_t stride)
-      : spoilt(p.batch), pull(stride), push(stride), nlse(stride, kInfinity) {
+      : spoilt(p.batch), ignored(p.batch), pull(stride), push(stride), nlse(stride, kInfinity) {
     for (int64_t i = 0; i < p.batch; ++i) {
+      ignored[i] = g.target_cosine[i] == 0.0f && g.negative_logsumexp[i] == 0.0f;
       spoilt[i] = std::isnan(p.target_cosine[i]) || !(p.negative_logsumexp[i] < kInfinity);
       if (spoilt[i]) continue;
       pull[i] = g.target_cosine[i];
@@ -188,7 +188,7 @@ inline void cosine_partition_backward(const CosinePartition& p, const CosinePart
   const int64_t columns = p.embeddings.columns, batch = p.batch;
   const bool recompute = p.cosines == nullptr;
   const bool want_embeddings = g.embeddings.data != nullptr;
-  const Upstream up(p, g, Tile(p).stride);
+  const Upstream up(p, g, padded(p.batch));
   UnitRows unit = unit_embeddings(p);
   Packed by_column(columns, recompute ? batch : 0);  // (D, B)
   Packed by_row(batch, columns);                     // (B, D)
@@ -255,9 +255,9 @@ inline void cosine_partition_backward(const CosinePartition& p, const CosinePart
       for (int64_t d = 0; d < columns; ++d) row[d] += each.embeddings[i * columns + d];
     }
     const float* e = unit.rows.data() + i * columns;
+    const float own = up.spoilt[i] && !up.ignored[i] ? std::numeric_limits<float>::quiet_NaN() : 0;
     for (int64_t d = 0; d < columns; ++d) {
-      row[d] = up.spoilt[i] ? std::numeric_limits<float>::quiet_NaN()
-                            : unit.inverse_norm[i] * (row[d] - e[d] * float(radial));
+      row[d] = up.spoilt[i] ? own : unit.inverse_norm[i] * (row[d] - e[d] * float(radial));
     }
     g.embeddings.store(i, row.data());
   }

@@ -16,11 +16,9 @@ struct CosinePartition {
   const float* hard_threshold;  // (B,) or null: a non-target cosine c above it becomes
   float hard[3];                //   hard[0] c^2 + hard[1] c + hard[2]
 
-  float* target_cosine;           // (B,)
-  float* negative_logsumexp;      // (B,)
-  float* embedding_inverse_norm;  // (B,)
-  float* weight_inverse_norm;     // (C,)
-  float* cosines;                 // (C, B) kept for the backward pass, or null
+  float* target_cosine;       // (B,)
+  float* negative_logsumexp;  // (B,)
+  float* cosines;             // (C, B) kept for the backward pass, or null
 };
 
 struct CosinePartitionGradient {

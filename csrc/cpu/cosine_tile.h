@@ -7,6 +7,9 @@ namespace fairloss::FAIRLOSS_ISA {
 constexpr int64_t kBlock = 64;  // classes in one tile: 64 x 512 floats = 128 KB stay in L2
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
+// Samples in a row of a tile, up to whole vectors.
+inline int64_t padded(int64_t batch) { return (batch + kLanes - 1) / kLanes * kLanes; }
+
 struct UnitRows {  // normalised rows, and what normalised them
   std::vector<float> rows;
   std::vector<float> inverse_norm;
@@ -58,7 +61,7 @@ class Tile {
 
   explicit Tile(const CosinePartition& p)
       : p_(p),
-        stride((p.batch + kLanes - 1) / kLanes * kLanes),
+        stride(padded(p.batch)),
         weight(kBlock * p.weight.columns),
         cosine(kBlock * stride),
         logit(kBlock * stride) {}

@@ -50,24 +50,18 @@ struct Thresholds {
 // The highest scores seen: a heap whose front is the lowest of them.
 class Tail {
  public:
-  explicit Tail(int64_t size) : size_(size) { heap_.reserve(size); }
+  explicit Tail(int64_t size) : size_(size) {}
 
   void add(float score) {
-    if (size_ == 0 || score != score) return;
+    if (score != score) return;  // infinity minus infinity in a product of huge numbers
     if (int64_t(heap_.size()) < size_) {
       heap_.push_back(score);
       std::push_heap(heap_.begin(), heap_.end(), std::greater<float>());
-    } else if (score > heap_.front()) {
+    } else if (size_ > 0 && score > heap_.front()) {
       std::pop_heap(heap_.begin(), heap_.end(), std::greater<float>());
       heap_.back() = score;
       std::push_heap(heap_.begin(), heap_.end(), std::greater<float>());
     }
-  }
-  // Scores up to this one change nothing.
-  float floor() const {
-    if (size_ == 0) return std::numeric_limits<float>::infinity();
-    if (int64_t(heap_.size()) < size_) return -std::numeric_limits<float>::infinity();
-    return heap_.front();
   }
   const std::vector<float>& scores() const { return heap_; }
 
@@ -96,7 +90,7 @@ inline void count_probe(const float* scores, int64_t rows, const Thresholds& thr
       const auto passed = std::lower_bound(first, last, score) - 1;  // the last one it exceeds
       ++count.above[passed - thresholds.score.begin()];
     }
-    if (score > count.tail.floor()) count.tail.add(score);
+    count.tail.add(score);
   }
 }
 
@@ -146,6 +140,7 @@ inline int64_t distractor_ranks(const DistractorRanks& p, const Parallel& parall
   }
   std::vector<float> tail = counts[0].tail.scores();
   std::sort(tail.begin(), tail.end(), std::greater<float>());
+  std::fill(p.tail_scores, p.tail_scores + p.tail, -std::numeric_limits<float>::infinity());
   std::copy(tail.begin(), tail.end(), p.tail_scores);
   for (const Count& each : counts) {
     if (each.spoilt >= 0) return each.spoilt;

@@ -6,12 +6,12 @@ template <typename T>
 static void margin_logits_row(const MarginLogitsProblem<T>& p, int64_t i) {
   const T* cosine = p.cosine + i * p.classes;
   T* logits = p.logits + i * p.classes;
-  T* derivatives = p.derivatives + i;
+  T* target = p.target + i;
   for (int64_t j = 0; j < p.classes; ++j) logits[j] = p.scale * cosine[j];
   const int64_t label = p.labels[i];
   if (label < 0) {
     p.rows[i] = -1;
-    for (int k = 0; k < 1 + p.margins.columns(); ++k) derivatives[k * p.batch] = 0;
+    for (int k = 0; k < 2 + p.margins.columns(); ++k) target[k * p.batch] = 0;
     return;
   }
   const int64_t row = p.margins.row(i, label);
@@ -19,9 +19,10 @@ static void margin_logits_row(const MarginLogitsProblem<T>& p, int64_t i) {
                                          p.margins.straight_through);
   p.rows[i] = row;
   logits[label] = p.scale * phi.value;
-  derivatives[0] = phi.d_cosine;
+  target[0] = phi.value;
+  target[p.batch] = phi.d_cosine;
   const T d_margin[3] = {phi.d_m1, phi.d_m2, phi.d_m3};
-  store_margin_derivatives(p.margins.kind, d_margin, derivatives + p.batch, p.batch);
+  store_margin_derivatives(p.margins.kind, d_margin, target + 2 * p.batch, p.batch);
 }
 
 template <typename T>

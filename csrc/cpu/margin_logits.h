@@ -13,9 +13,9 @@ struct MarginLogitsProblem {
   T scale;
   MarginTable<T> margins;
 
-  T* logits;       // (B, C)
-  T* derivatives;  // (1 + columns, B): d phi / d target cosine and margins
-  int64_t* rows;   // (B,) row of the margin table, -1: no target
+  T* logits;      // (B, C)
+  T* target;      // (2 + columns, B): phi, d phi / d target cosine and d phi / d margins
+  int64_t* rows;  // (B,) row of the margin table, -1: no target
 };
 
 // logits = scale * cosine, with phi in place of the target's cosine.

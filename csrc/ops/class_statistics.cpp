@@ -6,7 +6,7 @@ namespace fairloss::ops {
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> class_statistics_op(
     const Tensor& embeddings, const Tensor& labels, int64_t num_classes) {
-  STD_TORCH_CHECK(num_classes > 0, "num_classes: expected at least 1, got ", num_classes);
+  check(num_classes > 0, "num_classes: expected at least 1, got ", num_classes);
   const Tensor samples = with_unit_columns("embeddings", embeddings);
   check_shape("labels", labels, samples.size(0));
   const Tensor classes = indices("labels", labels, -1, num_classes);

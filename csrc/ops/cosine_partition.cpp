@@ -14,8 +14,8 @@ struct PartitionArguments {
                      const std::optional<Tensor>& hard_coefficients)
       : embeddings(with_unit_columns("embeddings", embeddings_)),
         weight(with_unit_columns("weight", weight_)) {
-    STD_TORCH_CHECK(embeddings.size(1) == weight.size(1), "embeddings have ", embeddings.size(1),
-                    " columns but weight has ", weight.size(1));
+    check(embeddings.size(1) == weight.size(1), "embeddings have ", embeddings.size(1),
+          " columns but weight has ", weight.size(1));
     problem.batch = embeddings.size(0);
     problem.classes = weight.size(0);
     check_shape("labels", labels_, problem.batch);
@@ -24,8 +24,8 @@ struct PartitionArguments {
     problem.weight = rows_of("weight", weight);
     problem.labels = labels.const_data_ptr<int64_t>();
     problem.scale = scalar_of<float>("scale", scale);
-    STD_TORCH_CHECK(hard_threshold_.has_value() == hard_coefficients.has_value(),
-                    "hard_threshold and hard_coefficients go together");
+    check(hard_threshold_.has_value() == hard_coefficients.has_value(),
+          "hard_threshold and hard_coefficients go together");
     if (!hard_threshold_.has_value()) return;
     check_shape("hard_threshold", *hard_threshold_, problem.batch);
     check_shape("hard_coefficients", *hard_coefficients, 3);
@@ -36,26 +36,23 @@ struct PartitionArguments {
   }
 };
 
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> partition_forward(
-    const Tensor& embeddings, const Tensor& weight, const Tensor& labels, const Tensor& scale,
-    const std::optional<Tensor>& hard_threshold, const std::optional<Tensor>& hard_coefficients,
-    bool keep_cosines) {
+std::tuple<Tensor, Tensor, Tensor> partition_forward(const Tensor& embeddings, const Tensor& weight,
+                                                     const Tensor& labels, const Tensor& scale,
+                                                     const std::optional<Tensor>& hard_threshold,
+                                                     const std::optional<Tensor>& hard_coefficients,
+                                                     bool keep_cosines) {
   PartitionArguments arguments(embeddings, weight, labels, scale, hard_threshold,
                                hard_coefficients);
   CosinePartition& p = arguments.problem;
   const Tensor target_cosine = empty(embeddings, {p.batch}, ScalarType::Float);
   const Tensor nlse = empty(embeddings, {p.batch}, ScalarType::Float);
-  const Tensor embedding_norm = empty(embeddings, {p.batch}, ScalarType::Float);
-  const Tensor weight_norm = empty(embeddings, {p.classes}, ScalarType::Float);
   const Tensor cosines =
       empty(embeddings, {keep_cosines ? p.classes : 0, p.batch}, ScalarType::Float);
   p.target_cosine = target_cosine.mutable_data_ptr<float>();
   p.negative_logsumexp = nlse.mutable_data_ptr<float>();
-  p.embedding_inverse_norm = embedding_norm.mutable_data_ptr<float>();
-  p.weight_inverse_norm = weight_norm.mutable_data_ptr<float>();
   p.cosines = keep_cosines ? cosines.mutable_data_ptr<float>() : nullptr;
   cosine_partition(p, torch_threads());
-  return {target_cosine, nlse, embedding_norm, weight_norm, cosines};
+  return {target_cosine, nlse, cosines};
 }
 
 std::tuple<Tensor, Tensor, Tensor> partition_backward(
@@ -99,8 +96,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(fairloss, m) {
   m.def(
       "cosine_partition(Tensor embeddings, Tensor weight, Tensor labels, Tensor scale, "
       "Tensor? hard_threshold, Tensor? hard_coefficients, bool keep_cosines) -> "
-      "(Tensor target_cosine, Tensor negative_logsumexp, Tensor embedding_inverse_norm, "
-      "Tensor weight_inverse_norm, Tensor cosines)");
+      "(Tensor target_cosine, Tensor negative_logsumexp, Tensor cosines)");
   m.def(
       "cosine_partition_backward(Tensor grad_target_cosine, Tensor grad_negative_logsumexp, "
       "Tensor embeddings, Tensor weight, Tensor labels, Tensor scale, Tensor? hard_threshold, "

@@ -33,8 +33,8 @@ std::tuple<Tensor, Tensor, Tensor> margin_loss_op(const Tensor& target_cosine,
   check_shape("target_cosine", target_cosine, target_cosine.numel());
   check_shape("negative_logsumexp", negative_logsumexp, target_cosine.numel());
   check_shape("labels", labels, target_cosine.numel());
-  STD_TORCH_CHECK(target_cosine.scalar_type() == negative_logsumexp.scalar_type(),
-                  "target_cosine and negative_logsumexp: expected one dtype");
+  check(target_cosine.scalar_type() == negative_logsumexp.scalar_type(),
+        "target_cosine and negative_logsumexp: expected one dtype");
   const MarginArguments arguments(labels, margins, groups, rows, kind, extension, straight_through);
   if (target_cosine.scalar_type() == ScalarType::Double) {
     return loss_forward<double>(target_cosine, negative_logsumexp, arguments, scale);
@@ -80,11 +80,13 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> margin_loss_backward_op(const Tensor&
                                                                    const Tensor& rows,
                                                                    int64_t num_rows) {
   const int64_t batch = grad_loss.numel();
+  if (num_rows < 0) num_rows = batch;  // a table with one row a sample
+  check(derivatives.dim() == 2 && derivatives.size(0) >= 3, "derivatives: expected 3 rows or more");
   check_shape("derivatives", derivatives, derivatives.size(0), batch);
   const Tensor table_rows = indices("rows", rows, -1, num_rows);
   check_shape("rows", table_rows, batch);
-  STD_TORCH_CHECK(grad_loss.scalar_type() == derivatives.scalar_type(),
-                  "grad_loss and derivatives: expected one dtype");
+  check(grad_loss.scalar_type() == derivatives.scalar_type(),
+        "grad_loss and derivatives: expected one dtype");
   const Tensor upstream = torch::stable::contiguous(grad_loss);
   const Tensor local = torch::stable::contiguous(derivatives);
   if (grad_loss.scalar_type() == ScalarType::Double) {

@@ -7,6 +7,8 @@
 #include <torch/headeronly/core/ScalarType.h>
 
 #include <optional>
+#include <sstream>
+#include <stdexcept>
 #include <string>
 #include <tuple>
 
@@ -19,6 +21,21 @@ namespace fairloss::ops {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
+// Throws an error that starts with the argument's name; STD_TORCH_CHECK would put a path before it.
+template <typename... Parts>
+void check(bool fine, const Parts&... parts) {
+  if (fine) return;
+  std::ostringstream message;
+  (message << ... << parts);
+  throw std::runtime_error(message.str());
+}
+
+inline std::string shape_of(const Tensor& tensor) {
+  std::string shape = "(";
+  for (int64_t d = 0; d < tensor.dim(); ++d) shape += std::to_string(tensor.size(d)) + ", ";
+  return shape + ")";
+}
+
 inline Parallel torch_threads() {
   return {int(torch::stable::get_num_threads()),
           [](int tasks, const std::function<void(int)>& body) {
@@ -29,19 +46,18 @@ inline Parallel torch_threads() {
 }
 
 inline void check_shape(const char* name, const Tensor& tensor, int64_t rows) {
-  STD_TORCH_CHECK(tensor.dim() == 1 && tensor.size(0) == rows, name, ": expected shape (", rows,
-                  ",), got ", tensor.dim(), " dimensions and ", tensor.numel(), " elements");
+  check(tensor.dim() == 1 && tensor.size(0) == rows, name, ": expected shape (", rows, ",), got ",
+        shape_of(tensor));
 }
 
 inline void check_shape(const char* name, const Tensor& tensor, int64_t rows, int64_t columns) {
-  STD_TORCH_CHECK(tensor.dim() == 2 && tensor.size(0) == rows && tensor.size(1) == columns, name,
-                  ": expected shape (", rows, ", ", columns, "), got ", tensor.dim(),
-                  " dimensions and ", tensor.numel(), " elements");
+  check(tensor.dim() == 2 && tensor.size(0) == rows && tensor.size(1) == columns, name,
+        ": expected shape (", rows, ", ", columns, "), got ", shape_of(tensor));
 }
 
 inline void check_type(const char* name, const Tensor& tensor, ScalarType type,
                        const char* type_name) {
-  STD_TORCH_CHECK(tensor.scalar_type() == type, name, ": expected dtype ", type_name);
+  check(tensor.scalar_type() == type, name, ": expected dtype ", type_name);
 }
 
 inline Precision precision_of(const char* name, const Tensor& tensor) {
@@ -50,15 +66,14 @@ inline Precision precision_of(const char* name, const Tensor& tensor) {
     case ScalarType::BFloat16: return Precision::bfloat16;
     case ScalarType::Half: return Precision::float16;
     default:
-      STD_TORCH_CHECK(false, name, ": expected dtype float32, bfloat16 or float16");
+      check(false, name, ": expected dtype float32, bfloat16 or float16");
       return Precision::float32;
   }
 }
 
 // A matrix whose rows may lie apart (a slice of a memory map is not copied).
 inline Tensor with_unit_columns(const char* name, const Tensor& tensor) {
-  STD_TORCH_CHECK(tensor.dim() == 2, name, ": expected a matrix, got ", tensor.dim(),
-                  " dimensions");
+  check(tensor.dim() == 2, name, ": expected a matrix, got shape ", shape_of(tensor));
   const bool unit = tensor.size(1) <= 1 || tensor.stride(1) == 1;
   return unit ? tensor : torch::stable::contiguous(tensor);
 }
@@ -83,16 +98,15 @@ inline Tensor indices(const char* name, const Tensor& tensor, int64_t lowest, in
   const Tensor values = torch::stable::contiguous(tensor);
   const int64_t* data = values.const_data_ptr<int64_t>();
   for (int64_t i = 0; i < values.numel(); ++i) {
-    STD_TORCH_CHECK(data[i] >= lowest && data[i] < bound, name, ": value ", data[i],
-                    " at position ", i, " is out of range; allowed are ", lowest, " to ",
-                    bound - 1);
+    check(data[i] >= lowest && data[i] < bound, name, ": value ", data[i], " at position ", i,
+          " is out of range; allowed are ", lowest, " to ", bound - 1);
   }
   return values;
 }
 
 template <typename T>
 T scalar_of(const char* name, const Tensor& tensor) {
-  STD_TORCH_CHECK(tensor.numel() == 1, name, ": expected one number, got ", tensor.numel());
+  check(tensor.numel() == 1, name, ": expected one number, got ", tensor.numel());
   if (tensor.scalar_type() == ScalarType::Double) return T(*tensor.const_data_ptr<double>());
   check_type(name, tensor, ScalarType::Float, "float32 or float64");
   return T(*tensor.const_data_ptr<float>());
@@ -127,17 +141,21 @@ struct MarginArguments {
         kind(kind_),
         extension(extension_),
         straight_through(straight_through_) {
+    check(rows >= 0 && rows <= 2, "rows: expected 0 to 2, got ", rows);
+    check(kind >= 0 && kind <= 3, "kind: expected 0 to 3, got ", kind);
+    check(extension >= 0 && extension <= 2, "extension: expected 0 to 2, got ", extension);
+    const bool combined = kind == int64_t(Kind::combined);
+    check(margins.dim() == (combined ? 2 : 1) && (!combined || margins.size(1) == 3),
+          "margins: expected one number a row, or three with kind \"combined\", got shape ",
+          shape_of(margins));
     const int64_t batch = labels_.numel(), num_rows = margins.size(0);
-    STD_TORCH_CHECK(margins.dim() == (kind == int64_t(Kind::combined) ? 2 : 1) &&
-                        (margins.dim() == 1 || margins.size(1) == 3),
-                    "margins: expected one number a row, or three with kind \"combined\"");
     int64_t classes = num_rows;
     if (rows == int64_t(MarginTable<float>::Rows::per_sample)) {
-      STD_TORCH_CHECK(num_rows == batch, "sample_margins: expected ", batch,
-                      " rows, one a sample, got ", num_rows);
+      check(num_rows == batch, "sample_margins: expected ", batch, " rows, one a sample, got ",
+            num_rows);
       classes = INT64_MAX;
     } else if (rows == int64_t(MarginTable<float>::Rows::one)) {
-      STD_TORCH_CHECK(num_rows == 1, "margins: expected one row, got ", num_rows);
+      check(num_rows == 1, "margins: expected one row, got ", num_rows);
       classes = INT64_MAX;
     } else if (groups_.has_value()) {
       groups = indices("groups", *groups_, 0, num_rows);
@@ -148,8 +166,7 @@ struct MarginArguments {
 
   template <typename T>
   MarginTable<T> table() const {
-    STD_TORCH_CHECK(margins.scalar_type() == type_of<T>(),
-                    "margins: expected the dtype of the cosines");
+    check(margins.scalar_type() == type_of<T>(), "margins: expected the dtype of the cosines");
     return {margins.const_data_ptr<T>(),
             data_or_null<int64_t>(groups),
             typename MarginTable<T>::Rows(rows),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fairloss_ext import _library, reference
-from fairloss_ext._arguments import as_labels, as_scale
+from fairloss_ext._arguments import as_labels, as_scale, check_device
 
 # Stored cosines save the backward pass a third of its products. 2 GiB hold a batch of 512 against a
 # million classes.
@@ -46,12 +46,16 @@ def cosine_partition(
 
     Returns:
         target_cosine (B,) and negative_logsumexp (B,), float32; -inf where C = 1. A NaN embedding
-        makes its own two numbers and its own gradient NaN, nobody else's.
+        makes its own numbers NaN and, unless nothing comes from upstream, its own gradient;
+        nobody else's.
 
     Raises:
         ValueError or RuntimeError naming the argument: shapes, dtypes, a label out of range.
     """
     labels = as_labels(labels)
+    check_device(embeddings.device, weight=weight, labels=labels, hard_threshold=hard_threshold)
+    if (hard_threshold is None) != (hard_coefficients is None):
+        raise ValueError("hard_threshold and hard_coefficients go together")
     if hard_coefficients is not None and not isinstance(hard_coefficients, Tensor):
         hard_coefficients = torch.tensor(hard_coefficients, device=embeddings.device)
     if not _library.serves(embeddings):
@@ -64,7 +68,7 @@ def cosine_partition(
             hard_coefficients=hard_coefficients,
         )
     scale = as_scale(scale, torch.float32, embeddings.device)
-    target_cosine, negative_logsumexp, _, _, _ = torch.ops.fairloss.cosine_partition(
+    target_cosine, negative_logsumexp, _ = torch.ops.fairloss.cosine_partition(
         embeddings,
         weight,
         labels,
@@ -112,7 +116,7 @@ def _fake(
         return embeddings.new_empty(shape, dtype=torch.float32)
 
     kept = new(classes if keep_cosines else 0, batch)
-    return new(batch), new(batch), new(batch), new(classes), kept
+    return new(batch), new(batch), kept
 
 
 def _fake_backward(
@@ -140,8 +144,8 @@ def _fake_backward(
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     embeddings, weight, labels, scale, threshold, coefficients, _ = inputs
-    target_cosine, negative_logsumexp, embedding_norm, weight_norm, cosines = output
-    ctx.mark_non_differentiable(embedding_norm, weight_norm, cosines)
+    target_cosine, negative_logsumexp, cosines = output
+    ctx.mark_non_differentiable(cosines)
     ctx.save_for_backward(
         embeddings,
         weight,

@@ -9,18 +9,22 @@ from torch import Tensor
 
 from fairloss_ext import _library, reference
 from fairloss_ext._arguments import (
-    EXTENSIONS,
-    KINDS,
-    MARGIN_GRADS,
     ROWS,
-    Extension,
-    Kind,
-    MarginGrad,
     Margins,
     as_labels,
     as_scale,
-    choice,
+    check_device,
+    keep_margins_shape,
     margin_table,
+)
+from fairloss_ext.options import (
+    EXTENSIONS,
+    KINDS,
+    MARGIN_GRADS,
+    Extension,
+    Kind,
+    MarginGrad,
+    choice,
 )
 
 
@@ -45,13 +49,12 @@ def margin_logits(
         (B, C) logits, float32 (float64 for float64 cosines): at scale 64, bfloat16 logits would
         carry an error of 13% in the probability.
     """
-    choice("extension", extension, EXTENSIONS)
-    choice("margin_grad", margin_grad, MARGIN_GRADS)
     labels = as_labels(labels)
+    if cosine.dim() != 2:
+        raise ValueError(f"cosine: expected shape (B, C), got {tuple(cosine.shape)}")
     if cosine.dtype != torch.float64:
         cosine = cosine.float()
-    table = margin_table(margins, groups, None, kind, cosine.dtype, cosine.device)
-    scale = as_scale(scale, cosine.dtype, cosine.device)
+    check_device(cosine.device, labels=labels)
     if not _library.serves(cosine):
         return reference.margin_logits(
             cosine,
@@ -63,16 +66,17 @@ def margin_logits(
             extension=extension,
             margin_grad=margin_grad,
         )
+    table = margin_table(margins, groups, None, kind, cosine, num_classes=cosine.shape[1])
     logits: Tensor = torch.ops.fairloss.margin_logits(
         cosine,
         labels,
         table.values,
         table.groups,
-        scale,
+        as_scale(scale, cosine.dtype, cosine.device),
         ROWS.index(table.rows),
         KINDS.index(table.kind),
-        EXTENSIONS.index(extension),
-        margin_grad == "straight_through",
+        choice("extension", extension, EXTENSIONS),
+        bool(choice("margin_grad", margin_grad, MARGIN_GRADS)),
     )[0]
     return logits
 
@@ -93,45 +97,47 @@ def _fake(
     columns = margins.shape[1] if margins.dim() == 2 else 1
     return (
         cosine.new_empty(cosine.shape),
-        cosine.new_empty((1 + columns, cosine.shape[0])),
+        cosine.new_empty((2 + columns, cosine.shape[0])),
         labels.new_empty((cosine.shape[0],)),
     )
 
 
 def _fake_backward(
     grad_logits: Tensor,
-    logits: Tensor,
-    derivatives: Tensor,
+    cosine: Tensor,
+    target: Tensor,
     margin_rows: Tensor,
     labels: Tensor,
     scale: Tensor,
     num_rows: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
+    rows = grad_logits.shape[0] if num_rows < 0 else num_rows
     return (
         grad_logits.new_empty(grad_logits.shape),
-        grad_logits.new_empty((num_rows, derivatives.shape[0] - 1)),
+        grad_logits.new_empty((rows, target.shape[0] - 2)),
         grad_logits.new_empty(()),
     )
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    _, labels, margins, _, scale, *_ = inputs
-    logits, derivatives, margin_rows = output
-    ctx.mark_non_differentiable(derivatives, margin_rows)
+    cosine, labels, margins, _, scale, rows, *_ = inputs
+    _, target, margin_rows = output
+    # The target's row stays part of the graph, see margin_loss.
+    ctx.mark_non_differentiable(margin_rows)
     # Only the gradient of the scale needs the matrix; without it, it is not kept alive.
-    kept = logits if scale.requires_grad else logits.new_empty((0, 0))
-    ctx.save_for_backward(kept, derivatives, margin_rows, labels, scale)
-    ctx.margins_shape = margins.shape
+    kept = cosine if scale.requires_grad else cosine.new_empty((0, 0))
+    ctx.save_for_backward(kept, target, margin_rows, labels, scale)
+    keep_margins_shape(ctx, margins=margins, rows=rows)
 
 
 def _backward(ctx: Any, grad_logits: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
     grad_cosine, grad_margins, grad_scale = torch.ops.fairloss.margin_logits_backward(
-        grad_logits, *ctx.saved_tensors, ctx.margins_shape[0]
+        grad_logits, *ctx.saved_tensors, ctx.num_rows
     )
     return (
         grad_cosine,
         None,
-        grad_margins.reshape(ctx.margins_shape),
+        grad_margins.squeeze(1) if ctx.plain_margins else grad_margins,
         None,
         grad_scale,
         None,

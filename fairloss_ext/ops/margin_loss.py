@@ -9,18 +9,22 @@ from torch import Tensor
 
 from fairloss_ext import _library, reference
 from fairloss_ext._arguments import (
-    EXTENSIONS,
-    KINDS,
-    MARGIN_GRADS,
     ROWS,
-    Extension,
-    Kind,
-    MarginGrad,
     Margins,
     as_labels,
     as_scale,
-    choice,
+    check_device,
+    keep_margins_shape,
     margin_table,
+)
+from fairloss_ext.options import (
+    EXTENSIONS,
+    KINDS,
+    MARGIN_GRADS,
+    Extension,
+    Kind,
+    MarginGrad,
+    choice,
 )
 
 
@@ -47,12 +51,8 @@ def margin_loss(
     Returns:
         (B,) losses; 0 where the label is -1.
     """
-    choice("extension", extension, EXTENSIONS)
-    choice("margin_grad", margin_grad, MARGIN_GRADS)
     labels = as_labels(labels)
-    dtype, device = target_cosine.dtype, target_cosine.device
-    table = margin_table(margins, groups, sample_margins, kind, dtype, device)
-    scale = as_scale(scale, dtype, device)
+    check_device(target_cosine.device, negative_logsumexp=negative_logsumexp, labels=labels)
     if not _library.serves(target_cosine):
         return reference.margin_loss(
             target_cosine,
@@ -66,17 +66,18 @@ def margin_loss(
             margin_grad=margin_grad,
             sample_margins=sample_margins,
         )
+    table = margin_table(margins, groups, sample_margins, kind, target_cosine)
     losses: Tensor = torch.ops.fairloss.margin_loss(
         target_cosine,
         negative_logsumexp,
         labels,
         table.values,
         table.groups,
-        scale,
+        as_scale(scale, target_cosine.dtype, target_cosine.device),
         ROWS.index(table.rows),
         KINDS.index(table.kind),
-        EXTENSIONS.index(extension),
-        margin_grad == "straight_through",
+        choice("extension", extension, EXTENSIONS),
+        bool(choice("margin_grad", margin_grad, MARGIN_GRADS)),
     )[0]
     return losses
 
@@ -109,31 +110,33 @@ def _fake(
 def _fake_backward(
     grad_loss: Tensor, derivatives: Tensor, margin_rows: Tensor, num_rows: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    batch = grad_loss.shape[0]
     return (
-        torch.empty_like(grad_loss, memory_format=torch.contiguous_format),
-        torch.empty_like(grad_loss, memory_format=torch.contiguous_format),
-        grad_loss.new_empty((num_rows, derivatives.shape[0] - 3)),
+        grad_loss.new_empty((batch,)),
+        grad_loss.new_empty((batch,)),
+        grad_loss.new_empty((batch if num_rows < 0 else num_rows, derivatives.shape[0] - 3)),
         grad_loss.new_empty(()),
     )
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     _, derivatives, margin_rows = output
-    ctx.mark_non_differentiable(derivatives, margin_rows)
+    # Derivatives stay part of the graph: differentiating the gradient then meets the refusal of
+    # margin_loss_backward, instead of a silent zero.
+    ctx.mark_non_differentiable(margin_rows)
     ctx.save_for_backward(derivatives, margin_rows)
-    ctx.margins_shape = inputs[3].shape
+    keep_margins_shape(ctx, margins=inputs[3], rows=inputs[6])
 
 
 def _backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-    derivatives, margin_rows = ctx.saved_tensors
     grad_target, grad_nlse, grad_margins, grad_scale = torch.ops.fairloss.margin_loss_backward(
-        grad_loss, derivatives, margin_rows, ctx.margins_shape[0]
+        grad_loss, *ctx.saved_tensors, ctx.num_rows
     )
     return (
         grad_target,
         grad_nlse,
         None,
-        grad_margins.reshape(ctx.margins_shape),
+        grad_margins.squeeze(1) if ctx.plain_margins else grad_margins,
         None,
         grad_scale,
         None,

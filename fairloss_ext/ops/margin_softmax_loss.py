@@ -6,9 +6,10 @@ from typing import Literal
 
 from torch import Tensor
 
-from fairloss_ext._arguments import Extension, Kind, MarginGrad, Margins, Reduction, reduce
+from fairloss_ext._arguments import Margins, margin_table, reduce
 from fairloss_ext.ops.cosine_partition import cosine_partition
 from fairloss_ext.ops.margin_loss import margin_loss
+from fairloss_ext.options import REDUCTIONS, Extension, Kind, MarginGrad, Reduction, choice
 
 
 def margin_softmax_loss(
@@ -59,6 +60,9 @@ def margin_softmax_loss(
     Raises:
         ValueError or RuntimeError naming the argument.
     """
+    # Refuse what does not fit before the heavy op.
+    choice("reduction", reduction, REDUCTIONS)
+    margin_table(margins, groups, sample_margins, kind, weight, num_classes=weight.shape[0])
     target_cosine, negative_logsumexp = cosine_partition(
         embeddings, weight, labels, scale, workspace=workspace
     )

@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from fairloss_ext._arguments import Extension, Kind, MarginGrad, MarginTable
+from fairloss_ext._arguments import MarginTable, check_range, check_shape
+from fairloss_ext.options import EXTENSIONS, MARGIN_GRADS, Extension, Kind, MarginGrad, choice
 
 # The derivative of acos is infinite at +-1: it is taken no closer than this, sqrt(1 - 1e-6).
 STEEPEST = 0.9999995
@@ -15,6 +16,14 @@ STEEPEST = 0.9999995
 
 def sample_margins(table: MarginTable, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(m1, m2, m3), each (B,), of every sample; a label of -1 reads row 0 and is masked later."""
+    if table.rows == "per_sample":
+        check_shape("sample_margins", table.values, len(labels), *table.values.shape[1:])
+    elif table.rows == "per_class":
+        if table.groups is not None:
+            check_range("groups", table.groups, 0, len(table.values))
+        check_range(
+            "labels", labels, -1, len(table.values if table.groups is None else table.groups)
+        )
     if table.rows == "one":
         rows = torch.zeros_like(labels)
     elif table.rows == "per_sample":
@@ -42,6 +51,8 @@ def target_transform(
     margin_grad: MarginGrad,
 ) -> Tensor:
     """phi, (B,), of the target cosines; float64 inside, because acos is steep."""
+    choice("extension", extension, EXTENSIONS)
+    choice("margin_grad", margin_grad, MARGIN_GRADS)
     precise = cosine.double()
     exact = _phi(torch.acos(precise.detach().clamp(-1, 1)), margins, extension)
     slope = precise

@@ -8,9 +8,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fairloss_ext._arguments import as_labels, as_matrix
+from fairloss_ext._arguments import as_labels, as_matrix, check_range, check_shape
 from fairloss_ext._statistics import ClassStatistics
-from fairloss_ext.reference.cosine_partition import check_labels, unit
+from fairloss_ext.reference.cosine_partition import full_precision, unit
 
 CHUNK = 4096  # rows at a time: a memory map need not fit in memory
 
@@ -23,7 +23,8 @@ def class_statistics(
     """See `fairloss_ext.class_statistics`."""
     matrix = as_matrix("embeddings", embeddings)
     classes = as_labels(torch.as_tensor(labels)).to(matrix.device)
-    check_labels(classes, num_classes)
+    check_shape("labels", classes, len(matrix))
+    check_range("labels", classes, -1, num_classes)
     count = torch.bincount(classes[classes >= 0], minlength=num_classes)
     empty = count == 0
 
@@ -67,7 +68,8 @@ def _nearest(center: Tensor) -> Tensor:
     nearest = torch.full((len(center),), -1, dtype=torch.int64, device=center.device)
     for first in range(0, len(center), CHUNK):
         block = center[first : first + CHUNK]
-        cosine = torch.nan_to_num(block @ center.T) + comparable
+        with full_precision(center.device):
+            cosine = torch.nan_to_num(block @ center.T) + comparable
         cosine.diagonal(first).fill_(-math.inf)
         best, at = cosine.max(dim=1)
         found = best.isfinite() & comparable[first : first + CHUNK].isfinite()

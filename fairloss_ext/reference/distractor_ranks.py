@@ -6,7 +6,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fairloss_ext._arguments import as_matrix
+from fairloss_ext._arguments import as_matrix, check_range, check_shape
+from fairloss_ext.reference.cosine_partition import full_precision
 
 CHUNK = 4096  # distractors at a time
 
@@ -25,6 +26,11 @@ def distractor_ranks(
     wanted = torch.as_tensor(scores).detach().float()
     if wanted.isnan().any():
         raise RuntimeError("scores: holds NaN")
+    check_range("probe_index", index, 0, len(probe_rows))
+    check_shape("scores", wanted, len(index))
+    if not probe_rows.isfinite().all():
+        at = int((~probe_rows.isfinite()).any(dim=1).nonzero()[0])
+        raise RuntimeError(f"probes: row {at} holds NaN or infinity")
     pairs = len(probe_rows) * len(distractor_rows)
     if not 0 <= tail <= pairs:
         raise RuntimeError(f"tail: expected 0 to {pairs}, got {tail}")
@@ -35,7 +41,8 @@ def distractor_ranks(
         if not block.isfinite().all():
             at = first + int((~block.isfinite()).any(dim=1).nonzero()[0])
             raise RuntimeError(f"distractors: row {at} holds NaN or infinity")
-        similarity = probe_rows @ block.T  # (P, chunk)
+        with full_precision(probe_rows.device):
+            similarity = probe_rows @ block.T  # (P, chunk)
         for probe in torch.unique(index).tolist():
             trials = index == probe
             ranks[trials] += (similarity[probe] > wanted[trials, None]).sum(dim=1)

@@ -6,16 +6,15 @@ import torch
 from torch import Tensor
 
 from fairloss_ext._arguments import (
-    Extension,
-    Kind,
-    MarginGrad,
     Margins,
     as_labels,
     as_scale,
+    check_range,
+    check_shape,
     margin_table,
 )
+from fairloss_ext.options import Extension, Kind, MarginGrad
 from fairloss_ext.reference._transform import sample_margins, target_transform
-from fairloss_ext.reference.cosine_partition import check_labels
 
 
 def margin_logits(
@@ -31,10 +30,11 @@ def margin_logits(
 ) -> Tensor:
     """See `fairloss_ext.margin_logits`."""
     labels = as_labels(labels)
-    check_labels(labels, cosine.shape[1])
+    check_shape("labels", labels, len(cosine))
+    check_range("labels", labels, -1, cosine.shape[1])
     if cosine.dtype != torch.float64:
         cosine = cosine.float()
-    table = margin_table(margins, groups, None, kind, cosine.dtype, cosine.device)
+    table = margin_table(margins, groups, None, kind, cosine, num_classes=cosine.shape[1])
     target = cosine.gather(1, labels.clamp(min=0)[:, None]).squeeze(1)
     phi = target_transform(target, sample_margins(table, labels), extension, margin_grad)
     is_target = labels[:, None] == torch.arange(cosine.shape[1], device=labels.device)

@@ -7,14 +7,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fairloss_ext._arguments import (
-    Extension,
-    Kind,
-    MarginGrad,
     Margins,
     as_labels,
     as_scale,
+    check_range,
+    check_shape,
     margin_table,
 )
+from fairloss_ext.options import Extension, Kind, MarginGrad
 from fairloss_ext.reference._transform import sample_margins as gather_margins
 from fairloss_ext.reference._transform import target_transform
 
@@ -34,10 +34,17 @@ def margin_loss(
 ) -> Tensor:
     """See `fairloss_ext.margin_loss`."""
     labels = as_labels(labels)
+    check_shape("negative_logsumexp", negative_logsumexp, len(target_cosine))
+    check_shape("labels", labels, len(target_cosine))
+    check_range("labels", labels, -1, torch.iinfo(torch.int64).max)
     dtype, device = target_cosine.dtype, target_cosine.device
-    table = margin_table(margins, groups, sample_margins, kind, dtype, device)
-    phi = target_transform(target_cosine, gather_margins(table, labels), extension, margin_grad)
-    gap = negative_logsumexp - as_scale(scale, dtype, device) * phi
+    table = margin_table(margins, groups, sample_margins, kind, target_cosine)
+    # A spoilt sample (NaN) keeps its own gradient, and spoils no shared one.
+    sound = ~(target_cosine.isnan() | negative_logsumexp.isnan())
+    m1, m2, m3 = (torch.where(sound, m, m.detach()) for m in gather_margins(table, labels))
+    scale = as_scale(scale, dtype, device)
+    phi = target_transform(target_cosine, (m1, m2, m3), extension, margin_grad)
+    gap = negative_logsumexp - torch.where(sound, scale, scale.detach()) * phi
     counts = (labels >= 0) & ~torch.isneginf(negative_logsumexp)
     gap = torch.where(counts, gap, 0)  # no gradient through what is masked below
     # softplus(x) with torch's threshold would drop log1p(exp(-x)) above it

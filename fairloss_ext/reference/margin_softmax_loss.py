@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fairloss_ext._arguments import Extension, Kind, MarginGrad, Margins, Reduction, reduce
+from fairloss_ext._arguments import Margins, margin_table, reduce
+from fairloss_ext.options import REDUCTIONS, Extension, Kind, MarginGrad, Reduction, choice
 from fairloss_ext.reference.cosine_partition import cosine_partition
 from fairloss_ext.reference.margin_loss import margin_loss
 
@@ -25,6 +26,8 @@ def margin_softmax_loss(
     workspace: int | str = "auto",
 ) -> Tensor:
     """See `fairloss_ext.margin_softmax_loss`."""
+    choice("reduction", reduction, REDUCTIONS)
+    margin_table(margins, groups, sample_margins, kind, weight, num_classes=weight.shape[0])
     target_cosine, negative_logsumexp = cosine_partition(embeddings, weight, labels, scale)
     losses = margin_loss(
         target_cosine,

@@ -70,6 +70,7 @@ def test_shards_add_up_and_memory_maps_work(tmp_path):
         ({"scores": torch.tensor([math.nan])}, "scores: "),
         ({"tail": 11}, "tail: expected 0 to 10"),
         ({"distractors": torch.full((5, 3), math.nan)}, "distractors: row 0 holds NaN"),
+        ({"probes": torch.tensor([[0.0] * 3, [math.inf] * 3])}, "probes: row 1 holds NaN"),
         ({"distractors": torch.randn(3)}, "distractors: expected an"),
     ],
 )
@@ -82,6 +83,14 @@ def test_bad_arguments_are_named(function, change, message):
     }
     with pytest.raises((RuntimeError, ValueError, IndexError), match=message):
         function(**(good | change))
+
+
+@BOTH
+def test_the_tail_holds_even_infinite_products(function):
+    probes, distractors = torch.tensor([[-3e38], [1.0]]), torch.tensor([[3e38], [2.0]])
+    _, tail = function(probes, distractors, torch.tensor([0]), torch.tensor([0.0]), tail=4)
+    assert tail[:2].tolist() == pytest.approx([3e38, 2.0])
+    assert tail[3] == -math.inf
 
 
 def test_opcheck():

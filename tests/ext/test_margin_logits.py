@@ -69,7 +69,7 @@ def test_empty_batch_strides_and_wrong_labels():
     )
     with pytest.raises(RuntimeError, match="labels: value 9 at position 0"):
         margin_logits(cosine, torch.full((6,), 9), 0.5)
-    with pytest.raises(RuntimeError, match="cosine: expected shape"):
+    with pytest.raises(ValueError, match="cosine: expected shape"):
         margin_logits(cosine[0], labels, 0.5)
 
 
@@ -80,3 +80,25 @@ def test_opcheck(needs_scale):
     scale = torch.tensor(8.0, requires_grad=needs_scale)
     arguments = (cosine.requires_grad_(), labels, margins, None, scale, 1, 0, 0, False)
     torch.library.opcheck(torch.ops.fairloss.margin_logits, arguments)
+    _, target, rows = torch.ops.fairloss.margin_logits(*arguments)
+    kept = cosine.detach() if needs_scale else torch.empty(0, 0)
+    arguments = (torch.ones(6, 9), kept, target.detach(), rows, labels, scale.detach(), 9)
+    torch.library.opcheck(torch.ops.fairloss.margin_logits_backward, arguments)
+
+
+@pytest.mark.parametrize("function", [margin_logits, reference.margin_logits])
+def test_scale_gradient_at_zero(function):
+    cosine, labels = problem()
+    scale = torch.tensor(0.0, dtype=torch.float64, requires_grad=True)
+    function(cosine, labels, 0.5, scale=scale).sum().backward()
+    expected = margin_logits(cosine, labels, 0.5, scale=1.0).sum()
+    torch.testing.assert_close(scale.grad, expected)
+
+
+def test_a_penalty_on_the_gradient_is_refused():
+    cosine, labels = problem()
+    cosine.requires_grad_()
+    logits = margin_logits(cosine, labels, 0.5)
+    (gradient,) = torch.autograd.grad(logits.sum(), cosine, create_graph=True)
+    with pytest.raises(RuntimeError, match="no double backward"):
+        gradient.square().sum().backward()

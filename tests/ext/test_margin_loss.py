@@ -157,16 +157,29 @@ def test_margins_changed_after_the_forward_pass_change_nothing():
         torch.testing.assert_close(torch.autograd.grad(losses.sum(), cosine)[0], expected)
 
 
-def test_nan_sample_leaves_shared_gradients_alone():
+@pytest.mark.parametrize("function", [margin_loss, reference.margin_loss])
+def test_nan_sample_leaves_shared_gradients_alone(function):
     cosine, nlse, labels = problem()
     cosine[4] = math.nan
     margins = torch.full((5,), 0.4, dtype=torch.float64, requires_grad=True)
     scale = torch.tensor(16.0, dtype=torch.float64, requires_grad=True)
-    losses = margin_loss(cosine, nlse, labels, margins, scale=scale)
+    losses = function(cosine, nlse, labels, margins, scale=scale)
     assert losses.isnan().nonzero().flatten().tolist() == [4]
     losses.sum().backward()
     assert margins.grad.isfinite().all()
     assert scale.grad.isfinite()
+
+
+@pytest.mark.parametrize("what", ["cosine", "margins"])
+def test_a_penalty_on_the_gradient_is_refused(what):
+    """Even with a constant upstream, where nothing but the saved derivatives carries the graph."""
+    cosine, nlse, labels = problem()
+    margins = torch.full((5,), 0.4, dtype=torch.float64)
+    leaf = (cosine if what == "cosine" else margins).requires_grad_()
+    losses = margin_loss(cosine, nlse, labels, margins)
+    (gradient,) = torch.autograd.grad(losses.sum(), leaf, create_graph=True)
+    with pytest.raises(RuntimeError, match="no double backward"):
+        (losses.sum() + gradient.square().sum()).backward()
 
 
 def test_second_backward_is_right_and_double_backward_raises():
@@ -200,14 +213,26 @@ def test_second_backward_is_right_and_double_backward_raises():
             "groups: value 2 at position 2",
         ),
         ({"sample_margins": torch.zeros(2)}, "sample_margins: replaces margins"),
-        ({"margins": None, "sample_margins": torch.zeros(3)}, "sample_margins: expected 2 rows"),
+        ({"margins": None, "sample_margins": torch.zeros(3)}, "sample_margins: expected"),
         ({"scale": torch.ones(2)}, "scale: expected one number"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):
     good = {"margins": 0.5}
-    with pytest.raises((RuntimeError, ValueError), match=message):
-        margin_loss(torch.zeros(2), torch.zeros(2), torch.tensor([0, 4]), **(good | arguments))
+    for function in (margin_loss, reference.margin_loss):
+        with pytest.raises((RuntimeError, ValueError), match=message):
+            function(torch.zeros(2), torch.zeros(2), torch.tensor([0, 4]), **(good | arguments))
+
+
+def test_sequences_and_arrays_are_read_like_tensors():
+    cosine, nlse, labels = problem(classes=3)
+    expected = margin_loss(cosine, nlse, labels, torch.tensor([0.3, 0.4, 0.5], dtype=torch.float64))
+    torch.testing.assert_close(margin_loss(cosine, nlse, labels, [0.3, 0.4, 0.5]), expected)
+    array = torch.tensor([0.3, 0.4, 0.5], dtype=torch.float64).numpy()
+    torch.testing.assert_close(margin_loss(cosine, nlse, labels, array), expected)
+    triple = margin_loss(cosine, nlse, labels, (1.0, 0.3, 0.2), kind="combined")
+    one = torch.tensor([[1.0, 0.3, 0.2]], dtype=torch.float64).expand(3, 3)
+    torch.testing.assert_close(triple, margin_loss(cosine, nlse, labels, one))
 
 
 @pytest.mark.parametrize("columns", [1, 3])

@@ -129,4 +129,24 @@ def test_without_a_compiled_library_plain_torch_runs_and_says_so(tmp_path):
 def test_devices_without_a_kernel_use_plain_torch():
     """The meta device stands for any: shapes come out, and no compiled op is asked."""
     embeddings = torch.randn(3, 4, device="meta", requires_grad=True)
-    assert not fairloss_ext._library.serves(embeddings)
+    weight, labels = torch.randn(9, 4, device="meta"), torch.zeros(3, dtype=int, device="meta")
+    losses = fairloss_ext.margin_softmax_loss(embeddings, weight, labels, 0.5, reduction="none")
+    assert losses.shape == (3,)
+    losses.sum().backward()
+    assert embeddings.grad.shape == (3, 4)
+
+
+def test_errors_start_with_the_argument():
+    with pytest.raises(RuntimeError) as error:
+        fairloss_ext.cosine_partition(torch.randn(2, 3), torch.randn(4, 3), torch.tensor([0, 9]))
+    assert str(error.value).startswith("labels: value 9 at position 1")
+
+
+@pytest.mark.parametrize("name", ["rows", "kind", "extension"])
+def test_raw_ops_refuse_unknown_enumerators(name):
+    options = {"rows": 1, "kind": 0, "extension": 0} | {name: 2**32 + 2}
+    with pytest.raises(RuntimeError, match=f"{name}: expected 0 to"):
+        torch.ops.fairloss.margin_loss(
+            *(torch.zeros(2), torch.zeros(2), torch.tensor([0, 1]), torch.zeros(2), None),
+            *(torch.tensor(1.0), *options.values(), False),
+        )

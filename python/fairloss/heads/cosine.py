@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fairloss_ext import ClassStatistics, margin_softmax_loss
-from fairloss_ext._arguments import (
+from fairloss_ext.options import (
     EXTENSIONS,
     KINDS,
     MARGIN_GRADS,
