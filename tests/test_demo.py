@@ -9,7 +9,7 @@ from synthetic import write_folder
 from fairloss.agent import Policy
 from fairloss.demo import DemoConfig, demo
 from fairloss.gallery import Gallery
-from fairloss.training import RunFolder
+from fairloss.training import RunFolder, read_json
 
 
 def config(data, output, **changes):
@@ -71,6 +71,30 @@ def test_both_arms_start_alike(data, tmp_path):
     assert first[0] == first[1]
     with np.load(tmp_path / "collect" / "experience.npz") as file:
         assert int(file["min_cell"]) == 1
+
+
+def test_people_who_cannot_be_verified_are_refused_before_training(tmp_path):
+    data = write_folder(tmp_path / "data", [1] * 6)
+    with pytest.raises(ValueError, match="unseen: the 4 identities drawn cannot be verified"):
+        demo(config(data, tmp_path / "run"))
+    assert not (tmp_path / "run" / "pretrain").exists()
+
+
+def test_a_demo_with_other_settings_or_data_is_left_alone(tmp_path):
+    data = write_folder(tmp_path / "data", [4] * 8)
+    demo(config(data, tmp_path / "run"))
+    with pytest.raises(ValueError, match="unseen was 4, is 3"):
+        demo(config(data, tmp_path / "run", unseen=3))
+    (data / "id0").rename(data / "id9")  # shifts who is unseen
+    with pytest.raises(ValueError, match="output: .*pretrain was trained on"):
+        demo(config(data, tmp_path / "run"))
+
+
+def test_own_data_keeps_its_own_tail(tmp_path):
+    data = write_folder(tmp_path / "data", [6, 6, 6, 6, 6, 6, 6, 1])
+    demo(config(data, tmp_path / "run", unseen=2, seed=1))
+    counts = read_json(tmp_path / "run" / "fair" / "identities.json")["counts"]
+    assert counts.count(6) >= 5
 
 
 def test_bad_settings_are_named(tmp_path):

@@ -11,13 +11,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fairloss.agent.states import legal_actions
-from fairloss.data import FaceImages, orl_split, read_folder, read_orl
+from fairloss.data import FaceImages, orl_split, read_folder, read_orl, split_identities
 from fairloss.evaluation import all_pairs, compare_pairs, evaluate_pairs, pair_scores, roc
 from fairloss.experience import CollectConfig, Experience, Fit, collect, fit_policy
 from fairloss.gallery import Gallery
@@ -30,6 +31,8 @@ from fairloss.training import (
     Progress,
     RunFolder,
     TrainConfig,
+    as_yaml,
+    changes,
     load_backbone,
     train,
     write_json,
@@ -57,6 +60,8 @@ class DemoConfig:
         for name in ("unseen", "pretrain_epochs", "chain_epochs", "epochs", "replicates"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected a positive number")
+        if self.seed < 0:
+            raise ValueError(f"seed: got {self.seed}, expected 0 or more")
         if len(self.image_size) != 2:
             raise ValueError(f"image_size: got {self.image_size}, expected [height, width]")
 
@@ -95,9 +100,17 @@ def demo(config: DemoConfig, progress: Progress | None = None) -> Path:
     """
     config.check()
     output, costs = Path(config.output), Costs()
+    _check_same_demo(config, output)
     faces = _faces(config, progress)
-    seen, unseen = orl_split(faces, config.unseen, config.seed)
-
+    if config.data is None:
+        seen, unseen = orl_split(faces, config.unseen, config.seed)
+    else:  # a tail of its own
+        seen, unseen = split_identities(faces, config.unseen, config.seed)
+    if unseen.num_classes < 2 or int(unseen.counts.max()) < 2:
+        raise ValueError(
+            f"unseen: the {unseen.num_classes} identities drawn cannot be verified; it takes two, "
+            "one of them with two images"
+        )
     train(_training(config, "pretrain", config.pretrain_epochs, "ArcFace"), seen, progress)
     costs.of_runs("pretrain", output / "pretrain")
     experience = collect(_collection(config), seen, progress)
@@ -126,7 +139,19 @@ def _faces(config: DemoConfig, progress: Progress | None) -> FaceImages:
         if progress is not None:
             progress("fetch the ORL faces", 1, 1)
         return faces
-    return read_folder(config.data, (height, width), channels=1)
+    report = None if progress is None else partial(progress, "read images")
+    return read_folder(config.data, (height, width), channels=1, progress=report)
+
+
+def _check_same_demo(config: DemoConfig, output: Path) -> None:
+    path = output / "config.yaml"
+    if path.exists():
+        shown = changes(path, config, ("output", "replicates"))
+        if shown:
+            raise ValueError(
+                f"output: {output} holds a demo with other settings ({shown}); name another folder"
+            )
+    write_whole(path, lambda temporary: temporary.write_text(as_yaml(config)))
 
 
 def _training(config: DemoConfig, name: str, epochs: int, head: str) -> TrainConfig:

@@ -279,12 +279,22 @@ def test_reward_without_spread_is_zero():
 
 
 @pytest.mark.parametrize("position", range(4))
-def test_reward_rejects_nan_by_name(position):
+def test_reward_rejects_what_is_not_finite_by_name(position):
     inputs = [np.zeros(3) for _ in range(4)]
-    inputs[position][1] = np.nan
+    inputs[position][1] = np.nan if position < 2 else np.inf
     name = ("inter_before", "inter_after", "intra_before", "intra_after")[position]
     with pytest.raises(ValueError, match=f"{name} must be finite"):
         standardised_reward(*inputs, np.zeros(3))
+
+
+def test_a_cell_without_spread_is_judged_by_the_inter_class_term_alone():
+    """One image a class: its intra-class distance is undefined, not a change of 0."""
+    before, flat = np.zeros(4), np.zeros(4)
+    inter = np.array([1.0, -1.0, 1.0, -1.0])
+    intra = np.array([-3.0, -1.0, -2.0, np.nan])  # everybody else shrinks by 2 on average
+    reward = standardised_reward(before, inter, before, intra, flat)
+    raw = inter - np.array([-1.0, 1.0, 0.0, 0.0]) * np.sqrt(3 / 2)  # (x + 2) / std of the three
+    np.testing.assert_allclose(reward, (raw - raw.mean()) / raw.std())
 
 
 def test_reward_rejects_shapes_and_weights():

@@ -61,8 +61,7 @@ def run(data, tmp_path_factory):
 def test_help_teaches_with_an_example(command):
     done = fairloss(*command.split(), "--help")
     assert done.returncode == 0
-    if command != "doctor":
-        assert f"fairloss {command}" in done.stdout
+    assert f"fairloss {command}" in done.stdout
 
 
 def test_evaluate_prints_and_writes(data, run):
@@ -95,6 +94,22 @@ def test_embed_gallery_query_and_report(data, run, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert re.search(re.escape(manifest["names"][0]) + r"\W+1\.0000", done.stdout)  # itself first
+    other = tmp_path / "other.pt"
+    other.write_bytes(model.read_bytes() + b"more")
+    (tmp_path / "config.yaml").write_bytes((run / "config.yaml").read_bytes())
+    done = fairloss(
+        "gallery", "query", probe, "--gallery", tmp_path / "gallery", "--checkpoint", other
+    )
+    assert done.returncode == 2
+    assert "is not the one" in done.stderr
+    (tmp_path / "corrupt.png").write_bytes(b"no image")
+    for image, message in (("none.png", "does not exist"), ("corrupt.png", "cannot be read")):
+        done = fairloss(
+            *("gallery", "query", tmp_path / image, "--gallery", tmp_path / "gallery"),
+            *("--checkpoint", model),
+        )
+        assert done.returncode == 2
+        assert message in done.stderr
     done = fairloss("report", run)
     assert done.returncode == 0, done.stderr
     assert "<html" in (run / "report.html").read_text()
@@ -129,7 +144,8 @@ def test_a_configuration_file_comes_first(data, tmp_path):
         (["train", "nope.yaml"], "config: nope.yaml does not exist"),
         (["train", "data=nowhere", "output=out"], "nowhere"),
         (["train", "data=x", "output=y", "epoch=1"], "Key 'epoch' not in 'TrainConfig'"),
-        (["collect", "run=nowhere", "output=out"], "run: nowhere holds no config.yaml"),
+        (["train", "data=x", "output=afile"], "File exists"),
+        (["collect", "run=nowhere", "output=out"], "nowhere holds no config.yaml"),
         (["fit-policy", "nowhere.npz"], "experience: nowhere.npz does not exist"),
         (
             ["evaluate", "pairs", "--data", "d", "--checkpoint", "model.pt"],
@@ -143,6 +159,7 @@ def test_a_configuration_file_comes_first(data, tmp_path):
 )
 def test_mistakes_are_one_line_and_exit_2(arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "afile").touch()
     done = fairloss(*arguments)
     assert done.returncode == 2
     assert message in done.stderr

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 import os
 import signal
@@ -12,7 +13,7 @@ import pytest
 import torch
 from synthetic import faces, write_folder
 
-from fairloss.heads import FairLoss
+from fairloss.agent import Policy
 from fairloss.training import (
     HeadConfig,
     ModelConfig,
@@ -25,7 +26,7 @@ from fairloss.training import (
     train,
     write_whole,
 )
-from fairloss.training.train import build_trainer, learning_rate_at
+from fairloss.training.run import build_trainer, learning_rate_at
 
 COUNTS = [8, 6, 4, 3, 2, 1]
 
@@ -162,12 +163,17 @@ def test_a_half_written_file_is_never_read(tmp_path, monkeypatch):
 
 def test_a_cut_off_log_line_is_repaired_on_resume(tmp_path):
     run = train(config(tmp_path / "run", epochs=2), faces(COUNTS))
+    (run / "model.pt").unlink()
     with (run / "metrics.jsonl").open("a") as log:
         log.write('{"version": 1, "event": "epo')
-    assert RunFolder(run).metrics()[-1]["event"] == "end"
+    train(config(tmp_path / "run", epochs=2), faces(COUNTS))
+    events = [
+        json.loads(line)["event"] for line in (run / "metrics.jsonl").read_text().split("\n")[:-1]
+    ]
+    assert events == ["epoch", "epoch", "end", "resume", "end"]
     with (run / "metrics.jsonl").open("a") as log:
-        log.write('\n{"event": "more"}\n')
-    with pytest.raises(ValueError, match="line 4 is not JSON"):
+        log.write('no json\n{"event": "more"}\n')
+    with pytest.raises(ValueError, match="line 6 is not JSON"):
         RunFolder(run).metrics()
 
 
@@ -176,16 +182,34 @@ def test_nan_weight_row_is_named_and_its_step_left_out(tmp_path):
     trainer = build_trainer(config(tmp_path), faces(COUNTS), folder)
     trainer.head.weight.data[4, 0] = math.nan
     before = [p.clone() for p in trainer.model.parameters()]
-    done = trainer.run_epoch(1, 0.1)
-    assert done.steps == done.skipped == 3
+    with pytest.raises(RuntimeError, match=r"all 3 steps of epoch 1 were left out.*class 4"):
+        trainer.run_epoch(1, 0.1)
     skips = [line for line in folder.metrics() if line["event"] == "skip"]
     assert [line["step"] for line in skips] == [1, 2, 3]
     assert "class 4 (id4)" in skips[0]["reason"]
     assert all(torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True))
-    trainer.run_epoch(2, 0.1)
-    trainer.run_epoch(3, 0.1)
+
+
+def test_a_spoilt_step_is_left_out_and_training_goes_on(tmp_path):
+    folder = RunFolder(tmp_path)
+    trainer = build_trainer(config(tmp_path), faces(COUNTS), folder)
+    calls = iter([False, True, False])
+
+    def spoil(gradient):
+        return gradient * (math.nan if next(calls) else 1.0)
+
+    trainer.head.weight.register_hook(spoil)  # the head's gradient alone
+    done = trainer.run_epoch(1, 0.1)
+    assert (done.steps, done.skipped) == (3, 1)
+    assert folder.metrics()[0]["reason"] == "the gradient is not finite"
+    assert trainer.head.weight.isfinite().all()
+
+
+def test_many_spoilt_steps_end_the_run(tmp_path):
+    trainer = build_trainer(config(tmp_path, batch_size=2), faces(COUNTS), RunFolder(tmp_path))
+    trainer.head.weight.data[4, 0] = math.nan
     with pytest.raises(RuntimeError, match=r"10 steps in a row were left out.*class 4"):
-        trainer.run_epoch(4, 0.1)
+        trainer.run_epoch(1, 0.1)
 
 
 def test_nan_embedding_is_named(tmp_path):
@@ -194,30 +218,67 @@ def test_nan_embedding_is_named(tmp_path):
     trainer.model.register_forward_hook(
         lambda module, inputs, output: output.index_fill(0, torch.tensor([2]), math.nan)
     )
-    trainer.run_epoch(1, 0.1)
+    with pytest.raises(RuntimeError, match="all 3 steps"):
+        trainer.run_epoch(1, 0.1)
     reason = folder.metrics()[0]["reason"]
     assert reason.startswith("1 embeddings are not finite: id")
     assert trainer.head.weight.isfinite().all()
 
 
 def test_fair_loss_moves_margins_after_each_epoch(tmp_path):
-    trainer = build_trainer(config(tmp_path), faces(COUNTS), RunFolder(tmp_path))
-    assert isinstance(trainer.head, FairLoss)
-    from fairloss.agent import Policy
+    Policy.constant("raise").save(tmp_path / "raise.json")
+    head = HeadConfig(policy=str(tmp_path / "raise.json"), margin=0.15)
+    run = train(config(tmp_path / "run", head=head, epochs=5), faces(COUNTS))
+    epochs = [line for line in RunFolder(run).metrics() if line["event"] == "epoch"]
+    margins = [{group["margin"] for group in line["groups"]} - {None} for line in epochs]
+    expected = [0.15, 0.25, 0.35, 0.45, 0.45]  # of the epoch just trained
+    for found, margin in zip(margins, expected, strict=True):
+        assert list(found) == pytest.approx([margin] * len(found))
+    final = torch.load(run / "head.pt", weights_only=True)["margins"]
+    torch.testing.assert_close(final, torch.full((6,), 0.45))
 
-    trainer.head.policy = Policy.constant("raise")
-    trainer.head.end_of_epoch(trainer.statistics())
-    torch.testing.assert_close(trainer.head.margins, torch.full((6,), 0.45))
+
+def test_other_data_is_refused_on_resume(tmp_path, monkeypatch):
+    """A renamed identity shifts every label: the weights would belong to other people."""
+    original = RunFolder.save_checkpoint
+
+    def save_and_stop(self, epoch, state):
+        original(self, epoch, state)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunFolder, "save_checkpoint", save_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(config(tmp_path / "run"), faces(COUNTS))
+    monkeypatch.undo()
+    renamed = faces(COUNTS)
+    renamed.identities[0] = "somebody"
+    with pytest.raises(ValueError, match="output: .* 6 identities.* first difference: id0"):
+        train(config(tmp_path / "run"), renamed)
+    with pytest.raises(ValueError, match="other images of the same identities"):
+        train(config(tmp_path / "run"), faces([*COUNTS[:-1], 2]))
+    train(config(tmp_path / "run"), faces(COUNTS))
+
+
+def test_a_run_killed_before_its_model_was_written_says_so(tmp_path):
+    run = train(config(tmp_path / "run", epochs=2), faces(COUNTS))
+    (run / "model.pt").unlink()
+    train(config(tmp_path / "run", epochs=2), faces(COUNTS))
+    events = RunFolder(run).metrics()
+    assert [line["event"] for line in events[-2:]] == ["resume", "end"]
+    assert events[-2]["step"] == 6
+    assert (run / "model.pt").exists()
 
 
 def test_init_starts_from_another_run(tmp_path):
-    first = train(config(tmp_path / "first", head=HeadConfig(name="ArcFace")), faces(COUNTS))
+    head = HeadConfig(name="ArcFace", margin=0.25)
+    first = train(config(tmp_path / "first", head=head), faces(COUNTS))
     folder = RunFolder(tmp_path / "second")
     trainer = build_trainer(config(folder.path, init=str(first)), faces(COUNTS), folder)
     assert torch.equal(
         trainer.head.weight, torch.load(first / "head.pt", weights_only=True)["weight"]
     )
-    with pytest.raises(ValueError, match="init: .* has \\(6, 16\\) class weights"):
+    torch.testing.assert_close(trainer.head.margins, torch.full((6,), 0.25))
+    with pytest.raises(ValueError, match="init: .* was trained on 6 identities, the data has 3"):
         build_trainer(config(folder.path, init=str(first)), faces(COUNTS[:3]), folder)
     with pytest.raises(ValueError, match="init: .* holds no finished run"):
         build_trainer(config(folder.path, init=str(tmp_path)), faces(COUNTS), folder)
@@ -248,6 +309,8 @@ def test_an_existing_run_with_other_settings_is_left_alone(tmp_path):
         (["data=x", "output=y", "epochs=0"], "epochs: got 0"),
         (["data=x", "output=y", "resume=maybe"], "resume: got 'maybe', allowed are auto, never"),
         (["data=x", "output=y", "image_size=[1,2,3]"], "image_size: got"),
+        (["data=x", "output=y", "seed=-1"], "seed: got -1"),
+        (["data=x", "output=y", "optimizer.momentum=5"], "optimizer.momentum: got 5"),
         (["data", "x"], "'data': settings are given as key=value"),
     ],
 )
@@ -262,12 +325,15 @@ def test_bad_settings_are_named(overrides, message):
         ({"head": HeadConfig(name="Arc")}, "head.name: got 'Arc', allowed are FairLoss, ArcFace"),
         ({"head": HeadConfig(kind="sphere")}, "head.kind: got 'sphere'"),
         ({"head": HeadConfig(name="ArcFace", policy="p.json")}, "head.policy: only FairLoss"),
+        ({"head": HeadConfig(name="ArcFace", kind="cos")}, "head.kind: only FairLoss"),
+        ({"head": HeadConfig(name="NormFace", margin=0.5)}, "head.margin: NormFace has none"),
+        ({"head": HeadConfig(policy="p.json")}, "head.policy: p.json does not exist"),
         ({"model": ModelConfig(name="vgg")}, "name must be one of small_cnn"),
     ],
 )
 def test_bad_choices_are_named(tmp_path, changes, message):
-    with pytest.raises(ValueError, match=message):
-        train(config(tmp_path, **changes), faces(COUNTS))
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        train(config(tmp_path, **changes))  # before a single image is read
 
 
 def test_tensorboard_scalars_are_written(tmp_path):
@@ -298,9 +364,31 @@ def test_one_identity_and_several_ranks_are_refused(tmp_path, monkeypatch):
         train(config(tmp_path), faces(COUNTS))
 
 
+def test_a_policy_of_another_kind_is_refused(tmp_path):
+    keep = Policy.constant("keep")
+    policy = Policy(keep.grid, keep.table, keep.q, keep.visits, {"kind": "arc"})
+    policy.save(tmp_path / "arc.json")
+    head = HeadConfig(kind="cos", policy=str(tmp_path / "arc.json"))
+    with pytest.raises(ValueError, match="was learnt with head.kind=arc"):
+        train(config(tmp_path / "run", head=head), faces(COUNTS))
+
+
+@pytest.mark.parametrize("text", ["- a list", "a: [", "\x00"])
+def test_a_file_that_is_no_configuration_is_named(tmp_path, text):
+    (tmp_path / "run.yaml").write_text(text)
+    with pytest.raises(ValueError, match="config: .*run.yaml"):
+        load_config(tmp_path / "run.yaml", [], TrainConfig)
+
+
 def test_a_backbone_needs_its_configuration(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"model.pt does not exist"):
         load_backbone(tmp_path / "model.pt")
     (tmp_path / "model.pt").write_bytes(b"")
     with pytest.raises(FileNotFoundError, match=r"no config.yaml beside"):
         load_backbone(tmp_path / "model.pt")
+    run = train(config(tmp_path / "run", epochs=1), faces(COUNTS))
+    with pytest.raises(ValueError, match="give the run's model.pt"):
+        load_backbone(run / "checkpoint-0001.pt")
+    (run / "model.pt").write_bytes(b"junk")
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_backbone(run / "model.pt")

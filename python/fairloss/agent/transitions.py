@@ -102,7 +102,8 @@ def standardised_reward(
 
     Args:
         inter_before, inter_after: (n,) distance to the nearest other class, radians.
-        intra_before, intra_after: (n,) distance to the own class centre, radians.
+        intra_before, intra_after: (n,) distance to the own class centre, radians; NaN where a cell
+            has no such distance (one image a class), which counts as an average change.
         epoch: (n,) label of the epoch a cell was measured in. Epochs of different chains need
             different labels.
         weights: of the inter- and the intra-class term.
@@ -115,8 +116,11 @@ def standardised_reward(
     n = np.asarray(inter_before).size
     before, after = _vector("inter_before", inter_before, n), _vector("inter_after", inter_after, n)
     inter = _standardised(after - before)
-    before, after = _vector("intra_before", intra_before, n), _vector("intra_after", intra_after, n)
-    intra = _standardised(after - before)
+    before = _vector("intra_before", intra_before, n, undefined=True)
+    change = _vector("intra_after", intra_after, n, undefined=True) - before
+    known = ~np.isnan(change)
+    intra = np.zeros(n)
+    intra[known] = _standardised(change[known])
     label = np.asarray(epoch)
     if n == 0 or label.shape != (n,):
         raise ValueError(f"epoch must have shape ({n},) with n > 0, got {label.shape}")
@@ -134,10 +138,12 @@ def _standardised(values: FloatArray) -> FloatArray:
     return (values - values.mean()) / spread if spread > _ROUNDING else np.zeros_like(values)
 
 
-def _vector(name: str, values: npt.ArrayLike, length: int) -> FloatArray:
+def _vector(name: str, values: npt.ArrayLike, length: int, undefined: bool = False) -> FloatArray:
+    """(length,) float64, finite; with `undefined` NaN is allowed too."""
     array = np.asarray(values, dtype=np.float64)
     if array.shape != (length,):
         raise ValueError(f"{name} must have shape ({length},), got {array.shape}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite, got {array[~np.isfinite(array)][0]}")
+    wrong = np.isinf(array) if undefined else ~np.isfinite(array)
+    if wrong.any():
+        raise ValueError(f"{name} must be finite, got {array[wrong][0]}")
     return array

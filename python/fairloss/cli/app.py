@@ -34,7 +34,9 @@ def run() -> None:
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
         app()
-    except (ValueError, FileNotFoundError, ImportError, RuntimeError) as error:
+    except KeyboardInterrupt:
+        sys.exit(130)  # as a shell reports SIGINT
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
         Console(stderr=True, highlight=False).print(f"[bold red]error[/]: {_escaped(str(error))}")
         sys.exit(2)
 

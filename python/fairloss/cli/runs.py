@@ -7,6 +7,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from fairloss.agent.states import legal_actions
 from fairloss.cli.progress import bars
 from fairloss.demo import DemoConfig
 from fairloss.experience import CollectConfig, Experience
@@ -82,7 +83,7 @@ def collect(settings: Settings = None) -> None:
     - run=RUN, output=FOLDER: must be given
     - epochs=45, chains=1, seed=0: chains run with seeds seed, seed + 1, ...
     - min_cell=5: cells of fewer classes are dropped, and counted
-    - learning_rate=0.01, kind=arc (or cos), initial_margin=0.35
+    - learning_rate=0.01
     - data=FOLDER: default that of the run
     """
     config = _config(settings, CollectConfig)
@@ -111,9 +112,10 @@ def fit_policy(
     with bars() as progress:
         result = fit(Experience.load(experience), gamma=gamma, seed=seed, progress=progress)
     result.policy.save(output)
+    visited = (result.policy.visits > 0).sum()
     typer.echo(
-        f"{output}: {(result.policy.visits > 0).sum()} of {result.policy.visits.size} pairs "
-        f"visited, largest difference to the exact Q {result.largest_gap:.2g}, "
+        f"{output}: {visited} of {legal_actions(result.policy.grid).sum()} legal pairs visited, "
+        f"largest difference to the exact Q {result.largest_gap:.2g}, "
         f"{result.disagreements} states decided otherwise"
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,10 @@ from rich.table import Table
 from fairloss.cli.progress import bars
 from fairloss.data import FaceImages, read_folder
 from fairloss.models import embed as embed_faces
-from fairloss.training import Progress, load_backbone, write_json, write_whole
+from fairloss.training import Progress, load_backbone, read_json, write_json, write_whole
+
+# Which backbone a gallery's embeddings come from.
+EMBEDDER = "embedder.json"
 
 Checkpoint = Annotated[Path, typer.Option(help="model.pt of a run folder.")]
 Data = Annotated[Path, typer.Option(help="Folder of identity/image files.")]
@@ -55,6 +59,12 @@ def evaluate_pairs(
 
     with bars() as progress:
         faces, embeddings = _embeddings(data, checkpoint, progress)
+    most = int(faces.counts.max())
+    if faces.num_classes < 2 or most < 2:
+        raise ValueError(
+            f"data: {data} has {faces.num_classes} identities with {most} images at most; pairs "
+            "need two identities, one of them with two images"
+        )
     report = evaluate_all(embeddings, faces.labels.numpy(), replicates=replicates, seed=seed)
     path = output or checkpoint.parent / "pairs.json"
     write_json(path, report)
@@ -79,6 +89,7 @@ def gallery_build(
     built = Gallery(embeddings.shape[1])
     built.add(faces.names, embeddings)
     built.save(output)
+    write_json(output / EMBEDDER, {"checkpoint_sha256": _digest(checkpoint)})
     typer.echo(f"{len(built)} embeddings of {faces.num_classes} identities: {output}")
 
 
@@ -95,7 +106,13 @@ def gallery_query(
     """
     from fairloss.gallery import Gallery
 
-    found = Gallery.load(gallery).search(_embed_files(images, checkpoint), k)
+    loaded = Gallery.load(gallery)
+    if read_json(gallery / EMBEDDER)["checkpoint_sha256"] != _digest(checkpoint):
+        raise ValueError(
+            f"checkpoint: {checkpoint} is not the one {gallery} was built with; their embeddings "
+            "cannot be compared"
+        )
+    found = loaded.search(_embed_files(images, checkpoint), k)
     for image, matches in zip(images, found, strict=True):
         table = Table(title=str(image), title_justify="left")
         table.add_column("nearest")
@@ -144,7 +161,10 @@ def report(
 
 
 def doctor() -> None:
-    """What was built, what is missing, and how to mend it."""
+    """What was built, what is missing, and how to mend it.
+
+    Example: `fairloss doctor`
+    """
     from fairloss.doctor import diagnose, render
 
     typer.echo(render(diagnose()))
@@ -172,10 +192,23 @@ def _embed_files(images: list[Path], checkpoint: Path) -> np.ndarray[Any, np.dty
 
     model, config = load_backbone(checkpoint)
     height, width = config.image_size
-    pixels = torch.stack([decode_image(path, (height, width), config.channels) for path in images])
+
+    def decode(path: Path) -> torch.Tensor:
+        if not path.is_file():
+            raise FileNotFoundError(f"images: {path} does not exist")
+        try:
+            return decode_image(path, (height, width), config.channels)
+        except Exception as error:
+            raise ValueError(f"images: {path} cannot be read: {error}") from error
+
+    pixels = torch.stack([decode(path) for path in images])
     names = [str(path) for path in images]
     probes = FaceImages(pixels, torch.zeros(len(images), dtype=torch.int64), ["probe"], names)
     return embed_faces(model, probes).numpy()
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _pairs_table(report: dict[str, Any]) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -82,6 +83,7 @@ class Chain:
             dropped=self.dropped,
             min_cell=self.min_cell,
             steps=self.trainer.step - self.first_step,
+            kind=self.head.kind,
             **columns,
         )
 
@@ -115,7 +117,7 @@ class Chain:
             _intra(before, cell.classes),
             _intra(self.statistics, cell.classes),
         ]
-        if len(cell.classes) < self.min_cell or not np.isfinite(distances).all():
+        if len(cell.classes) < self.min_cell or not np.isfinite(distances[:2]).all():
             self.dropped += 1
             return
         self.visits[cell.state, cell.action] += 1
@@ -158,4 +160,4 @@ def _intra(statistics: ClassStatistics, classes: IntArray) -> float:
     """Over the classes with a spread: one image is its own centre, whatever the margin does."""
     angle: FloatArray = statistics.intra_angle.double().numpy()[classes]
     several = statistics.count.numpy()[classes] > 1
-    return float(angle[several].mean()) if several.any() else 0.0
+    return float(angle[several].mean()) if several.any() else math.nan

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,9 +20,15 @@ from fairloss.training import (
     changes,
     load_config,
     read_faces,
+    write_json,
     write_whole,
 )
-from fairloss.training.train import build_trainer
+from fairloss.training.run import (
+    build_trainer,
+    check_same_faces,
+    faces_record,
+    refuse_several_ranks,
+)
 
 Map = Callable[[Callable[[int], Experience], Iterable[int]], Iterable[Experience]]
 
@@ -36,8 +42,6 @@ class CollectConfig:
     seed: int = 0
     min_cell: int = 5  # cells with fewer classes are dropped, and counted
     learning_rate: float = 0.01  # constant; a rate of the last epochs barely moves features
-    kind: str = "arc"  # arc: margins in radians, cos: in cosine
-    initial_margin: float = 0.35
     data: str | None = None  # default: that of the run
 
     def check(self) -> None:
@@ -45,6 +49,8 @@ class CollectConfig:
         for name in ("epochs", "chains", "min_cell", "learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected a positive number")
+        if self.seed < 0:
+            raise ValueError(f"seed: got {self.seed}, expected 0 or more")
 
 
 def collect(
@@ -68,6 +74,8 @@ def collect(
         ValueError: a setting does not fit, or an existing chain had other settings.
     """
     config.check()
+    refuse_several_ranks()
+    config = replace(config, run=str(Path(config.run).resolve()))
     seeds = [config.seed + number for number in range(config.chains)]
     chains = list(map(partial(run_chain, config, faces, progress), seeds))
     experience = Experience.merge(chains)
@@ -84,8 +92,11 @@ def run_chain(
         faces = read_faces(train_config, progress)
     folder = RunFolder(train_config.output)
     _check_same_chain(config, folder)
-    chain = Chain(build_trainer(train_config, faces, folder), config.min_cell, seed)
     state = folder.load_checkpoint()
+    if state is not None:
+        check_same_faces("output", faces, folder.path)
+    chain = Chain(build_trainer(train_config, faces, folder), config.min_cell, seed)
+    write_json(folder / "identities.json", faces_record(faces))
     first = 1
     if state is not None:
         chain.restore(state)
@@ -101,13 +112,22 @@ def run_chain(
 
 
 def chain_config(config: CollectConfig, seed: int) -> TrainConfig:
-    """The pre-trained run's settings, with a Fair Loss head and a constant learning rate."""
+    """The pre-trained run's settings, with a Fair Loss head and a constant learning rate.
+
+    The chain starts at the run's own margins: a margin that was not trained with would be a label.
+    """
     source = Path(config.run) / "config.yaml"
     if not source.is_file():
         raise ValueError(f"run: {config.run} holds no config.yaml, so it is no run folder")
     trained = load_config(source, [], TrainConfig)
+    kinds = {"ArcFace": "arc", "CosFace": "cos", "FairLoss": trained.head.kind or "arc"}
+    if trained.head.name not in kinds:
+        raise ValueError(
+            f"run: {config.run} was trained with {trained.head.name}; collect needs a margin on "
+            f"the grid: {', '.join(kinds)}"
+        )
     trained.head = HeadConfig(
-        name="FairLoss", kind=config.kind, margin=config.initial_margin, scale=trained.head.scale
+        name="FairLoss", kind=kinds[trained.head.name], scale=trained.head.scale
     )
     trained.optimizer = OptimizerConfig(
         **asdict(trained.optimizer) | {"learning_rate": config.learning_rate, "decay_at": []}

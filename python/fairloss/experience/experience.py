@@ -31,13 +31,14 @@ class Experience:
             `fairloss.agent.ACTIONS`).
         successor: (n, S) fraction of the cell's classes in each state after the epoch.
         inter_before, inter_after: (n,) mean angle to the nearest other class centre, radians.
-        intra_before, intra_after: (n,) mean angle between sample and centre, radians; over the
-            classes with two images or more, 0 in a cell that has none.
+        intra_before, intra_after: (n,) mean angle between sample and centre, radians, over the
+            classes with two images or more; NaN in a cell that has none.
         classes: (n,) classes in the cell.
         epoch, seed: (n,) of the chain, epochs counted from 1.
         dropped: cells left out because they were smaller than `min_cell`.
         min_cell: that bound.
         steps: optimiser steps that the collection took, all chains together.
+        kind: of the margins, "arc" or "cos".
     """
 
     grid: FloatArray
@@ -54,6 +55,7 @@ class Experience:
     dropped: int
     min_cell: int
     steps: int
+    kind: str
 
     def __len__(self) -> int:
         return len(self.state)
@@ -91,7 +93,7 @@ class Experience:
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
-        except (ValueError, zipfile.BadZipFile) as error:
+        except (ValueError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path}: not an experience file ({error})") from error
         version = arrays.pop("version", None)
         names = {f.name for f in fields(cls)}
@@ -99,6 +101,7 @@ class Experience:
             raise ValueError(f"{path}: not an experience file of version {VERSION}")
         for name in ("dropped", "min_cell", "steps"):
             arrays[name] = int(arrays[name])
+        arrays["kind"] = str(arrays["kind"])
         return cls(**arrays)
 
     @classmethod
@@ -106,17 +109,19 @@ class Experience:
         """All transitions of several chains; ValueError if their grids or bounds differ."""
         first = parts[0]
         for part in parts[1:]:
-            if not np.array_equal(part.grid, first.grid) or part.min_cell != first.min_cell:
-                raise ValueError("parts: chains differ in their margin grid or min_cell")
+            same = (part.min_cell, part.kind) == (first.min_cell, first.kind)
+            if not same or not np.array_equal(part.grid, first.grid):
+                raise ValueError("parts: chains differ in their margin grid, kind or min_cell")
         arrays = {
             f.name: np.concatenate([getattr(part, f.name) for part in parts])
             for f in fields(cls)
-            if f.name not in ("grid", "dropped", "min_cell", "steps")
+            if f.name not in ("grid", "dropped", "min_cell", "steps", "kind")
         }
         return cls(
             grid=first.grid,
             dropped=sum(part.dropped for part in parts),
             min_cell=first.min_cell,
             steps=sum(part.steps for part in parts),
+            kind=first.kind,
             **arrays,
         )

@@ -43,7 +43,7 @@ def fit_policy(
         weights: of the inter- and the intra-class term of the reward.
 
     Raises:
-        ValueError: no transitions, or an argument out of range.
+        ValueError: no transitions, an argument out of range, or a Q-network that did not settle.
     """
     if len(experience) == 0:
         raise ValueError(
@@ -63,12 +63,19 @@ def fit_policy(
         "dropped_cells": experience.dropped,
         "min_cell": experience.min_cell,
         "steps": experience.steps,
+        "kind": experience.kind,
         "gamma": gamma,
         "weights": list(weights),
         "seed": seed,
     }
     policy = Policy.greedy(learnt, visits, grid, provenance)
-    return Fit(policy, *_compare(policy.table, learnt, exact))
+    gap, disagreements = _compare(policy.table, learnt, exact)
+    if gap > 1:
+        raise ValueError(
+            f"gamma: the Q-network did not settle at {gamma} (off by {gap:.2g} standard deviations "
+            "of the reward); a smaller gamma does"
+        )
+    return Fit(policy, gap, disagreements)
 
 
 def _compare(

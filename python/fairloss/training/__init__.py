@@ -12,8 +12,8 @@ from fairloss.training.config import (
     changes,
     load_config,
 )
+from fairloss.training.run import build_head, read_faces, train
 from fairloss.training.run_folder import RunFolder, read_json, write_json, write_whole
-from fairloss.training.train import build_head, read_faces, train
 from fairloss.training.trainer import Progress, Trainer, group_table
 
 __all__ = [

@@ -27,11 +27,15 @@ def load_backbone(checkpoint: str | os.PathLike[str]) -> tuple[nn.Module, TrainC
     config = load_config(path.parent / "config.yaml", [], TrainConfig)
     model = backbone(config)
     try:
-        model.load_state_dict(torch.load(path, weights_only=True))
+        state = torch.load(path, weights_only=True)
+    except Exception as error:
+        raise ValueError(f"checkpoint: {path} cannot be read: {error}") from error
+    try:
+        model.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
         raise ValueError(
             f"checkpoint: {path} does not hold the weights of a {config.model.name} as config.yaml "
-            f"describes it: {error}"
+            "beside it describes it; give the run's model.pt"
         ) from error
     return model.eval(), config
 

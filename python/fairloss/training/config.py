@@ -20,7 +20,7 @@ class ModelConfig:
 @dataclass
 class HeadConfig:
     name: str = "FairLoss"  # FairLoss, ArcFace, CosFace, NormFace
-    kind: str = "arc"  # FairLoss only: arc (margins in radians) or cos
+    kind: str | None = None  # FairLoss only: arc (margins in radians, the default) or cos
     margin: float | None = None  # FairLoss: the initial one (0.35); default: the head's own
     scale: float = 32.0
     policy: str | None = None  # FairLoss only: a policy.json; default: the package's
@@ -60,6 +60,14 @@ class TrainConfig:
         for name, number in positive.items():
             if not number > 0:
                 raise ValueError(f"{name}: got {number}, expected a positive number")
+        if not 0 <= self.optimizer.momentum < 1:
+            raise ValueError(
+                f"optimizer.momentum: got {self.optimizer.momentum}, allowed is [0, 1)"
+            )
+        natural = {"seed": self.seed, "optimizer.weight_decay": self.optimizer.weight_decay}
+        for name, number in natural.items():
+            if not number >= 0:
+                raise ValueError(f"{name}: got {number}, expected 0 or more")
         if self.resume not in RESUME:
             raise ValueError(f"resume: got {self.resume!r}, allowed are {', '.join(RESUME)}")
         if len(self.image_size) != 2:
@@ -89,16 +97,13 @@ def load_config(
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    if path is not None and not Path(path).is_file():
-        raise FileNotFoundError(f"config: {path} does not exist")
+    loaded = OmegaConf.create() if path is None else _read_yaml(Path(path))
     wrong = [text for text in overrides if "=" not in text]
     if wrong:
         raise ValueError(f"{wrong[0]!r}: settings are given as key=value, such as epochs=10")
     try:
         node = OmegaConf.structured(schema)
-        if path is not None:
-            node = OmegaConf.merge(node, OmegaConf.load(Path(path)))
-        node = OmegaConf.merge(node, OmegaConf.from_dotlist(list(overrides)))
+        node = OmegaConf.merge(node, loaded, OmegaConf.from_dotlist(list(overrides)))
         missing = sorted(OmegaConf.missing_keys(node))
         config = None if missing else cast(Config, OmegaConf.to_object(node))
     except OmegaConfBaseException as error:
@@ -107,6 +112,21 @@ def load_config(
         raise ValueError(f"{missing[0]}: must be given, such as {missing[0]}=FOLDER")
     config.check()
     return config
+
+
+def _read_yaml(path: Path) -> Any:
+    from omegaconf import DictConfig, OmegaConf
+    from yaml import YAMLError
+
+    if not path.is_file():
+        raise FileNotFoundError(f"config: {path} does not exist")
+    try:
+        loaded = OmegaConf.load(path)
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"config: {path} is not YAML: {error}") from error
+    if not isinstance(loaded, DictConfig):
+        raise ValueError(f"config: {path} holds no settings of the form `key: value`")
+    return loaded
 
 
 def as_yaml(config: Any) -> str:

@@ -28,7 +28,7 @@ MAX_SKIPPED_IN_A_ROW = 10
 class Epoch(NamedTuple):
     """What one epoch did."""
 
-    loss: float  # mean over its steps, NaN without any
+    loss: float  # mean over the steps that were taken
     steps: int
     skipped: int
     seconds: float
@@ -71,6 +71,7 @@ class Trainer:
             weight_decay=optimizer.weight_decay,
         )
         self._skipped_in_a_row = 0
+        self._last_reason = ""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -98,8 +99,10 @@ class Trainer:
             losses.append(self._train_step(to_input(images), indices))
             progress(number + 1, len(batches))
         taken = [loss for loss in losses if loss is not None]
+        if not taken:
+            raise self._diverged(f"all {len(losses)} steps of epoch {epoch} were left out")
         return Epoch(
-            loss=sum(taken) / len(taken) if taken else math.nan,
+            loss=sum(taken) / len(taken),
             steps=len(losses),
             skipped=len(losses) - len(taken),
             seconds=time.perf_counter() - started,
@@ -139,8 +142,9 @@ class Trainer:
             return None
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
-        if not norm.isfinite():
-            self._skip("the backbone's gradient is not finite")
+        gradient = self.head.weight.grad
+        if not norm.isfinite() or (gradient is not None and not gradient.isfinite().all()):
+            self._skip("the gradient is not finite")
             return None
         self.optimizer.step()
         self._skipped_in_a_row = 0
@@ -159,17 +163,19 @@ class Trainer:
 
     def _skip(self, reason: str) -> None:
         self.on_skip(self.step, reason)
+        self._last_reason = reason
         self._skipped_in_a_row += 1
         if self._skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
-            raise RuntimeError(
-                f"{self._skipped_in_a_row} steps in a row were left out, the last at step "
-                f"{self.step}: {reason}. Try a lower learning rate or scale."
-            )
+            raise self._diverged(f"{self._skipped_in_a_row} steps in a row were left out")
+
+    def _diverged(self, what: str) -> RuntimeError:
+        return RuntimeError(
+            f"{what}, the last at step {self.step}: {self._last_reason}. Try a lower learning rate "
+            "or scale."
+        )
 
 
-def group_table(
-    statistics: ClassStatistics, margins: Tensor, count_cuts: tuple[float, float] | None = None
-) -> list[dict[str, Any]]:
+def group_table(statistics: ClassStatistics, margins: Tensor) -> list[dict[str, Any]]:
     """The nine groups (count bin x variance bin): classes, mean margin and mean angles (radians).
 
     Classes with one image are left out of the intra-class angle: theirs is 0 by definition.
@@ -177,9 +183,8 @@ def group_table(
     Args:
         statistics: of the training set.
         margins: () or (C,), those that were trained with.
-        count_cuts: see `fairloss.agent.GroupState`.
     """
-    groups = GroupState(statistics.count.numpy(), count_cuts=count_cuts)
+    groups = GroupState(statistics.count.numpy())
     variance_bins = groups.variance_bins(statistics.intra_variance.numpy())
     each = np.broadcast_to(margins.double().numpy(), groups.counts.shape)
     table = []

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from fairloss.agent import Policy
 from fairloss.data import FaceImages, read_folder
 from fairloss.heads import HEADS, CosineHead, FairLoss
 from fairloss.training.backbone import backbone
 from fairloss.training.config import HeadConfig, TrainConfig, as_yaml, changes
-from fairloss.training.run_folder import RunFolder, write_json, write_whole
+from fairloss.training.run_folder import RunFolder, read_json, write_json, write_whole
 from fairloss.training.trainer import Progress, Trainer, group_table
 
 # What a resumed run may change without becoming another run.
@@ -36,33 +40,41 @@ def train(
 
     Raises:
         ValueError: a setting, the data or an existing run does not fit.
+        RuntimeError: training diverged.
     """
     config.check()
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ValueError(
-            "WORLD_SIZE: this version trains in one process; start it without torchrun"
-        )
+    refuse_several_ranks()
     if faces is None:
-        faces = read_faces(config, progress)
+        config = replace(config, data=str(Path(config.data).resolve()))
+    folder = RunFolder(config.output)
+    _check_existing(config, folder)
+    backbone(config)  # what does not fit should not wait for the images
+    build_head(config.head, 2, config.model.embedding_size)
+    faces = read_faces(config, progress) if faces is None else faces
     if faces.num_classes < 2:
         raise ValueError(f"data: {config.data} has one identity, training needs at least two")
-    folder = RunFolder(config.output)
     trainer, first_epoch = start_or_resume(config, faces, folder)
     started = time.perf_counter()
     for epoch in range(first_epoch, config.epochs + 1):
         _epoch(config, trainer, folder, epoch, progress)
-    save_result(trainer, folder)
-    if first_epoch <= config.epochs:
+    if first_epoch <= config.epochs or not (folder / "model.pt").exists():
+        save_result(trainer, folder)
         folder.log("end", steps=trainer.step, seconds=time.perf_counter() - started)
     return folder.path
+
+
+def refuse_several_ranks() -> None:
+    """ValueError under torchrun: several processes would write one folder."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError(
+            "WORLD_SIZE: this version trains in one process; start it without torchrun"
+        )
 
 
 def read_faces(config: TrainConfig, progress: Progress | None = None) -> FaceImages:
     """The folder `config.data`, at the configured size."""
     height, width = config.image_size
-    report = (
-        None if progress is None else (lambda done, total: progress("read images", done, total))
-    )
+    report = None if progress is None else partial(progress, "read images")
     return read_folder(config.data, (height, width), config.channels, progress=report)
 
 
@@ -70,20 +82,35 @@ def build_head(config: HeadConfig, num_classes: int, embedding_size: int) -> Cos
     """The configured head; ValueError naming the setting that does not fit."""
     if config.name not in HEADS:
         raise ValueError(f"head.name: got {config.name!r}, allowed are {', '.join(HEADS)}")
+    options: dict[str, Any] = {"scale": config.scale}
     if config.name == "FairLoss":
-        if config.kind not in ("arc", "cos"):
-            raise ValueError(f"head.kind: got {config.kind!r}, allowed are arc, cos")
-        policy = None if config.policy is None else Policy.load(config.policy)
-        options: dict[str, Any] = {} if config.margin is None else {"initial_margin": config.margin}
-        kind: Any = config.kind
-        return FairLoss(
-            num_classes, embedding_size, policy, kind=kind, scale=config.scale, **options
-        )
-    if config.policy is not None:
-        raise ValueError(f"head.policy: only FairLoss has one, head.name is {config.name}")
-    if config.margin is None or config.name == "NormFace":
-        return HEADS[config.name](num_classes, embedding_size, scale=config.scale)  # type: ignore[call-arg]
-    return HEADS[config.name](num_classes, embedding_size, config.margin, scale=config.scale)  # type: ignore[call-arg]
+        options |= {"kind": config.kind or "arc", "policy": _policy(config)}
+        if config.margin is not None:
+            options["initial_margin"] = config.margin
+    else:
+        for name, value in (("policy", config.policy), ("kind", config.kind)):
+            if value is not None:
+                raise ValueError(f"head.{name}: only FairLoss has one, head.name is {config.name}")
+        if config.margin is not None:
+            if config.name == "NormFace":
+                raise ValueError("head.margin: NormFace has none")
+            options["margin"] = config.margin
+    try:
+        return HEADS[config.name](num_classes, embedding_size, **options)
+    except ValueError as error:
+        raise ValueError(f"head.{error}") from error
+
+
+def _policy(config: HeadConfig) -> Policy | None:
+    if config.policy is None:
+        return None
+    if not Path(config.policy).is_file():
+        raise FileNotFoundError(f"head.policy: {config.policy} does not exist")
+    policy = Policy.load(config.policy)
+    learnt = policy.provenance.get("kind")
+    if learnt not in (None, config.kind or "arc"):
+        raise ValueError(f"head.policy: {config.policy} was learnt with head.kind={learnt}")
+    return policy
 
 
 def build_trainer(config: TrainConfig, faces: FaceImages, folder: RunFolder) -> Trainer:
@@ -92,7 +119,7 @@ def build_trainer(config: TrainConfig, faces: FaceImages, folder: RunFolder) -> 
     model = backbone(config)
     head = build_head(config.head, faces.num_classes, config.model.embedding_size)
     if config.init is not None:
-        initialise(model, head, Path(config.init))
+        initialise(model, head, faces, Path(config.init))
     return Trainer(
         model,
         head,
@@ -105,51 +132,75 @@ def build_trainer(config: TrainConfig, faces: FaceImages, folder: RunFolder) -> 
     )
 
 
-def initialise(model: torch.nn.Module, head: CosineHead, run: Path) -> None:
-    """Take backbone and class weights from another run of the same shape."""
+def initialise(model: nn.Module, head: CosineHead, faces: FaceImages, run: Path) -> None:
+    """Take backbone, class weights and margins from another run on the same identities.
+
+    Raises:
+        ValueError: `run` is no finished run, or one of other identities.
+    """
     if not (run / "model.pt").is_file() or not (run / "head.pt").is_file():
         raise ValueError(f"init: {run} holds no finished run (model.pt and head.pt)")
-    weights = torch.load(run / "head.pt", weights_only=True)["weight"]
-    if weights.shape != head.weight.shape:
-        raise ValueError(
-            f"init: {run} has {tuple(weights.shape)} class weights, this run "
-            f"{tuple(head.weight.shape)}"
-        )
+    check_same_faces("init", faces, run)
+    state = torch.load(run / "head.pt", weights_only=True)
     model.load_state_dict(torch.load(run / "model.pt", weights_only=True))
-    head.weight.data.copy_(weights)
+    head.weight.data.copy_(state["weight"])
+    if isinstance(head, FairLoss):
+        # A class starts from the margin it was trained with: any other would be a mere label.
+        margins = state["margins"].double().expand(head.num_classes).numpy()
+        try:
+            head.policy.grid.index(margins)
+        except ValueError as error:
+            raise ValueError(
+                f"init: {run} was trained with margins off the grid: {error}"
+            ) from None
+        head.set_margins(margins)
+
+
+def faces_record(faces: FaceImages) -> dict[str, Any]:
+    """What identities.json holds: names and counts, and a digest of every image's name."""
+    digest = hashlib.sha256("\n".join(faces.names).encode()).hexdigest()
+    return {
+        "identities": faces.identities,
+        "counts": faces.counts.tolist(),
+        "image_names_sha256": digest,
+    }
+
+
+def check_same_faces(setting: str, faces: FaceImages, run: Path) -> None:
+    """ValueError, naming the first difference, if `run` was trained on other images."""
+    before, now = read_json(run / "identities.json"), faces_record(faces)
+    if before["identities"] != now["identities"]:
+        odd = sorted(set(before["identities"]) ^ set(now["identities"]))[:1]
+        raise ValueError(
+            f"{setting}: {run} was trained on {len(before['identities'])} identities, the data has "
+            f"{faces.num_classes}; first difference: {odd[0] if odd else 'their order'}"
+        )
+    if before["image_names_sha256"] != now["image_names_sha256"]:
+        raise ValueError(f"{setting}: {run} was trained on other images of the same identities")
 
 
 def start_or_resume(
     config: TrainConfig, faces: FaceImages, folder: RunFolder
 ) -> tuple[Trainer, int]:
     """A trainer and the next epoch (from 1)."""
-    if (folder / "config.yaml").exists():
-        if config.resume == "never":
-            raise ValueError(
-                f"output: {folder.path} already holds a run; resume=auto continues it, or name "
-                "another folder"
-            )
-        _check_same_run(config, folder)
     trainer = build_trainer(config, faces, folder)
     state = folder.load_checkpoint()
+    if state is not None:
+        check_same_faces("output", faces, folder.path)
     if state is None:
         (folder / "metrics.jsonl").unlink(missing_ok=True)
         write_run_files(config, trainer, folder)
         return trainer, 1
     trainer.restore(state)
     folder.forget_after(trainer.step)
-    if state["epoch"] < config.epochs:
+    if state["epoch"] < config.epochs or not (folder / "model.pt").exists():
         folder.log("resume", epoch=state["epoch"], step=trainer.step)
     return trainer, state["epoch"] + 1
 
 
 def write_run_files(config: TrainConfig, trainer: Trainer, folder: RunFolder) -> None:
     """What a run folder holds from the start."""
-    faces = trainer.faces
-    write_json(
-        folder / "identities.json",
-        {"identities": faces.identities, "counts": faces.counts.tolist()},
-    )
+    write_json(folder / "identities.json", faces_record(trainer.faces))
     if isinstance(trainer.head, FairLoss):
         trainer.head.policy.save(folder / "policy.json")
     write_whole(folder / "config.yaml", lambda path: path.write_text(as_yaml(config)))
@@ -209,7 +260,14 @@ def _write_scalars(folder: RunFolder, line: dict[str, Any]) -> None:
                 writer.add_scalar(name, group["margin"], line["step"])
 
 
-def _check_same_run(config: TrainConfig, folder: RunFolder) -> None:
+def _check_existing(config: TrainConfig, folder: RunFolder) -> None:
+    if not (folder / "config.yaml").exists():
+        return
+    if config.resume == "never":
+        raise ValueError(
+            f"output: {folder.path} already holds a run; resume=auto continues it, or name another "
+            "folder"
+        )
     shown = changes(folder / "config.yaml", config, FREE_SETTINGS)
     if shown:
         raise ValueError(
