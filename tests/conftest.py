@@ -2,6 +2,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch._dynamo
+from hypothesis import settings
+
+# The same examples in every run; `pytest --hypothesis-profile=search` looks for new ones.
+settings.register_profile("repeatable", derandomize=True)
+settings.register_profile("search", max_examples=1000)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True)

@@ -80,7 +80,7 @@ def test_any_mix_of_dtypes(embedding_type, weight_type):
     agree(*problem(17, 40, 90, (embedding_type, weight_type)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(
     st.integers(0, 20),
     st.integers(1, 70),

@@ -25,7 +25,7 @@ def test_by_hand_with_ties(function):
     torch.testing.assert_close(tail, torch.tensor([0.9, 0.9, 0.5]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(
     st.integers(1, 30),
     st.integers(0, 300),

@@ -67,8 +67,8 @@ def collect(
         config: checked settings.
         faces: the training set, instead of reading the run's.
         progress: called as progress(what, done, total).
-        map: runs the chains; the builtin one by one, or any other with its signature. With
-            processes leave `faces` and `progress` out of what cannot be pickled.
+        map: runs the chains; the builtin one by one, or any other with its signature. For
+            processes `faces` and `progress` must be picklable, or None.
 
     Raises:
         ValueError: a setting does not fit, or an existing chain had other settings.
@@ -102,7 +102,8 @@ def run_chain(
         chain.restore(state)
         folder.forget_after(chain.trainer.step)
         first = state["epoch"] + 1
-        folder.log("resume", epoch=state["epoch"], step=chain.trainer.step)
+        if first <= config.epochs:
+            folder.log("resume", epoch=state["epoch"], step=chain.trainer.step)
     for epoch in range(first, config.epochs + 1):
         folder.log("epoch", **chain.run_epoch(epoch, config.learning_rate))
         chain.save(folder, epoch)
