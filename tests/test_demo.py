@@ -78,6 +78,7 @@ def test_people_who_cannot_be_verified_are_refused_before_training(tmp_path):
     with pytest.raises(ValueError, match="unseen: the 4 identities drawn cannot be verified"):
         demo(config(data, tmp_path / "run"))
     assert not (tmp_path / "run" / "pretrain").exists()
+    demo(config(write_folder(tmp_path / "more", [4] * 8), tmp_path / "run"))  # not poisoned
 
 
 def test_a_demo_with_other_settings_or_data_is_left_alone(tmp_path):

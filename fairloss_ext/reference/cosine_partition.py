@@ -49,7 +49,9 @@ def cosine_partition(
     )
     return (
         torch.where(sound, target_cosine, 0) + nothing,
-        torch.where(sound | ~has_negatives, negative_logsumexp, math.nan) + nothing,
+        torch.where(
+            has_negatives, torch.where(sound, negative_logsumexp, math.nan) + nothing, -math.inf
+        ),
     )
 
 

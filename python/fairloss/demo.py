@@ -33,6 +33,7 @@ from fairloss.training import (
     TrainConfig,
     as_yaml,
     changes,
+    checkpoint_digest,
     load_backbone,
     train,
     write_json,
@@ -111,6 +112,8 @@ def demo(config: DemoConfig, progress: Progress | None = None) -> Path:
             f"unseen: the {unseen.num_classes} identities drawn cannot be verified; it takes two, "
             "one of them with two images"
         )
+    write_whole(output / "config.yaml", lambda path: path.write_text(as_yaml(config)))
+
     train(_training(config, "pretrain", config.pretrain_epochs, "ArcFace"), seen, progress)
     costs.of_runs("pretrain", output / "pretrain")
     experience = collect(_collection(config), seen, progress)
@@ -151,7 +154,6 @@ def _check_same_demo(config: DemoConfig, output: Path) -> None:
             raise ValueError(
                 f"output: {output} holds a demo with other settings ({shown}); name another folder"
             )
-    write_whole(path, lambda temporary: temporary.write_text(as_yaml(config)))
 
 
 def _training(config: DemoConfig, name: str, epochs: int, head: str) -> TrainConfig:
@@ -218,6 +220,10 @@ def _search(embeddings: np.ndarray[Any, Any], faces: FaceImages, output: Path) -
     gallery = Gallery(embeddings.shape[1])
     gallery.add([faces.names[i] for i in others], embeddings[others])
     gallery.save(output / "gallery")
+    write_json(
+        output / "gallery" / "embedder.json",
+        {"checkpoint_sha256": checkpoint_digest(output / "fair" / "model.pt")},
+    )
     found = gallery.search(embeddings[probes], NEIGHBOURS)
     queries = [
         {

@@ -177,10 +177,12 @@ def test_a_chain_starts_from_the_margins_that_were_trained_with(pretrained, tmp_
     trained.output, trained.epochs = str(tmp_path / "fair"), 2
     fair = train(trained, faces(COUNTS))
     observed = chain(fair, tmp_path / "chain")
-    torch.testing.assert_close(observed.head.margins, torch.full((9,), 0.35))
+    torch.testing.assert_close(observed.head.margins, torch.full((9,), 0.25))
+    last = [line for line in RunFolder(fair).metrics() if line["event"] == "epoch"][-1]
+    assert {round(g["margin"], 2) for g in last["groups"] if g["margin"]} == {0.25}
     assert observed.experience().kind == "cos"
     trained.head, trained.output = HeadConfig(name="ArcFace", margin=0.5), str(tmp_path / "off")
-    with pytest.raises(ValueError, match="init: .* margins off the grid"):
+    with pytest.raises(ValueError, match=r"run: .* was trained with ArcFace at \[0.5\]"):
         chain(train(trained, faces(COUNTS)), tmp_path / "chain2")
     trained.head, trained.output = HeadConfig(name="NormFace"), str(tmp_path / "none")
     with pytest.raises(ValueError, match="run: .* was trained with NormFace"):
@@ -193,6 +195,9 @@ def test_other_data_is_refused(pretrained, tmp_path):
     other.identities[2] = "somebody"
     with pytest.raises(ValueError, match="first difference: id2"):
         collect(settings(pretrained, tmp_path, epochs=2), other)
+    with pytest.raises(ValueError, match="first difference: id2"):
+        collect(settings(pretrained, tmp_path / "new", min_cell=2), other)
+    collect(settings(pretrained, tmp_path / "new", epochs=1), faces(COUNTS))  # not poisoned
 
 
 def test_a_gamma_too_large_for_the_network_is_refused(pretrained, tmp_path):

@@ -194,6 +194,14 @@ def test_nan_embedding_spoils_only_itself(function, workspace):
     torch.testing.assert_close(ds, clean[4])
 
 
+@BOTH
+def test_nan_embedding_among_one_class(function):
+    embeddings = torch.tensor([[math.nan, 1.0], [1.0, 2.0]])
+    target, nlse = function(embeddings, torch.randn(1, 2), torch.tensor([0, 0]))
+    assert target.isnan().tolist() == [True, False]
+    assert nlse.tolist() == [-math.inf, -math.inf]
+
+
 def test_nan_from_upstream_is_not_swallowed():
     """A loss scaler must see an overflow in the weight's gradient too."""
     inputs, labels, upstream = problem(4, 8, 10)

@@ -238,6 +238,27 @@ def test_fair_loss_moves_margins_after_each_epoch(tmp_path):
     torch.testing.assert_close(final, torch.full((6,), 0.45))
 
 
+def test_a_run_goes_on_without_the_file_its_policy_came_from(tmp_path, monkeypatch):
+    policy = tmp_path / "raise.json"
+    Policy.constant("raise").save(policy)
+    head = HeadConfig(policy=str(policy), margin=0.15)
+    whole = train(config(tmp_path / "whole", head=head), faces(COUNTS))
+    original = RunFolder.save_checkpoint
+
+    def save_and_stop(self, epoch, state):
+        original(self, epoch, state)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunFolder, "save_checkpoint", save_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(config(tmp_path / "run", head=head), faces(COUNTS))
+    monkeypatch.undo()
+    policy.unlink()
+    monkeypatch.chdir(tmp_path)
+    relative = HeadConfig(policy="raise.json", margin=0.15)  # the same file from here
+    assert same(whole, train(config(tmp_path / "run", head=relative), faces(COUNTS)))
+
+
 def test_other_data_is_refused_on_resume(tmp_path, monkeypatch):
     """A renamed identity shifts every label: the weights would belong to other people."""
     original = RunFolder.save_checkpoint
@@ -274,6 +295,13 @@ def test_init_starts_from_another_run(tmp_path):
     first = train(config(tmp_path / "first", head=head), faces(COUNTS))
     folder = RunFolder(tmp_path / "second")
     trainer = build_trainer(config(folder.path, init=str(first)), faces(COUNTS), folder)
+    for head, message in (
+        (HeadConfig(margin=0.45), "head.margin: init starts from the margins of its run"),
+        (HeadConfig(kind="cos"), "was trained with arc margins, head.kind is cos"),
+    ):
+        other = config(folder.path, init=str(first), head=head)
+        with pytest.raises(ValueError, match=message):
+            build_trainer(other, faces(COUNTS), folder)
     assert torch.equal(
         trainer.head.weight, torch.load(first / "head.pt", weights_only=True)["weight"]
     )
@@ -327,7 +355,7 @@ def test_bad_settings_are_named(overrides, message):
         ({"head": HeadConfig(name="ArcFace", policy="p.json")}, "head.policy: only FairLoss"),
         ({"head": HeadConfig(name="ArcFace", kind="cos")}, "head.kind: only FairLoss"),
         ({"head": HeadConfig(name="NormFace", margin=0.5)}, "head.margin: NormFace has none"),
-        ({"head": HeadConfig(policy="p.json")}, "head.policy: p.json does not exist"),
+        ({"head": HeadConfig(policy="p.json")}, "head.policy: .*p.json does not exist"),
         ({"model": ModelConfig(name="vgg")}, "name must be one of small_cnn"),
     ],
 )

@@ -80,7 +80,8 @@ def collect(settings: Settings = None) -> None:
 
     Writes output/experience.npz; an interrupted chain goes on. Settings and their defaults:
 
-    - run=RUN, output=FOLDER: must be given
+    - run=RUN, output=FOLDER: must be given; a run of FairLoss, or of ArcFace or CosFace at a
+      margin of the grid (0.15, 0.25, 0.35, 0.45)
     - epochs=45, chains=1, seed=0: chains run with seeds seed, seed + 1, ...
     - min_cell=5: cells of fewer classes are dropped, and counted
     - learning_rate=0.01

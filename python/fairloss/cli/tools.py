@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +13,14 @@ from rich.table import Table
 from fairloss.cli.progress import bars
 from fairloss.data import FaceImages, read_folder
 from fairloss.models import embed as embed_faces
-from fairloss.training import Progress, load_backbone, read_json, write_json, write_whole
+from fairloss.training import (
+    Progress,
+    checkpoint_digest,
+    load_backbone,
+    read_json,
+    write_json,
+    write_whole,
+)
 
 # Which backbone a gallery's embeddings come from.
 EMBEDDER = "embedder.json"
@@ -89,7 +95,7 @@ def gallery_build(
     built = Gallery(embeddings.shape[1])
     built.add(faces.names, embeddings)
     built.save(output)
-    write_json(output / EMBEDDER, {"checkpoint_sha256": _digest(checkpoint)})
+    write_json(output / EMBEDDER, {"checkpoint_sha256": checkpoint_digest(checkpoint)})
     typer.echo(f"{len(built)} embeddings of {faces.num_classes} identities: {output}")
 
 
@@ -107,7 +113,10 @@ def gallery_query(
     from fairloss.gallery import Gallery
 
     loaded = Gallery.load(gallery)
-    if read_json(gallery / EMBEDDER)["checkpoint_sha256"] != _digest(checkpoint):
+    known = (gallery / EMBEDDER).is_file()  # not of a gallery built in Python
+    if known and read_json(gallery / EMBEDDER)["checkpoint_sha256"] != checkpoint_digest(
+        checkpoint
+    ):
         raise ValueError(
             f"checkpoint: {checkpoint} is not the one {gallery} was built with; their embeddings "
             "cannot be compared"
@@ -205,10 +214,6 @@ def _embed_files(images: list[Path], checkpoint: Path) -> np.ndarray[Any, np.dty
     names = [str(path) for path in images]
     probes = FaceImages(pixels, torch.zeros(len(images), dtype=torch.int64), ["probe"], names)
     return embed_faces(model, probes).numpy()
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _pairs_table(report: dict[str, Any]) -> Table:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from fairloss.agent import MarginGrid, Policy
 from fairloss.data import FaceImages
 from fairloss.experience.chain import Chain
 from fairloss.experience.experience import Experience
@@ -28,6 +29,7 @@ from fairloss.training.run import (
     check_same_faces,
     faces_record,
     refuse_several_ranks,
+    trained_margins,
 )
 
 Map = Callable[[Callable[[int], Experience], Iterable[int]], Iterable[Experience]]
@@ -97,6 +99,7 @@ def run_chain(
         check_same_faces("output", faces, folder.path)
     chain = Chain(build_trainer(train_config, faces, folder), config.min_cell, seed)
     write_json(folder / "identities.json", faces_record(faces))
+    write_whole(folder / "config.yaml", lambda path: path.write_text(as_yaml(config)))
     first = 1
     if state is not None:
         chain.restore(state)
@@ -121,14 +124,14 @@ def chain_config(config: CollectConfig, seed: int) -> TrainConfig:
     if not source.is_file():
         raise ValueError(f"run: {config.run} holds no config.yaml, so it is no run folder")
     trained = load_config(source, [], TrainConfig)
-    kinds = {"ArcFace": "arc", "CosFace": "cos", "FairLoss": trained.head.kind or "arc"}
-    if trained.head.name not in kinds:
-        raise ValueError(
-            f"run: {config.run} was trained with {trained.head.name}; collect needs a margin on "
-            f"the grid: {', '.join(kinds)}"
-        )
+    policy = Path(config.run) / "policy.json"
+    grid = Policy.load(policy).grid if policy.is_file() else MarginGrid()
+    kind, _ = trained_margins("run", Path(config.run), grid)
     trained.head = HeadConfig(
-        name="FairLoss", kind=kinds[trained.head.name], scale=trained.head.scale
+        name="FairLoss",
+        kind=kind,
+        scale=trained.head.scale,
+        policy=str(policy) if policy.is_file() else None,
     )
     trained.optimizer = OptimizerConfig(
         **asdict(trained.optimizer) | {"learning_rate": config.learning_rate, "decay_at": []}
@@ -146,4 +149,3 @@ def _check_same_chain(config: CollectConfig, folder: RunFolder) -> None:
         shown = changes(path, config, ("epochs", "chains", "seed", "output"))
         if shown:
             raise ValueError(f"output: {folder.path} holds a chain with other settings ({shown})")
-    write_whole(path, lambda temporary: temporary.write_text(as_yaml(config)))

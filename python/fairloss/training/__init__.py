@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fairloss.training.backbone import backbone, load_backbone
+from fairloss.training.backbone import backbone, checkpoint_digest, load_backbone
 from fairloss.training.config import (
     HeadConfig,
     ModelConfig,
@@ -28,6 +28,7 @@ __all__ = [
     "backbone",
     "build_head",
     "changes",
+    "checkpoint_digest",
     "group_table",
     "load_backbone",
     "load_config",

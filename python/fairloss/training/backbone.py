@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -38,6 +39,11 @@ def load_backbone(checkpoint: str | os.PathLike[str]) -> tuple[nn.Module, TrainC
             "beside it describes it; give the run's model.pt"
         ) from error
     return model.eval(), config
+
+
+def checkpoint_digest(checkpoint: str | os.PathLike[str]) -> str:
+    """SHA-256 of a checkpoint: a gallery remembers whose embeddings it holds."""
+    return hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
 
 
 def backbone(config: TrainConfig) -> nn.Module:

@@ -10,14 +10,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from fairloss.agent import Policy
+from fairloss.agent import MarginGrid, Policy
+from fairloss.agent.grid import FloatArray
 from fairloss.data import FaceImages, read_folder
 from fairloss.heads import HEADS, CosineHead, FairLoss
 from fairloss.training.backbone import backbone
-from fairloss.training.config import HeadConfig, TrainConfig, as_yaml, changes
+from fairloss.training.config import HeadConfig, TrainConfig, as_yaml, changes, load_config
 from fairloss.training.run_folder import RunFolder, read_json, write_json, write_whole
 from fairloss.training.trainer import Progress, Trainer, group_table
 
@@ -44,12 +46,11 @@ def train(
     """
     config.check()
     refuse_several_ranks()
-    if faces is None:
-        config = replace(config, data=str(Path(config.data).resolve()))
+    config = _with_whole_paths(config, reads_data=faces is None)
     folder = RunFolder(config.output)
     _check_existing(config, folder)
     backbone(config)  # what does not fit should not wait for the images
-    build_head(config.head, 2, config.model.embedding_size)
+    build_head(_head_of(config, folder), 2, config.model.embedding_size)
     faces = read_faces(config, progress) if faces is None else faces
     if faces.num_classes < 2:
         raise ValueError(f"data: {config.data} has one identity, training needs at least two")
@@ -117,8 +118,10 @@ def build_trainer(config: TrainConfig, faces: FaceImages, folder: RunFolder) -> 
     """Backbone and head from `config.seed` (or `config.init`), ready for the first step."""
     torch.manual_seed(config.seed)
     model = backbone(config)
-    head = build_head(config.head, faces.num_classes, config.model.embedding_size)
+    head = build_head(_head_of(config, folder), faces.num_classes, config.model.embedding_size)
     if config.init is not None:
+        if config.head.margin is not None and isinstance(head, FairLoss):
+            raise ValueError("head.margin: init starts from the margins of its run; leave it out")
         initialise(model, head, faces, Path(config.init))
     return Trainer(
         model,
@@ -141,19 +144,40 @@ def initialise(model: nn.Module, head: CosineHead, faces: FaceImages, run: Path)
     if not (run / "model.pt").is_file() or not (run / "head.pt").is_file():
         raise ValueError(f"init: {run} holds no finished run (model.pt and head.pt)")
     check_same_faces("init", faces, run)
-    state = torch.load(run / "head.pt", weights_only=True)
     model.load_state_dict(torch.load(run / "model.pt", weights_only=True))
-    head.weight.data.copy_(state["weight"])
+    head.weight.data.copy_(torch.load(run / "head.pt", weights_only=True)["weight"])
     if isinstance(head, FairLoss):
         # A class starts from the margin it was trained with: any other would be a mere label.
-        margins = state["margins"].double().expand(head.num_classes).numpy()
-        try:
-            head.policy.grid.index(margins)
-        except ValueError as error:
+        kind, margins = trained_margins("init", run, head.policy.grid)
+        if kind != head.kind:
             raise ValueError(
-                f"init: {run} was trained with margins off the grid: {error}"
-            ) from None
-        head.set_margins(margins)
+                f"init: {run} was trained with {kind} margins, head.kind is {head.kind}"
+            )
+        head.set_margins(np.full(head.num_classes, margins))
+
+
+def trained_margins(setting: str, run: Path, grid: MarginGrid) -> tuple[str, FloatArray]:
+    """Kind ("arc" or "cos") and margins, () or (C,), that a run ended with.
+
+    Raises:
+        ValueError: naming `setting`: no finished run, no such kind, or a margin off the grid.
+    """
+    if not (run / "config.yaml").is_file() or not (run / "head.pt").is_file():
+        raise ValueError(f"{setting}: {run} holds no finished run (config.yaml and head.pt)")
+    head = load_config(run / "config.yaml", [], TrainConfig).head
+    kinds = {"ArcFace": "arc", "CosFace": "cos", "FairLoss": head.kind or "arc"}
+    margins = torch.load(run / "head.pt", weights_only=True)["margins"].double().numpy()
+    try:
+        grid.index(np.atleast_1d(margins))
+    except ValueError:
+        kinds.clear()
+    if head.name not in kinds:
+        found = sorted(set(margins.ravel().tolist()))[:3]
+        raise ValueError(
+            f"{setting}: {run} was trained with {head.name} at {found}; expected FairLoss, or "
+            f"ArcFace or CosFace at one of {grid.values}"
+        )
+    return kinds[head.name], margins
 
 
 def faces_record(faces: FaceImages) -> dict[str, Any]:
@@ -241,7 +265,8 @@ def _epoch(
         "skipped": done.skipped,
         "groups": group_table(statistics, trainer.head.margins),
     }
-    trainer.head.end_of_epoch(statistics)
+    if epoch < config.epochs:  # what is saved are the margins that were trained with
+        trainer.head.end_of_epoch(statistics)
     folder.log("epoch", **line)
     if config.tensorboard:
         _write_scalars(folder, line)
@@ -258,6 +283,27 @@ def _write_scalars(folder: RunFolder, line: dict[str, Any]) -> None:
             if group["margin"] is not None:
                 name = f"margin/count{group['count_bin']}_variance{group['variance_bin']}"
                 writer.add_scalar(name, group["margin"], line["step"])
+
+
+def _with_whole_paths(config: TrainConfig, reads_data: bool) -> TrainConfig:
+    """Paths that still hold when the run is resumed from another folder."""
+
+    def whole(path: str | None) -> str | None:
+        return None if path is None else str(Path(path).resolve())
+
+    return replace(
+        config,
+        data=str(whole(config.data)) if reads_data else config.data,
+        init=whole(config.init),
+        head=replace(config.head, policy=whole(config.head.policy)),
+    )
+
+
+def _head_of(config: TrainConfig, folder: RunFolder) -> HeadConfig:
+    """The head's settings; a run that has begun reads its own copy of the policy."""
+    own = folder / "policy.json"
+    begun = own.is_file() and any(folder.path.glob("checkpoint-*.pt"))
+    return replace(config.head, policy=str(own)) if begun else config.head
 
 
 def _check_existing(config: TrainConfig, folder: RunFolder) -> None:
