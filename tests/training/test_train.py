@@ -21,7 +21,6 @@ from fairloss.training import (
     RunFolder,
     TrainConfig,
     load_backbone,
-    load_config,
     read_json,
     train,
     write_whole,
@@ -54,6 +53,18 @@ def same(a: Path, b: Path) -> bool:
     return all(torch.equal(x, y) for x, y in zip(weights(a), weights(b), strict=True))
 
 
+def stop_after_each_epoch(monkeypatch, last: int | None = None) -> None:
+    """Interrupt training as soon as an epoch is saved, the last one excepted."""
+    original = RunFolder.save_checkpoint
+
+    def save_and_stop(self, epoch, state):
+        original(self, epoch, state)
+        if epoch != last:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunFolder, "save_checkpoint", save_and_stop)
+
+
 def test_a_run_leaves_its_folder_and_learns(tmp_path):
     run = train(config(tmp_path / "run", epochs=12), faces(COUNTS))
     metrics = RunFolder(run).metrics()
@@ -83,14 +94,7 @@ def test_one_seed_one_result_another_seed_another(tmp_path):
 def test_a_longer_run_resumed_after_every_epoch_is_the_same_run(tmp_path, monkeypatch):
     whole = train(config(tmp_path / "whole"), faces(COUNTS))
     settings = config(tmp_path / "parts")
-    original = RunFolder.save_checkpoint
-
-    def save_and_stop(self, epoch, state):
-        original(self, epoch, state)
-        if epoch < 4:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(RunFolder, "save_checkpoint", save_and_stop)
+    stop_after_each_epoch(monkeypatch, last=4)
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
             train(settings, faces(COUNTS))
@@ -243,13 +247,7 @@ def test_a_run_goes_on_without_the_file_its_policy_came_from(tmp_path, monkeypat
     Policy.constant("raise").save(policy)
     head = HeadConfig(policy=str(policy), margin=0.15)
     whole = train(config(tmp_path / "whole", head=head), faces(COUNTS))
-    original = RunFolder.save_checkpoint
-
-    def save_and_stop(self, epoch, state):
-        original(self, epoch, state)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(RunFolder, "save_checkpoint", save_and_stop)
+    stop_after_each_epoch(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         train(config(tmp_path / "run", head=head), faces(COUNTS))
     monkeypatch.undo()
@@ -261,13 +259,7 @@ def test_a_run_goes_on_without_the_file_its_policy_came_from(tmp_path, monkeypat
 
 def test_other_data_is_refused_on_resume(tmp_path, monkeypatch):
     """A renamed identity shifts every label: the weights would belong to other people."""
-    original = RunFolder.save_checkpoint
-
-    def save_and_stop(self, epoch, state):
-        original(self, epoch, state)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(RunFolder, "save_checkpoint", save_and_stop)
+    stop_after_each_epoch(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         train(config(tmp_path / "run"), faces(COUNTS))
     monkeypatch.undo()
@@ -329,25 +321,6 @@ def test_an_existing_run_with_other_settings_is_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (["data=x"], "output: must be given"),
-        (["data=x", "output=y", "epoch=3"], "epoch: .*epochs"),
-        (["data=x", "output=y", "epochs=many"], "epochs: "),
-        (["data=x", "output=y", "epochs=0"], "epochs: got 0"),
-        (["data=x", "output=y", "resume=maybe"], "resume: got 'maybe', allowed are auto, never"),
-        (["data=x", "output=y", "image_size=[1,2,3]"], "image_size: got"),
-        (["data=x", "output=y", "seed=-1"], "seed: got -1"),
-        (["data=x", "output=y", "optimizer.momentum=5"], "optimizer.momentum: got 5"),
-        (["data", "x"], "'data': settings are given as key=value"),
-    ],
-)
-def test_bad_settings_are_named(overrides, message):
-    with pytest.raises(ValueError, match=message):
-        load_config(None, overrides, TrainConfig)
-
-
-@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"head": HeadConfig(name="Arc")}, "head.name: got 'Arc', allowed are FairLoss, ArcFace"),
@@ -375,15 +348,6 @@ def test_tensorboard_scalars_are_written(tmp_path):
     assert any(tag.startswith("margin/") for tag in events.Tags()["scalars"])
 
 
-def test_yaml_then_overrides(tmp_path):
-    path = tmp_path / "run.yaml"
-    path.write_text("data: faces\noutput: run\nepochs: 7\nhead:\n  name: CosFace\n  margin: 0.3\n")
-    loaded = load_config(path, ["epochs=9", "head.margin=0.2"], TrainConfig)
-    assert (loaded.epochs, loaded.head.name, loaded.head.margin) == (9, "CosFace", 0.2)
-    with pytest.raises(FileNotFoundError, match="config: .*none.yaml does not exist"):
-        load_config(tmp_path / "none.yaml", [], TrainConfig)
-
-
 def test_one_identity_and_several_ranks_are_refused(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="has one identity"):
         train(config(tmp_path), faces([5]))
@@ -399,13 +363,6 @@ def test_a_policy_of_another_kind_is_refused(tmp_path):
     head = HeadConfig(kind="cos", policy=str(tmp_path / "arc.json"))
     with pytest.raises(ValueError, match="was learnt with head.kind=arc"):
         train(config(tmp_path / "run", head=head), faces(COUNTS))
-
-
-@pytest.mark.parametrize("text", ["- a list", "a: [", "\x00"])
-def test_a_file_that_is_no_configuration_is_named(tmp_path, text):
-    (tmp_path / "run.yaml").write_text(text)
-    with pytest.raises(ValueError, match="config: .*run.yaml"):
-        load_config(tmp_path / "run.yaml", [], TrainConfig)
 
 
 def test_a_backbone_needs_its_configuration(tmp_path):

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pytest
+
+from fairloss.training import TrainConfig, load_config
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data=x"], "output: must be given"),
+        (["data=x", "output=y", "epoch=3"], "epoch: .*epochs"),
+        (["data=x", "output=y", "epochs=many"], "epochs: "),
+        (["data=x", "output=y", "epochs=0"], "epochs: got 0"),
+        (["data=x", "output=y", "resume=maybe"], "resume: got 'maybe', allowed are auto, never"),
+        (["data=x", "output=y", "image_size=[1,2,3]"], "image_size: got"),
+        (["data=x", "output=y", "seed=-1"], "seed: got -1"),
+        (["data=x", "output=y", "optimizer.momentum=5"], "optimizer.momentum: got 5"),
+        (["data", "x"], "'data': settings are given as key=value"),
+    ],
+)
+def test_bad_settings_are_named(overrides, message):
+    with pytest.raises(ValueError, match=message):
+        load_config(None, overrides, TrainConfig)
+
+
+def test_yaml_then_overrides(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("data: faces\noutput: run\nepochs: 7\nhead:\n  name: CosFace\n  margin: 0.3\n")
+    loaded = load_config(path, ["epochs=9", "head.margin=0.2"], TrainConfig)
+    assert (loaded.epochs, loaded.head.name, loaded.head.margin) == (9, "CosFace", 0.2)
+    with pytest.raises(FileNotFoundError, match="config: .*none.yaml does not exist"):
+        load_config(tmp_path / "none.yaml", [], TrainConfig)
+
+
+@pytest.mark.parametrize("text", ["- a list", "a: [", "\x00"])
+def test_a_file_that_is_no_configuration_is_named(tmp_path, text):
+    (tmp_path / "run.yaml").write_text(text)
+    with pytest.raises(ValueError, match="config: .*run.yaml"):
+        load_config(tmp_path / "run.yaml", [], TrainConfig)
