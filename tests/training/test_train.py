@@ -282,6 +282,25 @@ def test_a_run_killed_before_its_model_was_written_says_so(tmp_path):
     assert (run / "model.pt").exists()
 
 
+def test_a_run_killed_between_its_two_results_writes_both(tmp_path, monkeypatch):
+    original = os.replace
+    moved = []
+
+    def replace_once(source, target):
+        moved.append(Path(target).name)
+        if moved[-1] in ("model.pt", "head.pt") and len({"model.pt", "head.pt"} & set(moved)) == 2:
+            raise KeyboardInterrupt
+        original(source, target)
+
+    monkeypatch.setattr(os, "replace", replace_once)
+    with pytest.raises(KeyboardInterrupt):
+        train(config(tmp_path / "run", epochs=1), faces(COUNTS))
+    monkeypatch.undo()
+    run = train(config(tmp_path / "run", epochs=1), faces(COUNTS))
+    assert (run / "model.pt").exists()
+    assert (run / "head.pt").exists()
+
+
 def test_init_starts_from_another_run(tmp_path):
     head = HeadConfig(name="ArcFace", margin=0.25)
     first = train(config(tmp_path / "first", head=head), faces(COUNTS))

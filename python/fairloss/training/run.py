@@ -231,9 +231,9 @@ def write_run_files(config: TrainConfig, trainer: Trainer, folder: RunFolder) ->
 
 
 def save_result(trainer: Trainer, folder: RunFolder) -> None:
-    """model.pt, the backbone's state dict, and head.pt, the head's."""
-    write_whole(folder / "model.pt", lambda path: torch.save(trainer.model.state_dict(), path))
+    """head.pt, the head's state dict, and last model.pt, the backbone's: then the run is done."""
     write_whole(folder / "head.pt", lambda path: torch.save(trainer.head.state_dict(), path))
+    write_whole(folder / "model.pt", lambda path: torch.save(trainer.model.state_dict(), path))
 
 
 def learning_rate_at(config: TrainConfig, epoch: int) -> float:
