@@ -54,13 +54,6 @@ struct ByClass {
   }
 };
 
-inline float unit_row(const Rows& rows, int64_t i, float* out) {
-  rows.load(i, out);
-  const float inverse = inverse_norm(out, rows.columns);
-  for (int64_t d = 0; d < rows.columns; ++d) out[d] *= inverse;
-  return inverse;
-}
-
 struct Chords {
   float difference_squared, sum_squared;
 };

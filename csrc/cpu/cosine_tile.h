@@ -19,10 +19,7 @@ inline UnitRows unit_embeddings(const CosinePartition& p) {
   const int64_t columns = p.embeddings.columns;
   UnitRows unit{std::vector<float>(p.batch * columns), std::vector<float>(p.batch)};
   for (int64_t i = 0; i < p.batch; ++i) {
-    float* row = unit.rows.data() + i * columns;
-    p.embeddings.load(i, row);
-    unit.inverse_norm[i] = inverse_norm(row, columns);
-    for (int64_t d = 0; d < columns; ++d) row[d] *= unit.inverse_norm[i];
+    unit.inverse_norm[i] = unit_row(p.embeddings, i, unit.rows.data() + i * columns);
   }
   return unit;
 }

@@ -48,4 +48,12 @@ inline float inverse_norm(const float* row, int64_t columns) {
   return safe ? 1.0f / std::sqrt(squared) : careful_inverse_norm(row, columns);
 }
 
+// Writes row i at length 1 and returns what it was multiplied by.
+inline float unit_row(const Rows& rows, int64_t i, float* out) {
+  rows.load(i, out);
+  const float inverse = inverse_norm(out, rows.columns);
+  for (int64_t d = 0; d < rows.columns; ++d) out[d] *= inverse;
+  return inverse;
+}
+
 }  // namespace fairloss::FAIRLOSS_ISA

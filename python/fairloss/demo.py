@@ -33,8 +33,9 @@ from fairloss.training import (
     TrainConfig,
     as_yaml,
     changes,
-    checkpoint_digest,
+    check_numbers,
     load_backbone,
+    record_embedder,
     train,
     write_json,
     write_whole,
@@ -58,11 +59,8 @@ class DemoConfig:
 
     def check(self) -> None:
         """ValueError naming the first setting that is out of range."""
-        for name in ("unseen", "pretrain_epochs", "chain_epochs", "epochs", "replicates"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: got {getattr(self, name)}, expected a positive number")
-        if self.seed < 0:
-            raise ValueError(f"seed: got {self.seed}, expected 0 or more")
+        positive = ("unseen", "pretrain_epochs", "chain_epochs", "epochs", "replicates")
+        check_numbers({name: getattr(self, name) for name in positive}, {"seed": self.seed})
         if len(self.image_size) != 2:
             raise ValueError(f"image_size: got {self.image_size}, expected [height, width]")
 
@@ -220,10 +218,7 @@ def _search(embeddings: np.ndarray[Any, Any], faces: FaceImages, output: Path) -
     gallery = Gallery(embeddings.shape[1])
     gallery.add([faces.names[i] for i in others], embeddings[others])
     gallery.save(output / "gallery")
-    write_json(
-        output / "gallery" / "embedder.json",
-        {"checkpoint_sha256": checkpoint_digest(output / "fair" / "model.pt")},
-    )
+    record_embedder(output / "gallery", output / "fair" / "model.pt")
     found = gallery.search(embeddings[probes], NEIGHBOURS)
     queries = [
         {

@@ -15,15 +15,12 @@ from fairloss.data import FaceImages, read_folder
 from fairloss.models import embed as embed_faces
 from fairloss.training import (
     Progress,
-    checkpoint_digest,
+    check_embedder,
     load_backbone,
-    read_json,
+    record_embedder,
     write_json,
     write_whole,
 )
-
-# Which backbone a gallery's embeddings come from.
-EMBEDDER = "embedder.json"
 
 Checkpoint = Annotated[Path, typer.Option(help="model.pt of a run folder.")]
 Data = Annotated[Path, typer.Option(help="Folder of identity/image files.")]
@@ -95,7 +92,7 @@ def gallery_build(
     built = Gallery(embeddings.shape[1])
     built.add(faces.names, embeddings)
     built.save(output)
-    write_json(output / EMBEDDER, {"checkpoint_sha256": checkpoint_digest(checkpoint)})
+    record_embedder(output, checkpoint)
     typer.echo(f"{len(built)} embeddings of {faces.num_classes} identities: {output}")
 
 
@@ -113,14 +110,7 @@ def gallery_query(
     from fairloss.gallery import Gallery
 
     loaded = Gallery.load(gallery)
-    known = (gallery / EMBEDDER).is_file()  # not of a gallery built in Python
-    if known and read_json(gallery / EMBEDDER)["checkpoint_sha256"] != checkpoint_digest(
-        checkpoint
-    ):
-        raise ValueError(
-            f"checkpoint: {checkpoint} is not the one {gallery} was built with; their embeddings "
-            "cannot be compared"
-        )
+    check_embedder(gallery, checkpoint)
     found = loaded.search(_embed_files(images, checkpoint), k)
     for image, matches in zip(images, found, strict=True):
         table = Table(title=str(image), title_justify="left")

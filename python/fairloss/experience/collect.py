@@ -19,6 +19,7 @@ from fairloss.training import (
     TrainConfig,
     as_yaml,
     changes,
+    check_numbers,
     load_config,
     read_faces,
     write_json,
@@ -48,11 +49,8 @@ class CollectConfig:
 
     def check(self) -> None:
         """ValueError naming the first setting that is out of range."""
-        for name in ("epochs", "chains", "min_cell", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: got {getattr(self, name)}, expected a positive number")
-        if self.seed < 0:
-            raise ValueError(f"seed: got {self.seed}, expected 0 or more")
+        positive = ("epochs", "chains", "min_cell", "learning_rate")
+        check_numbers({name: getattr(self, name) for name in positive}, {"seed": self.seed})
 
 
 def collect(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fairloss.training.backbone import backbone, checkpoint_digest, load_backbone
+from fairloss.training.backbone import backbone, check_embedder, load_backbone, record_embedder
 from fairloss.training.config import (
     HeadConfig,
     ModelConfig,
@@ -10,6 +10,7 @@ from fairloss.training.config import (
     TrainConfig,
     as_yaml,
     changes,
+    check_numbers,
     load_config,
 )
 from fairloss.training.run import build_head, read_faces, train
@@ -28,12 +29,14 @@ __all__ = [
     "backbone",
     "build_head",
     "changes",
-    "checkpoint_digest",
+    "check_embedder",
+    "check_numbers",
     "group_table",
     "load_backbone",
     "load_config",
     "read_faces",
     "read_json",
+    "record_embedder",
     "train",
     "write_json",
     "write_whole",

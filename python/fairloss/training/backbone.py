@@ -11,6 +11,9 @@ from torch import nn
 
 from fairloss.models import build_model
 from fairloss.training.config import TrainConfig, load_config
+from fairloss.training.run_folder import read_json, write_json
+
+EMBEDDER = "embedder.json"
 
 
 def load_backbone(checkpoint: str | os.PathLike[str]) -> tuple[nn.Module, TrainConfig]:
@@ -41,9 +44,26 @@ def load_backbone(checkpoint: str | os.PathLike[str]) -> tuple[nn.Module, TrainC
     return model.eval(), config
 
 
-def checkpoint_digest(checkpoint: str | os.PathLike[str]) -> str:
-    """SHA-256 of a checkpoint: a gallery remembers whose embeddings it holds."""
-    return hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
+def record_embedder(gallery: Path, checkpoint: Path) -> None:
+    """Write into a gallery's folder whose embeddings it holds."""
+    write_json(gallery / EMBEDDER, {"checkpoint_sha256": _digest(checkpoint)})
+
+
+def check_embedder(gallery: Path, checkpoint: Path) -> None:
+    """ValueError if the gallery holds another checkpoint's embeddings.
+
+    A gallery without a record, built in Python, is taken at its user's word.
+    """
+    record = gallery / EMBEDDER
+    if record.is_file() and read_json(record)["checkpoint_sha256"] != _digest(checkpoint):
+        raise ValueError(
+            f"checkpoint: {checkpoint} is not the one {gallery} was built with; their embeddings "
+            "cannot be compared"
+        )
+
+
+def _digest(checkpoint: Path) -> str:
+    return hashlib.sha256(checkpoint.read_bytes()).hexdigest()
 
 
 def backbone(config: TrainConfig) -> nn.Module:

@@ -54,26 +54,35 @@ class TrainConfig:
 
     def check(self) -> None:
         """ValueError naming the first setting that is out of range."""
-        positive: dict[str, float] = {"epochs": self.epochs, "batch_size": self.batch_size}
-        positive["optimizer.learning_rate"] = self.optimizer.learning_rate
-        positive["optimizer.clip"] = self.optimizer.clip
-        for name, number in positive.items():
-            if not number > 0:
-                raise ValueError(f"{name}: got {number}, expected a positive number")
+        check_numbers(
+            positive={
+                "epochs": self.epochs,
+                "batch_size": self.batch_size,
+                "optimizer.learning_rate": self.optimizer.learning_rate,
+                "optimizer.clip": self.optimizer.clip,
+            },
+            natural={"seed": self.seed, "optimizer.weight_decay": self.optimizer.weight_decay},
+        )
         if not 0 <= self.optimizer.momentum < 1:
             raise ValueError(
                 f"optimizer.momentum: got {self.optimizer.momentum}, allowed is [0, 1)"
             )
-        natural = {"seed": self.seed, "optimizer.weight_decay": self.optimizer.weight_decay}
-        for name, number in natural.items():
-            if not number >= 0:
-                raise ValueError(f"{name}: got {number}, expected 0 or more")
         if self.resume not in RESUME:
             raise ValueError(f"resume: got {self.resume!r}, allowed are {', '.join(RESUME)}")
         if len(self.image_size) != 2:
             raise ValueError(f"image_size: got {self.image_size}, expected [height, width]")
         if sorted(self.optimizer.decay_at) != list(self.optimizer.decay_at):
             raise ValueError(f"optimizer.decay_at: got {self.optimizer.decay_at}, must ascend")
+
+
+def check_numbers(positive: dict[str, float], natural: dict[str, float]) -> None:
+    """ValueError naming the first setting that is not above 0, or not 0 or more."""
+    for name, number in positive.items():
+        if not number > 0:
+            raise ValueError(f"{name}: got {number}, expected a positive number")
+    for name, number in natural.items():
+        if not number >= 0:
+            raise ValueError(f"{name}: got {number}, expected 0 or more")
 
 
 class _Checked(Protocol):
