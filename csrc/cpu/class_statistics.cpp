@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <new>
 #include <vector>
 
 #include "fairloss/margin.h"
@@ -111,7 +112,8 @@ inline void nearest_centers(const ClassStatistics& p, int64_t first, int64_t las
     for (int64_t k = 0; k < width; ++k) centers.set_column(k, p.center + (other + k) * columns);
     for (int64_t c = first; c < last; c += kRowBlock) {
       const int64_t rows = std::min(kRowBlock, last - c);
-      multiply(rows, {p.center + c * columns, columns, 1}, centers, cosine.data(), kCenters, false);
+      multiply(rows, columns, {p.center + c * columns, columns, 1}, centers,
+               {cosine.data(), kCenters});
       for (int64_t j = 0; j < rows; ++j) {
         for (int64_t k = 0; k < width; ++k) {
           const float candidate = cosine[j * kCenters + k];  // NaN: an empty class, never greater

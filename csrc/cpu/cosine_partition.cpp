@@ -14,6 +14,8 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <memory>
+#include <new>
 #include <vector>
 
 #define FAIRLOSS_KERNEL "cosine_partition.cpp"
@@ -38,80 +40,106 @@ void cosine_partition_backward(const CosinePartition& forward,
 
 namespace fairloss::FAIRLOSS_ISA {
 
-// sum * e^maximum of every sample's negatives seen so far.
-struct Partition {
-  std::vector<float> maximum;  // (stride,)
-  std::vector<double> sum;     // (stride,), double: 1e5 float additions would lose 1e-4
+// Blocks are dealt in turn, so that all tasks have as many kept ones: visit(first class, rows).
+template <typename Visit>
+inline void for_blocks(int task, int tasks, int64_t classes, const Visit& visit) {
+  for (int64_t first = task * kBlock; first < classes; first += tasks * kBlock) {
+    visit(first, std::min(kBlock, classes - first));
+  }
+}
 
-  explicit Partition(int64_t stride) : maximum(stride, -kInfinity), sum(stride, 0.0) {}
+// sum * e^shift of every sample's negatives seen so far. A shift is a logit near the highest: it
+// moves when a logit exceeds it by more than kSlack, so that nearly always one pass does.
+class Partition {
+  static constexpr float kSlack = 40;     // kBlock e^40 is far from float's largest, e^88
+  static constexpr float kNone = -3e38f;  // lower than any logit, yet no infinity to subtract
+  std::vector<float> shift_;              // (stride,)
+  std::vector<double> sum_;               // (stride,), double: 1e5 float additions would lose 1e-4
 
-  // logits (rows, stride); -inf marks what is excluded.
-  void add(const float* logits, int64_t rows) {
-    const int64_t stride = int64_t(sum.size());
-    for (int64_t i = 0; i < stride; i += kLanes) {
-      Vector peak = load(maximum.data() + i);
-      for (int64_t j = 0; j < rows; ++j) {
-        const Vector row = load(logits + j * stride + i);
-        peak = peak >= row ? peak : row;  // a NaN may drop out here, but never out of the sum
+ public:
+  explicit Partition(int64_t stride) : shift_(stride, kNone), sum_(stride, 0.0) {}
+
+  // Adds the rows of a tile without the targets.
+  void add(const Tile& tile, int64_t rows, float scale) {
+    const Vector excluded = broadcast(-kInfinity);
+    for (int64_t i = 0; i < tile.stride; i += kLanes) {
+      const auto logit = [&](int64_t j) {
+        const Vector value = tile.curve.value(tile.cosines(j, i), i) * scale;
+        return tile.targets(j, i) ? excluded : value;
+      };
+      Vector peak = load(shift_.data() + i), total;
+      const auto rise = [&](int64_t j) {  // a NaN may drop out here, but never out of the sum
+        const Vector each = logit(j);
+        peak = peak >= each ? peak : each;
+        return each;
+      };
+      const auto sum = [&] {
+        const Vector shift = load(shift_.data() + i);
+        total = Vector{};
+        for (int64_t j = 0; j < rows; ++j) total += exp(rise(j) - shift);
+      };
+      if (any(peak == kNone)) {
+        for (int64_t j = 0; j < rows; ++j) rise(j);
+        raise(i, peak);
       }
-      float peaks[kLanes], shifts[kLanes];
-      store(peaks, peak);
-      for (int k = 0; k < kLanes; ++k) {
-        shifts[k] = peaks[k] == -kInfinity ? 0.0f : peaks[k];  // only excluded so far
-        if (maximum[i + k] != peaks[k]) sum[i + k] *= std::exp(maximum[i + k] - peaks[k]);
-        maximum[i + k] = peaks[k];
+      sum();
+      if (any(peak > load(shift_.data() + i) + kSlack)) {
+        raise(i, peak);
+        sum();
       }
-      Vector total{};
-      for (int64_t j = 0; j < rows; ++j) {
-        total += exp(load(logits + j * stride + i) - load(shifts));
-      }
-      for (int k = 0; k < kLanes; ++k) sum[i + k] += total[k];
+      for (int k = 0; k < kLanes; ++k) sum_[i + k] += total[k];
     }
   }
 
   void merge(const Partition& other) {
-    for (size_t i = 0; i < sum.size(); ++i) {
-      const float peak = maximum[i] >= other.maximum[i] ? maximum[i] : other.maximum[i];
-      if (peak == -kInfinity) continue;
-      sum[i] =
-          sum[i] * std::exp(maximum[i] - peak) + other.sum[i] * std::exp(other.maximum[i] - peak);
-      maximum[i] = peak;
+    for (int64_t i = 0; i < int64_t(sum_.size()); ++i) {
+      const float shift = std::fmax(shift_[i], other.shift_[i]);
+      sum_[i] =
+          sum_[i] * std::exp(shift_[i] - shift) + other.sum_[i] * std::exp(other.shift_[i] - shift);
+      shift_[i] = shift;
     }
   }
 
-  float logsumexp(int64_t i) const {
-    return maximum[i] == -kInfinity ? -kInfinity : float(maximum[i] + std::log(sum[i]));
+  float logsumexp(int64_t i) const {  // without negatives log 0 = -inf
+    return float(shift_[i] + std::log(sum_[i]));
+  }
+
+ private:
+  void raise(int64_t first, Vector peak) {
+    for (int k = 0; k < kLanes; ++k) {
+      sum_[first + k] *= std::exp(shift_[first + k] - peak[k]);
+      shift_[first + k] = peak[k];
+    }
   }
 };
 
 inline void cosine_partition(const CosinePartition& p, const Parallel& parallel) {
   const int64_t columns = p.embeddings.columns;
-  const UnitRows unit = unit_embeddings(p);
-  std::fill(p.target_cosine, p.target_cosine + p.batch, 0.0f);
+  const UnitRows unit(p.embeddings, p.batch);
   Packed embeddings(columns, p.batch);
-  for (int64_t i = 0; i < p.batch; ++i) embeddings.set_column(i, unit.rows.data() + i * columns);
+  pack_columns(unit, columns, embeddings);
   const Targets targets(p.labels, p.batch);
+  std::fill(p.target_cosine, p.target_cosine + p.batch, 0.0f);
 
   const int tasks = parallel.threads;
-  std::vector<Partition> partitions(tasks, Partition(padded(p.batch)));
+  std::vector<Partition> partitions(tasks, Partition(kept_stride(p.batch)));
   parallel.run(tasks, [&](int task) {
-    const Share share = share_of(task, tasks, p.classes, kBlock);
     Tile tile(p);
-    for (int64_t first = share.begin; first < share.end; first += kBlock) {
-      const int64_t rows = std::min(kBlock, share.end - first);
-      tile.compute(first, rows, embeddings);
-      tile.keep(first, rows);
+    for_blocks(task, tasks, p.classes, [&](int64_t first, int64_t rows) {
+      tile.load_weight(first, rows);
+      tile.compute_cosines(rows, embeddings);
       targets.in_block(first, first + rows, [&](int64_t i, int64_t j) {
         p.target_cosine[i] = tile.cosine[j * tile.stride + i];
-        tile.logit[j * tile.stride + i] = -kInfinity;
       });
-      partitions[task].add(tile.logit.data(), rows);
-    }
+      partitions[task].add(tile, rows, p.scale);
+    });
   });
 
   for (int task = 1; task < tasks; ++task) partitions[0].merge(partitions[task]);
   for (int64_t i = 0; i < p.batch; ++i) {
-    p.negative_logsumexp[i] = partitions[0].logsumexp(i);
+    const float nlse = partitions[0].logsumexp(i);
+    p.negative_logsumexp[i] = unit.spoilt[i] && nlse != -kInfinity ? kNaN : nlse;
+    if (unit.spoilt[i] && p.labels[i] >= 0) p.target_cosine[i] = kNaN;
   }
 }
 
@@ -137,129 +165,125 @@ struct Upstream {
   }
 };
 
-// Sums over the classes of one task.
-struct ClassSums {
-  std::vector<float> embeddings;  // (B, D) sum_j g_ij r_j w_j
-  std::vector<double> radial;     // (B,)   sum_j g_ij cos_ij
-  double scale = 0;               // sum_ij push_i p_ij f(cos_ij)
-};
-
-// slopes (rows, stride) = g_ij; returns the row sums of g_ij cos_ij in `radial` (rows,).
-inline void class_slopes(const CosinePartition& p, const Upstream& up, const Targets& targets,
-                         int64_t first, int64_t rows, Tile& tile, std::vector<float>& slopes,
-                         float* radial, ClassSums& sums) {
-  const int64_t stride = tile.stride;
+// slopes (rows, stride) = g_ij of a tile, 0 at its targets. Returns sum_ij push_i p_ij f(cos_ij).
+inline double negative_slopes(const Tile& tile, const Upstream& up, int64_t rows, float scale,
+                              float* slopes) {
+  double scale_slope = 0;
   for (int64_t j = 0; j < rows; ++j) {
-    for (int64_t i = 0; i < stride; i += kLanes) {
-      const Vector logit = load(tile.logit.data() + j * stride + i);
-      const Vector probability = exp(logit - load(up.nlse.data() + i));
-      store(slopes.data() + j * stride + i, probability * load(up.push.data() + i));
+    Vector along{};
+    for (int64_t i = 0; i < tile.stride; i += kLanes) {
+      const Vector cosine = tile.cosines(j, i), value = tile.curve.value(cosine, i);
+      const Vector probability = exp(value * scale - load(up.nlse.data() + i));
+      const Vector push = tile.targets(j, i) ? Vector{} : probability * load(up.push.data() + i);
+      along += push * value;
+      store(slopes + j * tile.stride + i, push * scale * tile.curve.slope(cosine, i));
     }
+    scale_slope += sum_of(along);
   }
-  targets.in_block(first, first + rows,
-                   [&](int64_t i, int64_t j) { slopes[j * stride + i] = 0.0f; });
-  for (int64_t j = 0; j < rows; ++j) {
-    for (int64_t i = 0; i < p.batch; ++i) {
-      float& slope = slopes[j * stride + i];
-      if (slope == 0.0f || up.spoilt[i]) {
-        slope = 0.0f;
-        continue;
-      }
-      sums.scale += double(slope) * tile.curve(j, i);
-      slope *= p.scale * tile.curve_slope(j, i);
-    }
-  }
-  targets.in_block(first, first + rows,
-                   [&](int64_t i, int64_t j) { slopes[j * stride + i] = up.pull[i]; });
-  for (int64_t j = 0; j < rows; ++j) {
-    double total = 0;
-    for (int64_t i = 0; i < p.batch; ++i) {
-      if (up.spoilt[i]) continue;
-      const double part = double(slopes[j * stride + i]) * tile.cosine[j * stride + i];
-      total += part;
-      sums.radial[i] += part;
-    }
-    radial[j] = float(total);
-  }
+  return scale_slope;
 }
+
+// `across` = sum_i g_ij e_i rho_i becomes the gradient of the raw row: the part along the row,
+// which normalisation takes away, leaves.
+inline void project(float* across, const float* row, float inverse, int64_t columns) {
+  const float along = dot(across, row, columns) * inverse * inverse;
+  for (int64_t d = 0; d < columns; ++d) across[d] = inverse * (across[d] - row[d] * along);
+}
+
+// One task's share of the backward pass.
+class ClassGradients {
+  const CosinePartition& p_;
+  const CosinePartitionGradient& g_;
+  const int64_t columns_;
+  Tile tile_;
+  Buffer slopes_, weight_gradient_;
+  Packed unit_weight_;
+
+ public:
+  Buffer embeddings;  // (B, padded(D)) sum_j g_ij r_j w_j
+  double scale = 0;   // sum_ij push_i p_ij f(cos_ij)
+
+  ClassGradients(const CosinePartition& p, const CosinePartitionGradient& g)
+      : p_(p),
+        g_(g),
+        columns_(p.embeddings.columns),
+        tile_(p),
+        slopes_(kBlock * tile_.stride),
+        weight_gradient_(g.weight.data == nullptr ? 0 : kBlock * padded(columns_)),
+        unit_weight_(g.embeddings.data == nullptr ? 0 : kBlock, columns_),
+        embeddings(g.embeddings.data == nullptr ? 0 : p.batch * padded(columns_)) {
+    embeddings.fill(0.0f);
+  }
+
+  void add(int64_t first, int64_t rows, const Upstream& up, const Targets& targets,
+           const Packed& by_column, const Packed& by_row) {
+    tile_.load_weight(first, rows);
+    if (!tile_.is_kept(first, rows)) tile_.compute_cosines(rows, by_column);
+    float* slopes = slopes_.data();
+    scale += negative_slopes(tile_, up, rows, p_.scale, slopes);
+    targets.in_block(first, first + rows,
+                     [&](int64_t i, int64_t j) { slopes[j * tile_.stride + i] = up.pull[i]; });
+    if (g_.weight.data != nullptr) weight_gradient(first, rows, by_row);
+    if (g_.embeddings.data != nullptr) embedding_gradient(rows);
+  }
+
+ private:
+  void weight_gradient(int64_t first, int64_t rows, const Packed& by_row) {
+    const int64_t stride = padded(columns_);
+    multiply(rows, p_.batch, {slopes_.data(), tile_.stride, 1}, by_row,
+             {weight_gradient_.data(), stride});
+    for (int64_t j = 0; j < rows; ++j) {
+      float* row = weight_gradient_.data() + j * stride;
+      project(row, tile_.weight_row(j), tile_.inverse[j], columns_);
+      g_.weight.store(first + j, row);
+    }
+  }
+
+  void embedding_gradient(int64_t rows) {
+    for (int64_t j = 0; j < rows; ++j) {
+      unit_weight_.set_row(j, tile_.weight_row(j), tile_.inverse[j]);
+    }
+    multiply(p_.batch, rows, {slopes_.data(), 1, tile_.stride}, unit_weight_,
+             {embeddings.data(), padded(columns_), true});
+  }
+};
 
 inline void cosine_partition_backward(const CosinePartition& p, const CosinePartitionGradient& g,
                                       const Parallel& parallel) {
   const int64_t columns = p.embeddings.columns, batch = p.batch;
-  const bool recompute = p.cosines == nullptr;
-  const bool want_embeddings = g.embeddings.data != nullptr;
-  const Upstream up(p, g, padded(p.batch));
-  UnitRows unit = unit_embeddings(p);
-  Packed by_column(columns, recompute ? batch : 0);  // (D, B)
-  Packed by_row(batch, columns);                     // (B, D)
-  for (int64_t i = 0; i < batch; ++i) {
-    float* row = unit.rows.data() + i * columns;
-    if (up.spoilt[i]) std::fill(row, row + columns, 0.0f);
-    if (recompute) by_column.set_column(i, row);
-    by_row.set_row(i, row);
-  }
+  const Upstream up(p, g, kept_stride(batch));
+  const UnitRows unit(p.embeddings, batch);
+  Packed by_column(columns, p.kept < p.classes ? batch : 0), by_row(batch, columns);
+  pack_columns(unit, columns, by_column);
+  pack_rows(unit, batch, by_row);
   const Targets targets(p.labels, batch);
 
   const int tasks = parallel.threads;
-  std::vector<ClassSums> sums(tasks);
+  std::vector<std::unique_ptr<ClassGradients> > parts(tasks);
   parallel.run(tasks, [&](int task) {
-    const Share share = share_of(task, tasks, p.classes, kBlock);
-    ClassSums& mine = sums[task];
-    mine.radial.assign(batch, 0.0);
-    if (want_embeddings) mine.embeddings.assign(batch * columns, 0.0f);
-    Tile tile(p);
-    std::vector<float> slopes(kBlock * tile.stride), direction(kBlock * columns);
-    float radial[kBlock];
-    Packed weight(kBlock, columns);
-
-    for (int64_t first = share.begin; first < share.end; first += kBlock) {
-      const int64_t rows = std::min(kBlock, share.end - first);
-      recompute ? tile.compute(first, rows, by_column) : tile.recall(first, rows);
-      class_slopes(p, up, targets, first, rows, tile, slopes, radial, mine);
-
-      if (g.weight.data != nullptr) {
-        multiply(rows, {slopes.data(), tile.stride, 1}, by_row, direction.data(), columns, false);
-        for (int64_t j = 0; j < rows; ++j) {
-          float* out = direction.data() + j * columns;
-          const float* w = tile.weight.data() + j * columns;
-          const float along = radial[j] * tile.inverse[j];
-          for (int64_t d = 0; d < columns; ++d) out[d] = tile.inverse[j] * (out[d] - w[d] * along);
-          g.weight.store(first + j, out);
-        }
-      }
-      if (want_embeddings) {
-        for (int64_t j = 0; j < kBlock; ++j) {
-          const float inverse = j < rows ? tile.inverse[j] : 0.0f;  // beyond the last class: 0
-          if (j < rows) weight.set_row(j, tile.weight.data() + j * columns);
-          for (int64_t i = 0; i < batch; ++i) {
-            float& slope = slopes[j * tile.stride + i];
-            slope = j < rows ? slope * inverse : 0.0f;
-          }
-        }
-        multiply(batch, {slopes.data(), 1, tile.stride}, weight, mine.embeddings.data(), columns,
-                 true);
-      }
-    }
+    parts[task] = std::make_unique<ClassGradients>(p, g);
+    for_blocks(task, tasks, p.classes, [&](int64_t first, int64_t rows) {
+      parts[task]->add(first, rows, up, targets, by_column, by_row);
+    });
   });
 
   double scale = 0;
-  for (const ClassSums& each : sums) scale += each.scale;
+  for (const auto& part : parts) scale += part->scale;
   *g.scale = float(scale);
-  if (!want_embeddings) return;
-  std::vector<float> row(columns);
+  if (g.embeddings.data == nullptr) return;
   for (int64_t i = 0; i < batch; ++i) {
-    double radial = 0;
-    std::fill(row.begin(), row.end(), 0.0f);
-    for (const ClassSums& each : sums) {
-      radial += each.radial[i];
-      for (int64_t d = 0; d < columns; ++d) row[d] += each.embeddings[i * columns + d];
+    float* row = parts[0]->embeddings.data() + i * padded(columns);
+    for (int task = 1; task < tasks; ++task) {
+      const float* other = parts[task]->embeddings.data() + i * padded(columns);
+      for (int64_t d = 0; d < columns; ++d) row[d] += other[d];
     }
-    const float* e = unit.rows.data() + i * columns;
-    const float own = up.spoilt[i] && !up.ignored[i] ? std::numeric_limits<float>::quiet_NaN() : 0;
+    const float* e = unit.row(i, columns);
+    const float along = dot(row, e, columns);
+    const float own = up.ignored[i] ? 0.0f : kNaN;
     for (int64_t d = 0; d < columns; ++d) {
-      row[d] = up.spoilt[i] ? own : unit.inverse_norm[i] * (row[d] - e[d] * float(radial));
+      row[d] = up.spoilt[i] ? own : unit.inverse_norm[i] * (row[d] - e[d] * along);
     }
-    g.embeddings.store(i, row.data());
+    g.embeddings.store(i, row);
   }
 }
 

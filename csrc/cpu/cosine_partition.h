@@ -7,6 +7,8 @@
 
 namespace fairloss {
 
+constexpr int64_t kBlock = 96;  // classes in one tile: 96 x 512 floats = 192 KB stay in L2
+
 struct CosinePartition {
   int64_t batch, classes;
   Rows embeddings;        // (B, D)
@@ -18,8 +20,19 @@ struct CosinePartition {
 
   float* target_cosine;       // (B,)
   float* negative_logsumexp;  // (B,)
-  float* cosines;             // (C, B) kept for the backward pass, or null
+  int64_t kept;               // classes whose cosines stay for the backward pass: whole tiles
+  float* cosines;             // (kept, kept_stride(B))
 };
+
+// Kept rows are whole vectors of every instruction set.
+constexpr int64_t kept_stride(int64_t batch) { return (batch + 15) / 16 * 16; }
+
+// Classes whose cosines fit into `bytes`.
+constexpr int64_t kept_classes(int64_t bytes, int64_t batch, int64_t classes) {
+  if (batch == 0) return 0;
+  const int64_t fitting = bytes / (4 * kept_stride(batch)) / kBlock * kBlock;
+  return fitting < classes ? fitting : classes;
+}
 
 struct CosinePartitionGradient {
   const float* target_cosine;       // (B,)

@@ -4,24 +4,37 @@
 
 namespace fairloss::FAIRLOSS_ISA {
 
-constexpr int64_t kBlock = 64;  // classes in one tile: 64 x 512 floats = 128 KB stay in L2
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
-// Samples in a row of a tile, up to whole vectors.
-inline int64_t padded(int64_t batch) { return (batch + kLanes - 1) / kLanes * kLanes; }
+// Embeddings of length 1. One with a NaN or an infinity takes no part: its row is 0 and marked.
+class UnitRows {
+  Buffer rows_;  // (B, D)
 
-struct UnitRows {  // normalised rows, and what normalised them
-  std::vector<float> rows;
+ public:
   std::vector<float> inverse_norm;
+  std::vector<char> spoilt;
+
+  UnitRows(const Rows& raw, int64_t count)
+      : rows_(count * raw.columns), inverse_norm(count), spoilt(count) {
+    for (int64_t i = 0; i < count; ++i) {
+      float* unit = row(i, raw.columns);
+      inverse_norm[i] = unit_row(raw, i, unit);
+      const float squared = dot(unit, unit, raw.columns);
+      spoilt[i] = squared != squared;
+      if (spoilt[i]) std::fill(unit, unit + raw.columns, 0.0f);
+    }
+  }
+
+  float* row(int64_t i, int64_t columns) const { return rows_.data() + i * columns; }
 };
 
-inline UnitRows unit_embeddings(const CosinePartition& p) {
-  const int64_t columns = p.embeddings.columns;
-  UnitRows unit{std::vector<float>(p.batch * columns), std::vector<float>(p.batch)};
-  for (int64_t i = 0; i < p.batch; ++i) {
-    unit.inverse_norm[i] = unit_row(p.embeddings, i, unit.rows.data() + i * columns);
-  }
-  return unit;
+inline void pack_columns(const UnitRows& unit, int64_t columns, Packed& out) {  // out (D, B)
+  for (int64_t i = 0; i < out.n(); ++i) out.set_column(i, unit.row(i, columns));
+}
+
+inline void pack_rows(const UnitRows& unit, int64_t batch, Packed& out) {  // out (B, D)
+  for (int64_t i = 0; i < batch; ++i) out.set_row(i, unit.row(i, out.n()));
 }
 
 // Sample indices of each class, so that a tile finds its targets without scanning the batch.
@@ -36,6 +49,7 @@ class Targets {
                      [&](int64_t a, int64_t b) { return labels_[a] < labels_[b]; });
   }
 
+  // visit(sample, row of its class in the block) for the classes [first, last).
   template <typename Visit>
   void in_block(int64_t first, int64_t last, const Visit& visit) const {
     auto at = std::lower_bound(order_.begin(), order_.end(), first,
@@ -44,86 +58,85 @@ class Targets {
   }
 };
 
+// f(cos) and its slope: hard negatives bend, all others keep their cosine.
+struct Curve {
+  const float* threshold;  // (stride,) or null
+  Vector a, b, d;
+
+  Vector value(Vector cosine, int64_t i) const {
+    if (threshold == nullptr) return cosine;
+    return cosine > load(threshold + i) ? (a * cosine + b) * cosine + d : cosine;
+  }
+  Vector slope(Vector cosine, int64_t i) const {
+    const Vector one = broadcast(1.0f);
+    if (threshold == nullptr) return one;
+    return cosine > load(threshold + i) ? 2 * a * cosine + b : one;
+  }
+};
+
 // One block of classes against the whole batch: rows are classes, columns samples, padded with
-// zeros to whole vectors.
+// zeros to `stride`.
 class Tile {
   const CosinePartition& p_;
+  Buffer converted_, scratch_, threshold_;
+  std::vector<int32_t> labels_;  // (stride,)
+  int32_t first_ = 0;
 
  public:
   const int64_t stride;
-  std::vector<float> weight;  // (kBlock, D)
-  std::vector<float> cosine;  // (kBlock, stride)
-  std::vector<float> logit;   // (kBlock, stride) s f(cosine), f bends hard negatives
-  float inverse[kBlock];
+  const float* weight;    // (rows, D) raw
+  int64_t weight_stride;  // floats from one row of it to the next
+  float inverse[kBlock];  // inverse norms of the rows
+  float* cosine;          // (rows, stride), where the forward pass keeps it or in the tile's own
+  Curve curve;
 
   explicit Tile(const CosinePartition& p)
       : p_(p),
-        stride(padded(p.batch)),
-        weight(kBlock * p.weight.columns),
-        cosine(kBlock * stride),
-        logit(kBlock * stride) {}
+        converted_(weight_is_float() ? 0 : kBlock * p.weight.columns),
+        scratch_(kBlock * kept_stride(p.batch)),
+        threshold_(p.hard_threshold == nullptr ? 0 : kept_stride(p.batch)),
+        labels_(p.labels, p.labels + p.batch),
+        stride(kept_stride(p.batch)),
+        curve{nullptr, broadcast(p.hard[0]), broadcast(p.hard[1]), broadcast(p.hard[2])} {
+    labels_.resize(stride, -1);
+    if (p.hard_threshold == nullptr) return;
+    threshold_.fill(kInfinity);
+    std::copy(p.hard_threshold, p.hard_threshold + p.batch, threshold_.data());
+    curve.threshold = threshold_.data();
+  }
 
-  // Raw weight rows, inverse norms and cosines of classes [first, first + rows).
-  void compute(int64_t first, int64_t rows, const Packed& embeddings) {
-    load_weight(first, rows);
-    multiply(rows, {weight.data(), p_.weight.columns, 1}, embeddings, cosine.data(), stride, false);
-    for (int64_t j = 0; j < rows; ++j) {
-      for (int64_t i = 0; i < p_.batch; ++i) cosine[j * stride + i] *= inverse[j];
+  // Moves to the classes [first, first + rows): raw weight rows and inverse norms.
+  void load_weight(int64_t first, int64_t rows) {
+    first_ = int32_t(first);
+    const int64_t columns = p_.weight.columns;
+    if (weight_is_float()) {
+      weight = static_cast<const float*>(p_.weight.data) + first * p_.weight.stride;
+      weight_stride = p_.weight.stride;
+    } else {
+      for (int64_t j = 0; j < rows; ++j) p_.weight.load(first + j, converted_.data() + j * columns);
+      weight = converted_.data();
+      weight_stride = columns;
     }
-    scale(rows);
+    for (int64_t j = 0; j < rows; ++j) inverse[j] = inverse_norm(weight_row(j), columns);
+    cosine = is_kept(first, rows) ? p_.cosines + first * stride : scratch_.data();
   }
 
-  // The same from what the forward pass kept.
-  void recall(int64_t first, int64_t rows) {
-    load_weight(first, rows);
-    for (int64_t j = 0; j < rows; ++j) {
-      const float* kept = p_.cosines + (first + j) * p_.batch;
-      std::copy(kept, kept + p_.batch, cosine.data() + j * stride);
-    }
-    scale(rows);
+  void compute_cosines(int64_t rows, const Packed& embeddings) {
+    multiply(rows, p_.weight.columns, {weight, weight_stride, 1}, embeddings,
+             {cosine, stride, false, inverse});
   }
 
-  void keep(int64_t first, int64_t rows) const {
-    if (p_.cosines == nullptr) return;
-    for (int64_t j = 0; j < rows; ++j) {
-      const float* row = cosine.data() + j * stride;
-      std::copy(row, row + p_.batch, p_.cosines + (first + j) * p_.batch);
-    }
+  // A vector of the tile from sample i on: cosines of row j, and which of them are targets.
+  Vector cosines(int64_t j, int64_t i) const { return load(cosine + j * stride + i); }
+  Ints targets(int64_t j, int64_t i) const {
+    return *reinterpret_cast<const Ints*>(labels_.data() + i) == first_ + int32_t(j);
   }
 
-  // f and its slope: hard negatives bend, all others keep their cosine.
-  float curve(int64_t j, int64_t i) const {
-    const float c = cosine[j * stride + i];
-    return is_hard(c, i) ? (p_.hard[0] * c + p_.hard[1]) * c + p_.hard[2] : c;
-  }
-  float curve_slope(int64_t j, int64_t i) const {
-    const float c = cosine[j * stride + i];
-    return is_hard(c, i) ? 2 * p_.hard[0] * c + p_.hard[1] : 1.0f;
-  }
+  const float* weight_row(int64_t j) const { return weight + j * weight_stride; }
+  bool is_kept(int64_t first, int64_t rows) const { return first + rows <= p_.kept; }
 
  private:
-  void load_weight(int64_t first, int64_t rows) {
-    for (int64_t j = 0; j < rows; ++j) {
-      float* row = weight.data() + j * p_.weight.columns;
-      p_.weight.load(first + j, row);
-      inverse[j] = inverse_norm(row, p_.weight.columns);
-    }
-  }
-
-  bool is_hard(float c, int64_t i) const {
-    return p_.hard_threshold != nullptr && c > p_.hard_threshold[i];
-  }
-
-  // Both passes read these very floats: rounded alike, exp(logit - nlse) cannot exceed 1 by more
-  // than nlse's own rounding, at any scale.
-  void scale(int64_t rows) {
-    for (int64_t j = 0; j < rows; ++j) {
-      for (int64_t i = 0; i < p_.batch; ++i) {
-        const float f = p_.hard_threshold == nullptr ? cosine[j * stride + i] : curve(j, i);
-        logit[j * stride + i] = p_.scale * f;
-      }
-    }
-  }
+  bool weight_is_float() const { return p_.weight.precision == Precision::float32; }
 };
 
 }  // namespace fairloss::FAIRLOSS_ISA

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <functional>
 #include <limits>
+#include <new>
 #include <vector>
 
 #define FAIRLOSS_KERNEL "distractor_ranks.cpp"
@@ -118,8 +119,8 @@ inline int64_t distractor_ranks(const DistractorRanks& p, const Parallel& parall
       }
       for (int64_t i = 0; i < p.probes; i += FAIRLOSS_ROWS) {
         const int64_t some = std::min<int64_t>(FAIRLOSS_ROWS, p.probes - i);
-        multiply(some, {probes.data() + i * columns, columns, 1}, tile, scores.data(), kDistractors,
-                 false);
+        multiply(some, columns, {probes.data() + i * columns, columns, 1}, tile,
+                 {scores.data(), kDistractors});
         for (int64_t k = 0; k < some; ++k) {
           count_probe(scores.data() + k * kDistractors, rows, thresholds, i + k, mine);
         }

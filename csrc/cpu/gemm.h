@@ -1,89 +1,122 @@
 // A register-blocked matrix product on packed panels. Included once per instruction set: no guard.
+//
+// The register tile holds FAIRLOSS_ROWS x 2 vectors of sums. A step loads two vectors of B and as
+// many single floats of A as there are rows, so with 12 rows 14 loads feed 24 multiply-adds, and
+// the two multiply-add units of the core are what limits.
 #include "simd.h"
 
 namespace fairloss::FAIRLOSS_ISA {
 
 constexpr int kPanel = 2 * kLanes;  // columns of B side by side in one packed panel
 
-// (K, N) packed into panels of kPanel columns, each (K, kPanel) contiguous, the last one padded
-// with zeros.
+// (K, N) packed into panels of kPanel columns, each (K, kPanel) contiguous, padded with zeros: the
+// last panel to whole vectors.
 class Packed {
  public:
-  Packed(int64_t k, int64_t n)
-      : k_(k), n_(n), data_(size_t((n + kPanel - 1) / kPanel * kPanel) * size_t(k), 0.0f) {}
+  Packed(int64_t k, int64_t n) : k_(k), n_(n), data_(k * padded(n)) { data_.fill(0.0f); }
 
-  float& at(int64_t k, int64_t n) { return data_[((n / kPanel) * k_ + k) * kPanel + n % kPanel]; }
-  const float* panel(int64_t n) const { return data_.data() + n / kPanel * k_ * kPanel; }
-  int64_t k() const { return k_; }
   int64_t n() const { return n_; }
+  // The panel that starts with column n, and how many columns it stores.
+  const float* panel(int64_t n) const { return data_.data() + n * k_; }
+  int64_t width(int64_t n) const { return std::min<int64_t>(kPanel, padded(n_) - n); }
 
-  void set_row(int64_t k, const float* row) {  // B[k, :] = row
+  void set_row(int64_t k, const float* row, float factor = 1.0f) {  // B[k, :] = factor row
     for (int64_t n = 0; n < n_; n += kPanel) {
-      float* out = data_.data() + (n / kPanel * k_ + k) * kPanel;
-      const int64_t width = std::min<int64_t>(kPanel, n_ - n);
-      for (int64_t j = 0; j < width; ++j) out[j] = row[n + j];
+      float* out = data_.data() + n * k_ + k * width(n);
+      if (n + kPanel <= n_) {
+        store(out, load(row + n) * factor);
+        store(out + kLanes, load(row + n + kLanes) * factor);
+      } else {
+        for (int64_t j = n; j < n_; ++j) out[j - n] = row[j] * factor;
+      }
     }
   }
   void set_column(int64_t n, const float* column) {  // B[:, n] = column
-    float* out = data_.data() + n / kPanel * k_ * kPanel + n % kPanel;
-    for (int64_t k = 0; k < k_; ++k) out[k * kPanel] = column[k];
+    const int64_t first = n / kPanel * kPanel, step = width(first);
+    float* out = data_.data() + first * k_ + (n - first);
+    for (int64_t k = 0; k < k_; ++k) out[k * step] = column[k];
   }
 
  private:
   int64_t k_, n_;
-  std::vector<float> data_;
+  Buffer data_;
 };
 
-// A is read through two strides, so that a transposed matrix needs no copy.
+// A is read through two strides, of which one is 1: a transposed matrix needs no copy.
 struct Strided {
   const float* data;
   int64_t row, column;
 };
 
-template <int kRows>
-inline void multiply_tile(Strided a, int64_t k, const float* panel, float* c, int64_t row_stride,
-                          int64_t width, bool accumulate) {
-  Vector sums[kRows][2] = {};
+// What becomes of A B.
+struct Product {
+  float* data;                    // (m, padded(n)): whole vectors are written
+  int64_t stride;                 // floats from one row to the next
+  bool accumulate = false;        // add to what is there
+  const float* factor = nullptr;  // (m,) multiplies each row
+};
+
+// Unrolled by hand so to say: only then do compilers keep the sums in registers from the first
+// step.
+template <int kRows, int kWide, bool kRowMajor>
+inline void register_tile(Strided a, int64_t k, const float* b, const Product& c, int64_t row,
+                          int64_t column) {
+  Vector sums[kRows][kWide];
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 2
+    for (int j = 0; j < kWide; ++j) sums[i][j] = Vector{};
+  }
+  const float* left = a.data + row * (kRowMajor ? a.row : 1);
   for (int64_t step = 0; step < k; ++step) {
-    const Vector left = load(panel + step * kPanel);
-    const Vector right = load(panel + step * kPanel + kLanes);
+    Vector right[kWide];
+#pragma GCC unroll 2
+    for (int j = 0; j < kWide; ++j) right[j] = load(b + (step * kWide + j) * kLanes);
+#pragma GCC unroll 16
     for (int i = 0; i < kRows; ++i) {
-      const Vector x = broadcast(a.data[i * a.row + step * a.column]);
-      sums[i][0] += x * left;
-      sums[i][1] += x * right;
+      const Vector x = broadcast(kRowMajor ? left[i * a.row + step] : left[i + step * a.column]);
+#pragma GCC unroll 2
+      for (int j = 0; j < kWide; ++j) sums[i][j] += x * right[j];
     }
   }
+#pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
-    float* out = c + i * row_stride;
-    if (width == kPanel) {
-      store(out, accumulate ? load(out) + sums[i][0] : sums[i][0]);
-      store(out + kLanes, accumulate ? load(out + kLanes) + sums[i][1] : sums[i][1]);
-      continue;
-    }
-    for (int64_t j = 0; j < width; ++j) {
-      const float sum = sums[i][j / kLanes][j % kLanes];
-      out[j] = accumulate ? out[j] + sum : sum;
+    float* out = c.data + (row + i) * c.stride + column;
+#pragma GCC unroll 2
+    for (int j = 0; j < kWide; ++j) {
+      Vector sum = sums[i][j];
+      if (c.factor != nullptr) sum *= c.factor[row + i];
+      store(out + j * kLanes, c.accumulate ? load(out + j * kLanes) + sum : sum);
     }
   }
 }
 
-// C (m, b.n()) = A (m, b.k()) B, or += where `accumulate`; C has unit column stride.
-inline void multiply(int64_t m, Strided a, const Packed& b, float* c, int64_t row_stride,
-                     bool accumulate) {
-  for (int64_t n = 0; n < b.n(); n += kPanel) {
-    const float* panel = b.panel(n);
-    const int64_t width = std::min<int64_t>(kPanel, b.n() - n);
-    int64_t i = 0;
-    const auto rows = [&](auto count) {
-      constexpr int kRows = decltype(count)::value;
-      for (; i + kRows <= m; i += kRows) {
-        multiply_tile<kRows>({a.data + i * a.row, a.row, a.column}, b.k(), panel,
-                             c + i * row_stride + n, row_stride, width, accumulate);
-      }
-    };
-    rows(std::integral_constant<int, FAIRLOSS_ROWS>{});
-    rows(std::integral_constant<int, 4>{});
-    rows(std::integral_constant<int, 1>{});
+template <int kWide, bool kRowMajor>
+inline void multiply_panel(int64_t m, int64_t k, Strided a, const Packed& b, int64_t column,
+                           const Product& c) {
+  int64_t row = 0;
+  const auto rows = [&](auto count) {
+    constexpr int kRows = decltype(count)::value;
+    for (; row + kRows <= m; row += kRows) {
+      register_tile<kRows, kWide, kRowMajor>(a, k, b.panel(column), c, row, column);
+    }
+  };
+  rows(std::integral_constant<int, FAIRLOSS_ROWS>{});
+  rows(std::integral_constant<int, 4>{});
+  rows(std::integral_constant<int, 1>{});
+}
+
+// C (m, b.n()) = A (m, k) B, with the first k rows of B.
+inline void multiply(int64_t m, int64_t k, Strided a, const Packed& b, const Product& c) {
+  for (int64_t column = 0; column < b.n(); column += kPanel) {
+    const bool whole = b.width(column) == kPanel;
+    if (a.column == 1) {
+      whole ? multiply_panel<2, true>(m, k, a, b, column, c)
+            : multiply_panel<1, true>(m, k, a, b, column, c);
+    } else {
+      whole ? multiply_panel<2, false>(m, k, a, b, column, c)
+            : multiply_panel<1, false>(m, k, a, b, column, c);
+    }
   }
 }
 

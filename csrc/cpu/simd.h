@@ -13,6 +13,52 @@ inline Vector load(const float* p) { return *reinterpret_cast<const Vector*>(p);
 inline void store(float* p, Vector v) { *reinterpret_cast<Vector*>(p) = v; }
 inline Vector broadcast(float x) { return x - Vector{}; }
 
+// n up to whole vectors.
+inline int64_t padded(int64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
+
+// Floats on their own cache lines, not initialised: a vector across two lines loads at half speed.
+class Buffer {
+ public:
+  explicit Buffer(int64_t size = 0)
+      : size_(size), data_(static_cast<float*>(::operator new(size_t(size) * 4, kLine))) {}
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() { ::operator delete(data_, kLine); }
+
+  float* data() const { return data_; }
+  void fill(float value) {
+    for (int64_t i = 0; i < size_; ++i) data_[i] = value;
+  }
+
+ private:
+  static constexpr std::align_val_t kLine{64};
+  int64_t size_;
+  float* data_;
+};
+
+inline bool any(Ints mask) {
+  int32_t found = 0;
+  for (int k = 0; k < kLanes; ++k) found |= mask[k];
+  return found != 0;
+}
+
+inline float sum_of(Vector v) {
+  float sum = 0;
+  for (int k = 0; k < kLanes; ++k) sum += v[k];
+  return sum;
+}
+
+inline float dot(const float* a, const float* b, int64_t size) {
+  Vector sums[4] = {};
+  int64_t d = 0;
+  for (; d + 4 * kLanes <= size; d += 4 * kLanes) {
+    for (int k = 0; k < 4; ++k) sums[k] += load(a + d + k * kLanes) * load(b + d + k * kLanes);
+  }
+  float sum = sum_of((sums[0] + sums[1]) + (sums[2] + sums[3]));
+  for (; d < size; ++d) sum += a[d] * b[d];
+  return sum;
+}
+
 // e^x for x <= 88, to 2 ulp; 0 below -87 (float would go subnormal), NaN stays NaN.
 // x = n ln2 + r with |r| <= ln2 / 2; e^r by its Taylor series, next term r^8 / 8! < 6e-9.
 inline Vector exp(Vector x) {
@@ -35,15 +81,7 @@ inline Vector exp(Vector x) {
 }
 
 inline float inverse_norm(const float* row, int64_t columns) {
-  Vector sums[2] = {};
-  int64_t d = 0;
-  for (; d + 2 * kLanes <= columns; d += 2 * kLanes) {
-    sums[0] += load(row + d) * load(row + d);
-    sums[1] += load(row + d + kLanes) * load(row + d + kLanes);
-  }
-  float squared = 0;
-  for (int k = 0; k < kLanes; ++k) squared += sums[0][k] + sums[1][k];
-  for (; d < columns; ++d) squared += row[d] * row[d];
+  const float squared = dot(row, row, columns);
   const bool safe = squared > 1e-20f && squared < 1e38f;  // no overflow, no lost subnormals
   return safe ? 1.0f / std::sqrt(squared) : careful_inverse_norm(row, columns);
 }

@@ -1,5 +1,7 @@
 #include "../cpu/cosine_partition.h"
 
+#include <algorithm>
+
 #include "tensors.h"
 
 namespace fairloss::ops {
@@ -18,6 +20,8 @@ struct PartitionArguments {
           " columns but weight has ", weight.size(1));
     problem.batch = embeddings.size(0);
     problem.classes = weight.size(0);
+    check(problem.classes <= INT32_MAX, "weight: expected fewer than 2^31 rows, got ",
+          problem.classes);
     check_shape("labels", labels_, problem.batch);
     labels = indices("labels", labels_, -1, problem.classes);
     problem.embeddings = rows_of("embeddings", embeddings);
@@ -40,17 +44,18 @@ std::tuple<Tensor, Tensor, Tensor> partition_forward(const Tensor& embeddings, c
                                                      const Tensor& labels, const Tensor& scale,
                                                      const std::optional<Tensor>& hard_threshold,
                                                      const std::optional<Tensor>& hard_coefficients,
-                                                     bool keep_cosines) {
+                                                     int64_t workspace) {
   PartitionArguments arguments(embeddings, weight, labels, scale, hard_threshold,
                                hard_coefficients);
   CosinePartition& p = arguments.problem;
   const Tensor target_cosine = empty(embeddings, {p.batch}, ScalarType::Float);
   const Tensor nlse = empty(embeddings, {p.batch}, ScalarType::Float);
-  const Tensor cosines =
-      empty(embeddings, {keep_cosines ? p.classes : 0, p.batch}, ScalarType::Float);
+  check(workspace >= 0, "workspace: expected at least 0 bytes, got ", workspace);
+  p.kept = kept_classes(workspace, p.batch, p.classes);
+  const Tensor cosines = empty_large(embeddings, {p.kept, kept_stride(p.batch)}, ScalarType::Float);
   p.target_cosine = target_cosine.mutable_data_ptr<float>();
   p.negative_logsumexp = nlse.mutable_data_ptr<float>();
-  p.cosines = keep_cosines ? cosines.mutable_data_ptr<float>() : nullptr;
+  p.cosines = cosines.mutable_data_ptr<float>();
   cosine_partition(p, torch_threads());
   return {target_cosine, nlse, cosines};
 }
@@ -73,16 +78,17 @@ std::tuple<Tensor, Tensor, Tensor> partition_backward(
   check_shape("negative_logsumexp", nlse, p.batch);
   check_shape("grad_target_cosine", grad_target, p.batch);
   check_shape("grad_negative_logsumexp", grad_nlse, p.batch);
-  check_shape("cosines", kept, kept.size(0) == 0 ? 0 : p.classes, p.batch);
+  check_shape("cosines", kept, std::min(kept.size(0), p.classes), kept_stride(p.batch));
   p.target_cosine = target.mutable_data_ptr<float>();
   p.negative_logsumexp = nlse.mutable_data_ptr<float>();
-  p.cosines = kept.size(0) == 0 ? nullptr : kept.mutable_data_ptr<float>();
+  p.kept = kept.size(0);
+  p.cosines = kept.mutable_data_ptr<float>();
 
   const int64_t columns = p.embeddings.columns;
   const Tensor grad_embeddings =
       empty(embeddings, {need_embeddings ? p.batch : 0, columns}, embeddings.scalar_type());
   const Tensor grad_weight =
-      empty(weight, {need_weight ? p.classes : 0, columns}, weight.scalar_type());
+      empty_large(weight, {need_weight ? p.classes : 0, columns}, weight.scalar_type());
   const Tensor grad_scale = torch::stable::new_empty(embeddings, {}, ScalarType::Float);
   cosine_partition_backward(p,
                             {grad_target.const_data_ptr<float>(), grad_nlse.const_data_ptr<float>(),
@@ -95,7 +101,7 @@ std::tuple<Tensor, Tensor, Tensor> partition_backward(
 STABLE_TORCH_LIBRARY_FRAGMENT(fairloss, m) {
   m.def(
       "cosine_partition(Tensor embeddings, Tensor weight, Tensor labels, Tensor scale, "
-      "Tensor? hard_threshold, Tensor? hard_coefficients, bool keep_cosines) -> "
+      "Tensor? hard_threshold, Tensor? hard_coefficients, int workspace) -> "
       "(Tensor target_cosine, Tensor negative_logsumexp, Tensor cosines)");
   m.def(
       "cosine_partition_backward(Tensor grad_target_cosine, Tensor grad_negative_logsumexp, "

@@ -6,6 +6,10 @@
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <optional>
 #include <sstream>
 #include <stdexcept>
@@ -114,6 +118,21 @@ T scalar_of(const char* name, const Tensor& tensor) {
 
 inline Tensor empty(const Tensor& like, std::initializer_list<int64_t> sizes, ScalarType type) {
   return torch::stable::new_empty(like, {sizes.begin(), sizes.size()}, type);
+}
+
+// The same for what may be hundreds of megabytes and is written at once: where the system offers
+// huge pages on request, its first touch costs a third.
+inline Tensor empty_large(const Tensor& like, std::initializer_list<int64_t> sizes,
+                          ScalarType type) {
+  const Tensor tensor = empty(like, sizes, type);
+#if defined(__linux__)
+  constexpr uintptr_t kHugePage = 2 << 20;
+  const auto begin = reinterpret_cast<uintptr_t>(tensor.data_ptr());
+  const uintptr_t end = begin + tensor.numel() * tensor.element_size();
+  const uintptr_t first = (begin + kHugePage - 1) / kHugePage * kHugePage;
+  if (first + kHugePage <= end) madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
+#endif
+  return tensor;
 }
 
 template <typename T>

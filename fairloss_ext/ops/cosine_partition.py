@@ -75,12 +75,12 @@ def cosine_partition(
         scale,
         None if hard_threshold is None else hard_threshold.detach().float(),
         None if hard_coefficients is None else hard_coefficients.detach().float(),
-        _keeps_cosines(embeddings, weight, scale, workspace),
+        _bytes_to_keep(embeddings, weight, scale, workspace),
     )
     return target_cosine, negative_logsumexp
 
 
-def _keeps_cosines(embeddings: Tensor, weight: Tensor, scale: Tensor, workspace: int | str) -> bool:
+def _bytes_to_keep(embeddings: Tensor, weight: Tensor, scale: Tensor, workspace: int | str) -> int:
     if workspace == "recompute":
         limit = 0
     elif workspace == "auto":
@@ -92,8 +92,7 @@ def _keeps_cosines(embeddings: Tensor, weight: Tensor, scale: Tensor, workspace:
             f"workspace: got {workspace!r}, allowed are 'auto', 'recompute' or a number of bytes"
         )
     trains = any(x.requires_grad for x in (embeddings, weight, scale))
-    bytes_needed = 4 * embeddings.shape[0] * weight.shape[0]
-    return torch.is_grad_enabled() and trains and bool(bytes_needed <= limit)
+    return limit if torch.is_grad_enabled() and trains else 0
 
 
 def _fake(
@@ -103,7 +102,7 @@ def _fake(
     scale: Tensor,
     hard_threshold: Tensor | None,
     hard_coefficients: Tensor | None,
-    keep_cosines: bool,
+    workspace: int,
 ) -> tuple[Tensor, ...]:
     torch._check(embeddings.dim() == 2 and weight.dim() == 2, lambda: "expected matrices")
     torch._check(
@@ -115,8 +114,11 @@ def _fake(
     def new(*shape: int) -> Tensor:
         return embeddings.new_empty(shape, dtype=torch.float32)
 
-    kept = new(classes if keep_cosines else 0, batch)
-    return new(batch), new(batch), kept
+    # As kept_stride and kept_classes in csrc/cpu/cosine_partition.h.
+    stride = (batch + 15) // 16 * 16
+    fitting = workspace // torch.sym_max(4 * stride, 1) // 96 * 96
+    kept = torch.sym_min(classes, fitting) if batch else 0
+    return new(batch), new(batch), new(kept, stride)
 
 
 def _fake_backward(

@@ -97,9 +97,9 @@ Results<double> naive(const Example& x) {
   return out;
 }
 
-Results<float> kernel(const Example& x, bool keep_cosines, const Parallel& parallel) {
+Results<float> kernel(const Example& x, int64_t keep, const Parallel& parallel) {
   Results<float> out;
-  std::vector<float> kept(kClasses * kBatch);
+  std::vector<float> kept(keep * kept_stride(kBatch));
   CosinePartition p{};
   p.batch = kBatch;
   p.classes = kClasses;
@@ -113,7 +113,8 @@ Results<float> kernel(const Example& x, bool keep_cosines, const Parallel& paral
   }
   p.target_cosine = out.target_cosine.data();
   p.negative_logsumexp = out.negative_logsumexp.data();
-  p.cosines = keep_cosines ? kept.data() : nullptr;
+  p.kept = keep;
+  p.cosines = kept.data();
   cosine_partition(p, parallel);
   cosine_partition_backward(
       p,
@@ -153,11 +154,11 @@ void agrees_with_the_definition() {
   for (bool hard : {false, true}) {
     const Example example(hard);
     const Results<double> wanted = naive(example);
-    for (bool keep_cosines : {true, false}) {
-      const Results<float> alone = kernel(example, keep_cosines, Parallel());
+    for (int64_t keep : {kClasses, kBlock, int64_t(0)}) {
+      const Results<float> alone = kernel(example, keep, Parallel());
       // float's 6e-8, times the scale in the exponent, times a few roundings
       check_results(alone, wanted, 1e-5);
-      check_results(kernel(example, keep_cosines, three_threads()), alone, 2e-6);
+      check_results(kernel(example, keep, three_threads()), alone, 2e-6);
     }
   }
 }

@@ -12,8 +12,8 @@ import fairloss_ext
 from fairloss_ext import cosine_partition, reference
 
 FLOATS = [torch.float32, torch.bfloat16, torch.float16]
-# Sizes around the tiles: 64 classes a block, 8..32 columns a panel, 4..12 rows a register tile.
-SHAPES = [(1, 1, 1), (5, 7, 2), (33, 64, 200), (16, 130, 65), (3, 512, 129), (70, 5, 64)]
+# Sizes around the tiles: 96 classes a block, 8..32 columns a panel, 4..12 rows a register tile.
+SHAPES = [(1, 1, 1), (5, 7, 2), (33, 64, 200), (16, 130, 97), (3, 512, 193), (70, 5, 96)]
 
 
 def oracle(embeddings, weight, labels, scale):
@@ -223,9 +223,9 @@ def test_non_contiguous_and_int32():
 def test_only_wanted_gradients_are_computed():
     inputs, labels, _ = problem(3, 4, 5)
     target, nlse, kept = torch.ops.fairloss.cosine_partition(
-        *inputs[:2], labels, inputs[2], None, None, True
+        *inputs[:2], labels, inputs[2], None, None, 1 << 20
     )
-    assert kept.shape == (5, 3)
+    assert kept.shape == (5, 16)  # samples up to whole vectors
     gradient = torch.ops.fairloss.cosine_partition_backward(
         *(torch.ones(3), torch.ones(3), *inputs[:2], labels, inputs[2], None, None),
         *(target, nlse, kept, False, True),
@@ -290,14 +290,14 @@ def test_bad_arguments_are_named(change, message):
         cosine_partition(**(good | change))
 
 
-@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("workspace", [0, 10_000, 1 << 20])
 @pytest.mark.parametrize("hard", [True, False])
-def test_opcheck(keep, hard):
-    inputs, labels, _ = problem(5, 8, 70, (torch.bfloat16, torch.float32))
+def test_opcheck(workspace, hard):
+    inputs, labels, _ = problem(5, 8, 170, (torch.bfloat16, torch.float32))
     embeddings, weight, scale = (x.requires_grad_() for x in inputs)
     threshold = torch.rand(5) if hard else None
     curve = torch.tensor([0.1, 1.0, 0.0]) if hard else None
-    arguments = (embeddings, weight, labels, scale, threshold, curve, keep)
+    arguments = (embeddings, weight, labels, scale, threshold, curve, workspace)
     torch.library.opcheck(torch.ops.fairloss.cosine_partition, arguments)
     target, nlse, kept = torch.ops.fairloss.cosine_partition(*arguments)
     saved = [x.detach() for x in (target, nlse, kept)]
@@ -331,6 +331,32 @@ def test_thread_count_changes_rounding_only():
     finally:
         torch.set_num_threads(threads)
     for a, b in zip(one, three, strict=True):
+        assert worst(a, b.double()) < 1e-6
+
+
+def test_workspace_changes_no_bit():
+    """What is kept and what is computed again are the same floats."""
+    inputs, labels, upstream = problem(20, 30, 500)
+    some = 4 * 32 * 250  # bytes that hold the cosines of 250 of the 500 classes
+    every = gradients(cosine_partition, inputs, labels, upstream)
+    for workspace in (some, "recompute"):
+        again = gradients(cosine_partition, inputs, labels, upstream, workspace=workspace)
+        for a, b in zip(every, again, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_order_of_the_classes_changes_rounding_only():
+    """Every class then stands in another tile, at another place."""
+    (embeddings, weight, scale), labels, upstream = problem(20, 30, 500)
+    order = torch.randperm(500)
+    place = torch.empty(500, dtype=torch.int64)
+    place[order] = torch.arange(500)
+    moved = torch.where(labels >= 0, place[labels], -1)
+    target, nlse, de, dw, ds = gradients(
+        cosine_partition, (embeddings, weight[order], scale), moved, upstream
+    )
+    expected = gradients(cosine_partition, (embeddings, weight, scale), labels, upstream)
+    for a, b in zip((target, nlse, de, dw[place], ds), expected, strict=True):
         assert worst(a, b.double()) < 1e-6
 
 
