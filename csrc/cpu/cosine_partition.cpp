@@ -18,6 +18,8 @@
 #include <new>
 #include <vector>
 
+#include "brgemm.h"
+
 #define FAIRLOSS_KERNEL "cosine_partition.cpp"
 #include "each_isa.h"
 
@@ -116,8 +118,8 @@ class Partition {
 inline void cosine_partition(const CosinePartition& p, const Parallel& parallel) {
   const int64_t columns = p.embeddings.columns;
   const UnitRows unit(p.embeddings, p.batch);
-  Packed embeddings(columns, p.batch);
-  pack_columns(unit, columns, embeddings);
+  Right embeddings(columns, p.batch, p.compute);
+  embeddings.set_columns(unit.data(), columns);
   const Targets targets(p.labels, p.batch);
   std::fill(p.target_cosine, p.target_cosine + p.batch, 0.0f);
 
@@ -133,6 +135,7 @@ inline void cosine_partition(const CosinePartition& p, const Parallel& parallel)
       });
       partitions[task].add(tile, rows, p.scale);
     });
+    if (embeddings.interleaved) brgemm_release();
   });
 
   for (int task = 1; task < tasks; ++task) partitions[0].merge(partitions[task]);
@@ -150,6 +153,7 @@ struct Upstream {
   std::vector<float> pull;    // d loss / d target cosine
   std::vector<float> push;    // d loss / d nlse; 0 without negatives
   std::vector<float> nlse;    // +inf where push is 0 by definition, so that exp(. - nlse) = 0
+  float boost = 1;            // a power of 2 that slopes are multiplied by: see fit_into_float16
 
   Upstream(const CosinePartition& p, const CosinePartitionGradient& g, int64_t stride)
       : spoilt(p.batch), ignored(p.batch), pull(stride), push(stride), nlse(stride, kInfinity) {
@@ -162,6 +166,21 @@ struct Upstream {
       push[i] = g.negative_logsumexp[i];
       nlse[i] = p.negative_logsumexp[i];
     }
+    if (p.compute == Precision::float16) fit_into_float16(p.scale);
+  }
+
+ private:
+  // float16 ends at 2^-24: the largest slope that can be is brought to 2^15 at most, so that all
+  // above 2^-39 of it count.
+  void fit_into_float16(float scale) {
+    float largest = 0;
+    for (size_t i = 0; i < push.size(); ++i) {
+      largest = std::fmax(largest, std::fmax(std::fabs(pull[i]), std::fabs(push[i] * scale)));
+    }
+    if (largest == 0 || !(largest < kInfinity)) return;
+    boost = std::exp2(14 - std::floor(std::log2(largest)));
+    for (float& value : pull) value *= boost;
+    for (float& value : push) value *= boost;
   }
 };
 
@@ -185,9 +204,9 @@ inline double negative_slopes(const Tile& tile, const Upstream& up, int64_t rows
 
 // `across` = sum_i g_ij e_i rho_i becomes the gradient of the raw row: the part along the row,
 // which normalisation takes away, leaves.
-inline void project(float* across, const float* row, float inverse, int64_t columns) {
-  const float along = dot(across, row, columns) * inverse * inverse;
-  for (int64_t d = 0; d < columns; ++d) across[d] = inverse * (across[d] - row[d] * along);
+inline void project(float* across, const float* row, float inverse, float boost, int64_t columns) {
+  const float along = dot(across, row, columns) * inverse * inverse, factor = inverse / boost;
+  for (int64_t d = 0; d < columns; ++d) across[d] = factor * (across[d] - row[d] * along);
 }
 
 // One task's share of the backward pass.
@@ -196,8 +215,8 @@ class ClassGradients {
   const CosinePartitionGradient& g_;
   const int64_t columns_;
   Tile tile_;
-  Buffer slopes_, weight_gradient_;
-  Packed unit_weight_;
+  Buffer slopes_, weight_gradient_, left_;
+  Right unit_weight_;
 
  public:
   Buffer embeddings;  // (B, padded(D)) sum_j g_ij r_j w_j
@@ -210,41 +229,40 @@ class ClassGradients {
         tile_(p),
         slopes_(kBlock * tile_.stride),
         weight_gradient_(g.weight.data == nullptr ? 0 : kBlock * padded(columns_)),
-        unit_weight_(g.embeddings.data == nullptr ? 0 : kBlock, columns_),
+        left_(scratch_size(kBlock, p.batch, p.compute)),
+        unit_weight_(g.embeddings.data == nullptr ? 0 : kBlock, columns_, p.compute),
         embeddings(g.embeddings.data == nullptr ? 0 : p.batch * padded(columns_)) {
     embeddings.fill(0.0f);
   }
 
   void add(int64_t first, int64_t rows, const Upstream& up, const Targets& targets,
-           const Packed& by_column, const Packed& by_row) {
+           const Right& by_column, const Right& by_row) {
     tile_.load_weight(first, rows);
     if (!tile_.is_kept(first, rows)) tile_.compute_cosines(rows, by_column);
     float* slopes = slopes_.data();
     scale += negative_slopes(tile_, up, rows, p_.scale, slopes);
     targets.in_block(first, first + rows,
                      [&](int64_t i, int64_t j) { slopes[j * tile_.stride + i] = up.pull[i]; });
-    if (g_.weight.data != nullptr) weight_gradient(first, rows, by_row);
+    if (g_.weight.data != nullptr) weight_gradient(first, rows, by_row, up.boost);
     if (g_.embeddings.data != nullptr) embedding_gradient(rows);
   }
 
  private:
-  void weight_gradient(int64_t first, int64_t rows, const Packed& by_row) {
+  void weight_gradient(int64_t first, int64_t rows, const Right& by_row, float boost) {
     const int64_t stride = padded(columns_);
     multiply(rows, p_.batch, {slopes_.data(), tile_.stride, 1}, by_row,
-             {weight_gradient_.data(), stride});
+             {weight_gradient_.data(), stride}, left_);
     for (int64_t j = 0; j < rows; ++j) {
       float* row = weight_gradient_.data() + j * stride;
-      project(row, tile_.weight_row(j), tile_.inverse[j], columns_);
+      project(row, tile_.weight_row(j), tile_.inverse[j], boost, columns_);
       g_.weight.store(first + j, row);
     }
   }
 
   void embedding_gradient(int64_t rows) {
-    for (int64_t j = 0; j < rows; ++j) {
-      unit_weight_.set_row(j, tile_.weight_row(j), tile_.inverse[j]);
-    }
+    unit_weight_.set_rows(tile_.weight, tile_.weight_stride, rows, tile_.inverse);
     multiply(p_.batch, rows, {slopes_.data(), 1, tile_.stride}, unit_weight_,
-             {embeddings.data(), padded(columns_), true});
+             {embeddings.data(), padded(columns_), true}, left_);
   }
 };
 
@@ -253,9 +271,10 @@ inline void cosine_partition_backward(const CosinePartition& p, const CosinePart
   const int64_t columns = p.embeddings.columns, batch = p.batch;
   const Upstream up(p, g, kept_stride(batch));
   const UnitRows unit(p.embeddings, batch);
-  Packed by_column(columns, p.kept < p.classes ? batch : 0), by_row(batch, columns);
-  pack_columns(unit, columns, by_column);
-  pack_rows(unit, batch, by_row);
+  Right by_column(columns, p.kept < p.classes ? batch : 0, p.compute);  // (D, B)
+  Right by_row(batch, columns, p.compute);                              // (B, D)
+  by_column.set_columns(unit.data(), columns);
+  by_row.set_rows(unit.data(), columns, batch);
   const Targets targets(p.labels, batch);
 
   const int tasks = parallel.threads;
@@ -265,11 +284,12 @@ inline void cosine_partition_backward(const CosinePartition& p, const CosinePart
     for_blocks(task, tasks, p.classes, [&](int64_t first, int64_t rows) {
       parts[task]->add(first, rows, up, targets, by_column, by_row);
     });
+    if (by_row.interleaved) brgemm_release();
   });
 
   double scale = 0;
   for (const auto& part : parts) scale += part->scale;
-  *g.scale = float(scale);
+  *g.scale = float(scale / up.boost);
   if (g.embeddings.data == nullptr) return;
   for (int64_t i = 0; i < batch; ++i) {
     float* row = parts[0]->embeddings.data() + i * padded(columns);
@@ -277,11 +297,10 @@ inline void cosine_partition_backward(const CosinePartition& p, const CosinePart
       const float* other = parts[task]->embeddings.data() + i * padded(columns);
       for (int64_t d = 0; d < columns; ++d) row[d] += other[d];
     }
-    const float* e = unit.row(i, columns);
-    const float along = dot(row, e, columns);
+    project(row, unit.row(i, columns), 1.0f, up.boost, columns);
     const float own = up.ignored[i] ? 0.0f : kNaN;
     for (int64_t d = 0; d < columns; ++d) {
-      row[d] = up.spoilt[i] ? own : unit.inverse_norm[i] * (row[d] - e[d] * along);
+      row[d] = up.spoilt[i] ? own : unit.inverse_norm[i] * row[d];
     }
     g.embeddings.store(i, row);
   }

@@ -15,6 +15,7 @@ struct CosinePartition {
   Rows weight;            // (C, D)
   const int64_t* labels;  // (B,), -1: no class is excluded
   float scale;
+  Precision compute;            // what operands of the products are rounded to; sums are float
   const float* hard_threshold;  // (B,) or null: a non-target cosine c above it becomes
   float hard[3];                //   hard[0] c^2 + hard[1] c + hard[2]
 

@@ -1,6 +1,6 @@
 // What both passes of cosine_partition share: unit embeddings, where the targets are, and one block
 // of classes against the whole batch. Included once per instruction set: no guard.
-#include "gemm.h"
+#include "product.h"
 
 namespace fairloss::FAIRLOSS_ISA {
 
@@ -27,15 +27,8 @@ class UnitRows {
   }
 
   float* row(int64_t i, int64_t columns) const { return rows_.data() + i * columns; }
+  const float* data() const { return rows_.data(); }
 };
-
-inline void pack_columns(const UnitRows& unit, int64_t columns, Packed& out) {  // out (D, B)
-  for (int64_t i = 0; i < out.n(); ++i) out.set_column(i, unit.row(i, columns));
-}
-
-inline void pack_rows(const UnitRows& unit, int64_t batch, Packed& out) {  // out (B, D)
-  for (int64_t i = 0; i < batch; ++i) out.set_row(i, unit.row(i, out.n()));
-}
 
 // Sample indices of each class, so that a tile finds its targets without scanning the batch.
 class Targets {
@@ -78,7 +71,7 @@ struct Curve {
 // zeros to `stride`.
 class Tile {
   const CosinePartition& p_;
-  Buffer converted_, scratch_, threshold_;
+  Buffer converted_, scratch_, left_, threshold_;
   std::vector<int32_t> labels_;  // (stride,)
   int32_t first_ = 0;
 
@@ -94,6 +87,7 @@ class Tile {
       : p_(p),
         converted_(weight_is_float() ? 0 : kBlock * p.weight.columns),
         scratch_(kBlock * kept_stride(p.batch)),
+        left_(scratch_size(kBlock, p.weight.columns, p.compute)),
         threshold_(p.hard_threshold == nullptr ? 0 : kept_stride(p.batch)),
         labels_(p.labels, p.labels + p.batch),
         stride(kept_stride(p.batch)),
@@ -121,9 +115,9 @@ class Tile {
     cosine = is_kept(first, rows) ? p_.cosines + first * stride : scratch_.data();
   }
 
-  void compute_cosines(int64_t rows, const Packed& embeddings) {
-    multiply(rows, p_.weight.columns, {weight, weight_stride, 1}, embeddings,
-             {cosine, stride, false, inverse});
+  void compute_cosines(int64_t rows, const Right& embeddings) {
+    multiply(rows, p_.weight.columns, {weight, weight_stride, 1, inverse}, embeddings,
+             {cosine, stride}, left_);
   }
 
   // A vector of the tile from sample i on: cosines of row j, and which of them are targets.

@@ -20,20 +20,16 @@ class Packed {
   const float* panel(int64_t n) const { return data_.data() + n * k_; }
   int64_t width(int64_t n) const { return std::min<int64_t>(kPanel, padded(n_) - n); }
 
-  void set_row(int64_t k, const float* row, float factor = 1.0f) {  // B[k, :] = factor row
-    for (int64_t n = 0; n < n_; n += kPanel) {
-      float* out = data_.data() + n * k_ + k * width(n);
-      if (n + kPanel <= n_) {
-        store(out, load(row + n) * factor);
-        store(out + kLanes, load(row + n + kLanes) * factor);
-      } else {
-        for (int64_t j = n; j < n_; ++j) out[j - n] = row[j] * factor;
-      }
-    }
+  float* at(int64_t k, int64_t n) const {  // B[k, n], and what is beside it in its vector
+    const int64_t first = n / kPanel * kPanel;
+    return data_.data() + first * k_ + k * width(first) + (n - first);
+  }
+  void set_row(int64_t k, const float* row) {  // B[k, :] = row
+    for (int64_t n = 0; n < n_; n += kLanes) store(at(k, n), load_some(row + n, n_ - n));
   }
   void set_column(int64_t n, const float* column) {  // B[:, n] = column
-    const int64_t first = n / kPanel * kPanel, step = width(first);
-    float* out = data_.data() + first * k_ + (n - first);
+    const int64_t step = width(n / kPanel * kPanel);
+    float* out = at(0, n);
     for (int64_t k = 0; k < k_; ++k) out[k * step] = column[k];
   }
 
@@ -46,18 +42,17 @@ class Packed {
 struct Strided {
   const float* data;
   int64_t row, column;
+  const float* factor = nullptr;  // (m,) multiplies each row
 };
 
 // What becomes of A B.
 struct Product {
-  float* data;                    // (m, padded(n)): whole vectors are written
-  int64_t stride;                 // floats from one row to the next
-  bool accumulate = false;        // add to what is there
-  const float* factor = nullptr;  // (m,) multiplies each row
+  float* data;              // (m, padded(n)): whole vectors are written
+  int64_t stride;           // floats from one row to the next
+  bool accumulate = false;  // add to what is there
 };
 
-// Unrolled by hand so to say: only then do compilers keep the sums in registers from the first
-// step.
+// The pragmas make compilers keep the sums in registers from the first step.
 template <int kRows, int kWide, bool kRowMajor>
 inline void register_tile(Strided a, int64_t k, const float* b, const Product& c, int64_t row,
                           int64_t column) {
@@ -85,7 +80,7 @@ inline void register_tile(Strided a, int64_t k, const float* b, const Product& c
 #pragma GCC unroll 2
     for (int j = 0; j < kWide; ++j) {
       Vector sum = sums[i][j];
-      if (c.factor != nullptr) sum *= c.factor[row + i];
+      if (a.factor != nullptr) sum *= a.factor[row + i];
       store(out + j * kLanes, c.accumulate ? load(out + j * kLanes) + sum : sum);
     }
   }

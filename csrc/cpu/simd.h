@@ -13,6 +13,13 @@ inline Vector load(const float* p) { return *reinterpret_cast<const Vector*>(p);
 inline void store(float* p, Vector v) { *reinterpret_cast<Vector*>(p) = v; }
 inline Vector broadcast(float x) { return x - Vector{}; }
 
+inline Vector load_some(const float* p, int64_t count) {  // zeros beyond `count`
+  if (count >= kLanes) return load(p);
+  float few[kLanes] = {};
+  for (int64_t k = 0; k < count; ++k) few[k] = p[k];
+  return load(few);
+}
+
 // n up to whole vectors.
 inline int64_t padded(int64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
 
@@ -35,6 +42,26 @@ class Buffer {
   int64_t size_;
   float* data_;
 };
+
+inline Bits bits_of(Vector v) { return reinterpret_cast<const Bits&>(v); }
+inline Vector vector_of(Bits b) { return reinterpret_cast<const Vector&>(b); }
+
+// To the nearest value of a lower precision, ties to even. What float16 cannot hold is not looked
+// for: operands are at most 2^15.
+inline Vector rounded(Vector x, Precision precision) {
+  const Bits bits = bits_of(x);
+  if (precision == Precision::bfloat16) {
+    const Bits near = (bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff0000u;
+    return x == x ? vector_of(near) : x;
+  }
+  if (precision == Precision::float16) {
+    const Bits near = (bits + 0xfff + ((bits >> 13) & 1)) & 0xffffe000u;
+    const Vector normal = x == x ? vector_of(near) : x;
+    const Vector subnormal = (x + 0.75f) - 0.75f;  // an ulp of 0.75 is 2^-24, float16's smallest
+    return x < 0x1p-14f && x > -0x1p-14f ? subnormal : normal;
+  }
+  return x;
+}
 
 inline bool any(Ints mask) {
   int32_t found = 0;
@@ -76,7 +103,7 @@ inline Vector exp(Vector x) {
   p = p * r + 1.0f;
   p = p * r + 1.0f;
   const Bits exponent = (Bits(__builtin_convertvector(n, Ints)) + 127u) << 23;
-  const Vector power = p * reinterpret_cast<const Vector&>(exponent);
+  const Vector power = p * vector_of(exponent);
   return x < kLow ? Vector{} : power;
 }
 

@@ -13,7 +13,7 @@ struct PartitionArguments {
 
   PartitionArguments(const Tensor& embeddings_, const Tensor& weight_, const Tensor& labels_,
                      const Tensor& scale, const std::optional<Tensor>& hard_threshold_,
-                     const std::optional<Tensor>& hard_coefficients)
+                     const std::optional<Tensor>& hard_coefficients, int64_t compute)
       : embeddings(with_unit_columns("embeddings", embeddings_)),
         weight(with_unit_columns("weight", weight_)) {
     check(embeddings.size(1) == weight.size(1), "embeddings have ", embeddings.size(1),
@@ -27,6 +27,8 @@ struct PartitionArguments {
     problem.embeddings = rows_of("embeddings", embeddings);
     problem.weight = rows_of("weight", weight);
     problem.labels = labels.const_data_ptr<int64_t>();
+    check(compute >= 0 && compute <= 2, "compute: expected 0 to 2, got ", compute);
+    problem.compute = Precision(compute);
     problem.scale = scalar_of<float>("scale", scale);
     check(hard_threshold_.has_value() == hard_coefficients.has_value(),
           "hard_threshold and hard_coefficients go together");
@@ -44,9 +46,9 @@ std::tuple<Tensor, Tensor, Tensor> partition_forward(const Tensor& embeddings, c
                                                      const Tensor& labels, const Tensor& scale,
                                                      const std::optional<Tensor>& hard_threshold,
                                                      const std::optional<Tensor>& hard_coefficients,
-                                                     int64_t workspace) {
-  PartitionArguments arguments(embeddings, weight, labels, scale, hard_threshold,
-                               hard_coefficients);
+                                                     int64_t compute, int64_t workspace) {
+  PartitionArguments arguments(embeddings, weight, labels, scale, hard_threshold, hard_coefficients,
+                               compute);
   CosinePartition& p = arguments.problem;
   const Tensor target_cosine = empty(embeddings, {p.batch}, ScalarType::Float);
   const Tensor nlse = empty(embeddings, {p.batch}, ScalarType::Float);
@@ -64,10 +66,10 @@ std::tuple<Tensor, Tensor, Tensor> partition_backward(
     const Tensor& grad_target_cosine, const Tensor& grad_negative_logsumexp,
     const Tensor& embeddings, const Tensor& weight, const Tensor& labels, const Tensor& scale,
     const std::optional<Tensor>& hard_threshold, const std::optional<Tensor>& hard_coefficients,
-    const Tensor& target_cosine, const Tensor& negative_logsumexp, const Tensor& cosines,
-    bool need_embeddings, bool need_weight) {
-  PartitionArguments arguments(embeddings, weight, labels, scale, hard_threshold,
-                               hard_coefficients);
+    int64_t compute, const Tensor& target_cosine, const Tensor& negative_logsumexp,
+    const Tensor& cosines, bool need_embeddings, bool need_weight) {
+  PartitionArguments arguments(embeddings, weight, labels, scale, hard_threshold, hard_coefficients,
+                               compute);
   CosinePartition& p = arguments.problem;
   const Tensor target = contiguous_floats("target_cosine", target_cosine);
   const Tensor nlse = contiguous_floats("negative_logsumexp", negative_logsumexp);
@@ -101,13 +103,13 @@ std::tuple<Tensor, Tensor, Tensor> partition_backward(
 STABLE_TORCH_LIBRARY_FRAGMENT(fairloss, m) {
   m.def(
       "cosine_partition(Tensor embeddings, Tensor weight, Tensor labels, Tensor scale, "
-      "Tensor? hard_threshold, Tensor? hard_coefficients, int workspace) -> "
+      "Tensor? hard_threshold, Tensor? hard_coefficients, int compute, int workspace) -> "
       "(Tensor target_cosine, Tensor negative_logsumexp, Tensor cosines)");
   m.def(
       "cosine_partition_backward(Tensor grad_target_cosine, Tensor grad_negative_logsumexp, "
       "Tensor embeddings, Tensor weight, Tensor labels, Tensor scale, Tensor? hard_threshold, "
-      "Tensor? hard_coefficients, Tensor target_cosine, Tensor negative_logsumexp, "
-      "Tensor cosines, bool need_embeddings, bool need_weight) -> "
+      "Tensor? hard_coefficients, int compute, Tensor target_cosine, "
+      "Tensor negative_logsumexp, Tensor cosines, bool need_embeddings, bool need_weight) -> "
       "(Tensor grad_embeddings, Tensor grad_weight, Tensor grad_scale)");
 }
 

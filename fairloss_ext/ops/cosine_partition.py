@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fairloss_ext import _library, reference
 from fairloss_ext._arguments import as_labels, as_scale, check_device
+from fairloss_ext.options import COMPUTE_DTYPES, choice
 
 # Stored cosines save the backward pass a third of its products. 2 GiB hold a batch of 512 against a
 # million classes.
@@ -25,6 +26,7 @@ def cosine_partition(
     hard_threshold: Tensor | None = None,  # (B,)
     hard_coefficients: Tensor | Sequence[float] | None = None,  # (3,)
     workspace: int | Literal["auto", "recompute"] = "auto",
+    compute_dtype: torch.dtype = torch.float32,
 ) -> tuple[Tensor, Tensor]:
     """Target cosine of every sample, and log of the summed exponentials of all other classes.
 
@@ -42,7 +44,12 @@ def cosine_partition(
             ``a c^2 + b c + d`` (MV-Softmax, CurricularFace).
         hard_coefficients: (a, b, d) of that curve, constant.
         workspace: bytes that may be kept between forward and backward for the cosines;
-            "recompute" keeps none, "auto" up to 2 GiB.
+            "recompute" keeps none, "auto" up to 2 GiB. What does not fit is computed again by the
+            backward pass, to the same bits.
+        compute_dtype: what the operands of the products are rounded to (unit vectors, and in the
+            backward pass the slopes of the loss); products are summed in float32 whatever it is.
+            bfloat16 is faster where the processor multiplies it, float16 is not on a CPU; see
+            docs/kernels.md for what they cost in accuracy.
 
     Returns:
         target_cosine (B,) and negative_logsumexp (B,), float32; -inf where C = 1. A NaN embedding
@@ -53,6 +60,7 @@ def cosine_partition(
         ValueError or RuntimeError naming the argument: shapes, dtypes, a label out of range.
     """
     labels = as_labels(labels)
+    compute = choice("compute_dtype", compute_dtype, COMPUTE_DTYPES)
     check_device(embeddings.device, weight=weight, labels=labels, hard_threshold=hard_threshold)
     if (hard_threshold is None) != (hard_coefficients is None):
         raise ValueError("hard_threshold and hard_coefficients go together")
@@ -66,6 +74,7 @@ def cosine_partition(
             scale,
             hard_threshold=hard_threshold,
             hard_coefficients=hard_coefficients,
+            compute_dtype=compute_dtype,
         )
     scale = as_scale(scale, torch.float32, embeddings.device)
     target_cosine, negative_logsumexp, _ = torch.ops.fairloss.cosine_partition(
@@ -75,6 +84,7 @@ def cosine_partition(
         scale,
         None if hard_threshold is None else hard_threshold.detach().float(),
         None if hard_coefficients is None else hard_coefficients.detach().float(),
+        compute,
         _bytes_to_keep(embeddings, weight, scale, workspace),
     )
     return target_cosine, negative_logsumexp
@@ -102,6 +112,7 @@ def _fake(
     scale: Tensor,
     hard_threshold: Tensor | None,
     hard_coefficients: Tensor | None,
+    compute: int,
     workspace: int,
 ) -> tuple[Tensor, ...]:
     torch._check(embeddings.dim() == 2 and weight.dim() == 2, lambda: "expected matrices")
@@ -130,6 +141,7 @@ def _fake_backward(
     scale: Tensor,
     hard_threshold: Tensor | None,
     hard_coefficients: Tensor | None,
+    compute: int,
     target_cosine: Tensor,
     negative_logsumexp: Tensor,
     cosines: Tensor,
@@ -145,30 +157,27 @@ def _fake_backward(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    embeddings, weight, labels, scale, threshold, coefficients, _ = inputs
+    *tensors, ctx.compute, _ = inputs
     target_cosine, negative_logsumexp, cosines = output
     ctx.mark_non_differentiable(cosines)
-    ctx.save_for_backward(
-        embeddings,
-        weight,
-        labels,
-        scale,
-        threshold,
-        coefficients,
-        target_cosine,
-        negative_logsumexp,
-        cosines,
-    )
+    ctx.set_materialize_grads(False)  # else zeros as large as the cosines are made for their sake
+    ctx.save_for_backward(*tensors, target_cosine, negative_logsumexp, cosines)
 
 
 def _backward(
-    ctx: Any, grad_target_cosine: Tensor, grad_negative_logsumexp: Tensor, *_: Tensor
+    ctx: Any, grad_target_cosine: Tensor | None, grad_negative_logsumexp: Tensor | None, *_: None
 ) -> tuple[Tensor | None, ...]:
     need_embeddings, need_weight, _, need_scale, *_ = ctx.needs_input_grad
+    *inputs, target_cosine, negative_logsumexp, cosines = ctx.saved_tensors
+    zeros = torch.zeros_like(target_cosine)
     grad_embeddings, grad_weight, grad_scale = torch.ops.fairloss.cosine_partition_backward(
-        grad_target_cosine,
-        grad_negative_logsumexp,
-        *ctx.saved_tensors,
+        zeros if grad_target_cosine is None else grad_target_cosine,
+        zeros if grad_negative_logsumexp is None else grad_negative_logsumexp,
+        *inputs,
+        ctx.compute,
+        target_cosine,
+        negative_logsumexp,
+        cosines,
         need_embeddings,
         need_weight,
     )
@@ -177,6 +186,7 @@ def _backward(
         grad_weight if need_weight else None,
         None,
         grad_scale if need_scale else None,
+        None,
         None,
         None,
         None,

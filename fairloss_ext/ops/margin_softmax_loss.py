@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from fairloss_ext._arguments import Margins, margin_table, reduce
@@ -26,6 +27,7 @@ def margin_softmax_loss(
     sample_margins: Tensor | None = None,
     reduction: Reduction = "mean",
     workspace: int | Literal["auto", "recompute"] = "auto",
+    compute_dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Softmax cross-entropy over class cosines, with a margin on the target.
 
@@ -52,7 +54,7 @@ def margin_softmax_loss(
             ``d phi / d cos theta`` as 1. The forward value is the same.
         sample_margins: (B,) or (B, 3) margins of the samples, in place of `margins`.
         reduction: "mean" over the samples that are not ignored, "sum" or "none".
-        workspace: see `fairloss_ext.cosine_partition`.
+        workspace, compute_dtype: see `fairloss_ext.cosine_partition`.
 
     Returns:
         float32 scalar, or (B,) with reduction "none".
@@ -64,7 +66,7 @@ def margin_softmax_loss(
     choice("reduction", reduction, REDUCTIONS)
     margin_table(margins, groups, sample_margins, kind, weight, num_classes=weight.shape[0])
     target_cosine, negative_logsumexp = cosine_partition(
-        embeddings, weight, labels, scale, workspace=workspace
+        embeddings, weight, labels, scale, workspace=workspace, compute_dtype=compute_dtype
     )
     losses = margin_loss(
         target_cosine,

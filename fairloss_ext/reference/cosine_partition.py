@@ -23,6 +23,7 @@ def cosine_partition(
     hard_threshold: Tensor | None = None,  # (B,)
     hard_coefficients: Tensor | Sequence[float] | None = None,  # (3,)
     workspace: int | str = "auto",
+    compute_dtype: torch.dtype = torch.float32,
 ) -> tuple[Tensor, Tensor]:
     """See `fairloss_ext.cosine_partition`; float64 inputs are computed in float64."""
     labels = as_labels(labels)
@@ -34,7 +35,9 @@ def cosine_partition(
     sound = embeddings.isfinite().all(dim=1)  # (B,)
     clean = torch.where(sound[:, None], embeddings, 0).to(dtype)
     with full_precision(embeddings.device):
-        cosine = unit(clean) @ unit(weight.to(dtype)).T  # (B, C)
+        cosine = (
+            rounded(unit(clean), compute_dtype) @ rounded(unit(weight.to(dtype)), compute_dtype).T
+        )  # (B, C)
 
     is_target = labels[:, None] == torch.arange(weight.shape[0], device=labels.device)
     target_cosine = torch.where(is_target, cosine, 0).sum(dim=1)
@@ -67,6 +70,13 @@ def unit(rows: Tensor) -> Tensor:
     norm = torch.linalg.vector_norm(rows, dim=1, keepdim=True, dtype=torch.float64)
     directed = ~(norm < SHORTEST_NORM)
     return torch.where(directed, rows / torch.where(directed, norm, 1), 0).to(rows.dtype)
+
+
+def rounded(rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """The nearest values of a lower precision, with the gradient of the identity."""
+    if dtype == torch.float32:
+        return rows
+    return rows + (rows.to(dtype).to(rows.dtype) - rows).detach()
 
 
 def _curved(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from fairloss_ext._arguments import Margins, margin_table, reduce
@@ -24,11 +25,14 @@ def margin_softmax_loss(
     sample_margins: Tensor | None = None,
     reduction: Reduction = "mean",
     workspace: int | str = "auto",
+    compute_dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """See `fairloss_ext.margin_softmax_loss`."""
     choice("reduction", reduction, REDUCTIONS)
     margin_table(margins, groups, sample_margins, kind, weight, num_classes=weight.shape[0])
-    target_cosine, negative_logsumexp = cosine_partition(embeddings, weight, labels, scale)
+    target_cosine, negative_logsumexp = cosine_partition(
+        embeddings, weight, labels, scale, compute_dtype=compute_dtype
+    )
     losses = margin_loss(
         target_cosine,
         negative_logsumexp,
