@@ -52,10 +52,14 @@ struct Product {
   bool accumulate = false;  // add to what is there
 };
 
+// Steps after which a register's sum goes to memory: rounding grows with the length of a chain of
+// additions, and four chains of 128 err half as much as one of 512.
+constexpr int64_t kChain = 128;
+
 // The pragmas make compilers keep the sums in registers from the first step.
 template <int kRows, int kWide, bool kRowMajor>
-inline void register_tile(Strided a, int64_t k, const float* b, const Product& c, int64_t row,
-                          int64_t column) {
+inline void register_tile(Strided a, int64_t first, int64_t last, const float* b, const Product& c,
+                          int64_t row, int64_t column) {
   Vector sums[kRows][kWide];
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
@@ -63,7 +67,7 @@ inline void register_tile(Strided a, int64_t k, const float* b, const Product& c
     for (int j = 0; j < kWide; ++j) sums[i][j] = Vector{};
   }
   const float* left = a.data + row * (kRowMajor ? a.row : 1);
-  for (int64_t step = 0; step < k; ++step) {
+  for (int64_t step = first; step < last; ++step) {
     Vector right[kWide];
 #pragma GCC unroll 2
     for (int j = 0; j < kWide; ++j) right[j] = load(b + (step * kWide + j) * kLanes);
@@ -74,6 +78,7 @@ inline void register_tile(Strided a, int64_t k, const float* b, const Product& c
       for (int j = 0; j < kWide; ++j) sums[i][j] += x * right[j];
     }
   }
+  const bool accumulate = c.accumulate || first > 0;
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
     float* out = c.data + (row + i) * c.stride + column;
@@ -81,7 +86,7 @@ inline void register_tile(Strided a, int64_t k, const float* b, const Product& c
     for (int j = 0; j < kWide; ++j) {
       Vector sum = sums[i][j];
       if (a.factor != nullptr) sum *= a.factor[row + i];
-      store(out + j * kLanes, c.accumulate ? load(out + j * kLanes) + sum : sum);
+      store(out + j * kLanes, accumulate ? load(out + j * kLanes) + sum : sum);
     }
   }
 }
@@ -93,7 +98,12 @@ inline void multiply_panel(int64_t m, int64_t k, Strided a, const Packed& b, int
   const auto rows = [&](auto count) {
     constexpr int kRows = decltype(count)::value;
     for (; row + kRows <= m; row += kRows) {
-      register_tile<kRows, kWide, kRowMajor>(a, k, b.panel(column), c, row, column);
+      int64_t first = 0;
+      do {  // once even where k is 0
+        const int64_t last = std::min(k, first + kChain);
+        register_tile<kRows, kWide, kRowMajor>(a, first, last, b.panel(column), c, row, column);
+        first = last;
+      } while (first < k);
     }
   };
   rows(std::integral_constant<int, FAIRLOSS_ROWS>{});
