@@ -189,6 +189,16 @@ def test_a_chain_starts_from_the_margins_that_were_trained_with(pretrained, tmp_
         chain(train(trained, faces(COUNTS)), tmp_path / "chain3")
 
 
+def test_a_chain_samples_classes_as_its_run_did(pretrained, tmp_path):
+    trained = load_config(pretrained / "config.yaml", [], TrainConfig)
+    trained.head.sample_rate = 0.5
+    trained.output, trained.epochs = str(tmp_path / "run"), 1
+    observed = chain(train(trained, faces(COUNTS)), tmp_path / "chain", seed=3)
+    observed.run_epoch(1, 0.01)
+    assert (observed.head.sample_rate, observed.head.sample_seed) == (0.5, 3)
+    assert observed.head.step == observed.trainer.steps_per_epoch
+
+
 def test_other_data_is_refused(pretrained, tmp_path):
     collect(settings(pretrained, tmp_path, epochs=1), faces(COUNTS))
     other = faces(COUNTS)

@@ -106,6 +106,36 @@ def test_a_longer_run_resumed_after_every_epoch_is_the_same_run(tmp_path, monkey
     assert events.count("epoch") == 4
 
 
+def test_sampled_classes_train_and_resume_with_the_same_bits(tmp_path, monkeypatch):
+    counts = [4] * 20
+    head = HeadConfig(sample_rate=0.3)
+    whole = train(config(tmp_path / "whole", head=head), faces(counts))
+    losses = [line["loss"] for line in RunFolder(whole).metrics() if line["event"] == "epoch"]
+    assert losses[-1] < losses[0]
+    stop_after_each_epoch(monkeypatch, last=4)
+    settings = config(tmp_path / "parts", head=head)
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, faces(counts))
+    assert same(whole, train(settings, faces(counts)))
+    assert torch.load(whole / "head.pt", weights_only=True)["step"] == 4 * 10  # 80 images by 8
+
+
+def test_a_sampled_step_with_nan_is_left_out_and_the_seed_draws_the_classes(tmp_path):
+    settings = config(tmp_path, head=HeadConfig(sample_rate=0.3), seed=7)
+    trainer = build_trainer(settings, faces([4] * 20), RunFolder(tmp_path))
+    assert trainer.head.sample_seed == 7
+    calls = iter([False, True, *[False] * 8])
+
+    def spoil(gradient):
+        return gradient * (math.nan if next(calls) else 1.0)
+
+    trainer.head.weight.register_hook(spoil)
+    done = trainer.run_epoch(1, 0.02)
+    assert (done.steps, done.skipped) == (10, 1)
+    assert trainer.head.weight.isfinite().all()
+
+
 def test_killed_and_resumed_ends_with_the_same_bits(tmp_path):
     data = write_folder(tmp_path / "data", [12, 10, 8, 6, 4, 2])
     settings = ["epochs=6", "batch_size=4", "image_size=[32,32]", "channels=1"]
@@ -348,6 +378,7 @@ def test_an_existing_run_with_other_settings_is_left_alone(tmp_path):
         ({"head": HeadConfig(name="ArcFace", kind="cos")}, "head.kind: only FairLoss"),
         ({"head": HeadConfig(name="NormFace", margin=0.5)}, "head.margin: NormFace has none"),
         ({"head": HeadConfig(policy="p.json")}, "head.policy: .*p.json does not exist"),
+        ({"head": HeadConfig(sample_rate=0.0)}, r"head.sample_rate: got 0.0, allowed is \(0, 1\]"),
         ({"model": ModelConfig(name="vgg")}, "name must be one of small_cnn"),
     ],
 )

@@ -129,6 +129,7 @@ def chain_config(config: CollectConfig, seed: int) -> TrainConfig:
         name="FairLoss",
         kind=kind,
         scale=trained.head.scale,
+        sample_rate=trained.head.sample_rate,
         policy=str(policy) if policy.is_file() else None,
     )
     trained.optimizer = OptimizerConfig(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fairloss.heads.sampling import check_rate, sample_classes
 from fairloss_ext import ClassStatistics, margin_softmax_loss
 from fairloss_ext.options import (
     EXTENSIONS,
@@ -34,10 +35,17 @@ class CosineHead(nn.Module):
         scale: s; a buffer, so it may change without recompiling a graph.
         extension, margin_grad: see `fairloss_ext.margin_softmax_loss`.
         reduction: "mean" over the samples that are not ignored, "sum" or "none".
+        sample_rate: below 1, a training step compares with the classes of its batch and this
+            fraction of the others (`sample_classes`), and the gradient of `weight` is row-sparse:
+            take `fairloss.optim.RowSGD`. As in PartialFC the loss is that of the drawn classes,
+            not corrected for those left out. In eval mode all classes count.
+        sample_seed: which classes are drawn.
 
     Attributes:
         weight: (C, D) raw class weights, N(0, 0.01) as in insightface.
         margins, scale: buffers, float32.
+        step: buffer, int64, with sampled classes only: training steps so far, so that a resumed run
+            draws what it would have drawn.
     """
 
     def __init__(
@@ -51,6 +59,8 @@ class CosineHead(nn.Module):
         extension: Extension = "linear",
         margin_grad: MarginGrad = "exact",
         reduction: Reduction = "mean",
+        sample_rate: float = 1.0,
+        sample_seed: int = 0,
     ) -> None:
         super().__init__()
         for name, number in (("num_classes", num_classes), ("embedding_size", embedding_size)):
@@ -62,13 +72,18 @@ class CosineHead(nn.Module):
         choice("extension", extension, EXTENSIONS)
         choice("margin_grad", margin_grad, MARGIN_GRADS)
         choice("reduction", reduction, REDUCTIONS)
+        check_rate("sample_rate", sample_rate)
         self.kind, self.extension, self.margin_grad = kind, extension, margin_grad
         self.reduction = reduction
+        self.sample_rate, self.sample_seed = sample_rate, sample_seed
         self.weight = nn.Parameter(torch.empty(num_classes, embedding_size).normal_(0, 0.01))
         self.scale: Tensor
         self.margins: Tensor
+        self.step: Tensor
         self.register_buffer("scale", torch.tensor(float(scale)))
         self.register_buffer("margins", torch.as_tensor(margins, dtype=torch.float32).clone())
+        if sample_rate < 1:
+            self.register_buffer("step", torch.tensor(0))
 
     @property
     def num_classes(self) -> int:
@@ -91,11 +106,15 @@ class CosineHead(nn.Module):
         With `sample_weights` each loss is multiplied by its weight; the mean still divides by the
         number of samples.
         """
+        weight: Tensor = self.weight
+        margins = self.margins
+        if self.training and self.sample_rate < 1:
+            weight, margins, labels = self._sampled(labels)
         losses = margin_softmax_loss(
             embeddings,
-            self.weight,
+            weight,
             labels,
-            self.margins,
+            margins,
             kind=self.kind,
             scale=self.scale,
             extension=self.extension,
@@ -109,6 +128,16 @@ class CosineHead(nn.Module):
         total = losses.sum()
         return total if self.reduction == "sum" else total / (labels >= 0).sum().clamp(min=1)
 
+    def _sampled(self, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Weight (S, D), margins and labels (B,) of the classes drawn for this step."""
+        classes, labels = sample_classes(
+            labels, self.num_classes, self.sample_rate, self.step, self.sample_seed
+        )
+        self.step += 1
+        one_for_all = self.margins.dim() == (self.kind == "combined")
+        margins = self.margins if one_for_all else self.margins[classes]
+        return F.embedding(classes, self.weight, sparse=True), margins, labels
+
     def logits(self, embeddings: Tensor) -> Tensor:
         """(B, C) scaled cosines without margin, for accuracy and for prediction."""
         cosine = F.linear(F.normalize(embeddings.float()), F.normalize(self.weight.float()))
@@ -118,7 +147,8 @@ class CosineHead(nn.Module):
         """Called after every epoch with the statistics of the training set; here a no-op."""
 
     def extra_repr(self) -> str:
+        sampled = f", sample_rate={self.sample_rate:g}" if self.sample_rate < 1 else ""
         return (
             f"{self.num_classes} classes, {self.embedding_size}-d, kind={self.kind}, "
-            f"scale={self.scale.item():g}"
+            f"scale={self.scale.item():g}{sampled}"
         )

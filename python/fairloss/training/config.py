@@ -24,6 +24,7 @@ class HeadConfig:
     margin: float | None = None  # FairLoss: the initial one (0.35); default: the head's own
     scale: float = 32.0
     policy: str | None = None  # FairLoss only: a policy.json; default: the package's
+    sample_rate: float = 1.0  # of the classes outside the batch, the part a step compares with
 
 
 @dataclass

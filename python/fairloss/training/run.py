@@ -79,11 +79,20 @@ def read_faces(config: TrainConfig, progress: Progress | None = None) -> FaceIma
     return read_folder(config.data, (height, width), config.channels, progress=report)
 
 
-def build_head(config: HeadConfig, num_classes: int, embedding_size: int) -> CosineHead:
-    """The configured head; ValueError naming the setting that does not fit."""
+def build_head(
+    config: HeadConfig, num_classes: int, embedding_size: int, seed: int = 0
+) -> CosineHead:
+    """The configured head; ValueError naming the setting that does not fit.
+
+    `seed` draws classes where `sample_rate` is below 1, and nothing else.
+    """
     if config.name not in HEADS:
         raise ValueError(f"head.name: got {config.name!r}, allowed are {', '.join(HEADS)}")
-    options: dict[str, Any] = {"scale": config.scale}
+    options: dict[str, Any] = {
+        "scale": config.scale,
+        "sample_rate": config.sample_rate,
+        "sample_seed": seed,
+    }
     if config.name == "FairLoss":
         options |= {"kind": config.kind or "arc", "policy": _policy(config)}
         if config.margin is not None:
@@ -118,7 +127,9 @@ def build_trainer(config: TrainConfig, faces: FaceImages, folder: RunFolder) -> 
     """Backbone and head from `config.seed` (or `config.init`), ready for the first step."""
     torch.manual_seed(config.seed)
     model = backbone(config)
-    head = build_head(_head_of(config, folder), faces.num_classes, config.model.embedding_size)
+    head = build_head(
+        _head_of(config, folder), faces.num_classes, config.model.embedding_size, config.seed
+    )
     if config.init is not None:
         if config.head.margin is not None and isinstance(head, FairLoss):
             raise ValueError("head.margin: init starts from the margins of its run; leave it out")

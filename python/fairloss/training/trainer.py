@@ -16,6 +16,7 @@ from fairloss.agent.states import BINS
 from fairloss.data import FaceImages, augment, epoch_batches, to_input
 from fairloss.heads import CosineHead
 from fairloss.models import embed
+from fairloss.optim import RowSGD
 from fairloss.training.config import OptimizerConfig
 from fairloss_ext import ClassStatistics, class_statistics
 
@@ -64,7 +65,8 @@ class Trainer:
         self.clip, self.on_skip = optimizer.clip, on_skip
         self.step = 0
         trained = [p for p in (*model.parameters(), *head.parameters()) if p.requires_grad]
-        self.optimizer = torch.optim.SGD(
+        kind = RowSGD if head.sample_rate < 1 else torch.optim.SGD
+        self.optimizer = kind(
             trained,
             lr=optimizer.learning_rate,
             momentum=optimizer.momentum,
@@ -142,8 +144,7 @@ class Trainer:
             return None
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
-        gradient = self.head.weight.grad
-        if not norm.isfinite() or (gradient is not None and not gradient.isfinite().all()):
+        if not norm.isfinite() or not _finite(self.head.weight.grad):
             self._skip("the gradient is not finite")
             return None
         self.optimizer.step()
@@ -173,6 +174,13 @@ class Trainer:
             f"{what}, the last at step {self.step}: {self._last_reason}. Try a lower learning rate "
             "or scale."
         )
+
+
+def _finite(gradient: Tensor | None) -> bool:
+    if gradient is None:
+        return True
+    values = gradient._values() if gradient.is_sparse else gradient
+    return bool(values.isfinite().all())
 
 
 def group_table(statistics: ClassStatistics, margins: Tensor) -> list[dict[str, Any]]:
