@@ -15,11 +15,18 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 CPP := $(shell find csrc tests/cpp -name '*.cpp' -o -name '*.h')
 BUILD := pyproject.toml setup.py build_backend/backend.py $(shell find csrc -type f)
 
+# ThreadSanitizer of older compilers fails where addresses are randomised widely; not every container
+# lets a process turn that off.
+UNSHUFFLED = $(shell setarch -R true 2>/dev/null && echo setarch -R)
+
+# A library of the compiler's, by its name.
+in_compiler = $(shell $(CXX) -print-file-name=$(1))
+
 # Tools started by tests (cmake, ninja, fairloss) are those of the environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow bench lint clean
+.PHONY: help demo test test-slow bench lint sanitize sanitize-memory sanitize-races clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +49,35 @@ lint: $(VENV)/.linters  ## ruff, mypy and clang-format
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(CPP)
 
+sanitize: sanitize-memory sanitize-races  ## the kernels under g++'s sanitizers (10 minutes)
+
+sanitize-memory: SANITIZE := address,undefined
+sanitize-memory: RUNTIME := libasan.so
+# What Python and torch leave to the end of the process looks leaked: tests/ext/test_memory.py looks
+# for leaks in its own way. The C++ tests have to free everything.
+sanitize-memory: OPTIONS := ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
+
+sanitize-races: SANITIZE := thread
+sanitize-races: RUNTIME := libtsan.so
+# Torch's own threads synchronise in libraries that ThreadSanitizer does not see into; our tasks run
+# on threads that it does see (csrc/ops/tensors.h).
+sanitize-races: OPTIONS := TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1"
+
+# Builds of their own, beside the ordinary one. Python is not compiled for a sanitizer, so the
+# runtime library is loaded first, and libstdc++ with it, where it looks for functions that throw.
+# `python -m pytest` would find the ordinary build, in this folder. Under a sanitizer freed memory
+# stays resident, which test_memory.py would count.
+sanitize-memory sanitize-races: $(VENV)/.builders
+	CXX="$(CXX)" SANITIZE=$(SANITIZE) $(BIN)/python setup.py --quiet build \
+	  --build-base build/$@ --build-lib build/$@/lib
+	CXX="$(CXX)" cmake -S . -B build/$@/cpp -G Ninja \
+	  -DFAIRLOSS_BUILD_OPS=OFF -DFAIRLOSS_SANITIZE=$(SANITIZE)
+	cmake --build build/$@/cpp
+	$(UNSHUFFLED) ctest --test-dir build/$@/cpp --output-on-failure --no-tests=error
+	$(UNSHUFFLED) env PYTHONPATH=build/$@/lib OMP_NUM_THREADS=3 $(OPTIONS) \
+	  LD_PRELOAD="$(call in_compiler,$(RUNTIME)) $(call in_compiler,libstdc++.so)" \
+	  $(BIN)/pytest tests/ext --ignore=tests/ext/test_memory.py --capture=sys $(ARGS)
+
 clean:  ## remove what was built, but neither .venv nor runs
 	rm -rf build dist *.egg-info fairloss_ext/_C*.so fairloss_ext/_host*.so fairloss_ext/_build.json
 	rm -f $(VENV)/.installed
@@ -60,6 +96,11 @@ $(VENV)/.torch: $(VENV)/.created constraints.txt
 
 $(VENV)/.installed: $(VENV)/.torch $(BUILD)
 	$(PIP) install --constraint constraints.txt --editable ".[test]"
+	@touch $@
+
+# What setup.py needs when pip does not run it.
+$(VENV)/.builders: $(VENV)/.linters
+	$(PIP) install "pybind11>=3.0" ninja
 	@touch $@
 
 # The package is installed by now: this adds the tools alone, and compiles nothing again.

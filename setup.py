@@ -6,6 +6,9 @@ Environment:
     CXX                  the C++20 compiler
     MAX_JOBS             parallel compilations
     DEBUG=1              -O0 -g and assertions
+    SANITIZE             address, undefined, thread, or a list as in address,undefined: finds memory
+                         errors, undefined behaviour or races (see `make sanitize`, which builds
+                         beside the ordinary build)
 """
 
 from __future__ import annotations
@@ -103,15 +106,34 @@ class BuildOps(build_ext):
         (folder / "_build.json").write_text(json.dumps(record, indent=1))
 
 
+def sanitizer_flags() -> list[str]:
+    """For the compiler and the linker; CMakeLists.txt has the same."""
+    names = os.environ.get("SANITIZE", "")
+    unknown = set(filter(None, names.split(","))) - {"address", "undefined", "thread"}
+    if unknown:
+        sys.exit(f"fairloss: SANITIZE={names}; allowed are address, undefined and thread.")
+    if not names:
+        return []
+    # An undefined operation ends the program, as a bad access does. Python's own flags may hold
+    # -fwrapv, which would define the overflow of integers.
+    stop = ["-fno-sanitize-recover=undefined", "-fno-wrapv"]
+    return [f"-fsanitize={names}", *stop, "-fno-omit-frame-pointer"]
+
+
 def extensions() -> list[object]:
     from pybind11 import get_include
     from setuptools import Extension
     from torch.utils.cpp_extension import CppExtension
 
     headers = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*.h"))
-    debug = os.environ.get("DEBUG") == "1"
-    flags = ["-std=c++20", "-fvisibility=hidden", "-Wall", "-ffp-contract=fast"]
-    flags += ["-O0", "-g", "-UNDEBUG"] if debug else ["-O3", "-g0", "-DNDEBUG"]
+    sanitizers = sanitizer_flags()
+    flags = ["-std=c++20", "-fvisibility=hidden", "-Wall", "-ffp-contract=fast", *sanitizers]
+    if os.environ.get("DEBUG") == "1":
+        flags += ["-O0", "-g", "-UNDEBUG"]
+    elif sanitizers:
+        flags += ["-O1", "-g", "-UNDEBUG"]
+    else:
+        flags += ["-O3", "-g0", "-DNDEBUG"]
     if platform.machine() in ("x86_64", "AMD64"):
         flags.append("-Wno-psabi")  # vectors pass between inlined functions of one file only
     ops = CppExtension(
@@ -121,6 +143,7 @@ def extensions() -> list[object]:
         # 2.11 is the oldest torch whose stable ABI has all that csrc/ops uses.
         define_macros=[("TORCH_TARGET_VERSION", "0x020b000000000000")],
         extra_compile_args=flags,
+        extra_link_args=sanitizers,
         depends=headers,
         py_limited_api=True,
     )
@@ -130,6 +153,7 @@ def extensions() -> list[object]:
         include_dirs=[get_include()],
         depends=headers,
         extra_compile_args=flags,
+        extra_link_args=sanitizers,
         language="c++",
     )
     return [ops, host]

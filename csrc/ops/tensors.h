@@ -20,6 +20,19 @@
 #include "../cpu/parallel.h"
 #include "../cpu/rows.h"
 
+#if defined(__SANITIZE_THREAD__)  // gcc
+#define FAIRLOSS_THREAD_SANITIZER 1
+#elif defined(__has_feature)  // clang
+#define FAIRLOSS_THREAD_SANITIZER __has_feature(thread_sanitizer)
+#else
+#define FAIRLOSS_THREAD_SANITIZER 0
+#endif
+
+#if FAIRLOSS_THREAD_SANITIZER
+#include <thread>
+#include <vector>
+#endif
+
 namespace fairloss::ops {
 
 using torch::headeronly::ScalarType;
@@ -40,14 +53,23 @@ inline std::string shape_of(const Tensor& tensor) {
   return shape + ")";
 }
 
-inline Parallel torch_threads() {
-  return {int(torch::stable::get_num_threads()),
-          [](int tasks, const std::function<void(int)>& body) {
-            torch::stable::parallel_for(0, tasks, 1, [&](int64_t begin, int64_t end) {
-              for (int64_t task = begin; task < end; ++task) body(int(task));
-            });
-          }};
+#if FAIRLOSS_THREAD_SANITIZER
+// Torch's threads wait for each other in a library that was not compiled for ThreadSanitizer: every
+// barrier would look like a race. It does see threads begin and end.
+inline void run_tasks(int tasks, const std::function<void(int)>& body) {
+  std::vector<std::thread> threads;
+  for (int task = 0; task < tasks; ++task) threads.emplace_back(body, task);
+  for (std::thread& thread : threads) thread.join();
 }
+#else
+inline void run_tasks(int tasks, const std::function<void(int)>& body) {
+  torch::stable::parallel_for(0, tasks, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) body(int(task));
+  });
+}
+#endif
+
+inline Parallel torch_threads() { return {int(torch::stable::get_num_threads()), run_tasks}; }
 
 inline void check_shape(const char* name, const Tensor& tensor, int64_t rows) {
   check(tensor.dim() == 1 && tensor.size(0) == rows, name, ": expected shape (", rows, ",), got ",

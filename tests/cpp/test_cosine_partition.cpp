@@ -1,11 +1,11 @@
 // cosine_partition against loops written down from its definition, in double; alone and on threads.
 #include <limits>
 #include <random>
-#include <thread>
 #include <vector>
 
 #include "check.h"
 #include "cosine_partition.h"
+#include "threads.h"
 
 using namespace fairloss;
 
@@ -139,15 +139,6 @@ void check_results(const Results<float>& got, const Results<T>& wanted, double t
   check_rows(got.grad_embeddings, wanted.grad_embeddings, tolerance);
   check_rows(got.grad_weight, wanted.grad_weight, tolerance);
   CHECK_CLOSE(got.grad_scale, wanted.grad_scale, tolerance * std::fabs(double(wanted.grad_scale)));
-}
-
-// Three threads that start in reverse order.
-Parallel three_threads() {
-  return {3, [](int tasks, const std::function<void(int)>& body) {
-            std::vector<std::thread> threads;
-            for (int task = tasks; task-- > 0;) threads.emplace_back(body, task);
-            for (std::thread& thread : threads) thread.join();
-          }};
 }
 
 void agrees_with_the_definition() {
