@@ -40,8 +40,8 @@ test: $(VENV)/.installed  ## the tests
 test-slow: $(VENV)/.installed  ## the tests that build packages or train for minutes
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-bench: $(VENV)/.installed  ## every op against plain torch; ARGS=--full for large sizes
-	$(BIN)/python -m pytest benchmarks --benchmark-only $(ARGS)
+bench: $(VENV)/.rivals  ## every op against its peers and its floor; ARGS=--full for large sizes
+	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-quiet $(ARGS)
 
 lint: $(VENV)/.linters  ## ruff, mypy and clang-format
 	$(BIN)/ruff check
@@ -103,7 +103,12 @@ $(VENV)/.builders: $(VENV)/.linters
 	$(PIP) install "pybind11>=3.0" ninja
 	@touch $@
 
-# The package is installed by now: this adds the tools alone, and compiles nothing again.
+# The package is installed by now: these add tools alone, and compile nothing again.
 $(VENV)/.linters: $(VENV)/.installed pyproject.toml
 	$(PIP) install --constraint constraints.txt "fairloss-ext[dev]"
 	@touch $@
+
+# A peer that cannot be had is missing from the table, which says so.
+$(VENV)/.rivals: $(VENV)/.installed pyproject.toml
+	$(PIP) install --constraint constraints.txt "fairloss-ext[bench]" && touch $@ || \
+	  echo "The benchmarks run without pytorch-metric-learning."

@@ -4,7 +4,8 @@ import torch
 
 from fairloss_ext import margin_logits, reference
 
-SIZES = [(128, 2000)]  # (B, C)
+LETTERS = "BC"
+SIZES = [(128, 2000)]
 FULL_SIZES = [(128, 100_000), (1024, 100_000)]
 
 

@@ -4,7 +4,8 @@ import torch
 
 from fairloss_ext import margin_loss, reference
 
-SIZES = [(512, 10_000)]  # (B, C)
+LETTERS = "BC"
+SIZES = [(512, 10_000)]
 FULL_SIZES = [(8192, 1_000_000)]
 
 

@@ -1,52 +1,83 @@
-"""The whole loss, also against the eager head that most face trainers run."""
+"""The whole loss, forward and backward, against the heads that face trainers run."""
 
 from __future__ import annotations
 
+import floors
+import peers
 import torch
-from torch.nn import functional as F
+from interleaved import LeftOut
+from peers import MARGIN, SCALE
 
-from fairloss_ext import margin_softmax_loss, reference
+from fairloss_ext import margin_softmax_loss
 
-SIZES = [(64, 256, 2000)]  # (B, D, C)
-FULL_SIZES = [(128, 512, 10_000), (256, 512, 40_000), (128, 512, 100_000)]
-MARGIN, SCALE = 0.5, 64.0
-
-
-def insightface_style(embeddings, weight, labels):
-    """ArcFace as insightface's recognition trainer computes it: every cosine to an angle and back,
-    in place and outside autograd, so that the margin's slope counts as 1."""
-    logits = F.linear(F.normalize(embeddings), F.normalize(weight)).clamp(-1, 1)
-    with torch.no_grad():
-        logits.arccos_()
-        logits[torch.arange(len(labels)), labels] += MARGIN
-        logits.cos_()
-    return F.cross_entropy(SCALE * logits, labels)
+LETTERS = "BDC"
+SIZES = [(128, 512, 10_000), (256, 512, 100_000)]
+FULL_SIZES = [(256, 512, 40_000), (256, 512, 1_000_000)]
+MOST_CLASSES_OF_PEERS = 100_000
 
 
-def ours(embeddings, weight, labels):
-    return margin_softmax_loss(embeddings, weight, labels, MARGIN, scale=SCALE)
+def bench_forward_backward(race, size, note):
+    leaves, labels = problem(size)
+    batch, dim, classes = size
+    contenders = ours(leaves, labels) | {"floor": floors.three_products(*leaves, note)}
+    if classes <= MOST_CLASSES_OF_PEERS:
+        race(contenders | others(leaves, labels, note))
+        return
+    needed = 4 * (2 * classes * dim + 5 * batch * classes) / 2**30  # W/|W| and its gradient; logits
+    note(f"plain torch left out: at this size it needs about {needed:.0f} GiB besides inputs")
+    stored = {"workspace": 4 * batch * classes}
+    race(contenders | {"stored": lambda: step(leaves, labels, margin_softmax_loss, **stored)})
 
 
-def plain(embeddings, weight, labels):
-    return reference.margin_softmax_loss(embeddings, weight, labels, MARGIN, scale=SCALE)
+def bench_on_1_to_n_threads(race, request, note):
+    leaves, labels = problem(SIZES[0])
+    contenders = ours(leaves, labels) | {"floor": floors.three_products(*leaves, note)}
+    del contenders["recompute"]
+    race(contenders, thread_counts=(1, max(2, request.config.getoption("--threads"))))
 
 
-def bench_forward_backward(race, size):
+def problem(size):
     batch, dim, classes = size
     leaves = [torch.randn(batch, dim), 0.01 * torch.randn(classes, dim)]
-    for leaf in leaves:
-        leaf.requires_grad_()
-    labels = torch.randint(classes, (batch,))
-    for function in (plain, insightface_style):
-        torch.testing.assert_close(ours(*leaves, labels), function(*leaves, labels))
+    return [leaf.requires_grad_() for leaf in leaves], torch.randint(classes, (batch,))
 
-    def step(function):
-        return torch.autograd.grad(function(*leaves, labels), leaves)
 
-    race(
-        {
-            "ours": lambda: step(ours),
-            "reference": lambda: step(plain),
-            "insightface": lambda: step(insightface_style),
-        }
-    )
+def step(leaves, labels, function, **options):
+    loss = function(*leaves, labels, MARGIN, scale=SCALE, **options)
+    return torch.autograd.grad(loss, leaves)
+
+
+def ours(leaves, labels):
+    return {
+        "ours": lambda: step(leaves, labels, margin_softmax_loss),
+        "recompute": lambda: step(leaves, labels, margin_softmax_loss, workspace="recompute"),
+    }
+
+
+def bf16(leaves, labels):
+    """Products of bfloat16, opt-in; to enter the race where `margin_softmax_loss` offers it."""
+    options = {"compute_dtype": torch.bfloat16}
+    return {"bf16": lambda: step(leaves, labels, margin_softmax_loss, **options)}
+
+
+def others(leaves, labels, note):
+    """The peers, once it is checked that they compute the same loss."""
+    checked = {"eager": peers.insightface_style(*leaves, labels)}
+    contenders = {
+        "eager": lambda: torch.autograd.grad(peers.insightface_style(*leaves, labels), leaves),
+        "compiled": lambda: peers.compiled_step(*leaves, labels),
+        "linear_cross_entropy": lambda: torch.autograd.grad(
+            peers.linear_cross_entropy(*leaves, labels), leaves
+        ),
+    }
+    try:
+        metric_learning = peers.PytorchMetricLearning(*leaves)
+    except LeftOut as reason:
+        note(str(reason))
+    else:
+        checked["metric_learning"] = metric_learning.loss(labels)
+        contenders["metric_learning"] = lambda: metric_learning.step(labels)
+    expected = margin_softmax_loss(*leaves, labels, MARGIN, scale=SCALE)
+    for name, loss in checked.items():
+        torch.testing.assert_close(loss, expected, msg=lambda text, name=name: f"{name}: {text}")
+    return contenders

@@ -1,24 +1,42 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import interleaved
+import machine
 import pytest
+import table
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
+from record import Record
 
 import fairloss_ext
 
-TABLE = pytest.StashKey[list[str]]()
+LATEST = Path(__file__).parent / "results" / "latest"
+RECORD = pytest.StashKey[Record]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--full", action="store_true", help="the sizes of real training as well")
-    parser.addoption("--threads", type=int, default=1, help="threads of torch (default 1)")
+    group = parser.getgroup("benchmarks of the ops")
+    group.addoption("--full", action="store_true", help="the sizes of real training as well")
+    group.addoption("--threads", type=int, default=2, help="threads of torch (default 2)")
+    group.addoption(
+        "--isa",
+        default="avx2,portable",
+        help="lower instruction sets to run the head with as well (default avx2,portable)",
+    )
+    group.addoption("--only", default="", help="contenders to run, as in ours,floor")
+    group.addoption(
+        "--results",
+        type=Path,
+        default=LATEST,
+        help="write the results to this path with .json and .csv (default %(default)s)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[TABLE] = []
+    config.stash[RECORD] = Record(machine.describe(config.getoption("--threads")))
     info = fairloss_ext.build_info()
     if info.backend != "compiled":
         pytest.exit(
@@ -47,24 +65,46 @@ def _same_conditions(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture
+def record(request: pytest.FixtureRequest) -> Record:
+    return request.config.stash[RECORD]
+
+
+@pytest.fixture
+def note(record: Record, title: tuple[str, str]) -> Callable[[str], None]:
+    """Says something below the table, about the op and size that run."""
+    return lambda text: record.note(f"{', '.join(title)}: {text}")
+
+
+@pytest.fixture
+def title(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """The op, and its size as in "B=128 D=512 C=10000"."""
+    op = request.path.stem.removeprefix("bench_")
+    path = request.function.__name__.removeprefix("bench_").replace("_", " ")
+    size = getattr(request.node, "callspec", None)
+    numbers = size.params["size"] if size else request.module.SIZES[0]
+    letters = request.module.LETTERS
+    return f"{op} {path}", " ".join(f"{a}={n}" for a, n in zip(letters, numbers, strict=True))
+
+
+@pytest.fixture
 def race(
-    benchmark: BenchmarkFixture, request: pytest.FixtureRequest
-) -> Callable[[Mapping[str, Callable[[], object]]], None]:
+    benchmark: BenchmarkFixture,
+    request: pytest.FixtureRequest,
+    record: Record,
+    title: tuple[str, str],
+    note: Callable[[str], None],
+) -> Callable[..., None]:
     """`race({"ours": f, "reference": g})`, which also fills the table printed at the end."""
 
-    def run(contenders: Mapping[str, Callable[[], object]]) -> None:
-        benchmark.group = request.path.stem
-        results = interleaved.race(benchmark, contenders)
-        lines = request.config.stash[TABLE]
-        lines.append(f"{request.path.stem} {request.node.name}")
-        first = next(iter(results.values()))
-        for name, result in results.items():
-            peak = "" if result.peak is None else f"   peak {result.peak:8.1f} MiB"
-            wall, cpu = result.wall / first.wall, result.cpu / first.cpu
-            lines.append(
-                f"  {name:<12} wall {1e3 * result.wall:9.2f} ms {wall:6.2f}x"
-                f"   cpu {1e3 * result.cpu:9.2f} ms {cpu:6.2f}x{peak}"
-            )
+    def run(
+        contenders: Mapping[str, Callable[[], object]], thread_counts: Sequence[int] = ()
+    ) -> None:
+        benchmark.group, size = title
+        only = [name for name in request.config.getoption("--only").split(",") if name]
+        chosen = {name: f for name, f in contenders.items() if not only or name in only}
+        counts = thread_counts or [request.config.getoption("--threads")]
+        results = interleaved.race(benchmark, chosen, counts, note)
+        record.add(title[0], size, fairloss_ext.build_info().isa, results)
 
     return run
 
@@ -72,8 +112,10 @@ def race(
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    if config.stash[TABLE]:
-        terminalreporter.section(
-            f"medians of interleaved rounds, {config.getoption('--threads')} thread(s)"
-        )
-        terminalreporter.write_line("\n".join(config.stash[TABLE]))
+    record = config.stash[RECORD]
+    if not record.rows:
+        return
+    terminalreporter.section("medians of interleaved rounds")
+    terminalreporter.write_line(table.headline(record.machine) + "\n\n" + table.markdown(record))
+    paths = record.write(config.getoption("--results"))
+    terminalreporter.write_line("written: " + ", ".join(map(str, paths)))

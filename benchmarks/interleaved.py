@@ -7,90 +7,142 @@ Reported are medians of wall time and of processor time (all threads), and the p
 from __future__ import annotations
 
 import ctypes
+import gc
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-ROUNDS = 15
+# A median of fewer than 5 rounds is at the mercy of two; of more than 15 it hardly moves.
+FEWEST_ROUNDS, MOST_ROUNDS = 5, 15
+BUDGET = 10.0  # seconds a race should take, where FEWEST_ROUNDS allow it
+
+# glibc raises its two thresholds up to these as it meets larger blocks; here they start there.
+MAP_FROM, TRIM_FROM = 32 << 20, 64 << 20
+
+
+class LeftOut(Exception):
+    """Raised by a contender's first call: why it cannot run here."""
 
 
 @dataclass(frozen=True)
 class Result:
     """What one contender took."""
 
+    contender: str
+    threads: int
     wall: float  # seconds, median of the rounds
     cpu: float  # seconds, median, summed over threads
-    peak: float | None  # MiB above what was resident before; None where the system cannot tell
+    peak: float | None  # MiB, see peak_memory
+    rounds: int
 
 
 class Contender:
-    def __init__(self, function: Callable[[], object]) -> None:
-        self.function = function
+    def __init__(self, name: str, function: Callable[[], object], threads: int) -> None:
+        self.name, self.function, self.threads = name, function, threads
         self.walls: list[float] = []
         self.cpus: list[float] = []
 
     def run(self) -> None:
+        torch.set_num_threads(self.threads)
         wall, cpu = time.perf_counter(), time.process_time()
         self.function()
         self.cpus.append(time.process_time() - cpu)
         self.walls.append(time.perf_counter() - wall)
 
     def result(self) -> Result:
-        median = statistics.median
-        return Result(median(self.walls), median(self.cpus), peak_memory(self.function))
+        torch.set_num_threads(self.threads)
+        median, peak = statistics.median, peak_memory(self.function)
+        walls, cpus = median(self.walls), median(self.cpus)
+        return Result(self.name, self.threads, walls, cpus, peak, len(self.walls))
 
 
 def race(
     benchmark: BenchmarkFixture,
     contenders: Mapping[str, Callable[[], object]],
-    rounds: int = ROUNDS,
-) -> dict[str, Result]:
+    thread_counts: Sequence[int],
+    note: Callable[[str], None],
+) -> list[Result]:
     """Run all contenders in turn; the first one is what pytest-benchmark's own table shows.
 
-    How many times as long, and as much memory, the others take is left in `benchmark.extra_info`.
+    A contender that raises `LeftOut` is left out, with a note of its reason.
     """
-    for function in contenders.values():  # first calls load, allocate and choose kernels
-        function()
-    field = {name: Contender(function) for name, function in contenders.items()}
-    first, *others = field.values()
+    _map_blocks_from(MAP_FROM)
+    field = []
+    for name, function in contenders.items():
+        try:
+            function()  # loads, allocates and chooses kernels
+        except LeftOut as reason:
+            note(f"{name} left out: {reason}")
+        else:
+            field += [Contender(name, function, threads) for threads in thread_counts]
+    for contender in field:
+        contender.run()  # the first round, which also says what a round costs
+    first, *others = field
+    rounds = affordable_rounds(sum(contender.walls[0] for contender in field))
 
     def run_others() -> None:
+        others.append(others.pop(0))  # nobody always follows the same one, whose data is in cache
         for contender in others:
             contender.run()
 
-    benchmark.pedantic(first.run, setup=run_others, rounds=rounds)
-    results = {name: contender.result() for name, contender in field.items()}
-    benchmark.extra_info.update(ratios(results))
-    return results
+    benchmark.pedantic(first.run, setup=run_others if others else None, rounds=rounds - 1)
+    return [contender.result() for contender in field]
 
 
-def ratios(results: Mapping[str, Result]) -> dict[str, float]:
-    """Every contender over the first one, and all peaks in MiB."""
-    first = next(iter(results.values()))
-    table = {}
-    for name, result in results.items():
-        if result is not first:
-            table[f"{name} / ours, wall"] = round(result.wall / first.wall, 3)
-            table[f"{name} / ours, cpu"] = round(result.cpu / first.cpu, 3)
-        if result.peak is not None:
-            table[f"{name}, peak MiB"] = round(result.peak, 1)
-    return table
+def affordable_rounds(seconds: float) -> int:
+    """How many rounds of so many seconds to run."""
+    return min(max(int(BUDGET / seconds), FEWEST_ROUNDS), MOST_ROUNDS)
 
 
 def peak_memory(function: Callable[[], object]) -> float | None:
-    """MiB that a call adds to the resident memory at its peak: torch's tensors and C++'s alike."""
+    """MiB that a call needs besides its inputs and what it returns: torch's and C++'s memory alike.
+
+    That is the peak of resident memory during the call, less what was resident before it (the
+    inputs), less the tensors it returns (the gradients of a head: nobody can do without them).
+    """
     if sys.platform != "linux":
         return None
-    ctypes.CDLL(None).malloc_trim(0)  # free pages kept by malloc would hide what the call needs
+    gc.collect()
+    # Free memory that malloc keeps would hide what the call needs, and holes between blocks add to
+    # it: so each block of 64 KiB or more has a mapping of its own while this lasts.
+    ctypes.CDLL(None).malloc_trim(0)
+    _map_blocks_from(64 << 10)
     Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
     before = _status("VmRSS")
-    function()
-    return max(_status("VmHWM") - before, 0.0)
+    returned = function()
+    peak = _status("VmHWM") - before - returned_bytes(returned) / 2**20
+    _map_blocks_from(MAP_FROM)
+    return max(peak, 0.0)
+
+
+def returned_bytes(returned: object) -> int:
+    """Bytes of the tensors and arrays in a result; memory that two of them share counts once."""
+    return sum({start: size for start, size in _storages(returned)}.values())
+
+
+def _storages(returned: object) -> Iterable[tuple[int, int]]:
+    if isinstance(returned, torch.Tensor):
+        storage = returned.untyped_storage()
+        yield storage.data_ptr(), storage.nbytes()
+    elif isinstance(returned, np.ndarray):
+        yield returned.ctypes.data, returned.nbytes
+    elif isinstance(returned, (tuple, list)):
+        for part in returned:
+            yield from _storages(part)
+
+
+def _map_blocks_from(size: int) -> None:
+    if sys.platform == "linux":
+        libc, trim_threshold, mmap_threshold = ctypes.CDLL(None), -1, -3  # as in malloc.h
+        libc.mallopt(mmap_threshold, size)
+        libc.mallopt(trim_threshold, TRIM_FROM)
 
 
 def _status(field: str) -> float:

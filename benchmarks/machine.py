@@ -1,0 +1,50 @@
+"""What a figure was measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from pathlib import Path
+
+import torch
+
+import fairloss_ext
+
+EXTENSIONS = {
+    "avx2": "AVX2",
+    "avx512f": "AVX-512",
+    "avx512_bf16": "AVX-512 BF16",
+    "amx_tile": "AMX",
+}
+
+
+def describe(threads: int) -> dict[str, str]:
+    cpuinfo = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    built_with = torch.__config__.show()
+    info = fairloss_ext.build_info()
+    return {
+        "processor": processor(cpuinfo) or platform.processor() or platform.machine(),
+        "extensions": ", ".join(extensions(cpuinfo)),
+        "threads": f"{threads} of {os.cpu_count()}",
+        "torch": torch.__version__,
+        "MKL": _found(r"Math Kernel Library Version (\S+?)-", built_with),
+        "oneDNN": _found(r"MKL-DNN v(\S+)", built_with),
+        "compiler": info.compiler,
+        "instruction set": info.isa,
+    }
+
+
+def processor(cpuinfo: str) -> str:
+    return _found(r"^model name\s*: (.*)$", cpuinfo)
+
+
+def extensions(cpuinfo: str) -> list[str]:
+    """The vector instructions that decide how fast a matrix product can be."""
+    flags = _found(r"^flags\s*: (.*)$", cpuinfo).split()
+    return [name for flag, name in EXTENSIONS.items() if flag in flags]
+
+
+def _found(pattern: str, text: str) -> str:
+    match = re.search(pattern, text, re.MULTILINE)
+    return match[1] if match else ""
