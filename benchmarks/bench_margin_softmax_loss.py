@@ -19,7 +19,11 @@ MOST_CLASSES_OF_PEERS = 100_000
 def bench_forward_backward(race, size, note):
     leaves, labels = problem(size)
     batch, dim, classes = size
-    contenders = ours(leaves, labels) | {"floor": floors.three_products(*leaves, note)}
+    contenders = (
+        ours(leaves, labels)
+        | bf16(leaves, labels)
+        | {"floor": floors.three_products(*leaves, note)}
+    )
     if classes <= MOST_CLASSES_OF_PEERS:
         race(contenders | others(leaves, labels, note))
         return
@@ -31,9 +35,13 @@ def bench_forward_backward(race, size, note):
 
 def bench_on_1_to_n_threads(race, request, note):
     leaves, labels = problem(SIZES[0])
-    contenders = ours(leaves, labels) | {"floor": floors.three_products(*leaves, note)}
-    del contenders["recompute"]
-    race(contenders, thread_counts=(1, max(2, request.config.getoption("--threads"))))
+    contenders = (
+        ours(leaves, labels)
+        | bf16(leaves, labels)
+        | {"floor": floors.three_products(*leaves, note)}
+    )
+    chosen = {name: contenders[name] for name in ("ours", "bf16", "floor")}
+    race(chosen, thread_counts=(1, max(2, request.config.getoption("--threads"))))
 
 
 def problem(size):
@@ -48,16 +56,14 @@ def step(leaves, labels, function, **options):
 
 
 def ours(leaves, labels):
+    def contender(**options):
+        return lambda: step(leaves, labels, margin_softmax_loss, **options)
+
     return {
-        "ours": lambda: step(leaves, labels, margin_softmax_loss),
-        "recompute": lambda: step(leaves, labels, margin_softmax_loss, workspace="recompute"),
+        "ours": contender(),
+        "recompute": contender(workspace="recompute"),
+        "bf16": contender(compute_dtype=torch.bfloat16),
     }
-
-
-def bf16(leaves, labels):
-    """Products of bfloat16, opt-in; to enter the race where `margin_softmax_loss` offers it."""
-    options = {"compute_dtype": torch.bfloat16}
-    return {"bf16": lambda: step(leaves, labels, margin_softmax_loss, **options)}
 
 
 def others(leaves, labels, note):

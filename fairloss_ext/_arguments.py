@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -31,6 +32,14 @@ def number(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     """A 0-d tensor. torch.full and torch.tensor make torch.compile specialise on the value."""
     one = torch.ones((), dtype=dtype, device=device)
     return one.mul(value)
+
+
+def physical_memory() -> int:
+    """Bytes of the machine, or more than any machine has where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # no sysconf on Windows
+        return 1 << 62
 
 
 def as_labels(labels: Tensor) -> Tensor:

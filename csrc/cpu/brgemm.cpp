@@ -9,12 +9,15 @@ struct BFloat16;
 enum class ScalarType : int8_t;
 }  // namespace c10
 
+// Not hidden as all else is: a hidden symbol is not looked for in other libraries.
+#define FAIRLOSS_OPTIONAL [[gnu::weak, gnu::visibility("default")]]
+
 namespace at::native::cpublas {
-[[gnu::weak]] void brgemm(int64_t m, int64_t n, int64_t k, int64_t a_stride, int64_t b_stride,
-                          int64_t c_stride, bool accumulate, const c10::BFloat16* a,
-                          const c10::BFloat16* b, float* c, bool interleaved);
-[[gnu::weak]] void brgemm_release(bool interleaved);
-[[gnu::weak]] bool could_pack(c10::ScalarType type);
+FAIRLOSS_OPTIONAL void brgemm(int64_t m, int64_t n, int64_t k, int64_t a_stride, int64_t b_stride,
+                              int64_t c_stride, bool accumulate, const c10::BFloat16* a,
+                              const c10::BFloat16* b, float* c, bool interleaved);
+FAIRLOSS_OPTIONAL void brgemm_release(bool interleaved);
+FAIRLOSS_OPTIONAL bool could_pack(c10::ScalarType type);
 }  // namespace at::native::cpublas
 
 namespace fairloss {
@@ -22,7 +25,7 @@ namespace fairloss {
 namespace torch_blas = at::native::cpublas;
 
 bool has_brgemm() {
-  constexpr c10::ScalarType kBFloat16{11};
+  constexpr c10::ScalarType kBFloat16{15};
   static const bool found = torch_blas::brgemm != nullptr &&
                             torch_blas::brgemm_release != nullptr &&
                             torch_blas::could_pack != nullptr && torch_blas::could_pack(kBFloat16);

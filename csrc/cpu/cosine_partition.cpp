@@ -270,11 +270,13 @@ inline void cosine_partition_backward(const CosinePartition& p, const CosinePart
                                       const Parallel& parallel) {
   const int64_t columns = p.embeddings.columns, batch = p.batch;
   const Upstream up(p, g, kept_stride(batch));
-  const UnitRows unit(p.embeddings, batch);
   Right by_column(columns, p.kept < p.classes ? batch : 0, p.compute);  // (D, B)
   Right by_row(batch, columns, p.compute);                              // (B, D)
-  by_column.set_columns(unit.data(), columns);
-  by_row.set_rows(unit.data(), columns, batch);
+  {
+    const UnitRows unit(p.embeddings, batch);
+    by_column.set_columns(unit.data(), columns);
+    by_row.set_rows(unit.data(), columns, batch);
+  }
   const Targets targets(p.labels, batch);
 
   const int tasks = parallel.threads;
@@ -291,17 +293,17 @@ inline void cosine_partition_backward(const CosinePartition& p, const CosinePart
   for (const auto& part : parts) scale += part->scale;
   *g.scale = float(scale / up.boost);
   if (g.embeddings.data == nullptr) return;
+  std::vector<float> unit(columns);
   for (int64_t i = 0; i < batch; ++i) {
     float* row = parts[0]->embeddings.data() + i * padded(columns);
     for (int task = 1; task < tasks; ++task) {
       const float* other = parts[task]->embeddings.data() + i * padded(columns);
       for (int64_t d = 0; d < columns; ++d) row[d] += other[d];
     }
-    project(row, unit.row(i, columns), 1.0f, up.boost, columns);
+    const float inverse = unit_row(p.embeddings, i, unit.data());
+    project(row, unit.data(), 1.0f, up.boost, columns);
     const float own = up.ignored[i] ? 0.0f : kNaN;
-    for (int64_t d = 0; d < columns; ++d) {
-      row[d] = up.spoilt[i] ? own : unit.inverse_norm[i] * row[d];
-    }
+    for (int64_t d = 0; d < columns; ++d) row[d] = up.spoilt[i] ? own : inverse * row[d];
     g.embeddings.store(i, row);
   }
 }

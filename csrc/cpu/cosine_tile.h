@@ -12,21 +12,18 @@ class UnitRows {
   Buffer rows_;  // (B, D)
 
  public:
-  std::vector<float> inverse_norm;
   std::vector<char> spoilt;
 
-  UnitRows(const Rows& raw, int64_t count)
-      : rows_(count * raw.columns), inverse_norm(count), spoilt(count) {
+  UnitRows(const Rows& raw, int64_t count) : rows_(count * raw.columns), spoilt(count) {
     for (int64_t i = 0; i < count; ++i) {
-      float* unit = row(i, raw.columns);
-      inverse_norm[i] = unit_row(raw, i, unit);
+      float* unit = rows_.data() + i * raw.columns;
+      unit_row(raw, i, unit);
       const float squared = dot(unit, unit, raw.columns);
       spoilt[i] = squared != squared;
       if (spoilt[i]) std::fill(unit, unit + raw.columns, 0.0f);
     }
   }
 
-  float* row(int64_t i, int64_t columns) const { return rows_.data() + i * columns; }
   const float* data() const { return rows_.data(); }
 };
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from fairloss_ext import _library, reference
-from fairloss_ext._arguments import as_labels, as_scale, check_device
+from fairloss_ext._arguments import as_labels, as_scale, check_device, physical_memory
 from fairloss_ext.options import COMPUTE_DTYPES, choice
 
-# Stored cosines save the backward pass a third of its products. 2 GiB hold a batch of 512 against a
-# million classes.
-AUTO_WORKSPACE = 2 << 30
+# Kept cosines save the backward pass one of its three products. 2 GiB hold a batch of 512 against a
+# million classes; on a small machine a quarter of the memory goes to no single loss.
+AUTO_WORKSPACE = min(2 << 30, physical_memory() // 4)
 
 
 def cosine_partition(
@@ -44,8 +44,8 @@ def cosine_partition(
             ``a c^2 + b c + d`` (MV-Softmax, CurricularFace).
         hard_coefficients: (a, b, d) of that curve, constant.
         workspace: bytes that may be kept between forward and backward for the cosines;
-            "recompute" keeps none, "auto" up to 2 GiB. What does not fit is computed again by the
-            backward pass, to the same bits.
+            "recompute" keeps none, "auto" up to 2 GiB, or a quarter of the machine's memory if that
+            is less. What does not fit is computed again by the backward pass, to the same bits.
         compute_dtype: what the operands of the products are rounded to (unit vectors, and in the
             backward pass the slopes of the loss); products are summed in float32 whatever it is.
             bfloat16 is faster where the processor multiplies it, float16 is not on a CPU; see

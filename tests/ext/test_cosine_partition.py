@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import cosines, worst
+from torch.nn import functional as F
 
 import fairloss_ext
 from fairloss_ext import cosine_partition, reference
@@ -16,9 +17,9 @@ FLOATS = [torch.float32, torch.bfloat16, torch.float16]
 SHAPES = [(1, 1, 1), (5, 7, 2), (33, 64, 200), (16, 130, 97), (3, 512, 193), (70, 5, 96)]
 
 
-def oracle(embeddings, weight, labels, scale):
+def oracle(embeddings, weight, labels, scale, cosine=None):
     """target cosine and log-sum-exp of the others, by masking, in float64."""
-    cosine = cosines(embeddings, weight)
+    cosine = cosines(embeddings, weight) if cosine is None else cosine(embeddings, weight.T)
     is_target = labels[:, None] == torch.arange(weight.shape[0])
     target = (cosine * is_target).sum(1)
     others = (scale * cosine).masked_fill(is_target, -math.inf)
@@ -72,6 +73,40 @@ def agree(inputs, labels, upstream, **options):
 @pytest.mark.parametrize("workspace", ["auto", "recompute"])
 def test_values_and_gradients_match_float64(shape, workspace):
     agree(*problem(*shape), workspace=workspace)
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (7, 33, 98)])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("workspace", ["auto", "recompute"])
+def test_lower_compute_dtypes_round_operands_only(shape, dtype, workspace):
+    """Against float64 of rounded unit vectors: cosines as exact as in float32, and gradients within
+    the rounding of the slopes, which are operands too."""
+    inputs, labels, upstream = problem(*shape)
+    options = {"workspace": workspace, "compute_dtype": dtype}
+    mine = gradients(cosine_partition, inputs, labels, upstream, **options)
+    exact = gradients(
+        rounded_oracle(dtype), [x.double() for x in inputs], labels, upstream.double()
+    )
+    for a, b in zip(mine[:2], exact[:2], strict=True):
+        assert worst(a, b, 1.0) < 1e-5
+    steep = float(inputs[2]) * float(upstream.abs().max())
+    for a, b, rows in zip(mine[2:4], exact[2:4], inputs[:2], strict=True):
+        assert worst(a, b, steep / float(rows.norm(dim=1).min())) < 2 * torch.finfo(dtype).eps
+    assert worst(mine[4], exact[4], 1.0) < 1e-4
+
+
+def rounded_oracle(dtype):
+    """The oracle on unit vectors rounded to `dtype`, with the gradient of the identity."""
+
+    def rounded(rows):
+        unit = F.normalize(rows)
+        # Rounded as the kernel does, from float32: it never sees more digits.
+        return unit + (unit.float().to(dtype).double() - unit).detach()
+
+    def function(embeddings, weight, labels, scale):
+        return oracle(rounded(embeddings), rounded(weight), labels, scale, cosine=torch.matmul)
+
+    return function
 
 
 @pytest.mark.parametrize("embedding_type", FLOATS)
@@ -223,11 +258,11 @@ def test_non_contiguous_and_int32():
 def test_only_wanted_gradients_are_computed():
     inputs, labels, _ = problem(3, 4, 5)
     target, nlse, kept = torch.ops.fairloss.cosine_partition(
-        *inputs[:2], labels, inputs[2], None, None, 1 << 20
+        *inputs[:2], labels, inputs[2], None, None, 0, 1 << 20
     )
     assert kept.shape == (5, 16)  # samples up to whole vectors
     gradient = torch.ops.fairloss.cosine_partition_backward(
-        *(torch.ones(3), torch.ones(3), *inputs[:2], labels, inputs[2], None, None),
+        *(torch.ones(3), torch.ones(3), *inputs[:2], labels, inputs[2], None, None, 0),
         *(target, nlse, kept, False, True),
     )
     assert [g.numel() for g in gradient] == [0, 20, 1]
@@ -277,6 +312,7 @@ def test_double_backward_raises():
         ({"scale": torch.ones(2)}, "scale: expected one number"),
         ({"hard_threshold": torch.zeros(2)}, "hard_threshold and hard_coefficients go together"),
         ({"workspace": "lots"}, "workspace: got 'lots'"),
+        ({"compute_dtype": torch.float64}, "compute_dtype: got torch.float64, allowed are"),
         ({"weight": torch.randn(5, 3, device="meta")}, "weight: expected on cpu, got meta"),
     ],
 )
@@ -291,13 +327,13 @@ def test_bad_arguments_are_named(change, message):
 
 
 @pytest.mark.parametrize("workspace", [0, 10_000, 1 << 20])
-@pytest.mark.parametrize("hard", [True, False])
-def test_opcheck(workspace, hard):
+@pytest.mark.parametrize(("hard", "compute"), [(True, 0), (False, 0), (False, 1)])
+def test_opcheck(workspace, hard, compute):
     inputs, labels, _ = problem(5, 8, 170, (torch.bfloat16, torch.float32))
     embeddings, weight, scale = (x.requires_grad_() for x in inputs)
     threshold = torch.rand(5) if hard else None
     curve = torch.tensor([0.1, 1.0, 0.0]) if hard else None
-    arguments = (embeddings, weight, labels, scale, threshold, curve, workspace)
+    arguments = (embeddings, weight, labels, scale, threshold, curve, compute, workspace)
     torch.library.opcheck(torch.ops.fairloss.cosine_partition, arguments)
     target, nlse, kept = torch.ops.fairloss.cosine_partition(*arguments)
     saved = [x.detach() for x in (target, nlse, kept)]
@@ -313,6 +349,7 @@ def test_opcheck(workspace, hard):
             scale,
             threshold,
             curve,
+            compute,
             *saved,
             True,
             False,

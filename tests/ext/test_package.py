@@ -51,6 +51,8 @@ values = []
 for ops in (fairloss_ext, reference):
     loss = ops.margin_softmax_loss(e, w, y, 0.4)
     values.append((loss, *torch.autograd.grad(loss, (e, w))))
+    for dtype in (torch.bfloat16, torch.float16):
+        values[-1] += tuple(x.detach() for x in ops.cosine_partition(e, w, y, compute_dtype=dtype))
     values[-1] += tuple(ops.class_statistics(e, y, 133))[2:5]
     values[-1] += (ops.distractor_ranks(e, w, y % 37, torch.randn(37).sort().values * 0, 9)[1],)
 for a, b in zip(*values):
@@ -59,7 +61,8 @@ for a, b in zip(*values):
 
 
 def run(script, *arguments, **environment):
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "python")])
+    build = Path(fairloss_ext.__file__).parents[1]  # a build apart, where that is what is tested
+    paths = os.pathsep.join([str(build), str(ROOT / "python")])
     return subprocess.run(
         [sys.executable, "-c", script, *arguments],
         env=os.environ | {"PYTHONPATH": paths} | environment,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -9,6 +11,7 @@ from torch.nn import functional as F
 from fairloss.heads.sampling import check_rate, sample_classes
 from fairloss_ext import ClassStatistics, margin_softmax_loss
 from fairloss_ext.options import (
+    COMPUTE_DTYPES,
     EXTENSIONS,
     KINDS,
     MARGIN_GRADS,
@@ -40,6 +43,7 @@ class CosineHead(nn.Module):
             take `fairloss.optim.RowSGD`. As in PartialFC the loss is that of the drawn classes,
             not corrected for those left out. In eval mode all classes count.
         sample_seed: which classes are drawn.
+        workspace, compute_dtype: memory and precision, see `fairloss_ext.cosine_partition`.
 
     Attributes:
         weight: (C, D) raw class weights, N(0, 0.01) as in insightface.
@@ -61,6 +65,8 @@ class CosineHead(nn.Module):
         reduction: Reduction = "mean",
         sample_rate: float = 1.0,
         sample_seed: int = 0,
+        workspace: int | Literal["auto", "recompute"] = "auto",
+        compute_dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         for name, number in (("num_classes", num_classes), ("embedding_size", embedding_size)):
@@ -72,10 +78,12 @@ class CosineHead(nn.Module):
         choice("extension", extension, EXTENSIONS)
         choice("margin_grad", margin_grad, MARGIN_GRADS)
         choice("reduction", reduction, REDUCTIONS)
+        choice("compute_dtype", compute_dtype, COMPUTE_DTYPES)
         check_rate("sample_rate", sample_rate)
         self.kind, self.extension, self.margin_grad = kind, extension, margin_grad
         self.reduction = reduction
         self.sample_rate, self.sample_seed = sample_rate, sample_seed
+        self.workspace, self.compute_dtype = workspace, compute_dtype
         self.weight = nn.Parameter(torch.empty(num_classes, embedding_size).normal_(0, 0.01))
         self.scale: Tensor
         self.margins: Tensor
@@ -120,6 +128,8 @@ class CosineHead(nn.Module):
             extension=self.extension,
             margin_grad=self.margin_grad,
             reduction="none",
+            workspace=self.workspace,
+            compute_dtype=self.compute_dtype,
         )
         if sample_weights is not None:
             losses = losses * sample_weights
