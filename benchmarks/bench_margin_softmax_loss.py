@@ -19,11 +19,7 @@ MOST_CLASSES_OF_PEERS = 100_000
 def bench_forward_backward(race, size, note):
     leaves, labels = problem(size)
     batch, dim, classes = size
-    contenders = (
-        ours(leaves, labels)
-        | bf16(leaves, labels)
-        | {"floor": floors.three_products(*leaves, note)}
-    )
+    contenders = ours(leaves, labels) | {"floor": floors.three_products(*leaves, note)}
     if classes <= MOST_CLASSES_OF_PEERS:
         race(contenders | others(leaves, labels, note))
         return
@@ -35,11 +31,7 @@ def bench_forward_backward(race, size, note):
 
 def bench_on_1_to_n_threads(race, request, note):
     leaves, labels = problem(SIZES[0])
-    contenders = (
-        ours(leaves, labels)
-        | bf16(leaves, labels)
-        | {"floor": floors.three_products(*leaves, note)}
-    )
+    contenders = ours(leaves, labels) | {"floor": floors.three_products(*leaves, note)}
     chosen = {name: contenders[name] for name in ("ours", "bf16", "floor")}
     race(chosen, thread_counts=(1, max(2, request.config.getoption("--threads"))))
 
