@@ -103,7 +103,7 @@ std::tuple<Tensor, Tensor, Tensor> partition_backward(
 STABLE_TORCH_LIBRARY_FRAGMENT(fairloss, m) {
   m.def(
       "cosine_partition(Tensor embeddings, Tensor weight, Tensor labels, Tensor scale, "
-      "Tensor? hard_threshold, Tensor? hard_coefficients, int compute, int workspace) -> "
+      "Tensor? hard_threshold, Tensor? hard_coefficients, int compute, SymInt workspace) -> "
       "(Tensor target_cosine, Tensor negative_logsumexp, Tensor cosines)");
   m.def(
       "cosine_partition_backward(Tensor grad_target_cosine, Tensor grad_negative_logsumexp, "
