@@ -31,12 +31,14 @@ def render(results: Path, docs: Path = DOCS) -> list[Path]:
 
 def with_table(page: str, record: Record) -> str:
     """The page with headline and table of `record` in place of what its markers enclose."""
-    content = f"{table.headline(record.machine)}\n\n{table.markdown(record)}"
+    return between_markers(page, f"{table.headline(record.machine)}\n\n{table.markdown(record)}")
+
+
+def between_markers(page: str, content: str) -> str:
+    """The page with `content` in place of what its markers enclose."""
     page, found = TABLE.subn(lambda match: f"{match[1]}{content}{match[2]}", page)
     if found != 1:
-        raise ValueError(
-            f"docs/benchmarks.md: expected one pair of <!-- table --> markers, got {found}"
-        )
+        raise ValueError(f"expected one pair of <!-- table --> markers in the page, got {found}")
     return page
 
 
