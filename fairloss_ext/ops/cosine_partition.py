@@ -52,7 +52,7 @@ def cosine_partition(
         compute_dtype: what the operands of the products are rounded to (unit vectors, and in the
             backward pass the slopes of the loss); products are summed in float32 whatever it is.
             bfloat16 is faster where the processor multiplies it, float16 is not on a CPU; see
-            docs/kernels.md for what they cost in accuracy.
+            docs/accuracy.md for what they cost.
 
     Returns:
         target_cosine (B,) and negative_logsumexp (B,), float32; -inf where C = 1. A NaN embedding
