@@ -57,10 +57,10 @@ struct Product {
 };
 
 // Unrolled by hand so to say: only then do compilers keep the sums in registers from the first
-// step.
+// step. Not inlined: next to other code they would run out of registers for the rows of A.
 template <int kRows, int kWide, bool kRowMajor>
-inline void register_tile(Strided a, int64_t k, const float* b, const Product& c, int64_t row,
-                          int64_t column) {
+__attribute__((noinline)) void register_tile(Strided a, int64_t k, const float* b, const Product& c,
+                                             int64_t row, int64_t column) {
   Vector sums[kRows][kWide];
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
