@@ -1,5 +1,6 @@
-// Intra- and inter-class statistics of embeddings in two passes over the samples and one product of
-// the centres with themselves. A task owns whole classes, so sums need no atomics and no merging.
+// Intra- and inter-class statistics of embeddings in two passes over the samples and half a product
+// of the centres with themselves. A task owns whole classes: sums need no atomics and no merging,
+// and the second pass over a class finds its rows in cache.
 #if !defined(FAIRLOSS_ISA)
 
 #include "class_statistics.h"
@@ -24,13 +25,11 @@ void class_statistics(const ClassStatistics& problem, const Parallel& parallel) 
 
 #else
 
-#include "gemm.h"
+#include "nearest_center.h"
 
 namespace fairloss::FAIRLOSS_ISA {
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
-constexpr int64_t kCenters = 512;  // centres in a packed block: 512 x 512 floats = 1 MB stay in L2
-constexpr int64_t kRowBlock = 48;  // centres compared with it at a time
 
 // Samples in the order of their classes: `of(c)` are those of class c.
 struct ByClass {
@@ -50,104 +49,134 @@ struct ByClass {
 
   // First class of a task's share: classes are dealt so that every task has as many samples.
   int64_t first_class(int task, int tasks) const {
+    if (task == 0 || task == tasks) return task == 0 ? 0 : int64_t(start.size()) - 1;
     const int64_t wanted = int64_t(order.size()) * task / tasks;
     return std::lower_bound(start.begin(), start.end() - 1, wanted) - start.begin();
   }
 };
 
 struct Chords {
-  float difference_squared, sum_squared;
+  Vector difference{}, sum{};  // squares, by lanes
+
+  void add(Vector a, Vector b) {
+    difference += (a - b) * (a - b);
+    sum += (a + b) * (a + b);
+  }
+  float difference_squared() const { return sum_of(difference); }
+  float angle() const { return angle_from_chords(sum_of(difference), sum_of(sum)); }
 };
 
-inline Chords chords(const float* a, const float* b, int64_t columns) {
-  double difference = 0, sum = 0;
-  for (int64_t d = 0; d < columns; ++d) {
-    difference += double(a[d] - b[d]) * (a[d] - b[d]);
-    sum += double(a[d] + b[d]) * (a[d] + b[d]);
+// Between factor a and b. Squares are positive and lanes many: their sums need no double.
+inline Chords chords(const float* a, float factor, const float* b, int64_t columns) {
+  Chords even, odd;
+  int64_t d = 0;
+  for (; d + 2 * kLanes <= columns; d += 2 * kLanes) {
+    even.add(load(a + d) * factor, load(b + d));
+    odd.add(load(a + d + kLanes) * factor, load(b + d + kLanes));
   }
-  return {float(difference), float(sum)};
+  for (; d < columns; ++d) {
+    Vector x{}, y{};
+    x[0] = a[d] * factor;
+    y[0] = b[d];
+    even.add(x, y);
+  }
+  return {even.difference + odd.difference, even.sum + odd.sum};
 }
 
-inline void class_spread(const ClassStatistics& p, const ByClass& by_class, int64_t c,
-                         std::vector<float>& row, std::vector<double>& sum) {
-  const int64_t columns = p.embeddings.columns;
-  const int64_t n = by_class.start[c + 1] - by_class.start[c];
-  float* center = p.center + c * columns;
-  p.count[c] = n;
-  if (n == 0) {
-    std::fill(center, center + columns, kNaN);
-    p.intra_angle[c] = p.intra_variance[c] = kNaN;
-    return;
-  }
-  std::fill(sum.begin(), sum.end(), 0.0);
-  for (int64_t k = by_class.start[c]; k < by_class.start[c + 1]; ++k) {
-    unit_row(p.embeddings, by_class.order[k], row.data());
-    for (int64_t d = 0; d < columns; ++d) sum[d] += row[d];
-  }
-  for (int64_t d = 0; d < columns; ++d) center[d] = float(sum[d]);
-  const float inverse = inverse_norm(center, columns);
-  for (int64_t d = 0; d < columns; ++d) center[d] *= inverse;
+// Centre and spread of one class after another.
+class Spread {
+  static constexpr int64_t kGroup = 4;  // unit rows summed in float before their sum is in double
+  static constexpr int64_t kAhead = 4;  // rows on their way from memory while one is summed
+  const ClassStatistics& p_;
+  const ByClass& by_class_;
+  const int64_t columns_;
+  FloatRows row_;
+  std::vector<float> inverse_;  // inverse norms of the samples of a class
+  std::vector<float> group_;    // (D,)
+  std::vector<double> sum_;     // (D,)
 
-  double angle = 0, variance = 0;
-  for (int64_t k = by_class.start[c]; k < by_class.start[c + 1]; ++k) {
-    unit_row(p.embeddings, by_class.order[k], row.data());
-    const Chords to_center = chords(row.data(), center, columns);
-    angle += angle_from_chords(to_center.difference_squared, to_center.sum_squared);
-    variance += to_center.difference_squared / 2;  // 1 - cos of unit vectors
-  }
-  p.intra_angle[c] = float(angle / n);
-  p.intra_variance[c] = n == 1 ? 0.0f : float(variance / (n - 1));
-  if (n == 1) p.intra_angle[c] = 0.0f;
-}
+ public:
+  Spread(const ClassStatistics& p, const ByClass& by_class)
+      : p_(p),
+        by_class_(by_class),
+        columns_(p.embeddings.columns),
+        row_(p.embeddings, 1),
+        group_(columns_),
+        sum_(columns_) {}
 
-// The nearest other centre of classes [first, last).
-inline void nearest_centers(const ClassStatistics& p, int64_t first, int64_t last) {
-  const int64_t columns = p.embeddings.columns;
-  std::vector<float> best(last - first, -std::numeric_limits<float>::infinity());
-  std::vector<float> cosine(kRowBlock * kCenters);
-  std::fill(p.nearest + first, p.nearest + last, -1);
-  for (int64_t other = 0; other < p.classes; other += kCenters) {
-    const int64_t width = std::min(kCenters, p.classes - other);
-    Packed centers(columns, width);
-    for (int64_t k = 0; k < width; ++k) centers.set_column(k, p.center + (other + k) * columns);
-    for (int64_t c = first; c < last; c += kRowBlock) {
-      const int64_t rows = std::min(kRowBlock, last - c);
-      multiply(rows, columns, {p.center + c * columns, columns, 1}, centers,
-               {cosine.data(), kCenters});
-      for (int64_t j = 0; j < rows; ++j) {
-        for (int64_t k = 0; k < width; ++k) {
-          const float candidate = cosine[j * kCenters + k];  // NaN: an empty class, never greater
-          if (candidate > best[c - first + j] && other + k != c + j) {
-            best[c - first + j] = candidate;
-            p.nearest[c + j] = other + k;
-          }
-        }
-      }
+  void add(int64_t c) {
+    const int64_t* samples = by_class_.order.data() + by_class_.start[c];
+    const int64_t n = by_class_.start[c + 1] - by_class_.start[c];
+    p_.count[c] = n;
+    if (n == 0) {
+      std::fill(p_.center + c * columns_, p_.center + (c + 1) * columns_, kNaN);
+      p_.intra_angle[c] = p_.intra_variance[c] = kNaN;
+      return;
+    }
+    sum_rows(samples, n);
+    write_center(p_.center + c * columns_);
+    write_spread(c, samples, n);
+  }
+
+ private:
+  void sum_rows(const int64_t* samples, int64_t n) {
+    const int64_t* last = by_class_.order.data() + by_class_.order.size();
+    inverse_.resize(n);
+    std::fill(sum_.begin(), sum_.end(), 0.0);
+    for (int64_t k = 0; k < n; ++k) {
+      if (samples + k + kAhead < last) prefetch_row(p_.embeddings, samples[k + kAhead]);
+      if (k % kGroup == 0) std::fill(group_.begin(), group_.end(), 0.0f);
+      row_.load(samples[k], 1);
+      const float* row = row_.row(0);
+      inverse_[k] = inverse_norm(row, columns_);
+      for (int64_t d = 0; d < columns_; ++d) group_[d] += row[d] * inverse_[k];
+      if (k % kGroup < kGroup - 1 && k + 1 < n) continue;
+      for (int64_t d = 0; d < columns_; ++d) sum_[d] += group_[d];
     }
   }
-  for (int64_t c = first; c < last; ++c) {
-    p.inter_angle[c] = kNaN;
-    if (p.nearest[c] < 0) continue;
-    const Chords apart = chords(p.center + c * columns, p.center + p.nearest[c] * columns, columns);
-    p.inter_angle[c] = angle_from_chords(apart.difference_squared, apart.sum_squared);
+
+  void write_center(float* center) const {
+    for (int64_t d = 0; d < columns_; ++d) center[d] = float(sum_[d]);
+    const float inverse = inverse_norm(center, columns_);
+    for (int64_t d = 0; d < columns_; ++d) center[d] *= inverse;
   }
+
+  void write_spread(int64_t c, const int64_t* samples, int64_t n) {
+    double angle = 0, variance = 0;
+    for (int64_t k = 0; k < n; ++k) {
+      row_.load(samples[k], 1);
+      const Chords chord = chords(row_.row(0), inverse_[k], p_.center + c * columns_, columns_);
+      angle += chord.angle();
+      variance += chord.difference_squared() / 2;  // 1 - cos of unit vectors
+    }
+    p_.intra_angle[c] = n == 1 ? 0.0f : float(angle / n);
+    p_.intra_variance[c] = n == 1 ? 0.0f : float(variance / (n - 1));
+  }
+};
+
+inline float inter_angle(const ClassStatistics& p, int64_t c) {
+  if (p.nearest[c] < 0) return kNaN;
+  const int64_t columns = p.embeddings.columns;
+  return chords(p.center + c * columns, 1.0f, p.center + p.nearest[c] * columns, columns).angle();
 }
 
 inline void class_statistics(const ClassStatistics& p, const Parallel& parallel) {
+  const int tasks = parallel.threads;
   const ByClass by_class(p);
-  parallel.run(parallel.threads, [&](int task) {
-    std::vector<float> row(p.embeddings.columns);
-    std::vector<double> sum(p.embeddings.columns);
-    const int64_t first = by_class.first_class(task, parallel.threads);
-    const int64_t last =
-        task + 1 == parallel.threads ? p.classes : by_class.first_class(task + 1, parallel.threads);
-    for (int64_t c = task == 0 ? 0 : first; c < last; ++c) {
-      class_spread(p, by_class, c, row, sum);
-    }
+  parallel.run(tasks, [&](int task) {
+    Spread spread(p, by_class);
+    const int64_t last = by_class.first_class(task + 1, tasks);
+    for (int64_t c = by_class.first_class(task, tasks); c < last; ++c) spread.add(c);
   });
-  parallel.run(parallel.threads, [&](int task) {
-    const Share share = share_of(task, parallel.threads, p.classes, kRowBlock);
-    nearest_centers(p, share.begin, share.end);
+  std::vector<Nearest> nearest(tasks, Nearest(p.classes));
+  parallel.run(tasks, [&](int task) {
+    find_nearest(p.center, p.classes, p.embeddings.columns, task, tasks, nearest[task]);
+  });
+  for (int task = 1; task < tasks; ++task) nearest[0].merge(nearest[task]);
+  std::copy(nearest[0].other.begin(), nearest[0].other.end(), p.nearest);
+  parallel.run(tasks, [&](int task) {
+    const Share share = share_of(task, tasks, p.classes, 1);
+    for (int64_t c = share.begin; c < share.end; ++c) p.inter_angle[c] = inter_angle(p, c);
   });
 }
 

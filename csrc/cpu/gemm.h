@@ -56,10 +56,11 @@ struct Product {
 // additions, and four chains of 128 err half as much as one of 512.
 constexpr int64_t kChain = 128;
 
-// The pragmas make compilers keep the sums in registers from the first step.
+// The pragmas make compilers keep the sums in registers from the first step. Not inlined: next to
+// other code they would run out of registers for the rows of A.
 template <int kRows, int kWide, bool kRowMajor>
-inline void register_tile(Strided a, int64_t first, int64_t last, const float* b, const Product& c,
-                          int64_t row, int64_t column) {
+__attribute__((noinline)) void register_tile(Strided a, int64_t first, int64_t last, const float* b,
+                                             const Product& c, int64_t row, int64_t column) {
   Vector sums[kRows][kWide];
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {

@@ -8,6 +8,7 @@ constexpr int kLanes = FAIRLOSS_LANES;
 typedef float Vector __attribute__((vector_size(4 * FAIRLOSS_LANES), aligned(4), may_alias));
 typedef uint32_t Bits __attribute__((vector_size(4 * FAIRLOSS_LANES), aligned(4), may_alias));
 typedef int32_t Ints __attribute__((vector_size(4 * FAIRLOSS_LANES), aligned(4), may_alias));
+typedef int64_t Longs __attribute__((vector_size(4 * FAIRLOSS_LANES), aligned(4), may_alias));
 
 inline Vector load(const float* p) { return *reinterpret_cast<const Vector*>(p); }
 inline void store(float* p, Vector v) { *reinterpret_cast<Vector*>(p) = v; }
@@ -63,9 +64,10 @@ inline Vector rounded(Vector x, Precision precision) {
   return x;
 }
 
-inline bool any(Ints mask) {
-  int32_t found = 0;
-  for (int k = 0; k < kLanes; ++k) found |= mask[k];
+inline bool any(Ints mask) {  // by pairs: some compilers fetch lanes one by one
+  const Longs pairs = reinterpret_cast<const Longs&>(mask);
+  int64_t found = 0;
+  for (int k = 0; k < kLanes / 2; ++k) found |= pairs[k];
   return found != 0;
 }
 
@@ -107,6 +109,15 @@ inline Vector exp(Vector x) {
   return x < kLow ? Vector{} : power;
 }
 
+inline bool is_finite(const float* row, int64_t columns) {
+  Vector sum{};  // infinity times 0 is NaN, and so is all that follows
+  int64_t d = 0;
+  for (; d + kLanes <= columns; d += kLanes) sum += load(row + d) * 0.0f;
+  float total = sum_of(sum);
+  for (; d < columns; ++d) total += row[d] * 0.0f;
+  return total == 0.0f;
+}
+
 inline float inverse_norm(const float* row, int64_t columns) {
   const float squared = dot(row, row, columns);
   const bool safe = squared > 1e-20f && squared < 1e38f;  // no overflow, no lost subnormals
@@ -120,5 +131,38 @@ inline float unit_row(const Rows& rows, int64_t i, float* out) {
   for (int64_t d = 0; d < rows.columns; ++d) out[d] *= inverse;
   return inverse;
 }
+
+inline void prefetch_row(const Rows& rows, int64_t i) {
+  const int64_t bytes = rows.precision == Precision::float32 ? 4 : 2;
+  const char* row = static_cast<const char*>(rows.data) + i * rows.stride * bytes;
+  for (int64_t k = 0; k < rows.columns * bytes; k += 64) __builtin_prefetch(row + k);
+}
+
+// Rows as floats: float32 where they lie, others converted, up to `capacity` at a time.
+class FloatRows {
+  const Rows& rows_;
+  Buffer converted_;
+  const float* first_ = nullptr;
+
+ public:
+  FloatRows(const Rows& rows, int64_t capacity)
+      : rows_(rows), converted_(in_place() ? 0 : capacity * rows.columns) {}
+
+  void load(int64_t first, int64_t count) {
+    if (in_place()) {
+      first_ = static_cast<const float*>(rows_.data) + first * rows_.stride;
+      return;
+    }
+    for (int64_t j = 0; j < count; ++j) {
+      rows_.load(first + j, converted_.data() + j * rows_.columns);
+    }
+    first_ = converted_.data();
+  }
+  const float* row(int64_t j) const { return first_ + j * stride(); }
+  int64_t stride() const { return in_place() ? rows_.stride : rows_.columns; }
+
+ private:
+  bool in_place() const { return rows_.precision == Precision::float32; }
+};
 
 }  // namespace fairloss::FAIRLOSS_ISA

@@ -12,6 +12,18 @@ from fairloss_ext import class_statistics, reference
 BOTH = pytest.mark.parametrize("function", [class_statistics, reference.class_statistics])
 
 
+# Tiles are 96 rows by 256 columns of centres, register tiles 12 by 32.
+AROUND_TILES = [1, 2, 11, 33, 95, 96, 97, 255, 256, 257, 600]
+
+
+@pytest.fixture(params=[1, 2, 3, 7])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
 def degrees(*angles):
     radians = torch.tensor(angles, dtype=torch.float64).deg2rad()
     return torch.stack([radians.cos(), radians.sin()], 1).float()
@@ -38,7 +50,9 @@ def test_by_hand(function):
 
 
 @BOTH
-@pytest.mark.parametrize("shape", [(700, 33, 120), (50, 5, 1), (3, 2, 600), (0, 4, 3)])
+@pytest.mark.parametrize(
+    "shape", [(700, 33, 120), (50, 5, 1), (3, 2, 600), (0, 4, 3), (900, 70, 300)]
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_matches_float64(function, shape, dtype):
     samples, dim, classes = shape
@@ -118,6 +132,76 @@ def test_bad_arguments_are_named(function):
         function(torch.randn(3), torch.tensor([0, 1, 2]), 3)
     with pytest.raises(ValueError, match="labels: expected dtype"):
         function(embeddings, torch.zeros(3), 3)
+
+
+def test_of_equal_cosines_the_lowest_class_wins(threads):
+    """Copies of 7 orthogonal vectors: every class has an equal in nearly every tile."""
+    classes, distinct = 600, 7
+    kind = torch.arange(classes) % distinct
+    found = class_statistics(torch.eye(distinct)[kind], torch.arange(classes), classes)
+    first = torch.arange(classes) % distinct
+    first[:distinct] += distinct  # the lowest of a kind is not its own neighbour
+    assert torch.equal(found.nearest_class, first)
+    assert (found.inter_angle == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_threads_change_nothing(threads, dtype):
+    embeddings, labels = torch.randn(3000, 19).to(dtype), torch.randint(-1, 610, (3000,))
+    found = class_statistics(embeddings, labels, 610)
+    torch.set_num_threads(1)
+    expected = class_statistics(embeddings, labels, 610)
+    assert (expected.count == 0).any()
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, atol=0, rtol=0, equal_nan=True)
+
+
+def test_numbering_of_classes_changes_nothing():
+    classes = 600
+    embeddings = torch.randn(1500, 21)
+    labels = torch.cat([torch.arange(classes), torch.randint(classes, (900,))])
+    number = torch.randperm(classes)
+    found = class_statistics(embeddings, labels, classes)
+    again = class_statistics(embeddings, number[labels], classes)
+    assert torch.equal(again.nearest_class[number], number[found.nearest_class])
+    for a, b in zip(found[:5], again[:5], strict=True):
+        assert torch.equal(a, b[number])
+
+
+@pytest.mark.parametrize("classes", AROUND_TILES)
+def test_nearest_around_tile_sizes(classes):
+    """One sample a class, the last one empty; angles on a circle have no near ties."""
+    angle = torch.randperm(classes).double() * (2 * math.pi / (classes + 1.5)) ** 1.01
+    embeddings = torch.stack([angle.cos(), angle.sin()], 1).float()
+    found = class_statistics(embeddings, torch.arange(classes), classes + 1)
+    x = F.normalize(embeddings.double())
+    cosine = (x @ x.T).fill_diagonal_(-2)
+    assert found.nearest_class[-1] == -1
+    if classes == 1:
+        assert found.nearest_class[0] == -1
+        return
+    chosen = cosine.gather(1, found.nearest_class[:-1, None])[:, 0]
+    torch.testing.assert_close(chosen, cosine.amax(1), atol=3e-7, rtol=0)
+    torch.testing.assert_close(found.inter_angle[:-1].double(), chosen.acos(), atol=1e-5, rtol=0)
+
+
+def test_nan_rows_in_large_problems(threads):
+    embeddings, labels = torch.randn(900, 5), torch.arange(900) % 300
+    embeddings[123, 4], embeddings[299, 0] = math.nan, math.inf
+    found = class_statistics(embeddings, labels, 300)
+    spoilt = torch.zeros(300, dtype=torch.bool)
+    spoilt[[123, 299]] = True
+    for value in (found.intra_angle, found.inter_angle, found.center[:, 0]):
+        assert torch.equal(value.isnan(), spoilt)
+    assert torch.equal(found.nearest_class == -1, spoilt)
+    assert not spoilt[found.nearest_class[~spoilt]].any()
+
+
+def test_a_large_class_is_summed_in_double():
+    embeddings = torch.randn(40_000, 3) * 0.1 + torch.tensor([1.0, 2.0, -3.0])
+    found = class_statistics(embeddings, torch.zeros(40_000, dtype=torch.int64), 1)
+    center = F.normalize(F.normalize(embeddings.double()).sum(0), dim=0)
+    torch.testing.assert_close(found.center[0].double(), center, atol=1.2e-7, rtol=0)
 
 
 def test_opcheck():

@@ -13,6 +13,14 @@ from fairloss_ext import distractor_ranks, reference
 BOTH = pytest.mark.parametrize("function", [distractor_ranks, reference.distractor_ranks])
 
 
+@pytest.fixture(params=[1, 2, 3, 7])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
 @BOTH
 def test_by_hand_with_ties(function):
     probes = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
@@ -27,25 +35,74 @@ def test_by_hand_with_ties(function):
 
 @settings(deadline=None)
 @given(
-    st.integers(1, 30),
-    st.integers(0, 300),
-    st.integers(0, 60),
+    st.one_of(st.integers(1, 40), st.integers(126, 131)),  # a block holds 128 probes
+    st.one_of(st.integers(0, 300), st.integers(94, 98)),  # and 96 distractors
+    st.one_of(st.integers(0, 60), st.integers(500, 3000)),
     st.integers(1, 40),
     st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
+    st.sampled_from([0, 1, 25, 2**31]),
     st.integers(0, 2**31),
 )
-def test_matches_sorting(probes, distractors, trials, dim, dtype, seed):
+def test_matches_sorting(probes, distractors, trials, dim, dtype, tail, seed):
     torch.manual_seed(seed)
     # Small integers: products are exact, so ties are real and nothing rounds.
     p = torch.randint(-3, 4, (probes, dim)).to(dtype)
     d = torch.randint(-3, 4, (distractors, dim)).to(dtype)
-    index = torch.randint(0, probes, (trials,))
+    # Some probes have hundreds of trials, some none.
+    index = (torch.rand(trials) ** 3 * probes).long()
     scores = torch.randint(-20, 20, (trials,)).float()
     similarity = p.double() @ d.double().T
-    tail = min(25, similarity.numel())
+    tail = min(tail, similarity.numel())
     ranks, highest = distractor_ranks(p, d, index, scores, tail)
     assert ranks.tolist() == (similarity[index] > scores[:, None]).sum(1).tolist()
     assert highest.tolist() == similarity.flatten().sort(descending=True).values[:tail].tolist()
+
+
+@pytest.mark.parametrize("probes", [1, 5, 16, 33, 131])
+def test_a_score_does_not_depend_on_its_place_in_a_tile(probes):
+    """Strict comparison with a score computed elsewhere must never count the pair itself."""
+    p, d = torch.randn(probes, 61), torch.randn(96 + 12 + 4 + 3, 61)
+    p[-1] = torch.randn(61)
+    last = torch.tensor([0])
+
+    def alone(row):
+        return distractor_ranks(p[-1:], row[None], last, torch.zeros(1), tail=1)[1]
+
+    scores = torch.cat([alone(row) for row in d])
+    index = torch.full((len(d),), probes - 1)
+    ranks, _ = distractor_ranks(p, d, index, scores)
+    assert ranks.tolist() == (scores > scores[:, None]).sum(1).tolist()
+    below = torch.nextafter(scores, torch.tensor(-math.inf))
+    ranks, _ = distractor_ranks(p, d, index, below)
+    assert ranks.tolist() == (scores > below[:, None]).sum(1).tolist()
+    _, tail = distractor_ranks(p, d, index, scores, tail=probes * len(d))
+    assert set(scores.tolist()) <= set(tail.tolist())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_threads_and_order_change_nothing(threads, dtype):
+    p, d = torch.randn(37, 23).to(dtype), torch.randn(501, 23).to(dtype)
+    index, scores = torch.randint(0, 37, (200,)), torch.randn(200) * 5
+    found = distractor_ranks(p, d, index, scores, tail=3000)
+    torch.set_num_threads(1)
+    expected = distractor_ranks(p, d.flip(0), index, scores, tail=3000)
+    assert torch.equal(found[0], expected[0])
+    assert torch.equal(found[1], expected[1])
+
+
+def test_the_tail_of_ever_higher_scores(threads):
+    d = torch.arange(5000.0)[:, None]
+    _, tail = distractor_ranks(torch.ones(1, 1), d, torch.tensor([0]), torch.zeros(1), tail=70)
+    assert tail.tolist() == list(range(4999, 4929, -1))
+    _, tail = distractor_ranks(-torch.ones(1, 1), d, torch.tensor([0]), torch.zeros(1), tail=70)
+    assert tail.tolist() == [-float(k) for k in range(70)]  # padding of tiles is no score
+
+
+def test_the_first_spoilt_distractor_is_named(threads):
+    d = torch.randn(400, 21)
+    d[[399, 250, 131], [20, 0, 17]] = torch.tensor([math.nan, math.inf, -math.inf])
+    with pytest.raises(RuntimeError, match="distractors: row 131 holds NaN"):
+        distractor_ranks(torch.randn(3, 21), d, torch.tensor([0]), torch.zeros(1))
 
 
 def test_shards_add_up_and_memory_maps_work(tmp_path):
@@ -56,6 +113,10 @@ def test_shards_add_up_and_memory_maps_work(tmp_path):
     whole, tail = distractor_ranks(probes, distractors, index, scores, tail=50)
     np.save(tmp_path / "d.npy", distractors)
     mapped = np.load(tmp_path / "d.npy", mmap_mode="r")
+    for a, b in zip(
+        distractor_ranks(probes, mapped, index, scores, 50), (whole, tail), strict=True
+    ):
+        assert torch.equal(a, b)
     parts = [distractor_ranks(probes, part, index, scores, 50) for part in np.split(mapped, 4)]
     assert torch.equal(sum(ranks for ranks, _ in parts), whole)
     merged = torch.cat([highest for _, highest in parts]).sort(descending=True).values[:50]
