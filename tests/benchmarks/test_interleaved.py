@@ -21,8 +21,8 @@ class Pedantic:
 
 
 def test_rounds_follow_the_cost():
-    rounds = [interleaved.affordable_rounds(seconds) for seconds in (0.01, 1.0, 60.0)]
-    assert rounds == [15, 10, 5]
+    rounds = [interleaved.affordable_rounds(seconds) for seconds in (0.01, 1.0, 20.0, 60.0)]
+    assert rounds == [15, 10, 5, 3]
 
 
 def test_contenders_take_turns_and_may_leave():
