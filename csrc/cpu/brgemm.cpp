@@ -1,5 +1,7 @@
 #include "brgemm.h"
 
+#include "isa.h"
+
 #if defined(__linux__) && defined(__x86_64__)
 
 // Exported by libtorch_cpu (ATen/native/CPUBlas.h), but no part of its stable ABI: a torch without
@@ -26,7 +28,7 @@ namespace torch_blas = at::native::cpublas;
 
 bool has_brgemm() {
   constexpr c10::ScalarType kBFloat16{15};
-  static const bool found = torch_blas::brgemm != nullptr &&
+  static const bool found = selected_isa() == Isa::avx512 && torch_blas::brgemm != nullptr &&
                             torch_blas::brgemm_release != nullptr &&
                             torch_blas::could_pack != nullptr && torch_blas::could_pack(kBFloat16);
   return found;

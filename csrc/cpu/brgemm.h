@@ -6,7 +6,7 @@
 
 namespace fairloss {
 
-// Whether this torch and this processor have it.
+// Whether this torch and this processor have it, and a lower instruction set was not asked for.
 bool has_brgemm();
 
 // C (m, n) = A (m, k) B, or += where `accumulate`. A and C are row-major; B holds pairs of rows

@@ -118,14 +118,15 @@ class Partition {
 inline void cosine_partition(const CosinePartition& p, const Parallel& parallel) {
   const int64_t columns = p.embeddings.columns;
   const UnitRows unit(p.embeddings, p.batch);
-  Right embeddings(columns, p.batch, p.compute);
-  embeddings.set_columns(unit.data(), columns);
+  Right embeddings(columns, kept_stride(p.batch), p.compute);
+  embeddings.set_columns(unit.data(), columns, p.batch);
   const Targets targets(p.labels, p.batch);
   std::fill(p.target_cosine, p.target_cosine + p.batch, 0.0f);
 
   const int tasks = parallel.threads;
   std::vector<Partition> partitions(tasks, Partition(kept_stride(p.batch)));
   parallel.run(tasks, [&](int task) {
+    const MatrixUnits units{embeddings};
     Tile tile(p);
     for_blocks(task, tasks, p.classes, [&](int64_t first, int64_t rows) {
       tile.load_weight(first, rows);
@@ -135,7 +136,6 @@ inline void cosine_partition(const CosinePartition& p, const Parallel& parallel)
       });
       partitions[task].add(tile, rows, p.scale);
     });
-    if (embeddings.interleaved) brgemm_release();
   });
 
   for (int task = 1; task < tasks; ++task) partitions[0].merge(partitions[task]);
@@ -178,7 +178,8 @@ struct Upstream {
       largest = std::fmax(largest, std::fmax(std::fabs(pull[i]), std::fabs(push[i] * scale)));
     }
     if (largest == 0 || !(largest < kInfinity)) return;
-    boost = std::exp2(14 - std::floor(std::log2(largest)));
+    // At most 2^100: what needs more is too small to matter, and 2^128 is infinite.
+    boost = std::exp2(std::fmin(100.0f, 14 - std::floor(std::log2(largest))));
     for (float& value : pull) value *= boost;
     for (float& value : push) value *= boost;
   }
@@ -192,7 +193,9 @@ inline double negative_slopes(const Tile& tile, const Upstream& up, int64_t rows
     Vector along{};
     for (int64_t i = 0; i < tile.stride; i += kLanes) {
       const Vector cosine = tile.cosines(j, i), value = tile.curve.value(cosine, i);
-      const Vector probability = exp(value * scale - load(up.nlse.data() + i));
+      // Not above 0 but for rounding, which at a scale of 1e9 would be beyond what exp can take.
+      const Vector exponent = value * scale - load(up.nlse.data() + i);
+      const Vector probability = exp(exponent > 0.0f ? Vector{} : exponent);
       const Vector push = tile.targets(j, i) ? Vector{} : probability * load(up.push.data() + i);
       along += push * value;
       store(slopes + j * tile.stride + i, push * scale * tile.curve.slope(cosine, i));
@@ -270,11 +273,12 @@ inline void cosine_partition_backward(const CosinePartition& p, const CosinePart
                                       const Parallel& parallel) {
   const int64_t columns = p.embeddings.columns, batch = p.batch;
   const Upstream up(p, g, kept_stride(batch));
-  Right by_column(columns, p.kept < p.classes ? batch : 0, p.compute);  // (D, B)
-  Right by_row(batch, columns, p.compute);                              // (B, D)
+  const bool recomputes = p.kept < p.classes;
+  Right by_column(columns, recomputes ? kept_stride(batch) : 0, p.compute);  // (D, B)
+  Right by_row(batch, columns, p.compute);                                   // (B, D)
   {
     const UnitRows unit(p.embeddings, batch);
-    by_column.set_columns(unit.data(), columns);
+    by_column.set_columns(unit.data(), columns, recomputes ? batch : 0);
     by_row.set_rows(unit.data(), columns, batch);
   }
   const Targets targets(p.labels, batch);
@@ -282,11 +286,11 @@ inline void cosine_partition_backward(const CosinePartition& p, const CosinePart
   const int tasks = parallel.threads;
   std::vector<std::unique_ptr<ClassGradients> > parts(tasks);
   parallel.run(tasks, [&](int task) {
+    const MatrixUnits units{by_row};
     parts[task] = std::make_unique<ClassGradients>(p, g);
     for_blocks(task, tasks, p.classes, [&](int64_t first, int64_t rows) {
       parts[task]->add(first, rows, up, targets, by_column, by_row);
     });
-    if (by_row.interleaved) brgemm_release();
   });
 
   double scale = 0;

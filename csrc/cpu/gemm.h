@@ -24,9 +24,6 @@ class Packed {
     const int64_t first = n / kPanel * kPanel;
     return data_.data() + first * k_ + k * width(first) + (n - first);
   }
-  void set_row(int64_t k, const float* row) {  // B[k, :] = row
-    for (int64_t n = 0; n < n_; n += kLanes) store(at(k, n), load_some(row + n, n_ - n));
-  }
   void set_column(int64_t n, const float* column) {  // B[:, n] = column
     const int64_t step = width(n / kPanel * kPanel);
     float* out = at(0, n);

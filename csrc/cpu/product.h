@@ -45,11 +45,11 @@ class Right {
     }
   }
 
-  // B = the transpose of rows (n, k).
-  void set_columns(const float* rows, int64_t k) {
+  // B[:, :count] = the transpose of rows (count, k).
+  void set_columns(const float* rows, int64_t k, int64_t count) {
     Buffer column(padded(k));
     uint16_t* pairs = reinterpret_cast<uint16_t*>(pairs_.data());
-    for (int64_t n = 0; n < n_; ++n) {
+    for (int64_t n = 0; n < count; ++n) {
       for (int64_t d = 0; d < k; d += kLanes) {
         store(column.data() + d, rounded(load_some(rows + n * k + d, k - d), precision));
       }
@@ -114,16 +114,29 @@ inline int64_t scratch_size(int64_t m, int64_t k, Precision precision) {
 // C (m, b.n()) = A (m, k) B, with the first k rows of B.
 inline void multiply(int64_t m, int64_t k, Strided a, const Right& b, const Product& c,
                      Buffer& scratch) {
-  if (b.interleaved) {
+  if (b.interleaved && m * k * b.n() > 0) {
     uint16_t* left = reinterpret_cast<uint16_t*>(scratch.data());
     bfloat16_left(m, k, a, left);
     brgemm({m, padded(b.n()), (k + 1) / 2 * 2, left, padded(k), b.pairs(), padded(b.n()), c.data,
             c.stride, c.accumulate});
+  } else if (b.interleaved) {  // nothing to add up, which torch's kernels do not take
+    for (int64_t i = 0; i < m && !c.accumulate; ++i) {
+      std::fill(c.data + i * c.stride, c.data + i * c.stride + padded(b.n()), 0.0f);
+    }
   } else if (b.precision == Precision::float32) {
     multiply(m, k, a, b.panels(), c);
   } else {
     multiply(m, k, rounded_left(m, k, a, b.precision, scratch), b.panels(), c);
   }
 }
+
+// Gives the matrix units back when a task ends, even by an exception.
+struct MatrixUnits {
+  const Right& user;
+
+  ~MatrixUnits() {
+    if (user.interleaved) brgemm_release();
+  }
+};
 
 }  // namespace fairloss::FAIRLOSS_ISA

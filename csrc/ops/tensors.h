@@ -10,6 +10,9 @@
 #include <sys/mman.h>
 #endif
 
+#include <exception>
+#include <functional>
+#include <mutex>
 #include <optional>
 #include <sstream>
 #include <stdexcept>
@@ -69,7 +72,22 @@ inline void run_tasks(int tasks, const std::function<void(int)>& body) {
 }
 #endif
 
-inline Parallel torch_threads() { return {int(torch::stable::get_num_threads()), run_tasks}; }
+// An exception in a thread would be lost or end the process: the first one is thrown here.
+inline void run_and_rethrow(int tasks, const std::function<void(int)>& body) {
+  std::exception_ptr first;
+  std::mutex mutex;
+  run_tasks(tasks, [&](int task) {
+    try {
+      body(task);
+    } catch (...) {
+      const std::lock_guard<std::mutex> lock(mutex);
+      if (first == nullptr) first = std::current_exception();
+    }
+  });
+  if (first != nullptr) std::rethrow_exception(first);
+}
+
+inline Parallel torch_threads() { return {int(torch::stable::get_num_threads()), run_and_rethrow}; }
 
 inline void check_shape(const char* name, const Tensor& tensor, int64_t rows) {
   check(tensor.dim() == 1 && tensor.size(0) == rows, name, ": expected shape (", rows, ",), got ",

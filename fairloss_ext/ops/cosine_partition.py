@@ -45,8 +45,9 @@ def cosine_partition(
         hard_threshold: (B,) float32, constant. A non-target cosine c above it becomes
             ``a c^2 + b c + d`` (MV-Softmax, CurricularFace).
         hard_coefficients: (a, b, d) of that curve, constant.
-        workspace: bytes that may be kept between forward and backward for the cosines, 4 B C at
-            most; what does not fit is computed again by the backward pass, to the same bits.
+        workspace: bytes that may be kept between forward and backward for the cosines; all need
+            4 B C, with B up to a multiple of 16. What does not fit is computed again by the
+            backward pass, to the same bits.
             "recompute" keeps none. "auto" keeps all up to 16 MiB, beyond that nine tenths, and
             never more than 2 GiB or a quarter of the machine's memory.
         compute_dtype: what the operands of the products are rounded to (unit vectors, and in the
@@ -69,6 +70,7 @@ def cosine_partition(
         raise ValueError("hard_threshold and hard_coefficients go together")
     if hard_coefficients is not None and not isinstance(hard_coefficients, Tensor):
         hard_coefficients = torch.tensor(hard_coefficients, device=embeddings.device)
+    to_keep = _bytes_to_keep(embeddings, weight, scale, workspace)
     if not _library.serves(embeddings):
         return reference.cosine_partition(
             embeddings,
@@ -88,17 +90,19 @@ def cosine_partition(
         None if hard_threshold is None else hard_threshold.detach().float(),
         None if hard_coefficients is None else hard_coefficients.detach().float(),
         compute,
-        _bytes_to_keep(embeddings, weight, scale, workspace),
+        to_keep,
     )
     return target_cosine, negative_logsumexp
 
 
-def _bytes_to_keep(embeddings: Tensor, weight: Tensor, scale: Tensor, workspace: int | str) -> int:
+def _bytes_to_keep(
+    embeddings: Tensor, weight: Tensor, scale: Tensor | float, workspace: int | str
+) -> int:
     limit: int
     if workspace == "recompute":
         limit = 0
     elif workspace == "auto":
-        most = 4 * embeddings.shape[0] * weight.shape[0] * 9 // 10
+        most = 4 * _padded(embeddings.shape[0]) * weight.shape[0] * 9 // 10
         limit = torch.sym_min(AUTO_WORKSPACE, torch.sym_max(WHOLE_WORKSPACE, most))
     elif isinstance(workspace, int) and workspace >= 0:
         limit = workspace
@@ -106,8 +110,14 @@ def _bytes_to_keep(embeddings: Tensor, weight: Tensor, scale: Tensor, workspace:
         raise ValueError(
             f"workspace: got {workspace!r}, allowed are 'auto', 'recompute' or a number of bytes"
         )
-    trains = any(x.requires_grad for x in (embeddings, weight, scale))
+    inputs = (embeddings, weight, scale)
+    trains = any(isinstance(x, Tensor) and x.requires_grad for x in inputs)
     return limit if torch.is_grad_enabled() and trains else 0
+
+
+def _padded(batch: int) -> int:
+    """As kept_stride in csrc/cpu/cosine_partition.h."""
+    return (batch + 15) // 16 * 16
 
 
 def _fake(
@@ -130,8 +140,7 @@ def _fake(
     def new(*shape: int) -> Tensor:
         return embeddings.new_empty(shape, dtype=torch.float32)
 
-    # As kept_stride and kept_classes in csrc/cpu/cosine_partition.h.
-    stride = (batch + 15) // 16 * 16
+    stride = _padded(batch)  # and as kept_classes in csrc/cpu/cosine_partition.h
     fitting = workspace // torch.sym_max(4 * stride, 1) // 96 * 96
     kept = torch.sym_min(classes, fitting) if batch else 0
     return new(batch), new(batch), new(kept, stride)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fairloss_ext._arguments import as_labels, as_scale, check_range, check_shape
+from fairloss_ext.options import COMPUTE_DTYPES, choice
 
 SHORTEST_NORM = 1e-12  # as kShortestNorm in csrc/cpu/rows.h
 
@@ -27,6 +28,7 @@ def cosine_partition(
 ) -> tuple[Tensor, Tensor]:
     """See `fairloss_ext.cosine_partition`; float64 inputs are computed in float64."""
     labels = as_labels(labels)
+    choice("compute_dtype", compute_dtype, COMPUTE_DTYPES)
     check_shape("labels", labels, len(embeddings))
     check_range("labels", labels, -1, weight.shape[0])
     both_double = embeddings.dtype == weight.dtype == torch.float64

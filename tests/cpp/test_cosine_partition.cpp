@@ -97,7 +97,8 @@ Results<double> naive(const Example& x) {
   return out;
 }
 
-Results<float> kernel(const Example& x, int64_t keep, const Parallel& parallel) {
+Results<float> kernel(const Example& x, int64_t keep, const Parallel& parallel,
+                      Precision compute = Precision::float32) {
   Results<float> out;
   std::vector<float> kept(keep * kept_stride(kBatch));
   CosinePartition p{};
@@ -107,6 +108,7 @@ Results<float> kernel(const Example& x, int64_t keep, const Parallel& parallel) 
   p.weight = {x.weight.data(), Precision::float32, kColumns, kColumns};
   p.labels = x.labels.data();
   p.scale = kScale;
+  p.compute = compute;
   if (x.hard) {
     p.hard_threshold = x.hard_threshold.data();
     for (int k = 0; k < 3; ++k) p.hard[k] = float(kHard[k]);
@@ -154,6 +156,16 @@ void agrees_with_the_definition() {
   }
 }
 
+// Operands of 8 and 11 bits. Every product may be off by the rounding of both its factors.
+void lower_precisions_round_operands() {
+  const Example example(false);
+  const Results<double> wanted = naive(example);
+  for (int64_t keep : {kClasses, int64_t(0)}) {
+    check_results(kernel(example, keep, Parallel(), Precision::bfloat16), wanted, 0.1);
+    check_results(kernel(example, keep, Parallel(), Precision::float16), wanted, 0.0125);
+  }
+}
+
 // Target cosine of an embedding along its own class; the other class is orthogonal.
 float target_of_two(float length) {
   const float embedding[] = {length, 0}, weight[] = {1, 0, 0, 1};
@@ -198,6 +210,7 @@ void a_single_class_has_no_negatives() {
 
 int main() {
   agrees_with_the_definition();
+  lower_precisions_round_operands();
   extreme_lengths_normalise();
   a_single_class_has_no_negatives();
   return failures();

@@ -371,13 +371,19 @@ def test_thread_count_changes_rounding_only():
         assert worst(a, b.double()) < 1e-6
 
 
-def test_workspace_changes_no_bit():
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("hard", [False, True])
+def test_workspace_changes_no_bit(dtype, hard):
     """What is kept and what is computed again are the same floats."""
     inputs, labels, upstream = problem(20, 30, 500)
-    some = 4 * 32 * 250  # bytes that hold the cosines of 250 of the 500 classes
-    every = gradients(cosine_partition, inputs, labels, upstream)
+    some = 4 * 32 * 250  # bytes that hold the cosines of 250 of the 500 classes: two whole tiles
+    options = {"compute_dtype": dtype}
+    if hard:
+        options |= {"hard_threshold": torch.zeros(20), "hard_coefficients": (0.2, 1.0, 0.1)}
+    every = gradients(cosine_partition, inputs, labels, upstream, **options)
     for workspace in (some, "recompute"):
-        again = gradients(cosine_partition, inputs, labels, upstream, workspace=workspace)
+        options["workspace"] = workspace
+        again = gradients(cosine_partition, inputs, labels, upstream, **options)
         for a, b in zip(every, again, strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=0)
 
@@ -395,6 +401,38 @@ def test_order_of_the_classes_changes_rounding_only():
     expected = gradients(cosine_partition, (embeddings, weight, scale), labels, upstream)
     for a, b in zip((target, nlse, de, dw[place], ds), expected, strict=True):
         assert worst(a, b.double()) < 1e-6
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_empty_batch_in_any_compute_dtype(dtype):
+    inputs, labels, upstream = problem(0, 7, 5)
+    _, nlse, de, dw, ds = gradients(cosine_partition, inputs, labels, upstream, compute_dtype=dtype)
+    assert nlse.shape == (0,)
+    assert de.shape == (0, 7)
+    torch.testing.assert_close(dw, torch.zeros(5, 7))
+    assert ds == 0
+
+
+@pytest.mark.parametrize("loss_scale", [1e-36, 1e36])
+def test_float16_fits_any_upstream(loss_scale):
+    inputs, labels, upstream = problem(6, 9, 40)
+    expected = gradients(cosine_partition, inputs, labels, upstream)
+    found = gradients(
+        cosine_partition, inputs, labels, upstream * loss_scale, compute_dtype=torch.float16
+    )
+    for a, b in zip(found[2:4], expected[2:4], strict=True):
+        assert worst(a.double() / loss_scale, b.double()) < (1.0 if loss_scale < 1 else 1e-2)
+
+
+@pytest.mark.parametrize("scale", [1e5, 1e9, -1e9])
+def test_probabilities_never_exceed_one(scale):
+    """A logit this large is rounded by more than 1: gradients lose digits, not their bounds."""
+    inputs, labels, _ = problem(8, 16, 500, scale=scale)
+    upstream = torch.stack([torch.zeros(8), torch.ones(8)])
+    _, _, de, dw, _ = gradients(cosine_partition, inputs, labels, upstream)
+    # At most scale * sum_i |e_i| probabilities, over the length of a row.
+    assert dw.norm() <= abs(scale) * 8 / inputs[1].norm(dim=1).min() * 500
+    assert de.isfinite().all()
 
 
 def test_compiled_kernels_run_here():

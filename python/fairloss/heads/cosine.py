@@ -48,8 +48,8 @@ class CosineHead(nn.Module):
     Attributes:
         weight: (C, D) raw class weights, N(0, 0.01) as in insightface.
         margins, scale: buffers, float32.
-        step: buffer, int64, with sampled classes only: training steps so far, so that a resumed run
-            draws what it would have drawn.
+        step: buffer, int64, with sampled classes only: forward passes in training mode so far, so
+            that a resumed run draws what it would have drawn.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class CosineHead(nn.Module):
             labels, self.num_classes, self.sample_rate, self.step, self.sample_seed
         )
         self.step += 1
-        one_for_all = self.margins.dim() == (self.kind == "combined")
+        one_for_all = self.margins.dim() == (1 if self.kind == "combined" else 0)
         margins = self.margins if one_for_all else self.margins[classes]
         return F.embedding(classes, self.weight, sparse=True), margins, labels
 

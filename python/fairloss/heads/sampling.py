@@ -22,15 +22,15 @@ def sample_classes(
 
     As in PartialFC (An et al., CVPR 2022), but a hash of (seed, step, class) draws a class, and
     nothing else does: nothing is sorted, a resumed run repeats its draw, and every rank and device
-    makes the same. So S is not fixed: the classes of the batch, and of the C' others a binomial
-    number with mean ``rate C'``.
+    makes the same of the same labels. So S is not fixed: the classes of the batch, and of the C'
+    others a binomial number with mean ``rate C'``.
 
     Args:
         labels: (B,) int32 or int64, -1: no class.
         num_classes: C.
         rate: in (0, 1].
         step: number of the step, an integer or a 0-d int64 tensor.
-        seed: any 64-bit integer.
+        seed: any signed 64-bit integer.
 
     Returns:
         The classes (S,) int64 in ascending order, and the labels (B,) int64 as positions in them;
