@@ -374,9 +374,16 @@ def test_an_existing_run_with_other_settings_is_left_alone(tmp_path):
     [
         ({"head": HeadConfig(name="Arc")}, "head.name: got 'Arc', allowed are FairLoss, ArcFace"),
         ({"head": HeadConfig(kind="sphere")}, "head.kind: got 'sphere'"),
-        ({"head": HeadConfig(name="ArcFace", policy="p.json")}, "head.policy: only FairLoss"),
-        ({"head": HeadConfig(name="ArcFace", kind="cos")}, "head.kind: only FairLoss"),
+        ({"head": HeadConfig(name="ArcFace", policy="p.json")}, "head.policy: ArcFace has none"),
+        ({"head": HeadConfig(name="ArcFace", kind="cos")}, "head.kind: ArcFace has none"),
         ({"head": HeadConfig(name="NormFace", margin=0.5)}, "head.margin: NormFace has none"),
+        ({"head": HeadConfig(name="Softmax", scale=8.0)}, "head.scale: Softmax has none"),
+        (
+            {"head": HeadConfig(name="Softmax", sample_rate=0.5)},
+            "head.sample_rate: Softmax cannot compare with a sample of the classes",
+        ),
+        ({"head": HeadConfig(name="MVSoftmax", options={"t": 0.5})}, "head.t: got 0.5"),
+        ({"head": HeadConfig(name="MVSoftmax", options={"tt": 2})}, "head.options: .*'tt'"),
         ({"head": HeadConfig(policy="p.json")}, "head.policy: .*p.json does not exist"),
         ({"head": HeadConfig(sample_rate=0.0)}, r"head.sample_rate: got 0.0, allowed is \(0, 1\]"),
         ({"model": ModelConfig(name="vgg")}, "name must be one of small_cnn"),
