@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import io
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -45,6 +47,26 @@ def run(head, embeddings, labels, weights=None):
 
 def test_every_head_has_a_case():
     assert {name.split()[0] for name in CASES} == set(heads.HEADS)
+
+
+def test_the_documentation_s_table_has_every_loss_and_its_example_runs():
+    page = (Path(__file__).parents[2] / "docs" / "losses.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)`[^|]*\| ([a-z ]+) \|", page, re.M))
+    bases = {
+        "cosine": heads.CosineHead,
+        "hard negative": heads.HardNegativeHead,
+        "dense": heads.DenseHead,
+        "regulariser": heads.SampleLoss,
+    }
+    assert {name for name, base in rows.items() if base != "regulariser"} == set(heads.HEADS)
+    for name, base in rows.items():
+        loss = getattr(heads, name)
+        assert issubclass(loss, bases[base])
+        assert issubclass(loss, heads.Head) != (base == "regulariser")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    names: dict[str, object] = {}
+    exec(example, names)
+    assert names["loss"].isfinite()
 
 
 @pytest.mark.parametrize(
