@@ -394,6 +394,28 @@ def test_bad_choices_are_named(tmp_path, changes, message):
         train(config(tmp_path, **changes))  # before a single image is read
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        HeadConfig(name="Softmax"),
+        HeadConfig(name="Combined"),
+        HeadConfig(name="MVSoftmax", kind="arc", margin=0.3, scale=16.0, options={"t": 1.1}),
+        HeadConfig(name="LDAM", options={"reweight_from": 1}),
+    ],
+)
+def test_any_head_trains_and_resumes_from_its_name(tmp_path, monkeypatch, head):
+    settings = config(tmp_path, head=head, epochs=2)
+    with monkeypatch.context() as stopped:
+        stop_after_each_epoch(stopped, last=2)
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, faces(COUNTS))
+    run = train(settings, faces(COUNTS))
+    whole = train(config(tmp_path / "whole", head=head, epochs=2), faces(COUNTS))
+    assert same(run, whole)
+    if head.name == "LDAM":
+        assert torch.load(run / "head.pt", weights_only=True)["counts"].tolist() == COUNTS
+
+
 def test_tensorboard_scalars_are_written(tmp_path):
     run = train(config(tmp_path / "run", epochs=1, tensorboard=True), faces(COUNTS))
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
