@@ -374,9 +374,16 @@ def test_an_existing_run_with_other_settings_is_left_alone(tmp_path):
     [
         ({"head": HeadConfig(name="Arc")}, "head.name: got 'Arc', allowed are FairLoss, ArcFace"),
         ({"head": HeadConfig(kind="sphere")}, "head.kind: got 'sphere'"),
-        ({"head": HeadConfig(name="ArcFace", policy="p.json")}, "head.policy: only FairLoss"),
-        ({"head": HeadConfig(name="ArcFace", kind="cos")}, "head.kind: only FairLoss"),
+        ({"head": HeadConfig(name="ArcFace", policy="p.json")}, "head.policy: ArcFace has none"),
+        ({"head": HeadConfig(name="ArcFace", kind="cos")}, "head.kind: ArcFace has none"),
         ({"head": HeadConfig(name="NormFace", margin=0.5)}, "head.margin: NormFace has none"),
+        ({"head": HeadConfig(name="Softmax", scale=8.0)}, "head.scale: Softmax has none"),
+        (
+            {"head": HeadConfig(name="Softmax", sample_rate=0.5)},
+            "head.sample_rate: Softmax cannot compare with a sample of the classes",
+        ),
+        ({"head": HeadConfig(name="MVSoftmax", options={"t": 0.5})}, "head.t: got 0.5"),
+        ({"head": HeadConfig(name="MVSoftmax", options={"tt": 2})}, "head.options: .*'tt'"),
         ({"head": HeadConfig(policy="p.json")}, "head.policy: .*p.json does not exist"),
         ({"head": HeadConfig(sample_rate=0.0)}, r"head.sample_rate: got 0.0, allowed is \(0, 1\]"),
         ({"model": ModelConfig(name="vgg")}, "name must be one of small_cnn"),
@@ -385,6 +392,28 @@ def test_an_existing_run_with_other_settings_is_left_alone(tmp_path):
 def test_bad_choices_are_named(tmp_path, changes, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         train(config(tmp_path, **changes))  # before a single image is read
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        HeadConfig(name="Softmax"),
+        HeadConfig(name="Combined"),
+        HeadConfig(name="MVSoftmax", kind="arc", margin=0.3, scale=16.0, options={"t": 1.1}),
+        HeadConfig(name="LDAM", options={"reweight_from": 1}),
+    ],
+)
+def test_any_head_trains_and_resumes_from_its_name(tmp_path, monkeypatch, head):
+    settings = config(tmp_path, head=head, epochs=2)
+    with monkeypatch.context() as stopped:
+        stop_after_each_epoch(stopped, last=2)
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, faces(COUNTS))
+    run = train(settings, faces(COUNTS))
+    whole = train(config(tmp_path / "whole", head=head, epochs=2), faces(COUNTS))
+    assert same(run, whole)
+    if head.name == "LDAM":
+        assert torch.load(run / "head.pt", weights_only=True)["counts"].tolist() == COUNTS
 
 
 def test_tensorboard_scalars_are_written(tmp_path):

@@ -61,8 +61,9 @@ def train(settings: Settings = None) -> None:
     - image_size=[112,112], channels=3 (1: grey), augment=true (mirror and shift)
     - model.name=small_cnn (or iresnet18, iresnet34, iresnet50, iresnet100),
       model.embedding_size=128
-    - head.name=FairLoss (or ArcFace, CosFace, NormFace), head.scale=32, head.margin (its first
-      margin), head.kind=arc (or cos), head.policy=policy.json (default: the package's)
+    - head.name=FairLoss (or any head of docs/losses.md), head.scale=32, head.margin (its first
+      margin), head.kind=arc (or cos), head.policy=policy.json (default: the package's),
+      head.options={t: 1.12} (what else the head takes), head.sample_rate=1
     - optimizer.learning_rate=0.1, optimizer.decay_at=[0.625,0.875] (fractions of the epochs),
       optimizer.momentum=0.9, optimizer.weight_decay=5e-4, optimizer.clip=5
     - tensorboard=false: also write scalars to output/tensorboard

@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from fairloss.heads.head import Head, check_scale
 from fairloss.heads.sampling import check_rate, sample_classes
-from fairloss_ext import ClassStatistics, margin_softmax_loss
+from fairloss_ext import cosine_partition, margin_loss
 from fairloss_ext.options import (
     COMPUTE_DTYPES,
     EXTENSIONS,
     KINDS,
     MARGIN_GRADS,
-    REDUCTIONS,
     Extension,
     Kind,
     MarginGrad,
     Reduction,
     choice,
 )
+from fairloss_ext.reference.cosine_partition import unit
 
 
-class CosineHead(nn.Module):
+class CosineHead(Head):
     """Class weights on the unit sphere and a margin softmax over them.
 
     ``loss_i = -log( e^{s phi(theta_y)} / (e^{s phi(theta_y)} + sum_{j != y} e^{s cos theta_j}) )``,
-    computed by `fairloss_ext.margin_softmax_loss`. A subclass says what `margins` are.
+    computed by `fairloss_ext.cosine_partition` and `fairloss_ext.margin_loss`. A subclass says what
+    `margins` are, or gives every sample its own (`sample_margins`).
 
     Args:
         num_classes: C.
         embedding_size: D.
-        margins: a number for all classes, or (C,) one a class.
-        kind: "arc" (radians), "cos" (cosine) or "sphere" (factor on the angle).
+        margins: a number for all classes, or (C,) one a class; with kind "combined" (3,) or (C, 3).
+        kind: "arc" (radians), "cos" (cosine), "sphere" (factor on the angle) or "combined".
         scale: s; a buffer, so it may change without recompiling a graph.
         extension, margin_grad: see `fairloss_ext.margin_softmax_loss`.
         reduction: "mean" over the samples that are not ignored, "sum" or "none".
@@ -52,6 +54,8 @@ class CosineHead(nn.Module):
             that a resumed run draws what it would have drawn.
     """
 
+    scaled: ClassVar[bool] = True
+
     def __init__(
         self,
         num_classes: int,
@@ -68,75 +72,71 @@ class CosineHead(nn.Module):
         workspace: int | Literal["auto", "recompute"] = "auto",
         compute_dtype: torch.dtype = torch.float32,
     ) -> None:
-        super().__init__()
-        for name, number in (("num_classes", num_classes), ("embedding_size", embedding_size)):
-            if number < 1:
-                raise ValueError(f"{name}: got {number}, expected at least 1")
-        if not 0 < scale < float("inf"):
-            raise ValueError(f"scale: got {scale}, expected a positive number")
+        super().__init__(num_classes, embedding_size, reduction=reduction)
+        check_scale(scale)
         choice("kind", kind, KINDS)
         choice("extension", extension, EXTENSIONS)
         choice("margin_grad", margin_grad, MARGIN_GRADS)
-        choice("reduction", reduction, REDUCTIONS)
         choice("compute_dtype", compute_dtype, COMPUTE_DTYPES)
         check_rate("sample_rate", sample_rate)
         self.kind, self.extension, self.margin_grad = kind, extension, margin_grad
-        self.reduction = reduction
         self.sample_rate, self.sample_seed = sample_rate, sample_seed
         self.workspace, self.compute_dtype = workspace, compute_dtype
-        self.weight = nn.Parameter(torch.empty(num_classes, embedding_size).normal_(0, 0.01))
         self.scale: Tensor
         self.margins: Tensor
         self.step: Tensor
         self.register_buffer("scale", torch.tensor(float(scale)))
-        self.register_buffer("margins", torch.as_tensor(margins, dtype=torch.float32).clone())
+        self.register_buffer("margins", self._checked(margins))
         if sample_rate < 1:
             self.register_buffer("step", torch.tensor(0))
 
-    @property
-    def num_classes(self) -> int:
-        """C."""
-        return self.weight.shape[0]
-
-    @property
-    def embedding_size(self) -> int:
-        """D."""
-        return self.weight.shape[1]
-
-    def forward(
-        self,
-        embeddings: Tensor,  # (B, D)
-        labels: Tensor,  # (B,)
-        sample_weights: Tensor | None = None,  # (B,)
-    ) -> Tensor:
-        """The loss of a batch of raw embeddings; a label of -1 is ignored.
-
-        With `sample_weights` each loss is multiplied by its weight; the mean still divides by the
-        number of samples.
-        """
+    def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """(B,) losses, 0 where the label is -1."""
         weight: Tensor = self.weight
         margins = self.margins
         if self.training and self.sample_rate < 1:
             weight, margins, labels = self._sampled(labels)
-        losses = margin_softmax_loss(
-            embeddings,
-            weight,
+        target_cosine, negative_logsumexp = self.partition(embeddings, weight, labels)
+        own = self.sample_margins(embeddings, target_cosine, labels)
+        return margin_loss(
+            target_cosine,
+            negative_logsumexp,
             labels,
-            margins,
+            margins if own is None else None,
             kind=self.kind,
             scale=self.scale,
             extension=self.extension,
             margin_grad=self.margin_grad,
-            reduction="none",
+            sample_margins=own,
+        )
+
+    def partition(
+        self, embeddings: Tensor, weight: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Target cosine and log-sum-exp of the other classes, (B,) each."""
+        return cosine_partition(
+            embeddings,
+            weight,
+            labels,
+            self.scale,
             workspace=self.workspace,
             compute_dtype=self.compute_dtype,
         )
-        if sample_weights is not None:
-            losses = losses * sample_weights
-        if self.reduction == "none":
-            return losses
-        total = losses.sum()
-        return total if self.reduction == "sum" else total / (labels >= 0).sum().clamp(min=1)
+
+    def sample_margins(
+        self, embeddings: Tensor, target_cosine: Tensor, labels: Tensor
+    ) -> Tensor | None:
+        """(B,) or (B, 3) margins of the samples, in place of `margins`; None: those of classes."""
+        return None
+
+    def plain_logits(self, embeddings: Tensor) -> Tensor:
+        """(B, C) scaled cosines."""
+        weight = self.weight.to(embeddings.dtype)
+        return self.scale * F.linear(unit(embeddings), unit(weight))
+
+    def class_margins(self) -> Tensor:
+        """`margins`; NaN where they are triples."""
+        return super().class_margins() if self.kind == "combined" else self.margins.detach()
 
     def _sampled(self, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Weight (S, D), margins and labels (B,) of the classes drawn for this step."""
@@ -148,13 +148,16 @@ class CosineHead(nn.Module):
         margins = self.margins if one_for_all else self.margins[classes]
         return F.embedding(classes, self.weight, sparse=True), margins, labels
 
-    def logits(self, embeddings: Tensor) -> Tensor:
-        """(B, C) scaled cosines without margin, for accuracy and for prediction."""
-        cosine = F.linear(F.normalize(embeddings.float()), F.normalize(self.weight.float()))
-        return self.scale * cosine
-
-    def end_of_epoch(self, statistics: ClassStatistics) -> None:
-        """Called after every epoch with the statistics of the training set; here a no-op."""
+    def _checked(self, margins: Tensor | float) -> Tensor:
+        """`margins` as float32, one for all or one a class."""
+        values = torch.as_tensor(margins, dtype=torch.float32).clone()
+        one = (3,) if self.kind == "combined" else ()
+        if values.shape not in (one, (self.num_classes, *one)):
+            raise ValueError(
+                f"margins: got shape {tuple(values.shape)}, expected {one} or "
+                f"{(self.num_classes, *one)}"
+            )
+        return values
 
     def extra_repr(self) -> str:
         sampled = f", sample_rate={self.sample_rate:g}" if self.sample_rate < 1 else ""

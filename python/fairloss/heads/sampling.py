@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fairloss.heads.head import check_labels
+
 # The constants of Vigna's splitmix64.c (after Steele, Lea, Flood, OOPSLA 2014), as signed integers.
 _GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
 _FIRST = 0xBF58476D1CE4E5B9 - (1 << 64)
@@ -40,11 +42,7 @@ def sample_classes(
         ValueError: a rate, a label or its dtype is not among these.
     """
     check_rate("rate", rate)
-    if labels.dtype not in (torch.int32, torch.int64):
-        raise ValueError(f"labels: expected dtype int32 or int64, got {labels.dtype}")
-    wrong = labels[(labels < -1) | (labels >= num_classes)]
-    if len(wrong):
-        raise ValueError(f"labels: got {int(wrong[0])}, allowed are -1 to {num_classes - 1}")
+    check_labels(labels, num_classes)
     device = labels.device
     key = _splitmix64(torch.tensor(seed, device=device), torch.as_tensor(step, device=device))
     drawn = _splitmix64(key, torch.arange(num_classes, device=device))

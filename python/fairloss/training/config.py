@@ -19,12 +19,13 @@ class ModelConfig:
 
 @dataclass
 class HeadConfig:
-    name: str = "FairLoss"  # FairLoss, ArcFace, CosFace, NormFace
-    kind: str | None = None  # FairLoss only: arc (margins in radians, the default) or cos
+    name: str = "FairLoss"  # a name of fairloss.heads.HEADS
+    kind: str | None = None  # FairLoss, MVSoftmax, ElasticFace: arc (margins in radians) or cos
     margin: float | None = None  # FairLoss: the initial one (0.35); default: the head's own
-    scale: float = 32.0
+    scale: float | None = None  # default: 32, where the head has one
     policy: str | None = None  # FairLoss only: a policy.json; default: the package's
     sample_rate: float = 1.0  # of the classes outside the batch, the part a step compares with
+    options: dict[str, Any] = field(default_factory=dict)  # more arguments of the head
 
 
 @dataclass

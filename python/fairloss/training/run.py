@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import time
 from dataclasses import replace
@@ -12,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fairloss.agent import MarginGrid, Policy
 from fairloss.agent.grid import FloatArray
 from fairloss.data import FaceImages, read_folder
-from fairloss.heads import HEADS, CosineHead, FairLoss
+from fairloss.heads import HEADS, FairLoss, Head
 from fairloss.training.backbone import backbone
 from fairloss.training.config import HeadConfig, TrainConfig, as_yaml, changes, load_config
 from fairloss.training.run_folder import RunFolder, read_json, write_json, write_whole
@@ -80,35 +81,54 @@ def read_faces(config: TrainConfig, progress: Progress | None = None) -> FaceIma
 
 
 def build_head(
-    config: HeadConfig, num_classes: int, embedding_size: int, seed: int = 0
-) -> CosineHead:
+    config: HeadConfig,
+    num_classes: int,
+    embedding_size: int,
+    seed: int = 0,
+    counts: Tensor | None = None,
+) -> Head:
     """The configured head; ValueError naming the setting that does not fit.
 
-    `seed` draws classes where `sample_rate` is below 1, and nothing else.
+    `seed` draws classes where `sample_rate` is below 1, and nothing else. `counts` (C,) are the
+    images of each class, for the head that asks for them (LDAM); by default one each.
     """
     if config.name not in HEADS:
         raise ValueError(f"head.name: got {config.name!r}, allowed are {', '.join(HEADS)}")
-    options: dict[str, Any] = {
-        "scale": config.scale,
-        "sample_rate": config.sample_rate,
-        "sample_seed": seed,
-    }
-    if config.name == "FairLoss":
-        options |= {"kind": config.kind or "arc", "policy": _policy(config)}
-        if config.margin is not None:
-            options["initial_margin"] = config.margin
-    else:
-        for name, value in (("policy", config.policy), ("kind", config.kind)):
-            if value is not None:
-                raise ValueError(f"head.{name}: only FairLoss has one, head.name is {config.name}")
-        if config.margin is not None:
-            if config.name == "NormFace":
-                raise ValueError("head.margin: NormFace has none")
-            options["margin"] = config.margin
+    head = HEADS[config.name]
+    options = dict(config.options) | _named_options(config, head)
+    if config.sample_rate != 1:
+        options |= {"sample_rate": config.sample_rate, "sample_seed": seed}
+    if "counts" in inspect.signature(head).parameters:
+        options["counts"] = torch.ones(num_classes) if counts is None else counts
     try:
-        return HEADS[config.name](num_classes, embedding_size, **options)
+        return head(num_classes, embedding_size, **options)
     except ValueError as error:
         raise ValueError(f"head.{error}") from error
+    except TypeError as error:
+        raise ValueError(f"head.options: {error}") from error
+
+
+def _named_options(config: HeadConfig, head: type[Head]) -> dict[str, Any]:
+    """The settings that have a name of their own, as arguments of the head."""
+    own = inspect.signature(head).parameters
+    fair = head is FairLoss
+    margin = "initial_margin" if fair else "margin"
+    for setting, value, accepted in (
+        ("policy", config.policy, "policy" in own),
+        ("kind", config.kind, "kind" in own),
+        ("margin", config.margin, margin in own),
+        ("scale", config.scale, head.scaled),
+    ):
+        if value is not None and not accepted:
+            raise ValueError(f"head.{setting}: {config.name} has none")
+    options: dict[str, Any] = {"policy": _policy(config)} if fair else {}
+    if head.scaled:
+        options["scale"] = 32.0 if config.scale is None else config.scale
+    if config.kind is not None:
+        options["kind"] = config.kind
+    if config.margin is not None:
+        options[margin] = config.margin
+    return options
 
 
 def _policy(config: HeadConfig) -> Policy | None:
@@ -128,7 +148,11 @@ def build_trainer(config: TrainConfig, faces: FaceImages, folder: RunFolder) -> 
     torch.manual_seed(config.seed)
     model = backbone(config)
     head = build_head(
-        _head_of(config, folder), faces.num_classes, config.model.embedding_size, config.seed
+        _head_of(config, folder),
+        faces.num_classes,
+        config.model.embedding_size,
+        config.seed,
+        faces.counts,
     )
     if config.init is not None:
         if config.head.margin is not None and isinstance(head, FairLoss):
@@ -146,7 +170,7 @@ def build_trainer(config: TrainConfig, faces: FaceImages, folder: RunFolder) -> 
     )
 
 
-def initialise(model: nn.Module, head: CosineHead, faces: FaceImages, run: Path) -> None:
+def initialise(model: nn.Module, head: Head, faces: FaceImages, run: Path) -> None:
     """Take backbone, class weights and margins from another run on the same identities.
 
     Raises:
@@ -177,7 +201,8 @@ def trained_margins(setting: str, run: Path, grid: MarginGrid) -> tuple[str, Flo
         raise ValueError(f"{setting}: {run} holds no finished run (config.yaml and head.pt)")
     head = load_config(run / "config.yaml", [], TrainConfig).head
     kinds = {"ArcFace": "arc", "CosFace": "cos", "FairLoss": head.kind or "arc"}
-    margins = torch.load(run / "head.pt", weights_only=True)["margins"].double().numpy()
+    state = torch.load(run / "head.pt", weights_only=True)
+    margins = state.get("margins", torch.tensor(torch.nan)).double().numpy()
     try:
         grid.index(np.atleast_1d(margins))
     except ValueError:
@@ -274,7 +299,7 @@ def _epoch(
         "learning_rate": rate,
         "seconds": {"train": done.seconds, "statistics": time.perf_counter() - started},
         "skipped": done.skipped,
-        "groups": group_table(statistics, trainer.head.margins),
+        "groups": group_table(statistics, trainer.head.class_margins()),
     }
     if epoch < config.epochs:  # what is saved are the margins that were trained with
         trainer.head.end_of_epoch(statistics)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fairloss.agent import GroupState
 from fairloss.agent.states import BINS
 from fairloss.data import FaceImages, augment, epoch_batches, to_input
-from fairloss.heads import CosineHead
+from fairloss.heads import Head
 from fairloss.models import embed
 from fairloss.optim import RowSGD
 from fairloss.training.config import OptimizerConfig
@@ -51,7 +51,7 @@ class Trainer:
     def __init__(
         self,
         model: nn.Module,
-        head: CosineHead,
+        head: Head,
         faces: FaceImages,
         optimizer: OptimizerConfig,
         *,

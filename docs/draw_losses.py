@@ -1,0 +1,176 @@
+"""Draws docs/images/transforms-*.svg, the figures of docs/losses.md, from the heads themselves.
+
+    python docs/draw_losses.py
+
+A head's target transform is read off its own loss: ``loss = softplus(nlse - s phi)`` has
+``phi = (nlse - ln(e^loss - 1)) / s`` where nlse is known, as it is against one other class at a
+right angle. So what is drawn is what trains.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.axes import Axes
+
+from fairloss import heads
+from fairloss.heads.angular import psi
+
+IMAGES = Path(__file__).parent / "images"
+THETA = torch.linspace(1e-3, math.pi - 1e-3, 91)
+SCALE = 16.0  # small enough for float32 to tell the loss from 0 and from its asymptote
+
+PANELS = {
+    "subtracted from the cosine": {
+        "NormFace": lambda: transform(heads.NormFace),
+        "CosFace 0.35": lambda: transform(heads.CosFace),
+        "SphereFace2, g(cos) - 0.4": lambda: 2 * ((torch.cos(THETA) + 1) / 2) ** 3 - 1.4,
+        "LDAM, n = smallest": lambda: transform(heads.LDAM, counts=[1, 16]),
+        "LDAM, n = 16 times that": lambda: transform(heads.LDAM, counts=[16, 1]),
+    },
+    "added to the angle": {
+        "NormFace": lambda: transform(heads.NormFace),
+        "ArcFace 0.5": lambda: transform(heads.ArcFace),
+        "ArcFace 0.5, easy": lambda: transform(heads.ArcFace, extension="easy"),
+        "KappaFace, first epoch, 0.8": lambda: transform(heads.KappaFace),
+    },
+    "multiplies the angle": {
+        "NormFace": lambda: transform(heads.NormFace),
+        "SphereFaceR 1.7": lambda: transform(heads.SphereFaceR),
+        "SphereFace, LSoftmax 4": lambda: psi(torch.cos(THETA), 4),
+        r"SphereFace 4 at $\lambda$ = 5": lambda: (
+            (5 * torch.cos(THETA) + psi(torch.cos(THETA), 4)) / 6
+        ),
+    },
+    "both, or by the norm": {
+        "NormFace": lambda: transform(heads.NormFace),
+        "Combined (1, 0.3, 0.2)": lambda: transform(heads.Combined),
+        "MagFace, |x| = 10": lambda: transform(heads.MagFace, norm=10, regulariser=0.0),
+        "MagFace, |x| = 110": lambda: transform(heads.MagFace, norm=110, regulariser=0.0),
+    },
+    "AdaFace, by quality": {
+        "NormFace": lambda: transform(heads.NormFace),
+        "z = -1": lambda: adaface(-1),
+        "z = 0": lambda: adaface(0),
+        "z = 1": lambda: adaface(1),
+    },
+    "Fair Loss, the four margins": {
+        f"{margin:.2f}": lambda margin=margin: transform(heads.FairLoss, initial_margin=margin)
+        for margin in (0.15, 0.25, 0.35, 0.45)
+    },
+}
+NEGATIVES = {
+    "as it is": lambda c: c,
+    "MV-Softmax, t = 1.2": lambda c: torch.where(c > 0.3, 1.2 * c + 0.2, c),
+    "MV-Softmax fixed": lambda c: torch.where(c > 0.3, c + 0.2, c),
+    "CurricularFace, t = 0": lambda c: torch.where(c > 0.3, c * c, c),
+    "CurricularFace, t = 0.5": lambda c: torch.where(c > 0.3, c * (c + 0.5), c),
+}
+
+
+def transform(make: type[heads.CosineHead], norm: float = 1.0, **options: object) -> torch.Tensor:
+    """phi (N,) of `THETA` for class 0 of a head with two orthogonal classes."""
+    head = make(2, 3, scale=SCALE, reduction="none", **options).eval()
+    return read_off(head, norm)
+
+
+def adaface(z: float) -> torch.Tensor:
+    head = heads.AdaFace(2, 3, scale=SCALE, reduction="none").eval()
+    head.norm_mean.fill_(50)
+    head.norm_std.fill_(1)
+    return read_off(head, 50 + z / 0.333 * 1.01)
+
+
+@torch.no_grad()
+def read_off(head: heads.CosineHead, norm: float) -> torch.Tensor:
+    head.weight.data = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    points = norm * torch.stack([THETA.cos(), THETA.sin(), 0 * THETA], dim=1)
+    losses = head(points, torch.zeros(len(THETA), dtype=torch.int64)).double()
+    return -(losses + torch.log(-torch.expm1(-losses))) / SCALE  # the other cosine is 0: nlse = 0
+
+
+def panel(axes: Axes, title: str, curves: dict[str, object]) -> None:
+    for name, curve in curves.items():
+        axes.plot(THETA.rad2deg(), curve(), label=name, color="0.7" if name == "NormFace" else None)
+    axes.set_title(title, fontsize=9)
+    axes.set_xticks([0, 45, 90, 135, 180])
+    axes.legend(fontsize=7, frameon=False)
+
+
+def draw_targets() -> None:
+    """phi of the target's angle."""
+    figure, grid = plt.subplots(3, 2, figsize=(7.2, 8.4), sharex=True, layout="constrained")
+    for axes, (title, curves) in zip(grid.flat, PANELS.items(), strict=True):
+        panel(axes, title, curves)
+    figure.supxlabel("angle to the own class, degrees", fontsize=9)
+    figure.supylabel("what stands for its cosine", fontsize=9)
+    save(figure, "transforms-target")
+
+
+def draw_negatives() -> None:
+    """What hard-negative heads make of another class's cosine."""
+    figure, axes = plt.subplots(figsize=(4.6, 3.2), layout="constrained")
+    cosine = torch.linspace(-1, 1, 201)
+    for name, curve in NEGATIVES.items():
+        axes.plot(cosine, curve(cosine), label=name, color="0.7" if name == "as it is" else None)
+    axes.axvline(0.3, color="0.85", linewidth=0.8, zorder=0)
+    axes.set(xlabel="cosine to another class", ylabel="what stands for it")
+    axes.legend(fontsize=7, frameon=False)
+    save(figure, "transforms-negative")
+
+
+def draw_probability() -> None:
+    """p_m = h(a, p) p, by the log-odds: a margin moves them by s (phi - cos)."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.2), layout="constrained")
+    odds = torch.linspace(-8, 14, 133, dtype=torch.float64)
+    for a in (0, -1, -1e1, -1e2, -1e3, -1e4):
+        shifted = odds - math.log1p(-a)
+        left.plot(odds.sigmoid(), shifted.sigmoid(), label=f"a = {a:g}")
+    left.set(xlabel="p", ylabel="$p_m$", title="constant a: CosFace, m = ln(1 - a) / s")
+    cosine = torch.cos(THETA)
+    s = 32
+    for name, phi in {
+        "CosFace 0.35": cosine - 0.35,
+        "ArcFace 0.5": transform(heads.ArcFace),
+        "SphereFaceR 1.7": transform(heads.SphereFaceR),
+        "Combined": transform(heads.Combined),
+    }.items():
+        # h at small p, 1 / (1 - a): what the margin takes off a target that is not yet learnt
+        right.plot(THETA.rad2deg(), s * (phi - cosine) / math.log(10), label=name)
+    right.set(
+        xlabel="angle to the own class, degrees",
+        ylabel="$\\log_{10}$ h at p = 0",
+        title="1 - a depends on the angle (s = 32)",
+    )
+    right.set_xticks([0, 45, 90, 135, 180])
+    for axes in (left, right):
+        axes.title.set_fontsize(9)
+        axes.legend(fontsize=7, frameon=False)
+    save(figure, "transforms-probability")
+
+
+def save(figure: plt.Figure, name: str) -> None:
+    """Light, and the same bytes every time: short numbers, text as text, no date."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    plt.close(figure)
+    svg = re.sub(r'\bd="[^"]*"', _shortened, text.getvalue())
+    (IMAGES / f"{name}.svg").write_text(re.sub(r"[ \t]+\n", "\n", svg))
+
+
+def _shortened(path: re.Match[str]) -> str:
+    """A path with tenths of a point."""
+    return " ".join(re.sub(r"(\d+\.\d)\d+", r"\1", path[0]).split())
+
+
+if __name__ == "__main__":
+    plt.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "fairloss", "font.size": 8}
+    plt.rcParams |= {"axes.spines.top": False, "axes.spines.right": False, "lines.linewidth": 1.4}
+    draw_targets()
+    draw_negatives()
+    draw_probability()

@@ -1,0 +1,54 @@
+"""AdaCos: no margin, but a scale that follows the batch."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from fairloss.heads.cosine import CosineHead
+
+
+class AdaCos(CosineHead):
+    """``s cos theta`` with ``s <- ln B / cos(min(pi/4, median theta_y))`` before each use.
+
+    (Zhang et al., CVPR 2019.) B is the batch mean of ``sum_{j != y} e^{s cos theta_j}`` at the
+    scale before; s starts at ``sqrt(2) ln(C - 1)``. The new scale needs the classes a second time,
+    so a training step costs one forward pass more. Both formulas can give 0 and less (C = 2): s
+    stays at least 1, our choice. With sampled classes B is that of the classes drawn. The median of
+    an even number of angles is the lower, as in torch.
+
+    Args:
+        dynamic: False keeps the first scale, the paper's fixed AdaCos.
+
+    State: scale, a buffer.
+    """
+
+    scaled: ClassVar[bool] = False
+
+    def __init__(
+        self, num_classes: int, embedding_size: int, *, dynamic: bool = True, **options: Any
+    ) -> None:
+        scale = max(1.0, math.sqrt(2) * math.log(max(num_classes - 1, 1)))
+        super().__init__(num_classes, embedding_size, 0.0, kind="cos", scale=scale, **options)
+        self.dynamic = dynamic
+
+    def partition(
+        self, embeddings: Tensor, weight: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Target cosine and log-sum-exp of the other classes at the new scale."""
+        counted = labels >= 0
+        if self.dynamic and self.training and counted.any():
+            with torch.no_grad():
+                cosine, logsumexp = super().partition(embeddings, weight, labels)
+                self._follow(cosine[counted], logsumexp[counted])
+        return super().partition(embeddings, weight, labels)
+
+    def _follow(self, target_cosine: Tensor, negative_logsumexp: Tensor) -> None:
+        log_mean = torch.logsumexp(negative_logsumexp, dim=0) - math.log(len(target_cosine))
+        angle = torch.acos(target_cosine.clamp(-1, 1)).median().clamp(max=math.pi / 4)
+        scale = log_mean / torch.cos(angle)
+        if scale.isfinite():  # a spoilt sample, or no other class, says nothing
+            self.scale.copy_(scale.clamp(min=1))
