@@ -36,7 +36,7 @@ class Nearest {
   // a peak, and only peaks that reach the best so far are looked for.
   void add(const float* tile, int64_t row, int64_t rows, int64_t column, int64_t columns) {
     Vector down[kColumns / kLanes];
-    for (Vector& peak : down) peak = broadcast(-kInfinity);
+    for (int k = 0; k < kColumns / kLanes; ++k) down[k] = broadcast(-kInfinity);
     for (int64_t j = 0; j < rows; ++j) {
       Vector across = broadcast(-kInfinity);
       for (int64_t k = 0; k < columns; k += kLanes) {
