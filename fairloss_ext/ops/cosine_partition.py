@@ -66,7 +66,7 @@ def cosine_partition(
         raise ValueError("hard_threshold and hard_coefficients go together")
     if hard_coefficients is not None and not isinstance(hard_coefficients, Tensor):
         hard_coefficients = torch.tensor(hard_coefficients, device=embeddings.device)
-    if not _library.serves(embeddings):
+    if not _library.serves("cosine_partition", embeddings):
         return reference.cosine_partition(
             embeddings,
             weight,
