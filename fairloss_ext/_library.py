@@ -39,7 +39,7 @@ _warned = False
 
 
 def serves(name: str, tensor: torch.Tensor) -> bool:
-    """Whether op `name` has a compiled kernel for this tensor's device; if not, plain torch runs."""
+    """Whether op `name` has a kernel for this tensor's device; if not, plain torch runs."""
     if failure is not None:
         _warn_once(failure, "`fairloss doctor` says how to mend it.")
         return False

@@ -1,4 +1,4 @@
-"""Finds the CUDA toolkit. setup.py loads this file by itself, so it imports nothing of the package."""
+"""Finds the CUDA toolkit. The build loads this file alone: it imports nothing of the package."""
 
 from __future__ import annotations
 

@@ -119,18 +119,27 @@ def _isa(machine: Machine) -> Finding:
 
 
 def _cuda(machine: Machine) -> Finding:
-    """This version has CPU kernels only; what would matter to a build with CUDA is said anyway."""
-    toolkit = machine.toolkit
+    toolkit, built = machine.toolkit, machine.build.cuda_architectures
     nvcc = f"nvcc {toolkit.release} in {toolkit.folder}" if toolkit else "no nvcc"
+    kernels = f"kernels for compute capability {', '.join(map(_dotted, built))}"
     if machine.torch_cuda is None:
+        if built:
+            return Finding("CUDA", "ok", f"{kernels}, unused: torch is built for CPU ({nvcc})")
         return Finding("CUDA", "ok", f"not used: torch is built for CPU ({nvcc})")
-    detail = f"torch is built for CUDA {machine.torch_cuda} ({nvcc}). This version of fairloss has "
-    detail += "no CUDA kernels: tensors on a GPU run plain torch"
+    detail = f"torch is built for CUDA {machine.torch_cuda} ({nvcc})"
+    if built:
+        return Finding("CUDA", "ok", f"{kernels}; {detail}")
+    detail += ", but fairloss without CUDA kernels: tensors on a GPU run plain torch"
     wanted = machine.torch_cuda.split(".")[0]
-    if toolkit is None or toolkit.release.split(".")[0] == wanted:
-        return Finding("CUDA", "warning", detail)
-    detail += f". CUDA {toolkit.release} could not build for CUDA {machine.torch_cuda} either"
-    return Finding("CUDA", "warning", detail, f"set CUDA_HOME to a CUDA {wanted} toolkit")
+    remedy = f"FORCE_CUDA=1 {REINSTALL}"
+    if toolkit is None or toolkit.release.split(".")[0] != wanted:
+        remedy = f"set CUDA_HOME to a CUDA {wanted} toolkit, then {remedy}"
+    return Finding("CUDA", "warning", detail, remedy)
+
+
+def _dotted(architecture: str) -> str:
+    """ "100+PTX" to "10.0+PTX"."""
+    return re.sub(r"(\d)(\D*)$", r".\1\2", architecture)
 
 
 def _faiss(machine: Machine) -> Finding:

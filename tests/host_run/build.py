@@ -55,16 +55,26 @@ def kernels() -> list[Path]:
     return sorted((ROOT / "csrc/cuda").glob("*.cu"))
 
 
+def runtime() -> list[Path]:
+    """What executes the kernels."""
+    return sorted((ROOT / "tests/host_run").glob("*.cpp"))
+
+
+def compiler() -> str:
+    return os.environ.get("CXX", "g++")
+
+
+def link_flags() -> list[str]:
+    folders = cpp_extension.library_paths()
+    where = [flag for f in folders for flag in (f"-L{f}", f"-Wl,-rpath,{f}")]
+    return [*where, "-ltorch", "-ltorch_cpu", "-lc10"]
+
+
 def ninja_file(variants: Sequence[str]) -> str:
     """Only kernels and their runtime differ between variants; the rest is compiled once."""
     torch = " ".join(f"-isystem {path}" for path in cpp_extension.include_paths())
-    folders = cpp_extension.library_paths()
-    link = " ".join([*(f"-L{f} -Wl,-rpath,{f}" for f in folders), "-ltorch -ltorch_cpu -lc10"])
-    lines = [
-        RULES.format(
-            cxx=os.environ.get("CXX", "g++"), root=ROOT, cuda=cuda_folder(), torch=torch, link=link
-        )
-    ]
+    link = " ".join(link_flags())
+    lines = [RULES.format(cxx=compiler(), root=ROOT, cuda=cuda_folder(), torch=torch, link=link)]
 
     def compile_file(source: Path, out: str, flags: str) -> str:
         lines.append(f"build {out}: compile {source}\n  flags = {flags}")
@@ -80,7 +90,7 @@ def ninja_file(variants: Sequence[str]) -> str:
             compile_file(source, f"{variant}/{source.stem}.o", kernel_flags(variant))
             for source in kernels()
         ]
-        for source in sorted((ROOT / "tests/host_run").glob("*.cpp")):
+        for source in runtime():
             objects.append(
                 compile_file(source, f"{variant}/{source.stem}.o", f"-std=c++20 -O2 {define}")
             )
