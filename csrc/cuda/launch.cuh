@@ -59,7 +59,7 @@ inline void check_cuda(cudaError_t error, const char* what) {
 
 // Starts `kernel` on the stream and returns at once. No blocks: no launch.
 template <typename... Parameters, typename... Arguments>
-void launch(void (*kernel)(Parameters...), const Where& where, const Arguments&... arguments) {
+void launch(void (*kernel)(Parameters...), const Where& where, Arguments... arguments) {
   if (where.blocks == 0) return;
   constexpr int64_t kDefaultShared = 48 << 10;  // what a kernel gets unasked
   if (where.shared_bytes > kDefaultShared) {
@@ -83,7 +83,7 @@ void launch(void (*kernel)(Parameters...), const Where& where, const Arguments&.
 #else
 
 template <typename... Parameters, typename... Arguments>
-void launch(void (*kernel)(Parameters...), const Where& where, const Arguments&... arguments) {
+void launch(void (*kernel)(Parameters...), const Where& where, Arguments... arguments) {
   host_run::run_grid(where.blocks, where.threads, where.shared_bytes,
                      [&] { kernel(arguments...); });
 }

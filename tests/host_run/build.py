@@ -33,7 +33,7 @@ VARIANTS = {  # flags of the kernels, and what tells the runtime of them
 RULES = """\
 ninja_required_version = 1.5
 cxx = {cxx}
-includes = -I{root}/csrc/include -I{root}/tests/host_run -isystem {cuda}/include
+includes = -I{root}/csrc/include -I{root}/csrc/cuda -I{root}/tests/host_run -isystem {cuda}/include
 ops = -DTORCH_TARGET_VERSION=0x020b000000000000 -DFAIRLOSS_CUDA=1 -DFAIRLOSS_HOST_RUN {torch}
 rule compile
   command = $cxx -MMD -MF $out.d -fPIC -fvisibility=hidden $flags $includes -c $in -o $out
@@ -41,6 +41,8 @@ rule compile
   deps = gcc
 rule link
   command = $cxx -shared $flags $in -o $out {link}
+rule program
+  command = $cxx $flags $in -o $out
 """
 
 
@@ -70,6 +72,13 @@ def link_flags() -> list[str]:
     return [*where, "-ltorch", "-ltorch_cpu", "-lc10"]
 
 
+def sanitizer_runtime() -> str:
+    """For LD_PRELOAD, as Python is not compiled for a sanitizer."""
+    names = ("libasan.so", "libstdc++.so")
+    command = [[compiler(), f"-print-file-name={name}"] for name in names]
+    return " ".join(subprocess.check_output(c, text=True).strip() for c in command)
+
+
 def ninja_file(variants: Sequence[str]) -> str:
     """Only kernels and their runtime differ between variants; the rest is compiled once."""
     torch = " ".join(f"-isystem {path}" for path in cpp_extension.include_paths())
@@ -90,14 +99,19 @@ def ninja_file(variants: Sequence[str]) -> str:
             compile_file(source, f"{variant}/{source.stem}.o", kernel_flags(variant))
             for source in kernels()
         ]
-        for source in runtime():
-            objects.append(
-                compile_file(source, f"{variant}/{source.stem}.o", f"-std=c++20 -O2 {define}")
-            )
+        engine = [
+            compile_file(source, f"{variant}/{source.stem}.o", f"-std=c++20 -O2 {define}")
+            for source in runtime()
+        ]
+        faults = compile_file(
+            ROOT / "tests/host_run/faults.cu", f"{variant}/faults.o", kernel_flags(variant)
+        )
         library = f"{variant}/fairloss_ext/_C.abi3.so"
         lines.append(
-            f"build {library}: link {' '.join(common + objects)}\n  flags = {sanitizer}\n"
-            f"build {variant}: phony {library}"
+            f"build {library}: link {' '.join(common + objects + engine)}\n"
+            f"  flags = {sanitizer}\n"
+            f"build {variant}/faults: program {faults} {' '.join(engine)}\n  flags = {sanitizer}\n"
+            f"build {variant}: phony {library} {variant}/faults"
         )
     return "\n".join([*lines, ""])
 

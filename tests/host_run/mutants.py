@@ -2,10 +2,11 @@
 
     python tests/host_run/mutants.py [--list] [stem ...]
 
-Every operator is applied at every place of csrc/cuda where its pattern matches, except those listed
-in EQUIVALENT, which no result can show. A mutant is compiled in a folder of its own, and the tests
-of its op run against it under one schedule after the other until one fails. Survivors are printed,
-and so is a kernel with fewer than five mutants; either ends in an error.
+Every operator is applied at every place of csrc/cuda where its pattern matches, except those in
+EQUIVALENT, which no result can show. A mutant is compiled in a folder of its own, and the tests of
+its op run against it until one fails: in order, then with one warp far ahead, and under
+AddressSanitizer where a mutant reaches beyond an array. Survivors are printed, and so is a kernel
+with fewer than five mutants; either ends in an error.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from pathlib import Path
 import build
 
 CUDA = build.ROOT / "csrc/cuda"
-SCHEDULES = ("forward", "greedy", "reverse", "shuffle")
+SCHEDULES = ("forward", "greedy")
 ENOUGH = 5  # mutants a kernel
 LONGEST = 120.0  # seconds of one run of the tests: a mutant may never end
+
+BEYOND = "bound"  # the operator whose mutants only a sanitizer sees for certain
 
 # name: (pattern, replacement)
 OPERATORS = {
@@ -46,7 +49,8 @@ OPERATORS = {
         r"int(unsigned(\1))",
     ),
     "tail guard": (r"(j < i|label < p\.classes|other == nullptr) (&&|\?|\))", r"true \2"),
-    "initialisation": (r"(?<!const )\b(\w+) (\w+) = 0;", r"\1 \2 = 1;"),
+    "initialisation": (r"(?<!\()\b(\w+) (\w+) = 0;", r"\1 \2 = 1;"),
+    "first of a loop": (r"(?<=for \()(\w+) (\w+) = 0;", r"\1 \2 = 1;"),
     "mask": (r"\bkAllLanes\b(?=,)", "0x0000ffffu"),
     "first lane": (r"(?<=\()(lane|threadIdx\.x) == 0", r"\1 == 1"),
     "stride": (r"\+= (thread_count\(\)|warp_count\(\)|blockDim\.x|kWarp)(?= \*|\))", r"+= 2 * \1"),
@@ -103,51 +107,65 @@ def users(file: str) -> list[str]:
     return sorted({stem for p in including for stem in users(p.name)})
 
 
-def failing_schedule(mutant: Mutant) -> str | None:
-    """Where the tests noticed, or None. Not to compile counts as noticed, and is said."""
+def noticed_by(mutant: Mutant) -> str | None:
+    """The schedule under which a test failed, or None. Not to compile is to be noticed too."""
+    variant = "memory" if mutant.operator == BEYOND else "plain"
     with tempfile.TemporaryDirectory(prefix="mutant-") as name:
         folder = Path(name)
         shutil.copytree(CUDA, folder / "csrc/cuda")
         (folder / "csrc/cuda" / mutant.file).write_text(mutant.text)
         stems = users(mutant.file)
-        objects = [build.OUT / "plain" / f"{p.stem}.o" for p in build.kernels()]
         for stem in stems:
-            out = folder / f"{stem}.o"
             source = folder / "csrc/cuda" / f"{stem}.cu"
-            if subprocess.run(compile_command(source, out), capture_output=True).returncode:
+            if subprocess.run(compile_command(source, variant), capture_output=True).returncode:
                 return "compilation"
-            objects = [out if o.stem == stem else o for o in objects]
+        kernels = [folder / "csrc/cuda" / f"{p.stem}.o" for p in build.kernels()]
+        objects = [o if o.exists() else build.OUT / variant / o.name for o in kernels]
         build.copy_package(folder / "fairloss_ext")
         library = folder / "fairloss_ext" / "_C.abi3.so"
-        subprocess.run(link_command(objects, library), check=True, capture_output=True)
-        tests = [f"tests/{room}/test_{stem}.py" for stem in stems for room in ("host_run", "ext")]
+        subprocess.run(link_command(objects, library, variant), check=True, capture_output=True)
+        # The short tests first; under a sanitizer they are enough.
+        rooms = ("host_run",) if variant == "memory" else ("host_run", "ext")
+        tests = [f"tests/{room}/test_{stem}.py" for room in rooms for stem in stems]
         for schedule in SCHEDULES:
-            if fails(folder, schedule, [t for t in tests if (build.ROOT / t).exists()]):
+            if fails(folder, variant, schedule, [t for t in tests if (build.ROOT / t).exists()]):
                 return schedule
     return None
 
 
-def compile_command(source: Path, out: Path) -> list[str]:
+def compile_command(source: Path, variant: str) -> list[str]:
     includes = [f"-I{build.ROOT}/csrc/include", f"-I{build.ROOT}/tests/host_run"]
-    flags = [*build.kernel_flags("plain").split(), "-w", "-fPIC", "-fvisibility=hidden"]
+    flags = [*build.kernel_flags(variant).split(), "-w", "-fPIC", "-fvisibility=hidden"]
     cuda = ["-isystem", f"{build.cuda_folder()}/include"]
-    return [build.compiler(), *flags, *includes, *cuda, "-c", str(source), "-o", str(out)]
+    out = ["-c", str(source), "-o", str(source.with_suffix(".o"))]
+    return [build.compiler(), *flags, *includes, *cuda, *out]
 
 
-def link_command(objects: list[Path], library: Path) -> list[str]:
-    runtime = [build.OUT / "plain" / f"{p.stem}.o" for p in build.runtime()]
+def link_command(objects: list[Path], library: Path, variant: str) -> list[str]:
+    runtime = [build.OUT / variant / f"{p.stem}.o" for p in build.runtime()]
     common = [*(build.OUT / "cpu").glob("*.o"), *(build.OUT / "ops").glob("*.o")]
     inputs = [str(path) for path in [*common, *runtime, *objects]]
-    return [build.compiler(), "-shared", *inputs, "-o", str(library), *build.link_flags()]
+    sanitizer = build.VARIANTS[variant][0].split()
+    return [
+        build.compiler(),
+        "-shared",
+        *sanitizer,
+        *inputs,
+        "-o",
+        str(library),
+        *build.link_flags(),
+    ]
 
 
-def fails(folder: Path, schedule: str, tests: list[str]) -> bool:
+def fails(folder: Path, variant: str, schedule: str, tests: list[str]) -> bool:
     variables = {"PYTHONPATH": str(folder), "HOST_RUN_SCHEDULE": schedule, "OMP_NUM_THREADS": "1"}
+    if variant == "memory":
+        variables |= {"ASAN_OPTIONS": "detect_leaks=0", "LD_PRELOAD": build.sanitizer_runtime()}
     # `python -m pytest` would put this folder, and the ordinary ops in it, before PYTHONPATH.
     pytest = [str(Path(sys.executable).parent / "pytest"), "-x", "-p", "no:cacheprovider"]
     try:
         result = subprocess.run(
-            [*pytest, "-W", "ignore", *tests],
+            [*pytest, "-W", "ignore", "--capture=sys", *tests],
             cwd=build.ROOT,
             env=os.environ | variables,
             capture_output=True,
@@ -178,12 +196,13 @@ def main(arguments: list[str]) -> int:
     if "--list" in arguments:
         print(*mutants, sep="\n")
         return 0
-    build.build(["plain"])
+    build.build(["plain", "memory"])
     jobs = int(os.environ.get("MAX_JOBS") or os.cpu_count() or 1)
     with ThreadPoolExecutor(jobs) as pool:
-        noticed = list(pool.map(failing_schedule, mutants))
-    for mutant, schedule in zip(mutants, noticed, strict=True):
-        print(f"{schedule or 'SURVIVED':<12} {mutant}")
+        noticed = []
+        for mutant, by in zip(mutants, pool.map(noticed_by, mutants), strict=True):
+            noticed.append(by)
+            print(f"{by or 'SURVIVED':<12} {mutant}", flush=True)
     few = too_few(every)
     survivors = noticed.count(None)
     print(f"{len(mutants)} mutants, {survivors} survived", *few, sep="\n")
