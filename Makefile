@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH := $(shell grep '^torch==' constraints.txt)
-CPP := $(shell find csrc tests/cpp -name '*.cpp' -o -name '*.h')
+CPP := $(shell find csrc tests/cpp tests/host_run -name '*.cpp' -o -name '*.h' -o -name '*.cu*')
 BUILD := pyproject.toml setup.py build_backend/backend.py $(shell find csrc -type f)
 
 # ThreadSanitizer of older compilers fails where addresses are randomised widely; not every container
@@ -26,7 +26,8 @@ in_compiler = $(shell $(CXX) -print-file-name=$(1))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow bench lint sanitize sanitize-memory sanitize-races clean
+.PHONY: help demo test test-slow bench lint sanitize sanitize-memory sanitize-races clean \
+  cuda-check cuda-build cuda-schedules cuda-memory cuda-races cuda-mutants
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +78,40 @@ sanitize-memory sanitize-races: $(VENV)/.builders
 	$(UNSHUFFLED) env PYTHONPATH=build/$@/lib OMP_NUM_THREADS=3 $(OPTIONS) \
 	  LD_PRELOAD="$(call in_compiler,$(RUNTIME)) $(call in_compiler,libstdc++.so)" \
 	  $(BIN)/pytest tests/ext --ignore=tests/ext/test_memory.py --capture=sys $(ARGS)
+
+cuda-check: cuda-build cuda-schedules cuda-memory cuda-races cuda-mutants  ## compile and execute the CUDA kernels; no GPU needed
+
+# The ops that have a CUDA kernel.
+CUDA_OPS := $(notdir $(basename $(wildcard csrc/cuda/*.cu)))
+# Runs their tests on the kernels that tests/host_run/build.py compiled for the host.
+host_run = env PYTHONPATH=build/host_run/$(1) $(BIN)/pytest --capture=sys $(ARGS) \
+  $(wildcard $(CUDA_OPS:%=tests/ext/test_%.py)) tests/host_run
+
+cuda-build: $(VENV)/.builders
+	$(BIN)/python tests/host_run/resources.py
+	FORCE_CUDA=1 $(BIN)/python setup.py --quiet build \
+	  --build-base build/cuda --build-lib build/cuda/lib
+	PYTHONPATH=build/cuda/lib $(BIN)/pytest tests/packaging/test_cuda_library.py
+
+cuda-schedules: $(VENV)/.builders
+	$(BIN)/python tests/host_run/build.py plain
+	for schedule in forward reverse shuffle greedy; do \
+	  HOST_RUN_SCHEDULE=$$schedule $(call host_run,plain) || exit; done
+
+cuda-memory: $(VENV)/.builders
+	$(BIN)/python tests/host_run/build.py memory
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 HOST_RUN_SCHEDULE=shuffle \
+	  LD_PRELOAD="$(call in_compiler,libasan.so) $(call in_compiler,libstdc++.so)" \
+	  $(call host_run,memory)
+
+cuda-races: $(VENV)/.builders
+	$(BIN)/python tests/host_run/build.py races
+	TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1" HOST_RUN_SCHEDULE=shuffle \
+	  LD_PRELOAD="$(call in_compiler,libtsan.so) $(call in_compiler,libstdc++.so)" \
+	  $(UNSHUFFLED) $(call host_run,races)
+
+cuda-mutants: $(VENV)/.builders
+	$(BIN)/python tests/host_run/mutants.py
 
 clean:  ## remove what was built, but neither .venv nor runs
 	rm -rf build dist *.egg-info fairloss_ext/_C*.so fairloss_ext/_host*.so fairloss_ext/_build.json

@@ -2,7 +2,11 @@
 
 Environment:
     FAIRLOSS_SKIP_EXT=1  build without C++; the plain-torch fallback runs
-    FORCE_CUDA=1         demand CUDA kernels (an error: this version has none)
+    FORCE_CUDA           1 builds the CUDA kernels even where torch is one for CPU, and fails where
+                         it cannot; 0 leaves them out. By itself: where torch is built for CUDA and
+                         nvcc is there
+    CUDA_HOME            the CUDA toolkit, else the one behind the nvcc on PATH
+    TORCH_CUDA_ARCH_LIST as in "8.0;9.0;10.0+PTX", which it is by itself; no GPU is needed
     CXX                  the C++20 compiler
     MAX_JOBS             parallel compilations
     DEBUG=1              -O0 -g and assertions
@@ -22,17 +26,21 @@ import sys
 import tempfile
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
 from setuptools.command.build import build
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
+sys.path.insert(0, str(ROOT / "build_backend"))
+import nvcc  # noqa: E402
+
 PACKAGES = {"fairloss_ext": "fairloss_ext", "fairloss": "python/fairloss"}
 
 
-def sources(*folders: str) -> list[str]:
-    """Every .cpp of the folders: CMakeLists.txt globs the same."""
-    return sorted(str(p.relative_to(ROOT)) for f in folders for p in (ROOT / f).glob("*.cpp"))
+def sources(*folders: str, ending: str = "cpp") -> list[str]:
+    """Every source of the folders: CMakeLists.txt globs the same."""
+    found = [p for f in folders for p in (ROOT / f).glob(f"*.{ending}")]
+    return sorted(str(p.relative_to(ROOT)) for p in found)
 
 
 def packages() -> list[str]:
@@ -63,8 +71,6 @@ def compiler_version(compiler: str) -> str | None:
 
 def why_not_compiled() -> str | None:
     """Why the ops cannot be built here, or None. What a user demanded and cannot have is fatal."""
-    if os.environ.get("FORCE_CUDA") == "1":
-        sys.exit("fairloss: FORCE_CUDA=1, but this version has CPU kernels only; unset it.")
     if os.environ.get("FAIRLOSS_SKIP_EXT") == "1":
         return "built with FAIRLOSS_SKIP_EXT=1"
     if sys.platform == "win32":
@@ -75,6 +81,24 @@ def why_not_compiled() -> str | None:
     if compiler_version(compiler) is None:
         return f"no C++20 compiler was found at build time (tried {compiler!r}; set CXX)"
     return None
+
+
+def cuda_architectures() -> tuple[list[str], str]:
+    """What to build CUDA kernels for, and why that is nothing."""
+    import torch
+
+    toolkit = nvcc.find_toolkit(os.environ.get("CUDA_HOME"))
+    release = toolkit.release if toolkit else None
+    decision = nvcc.decide(os.environ.get("FORCE_CUDA", ""), torch.version.cuda, release)
+    if decision.fatal:
+        sys.exit(f"fairloss: FORCE_CUDA=1, but {decision.reason}.")
+    if not decision.build:
+        return [], decision.reason
+    known = nvcc.known_architectures(f"{toolkit.folder}/bin/nvcc")
+    try:
+        return nvcc.architectures(os.environ.get("TORCH_CUDA_ARCH_LIST"), known), ""
+    except ValueError as error:
+        sys.exit(f"fairloss: {error}.")
 
 
 class Build(build):
@@ -89,7 +113,7 @@ class BuildOps(build_ext):
     """Builds with ninja through torch, and writes down what was built."""
 
     def run(self) -> None:
-        record: dict[str, object] = {"version": 1, "cuda_architectures": []}
+        record: dict[str, object] = {"version": 1, "cuda_architectures": CUDA}
         folder = (ROOT if self.inplace else Path(self.build_lib)) / "fairloss_ext"
         folder.mkdir(parents=True, exist_ok=True)
         if REASON is None:
@@ -97,6 +121,11 @@ class BuildOps(build_ext):
 
             compiler = os.environ.get("CXX", "c++")
             record |= {"torch": torch.__version__, "compiler": compiler_version(compiler)}
+            record["cuda_reason"] = NO_CUDA
+            print(f"fairloss: CUDA kernels: {' '.join(CUDA) or NO_CUDA}", file=sys.stderr)
+            earlier = folder / "_build.json"
+            if earlier.exists():  # sources alone would not tell of another FORCE_CUDA
+                self.force |= json.loads(earlier.read_text()).get("cuda_architectures") != CUDA
             super().run()
         else:
             record["reason"] = REASON
@@ -104,6 +133,13 @@ class BuildOps(build_ext):
             for earlier in [*folder.glob("_C*.so"), *folder.glob("_host*.so")]:
                 earlier.unlink()  # else it would be loaded
         (folder / "_build.json").write_text(json.dumps(record, indent=1))
+
+    def build_extension(self, extension: Extension) -> None:
+        if CUDA and extension.name == "fairloss_ext._C":
+            folder = Path(self.build_temp).absolute() / "csrc/cuda"
+            kernels = sources("csrc/cuda", ending="cu")
+            extension.extra_objects = nvcc.compile_kernels(kernels, folder, nvcc.code_flags(CUDA))
+        super().build_extension(extension)
 
 
 def sanitizer_flags() -> list[str]:
@@ -122,10 +158,9 @@ def sanitizer_flags() -> list[str]:
 
 def extensions() -> list[object]:
     from pybind11 import get_include
-    from setuptools import Extension
     from torch.utils.cpp_extension import CppExtension
 
-    headers = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*.h"))
+    headers = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*.*h"))
     sanitizers = sanitizer_flags()
     flags = ["-std=c++20", "-fvisibility=hidden", "-Wall", "-ffp-contract=fast", *sanitizers]
     if os.environ.get("DEBUG") == "1":
@@ -136,15 +171,22 @@ def extensions() -> list[object]:
         flags += ["-O3", "-g0", "-DNDEBUG"]
     if platform.machine() in ("x86_64", "AMD64"):
         flags.append("-Wno-psabi")  # vectors pass between inlined functions of one file only
+    # 2.11 is the oldest torch whose stable ABI has all that csrc/ops uses.
+    macros = [
+        ("TORCH_TARGET_VERSION", "0x020b000000000000"),
+        ("FAIRLOSS_CUDA", str(int(bool(CUDA)))),
+    ]
+    link = list(sanitizers)
+    if CUDA:
+        link += nvcc.link_flags(nvcc.find_toolkit(os.environ.get("CUDA_HOME")).folder)
     ops = CppExtension(
         "fairloss_ext._C",
         sources("csrc/cpu", "csrc/ops"),
         include_dirs=[str(ROOT / "csrc/include")],
-        # 2.11 is the oldest torch whose stable ABI has all that csrc/ops uses.
-        define_macros=[("TORCH_TARGET_VERSION", "0x020b000000000000")],
+        define_macros=macros,
         extra_compile_args=flags,
-        extra_link_args=sanitizers,
-        depends=headers,
+        extra_link_args=link,
+        depends=[*headers, *sources("csrc/cuda", ending="cu")],
         py_limited_api=True,
     )
     host = Extension(
@@ -160,6 +202,7 @@ def extensions() -> list[object]:
 
 
 REASON = why_not_compiled()
+CUDA, NO_CUDA = cuda_architectures() if REASON is None else ([], "")
 
 
 def command() -> type[build_ext]:

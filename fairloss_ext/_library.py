@@ -33,21 +33,31 @@ def build_record() -> dict[str, Any]:
 
 
 failure = _load()
+_has_cuda = bool(build_record().get("cuda_architectures"))
+_devices: dict[str, frozenset[str]] = {}  # of each op's kernels
 _warned = False
 
 
-def serves(tensor: torch.Tensor) -> bool:
-    """Whether a compiled kernel exists for this tensor's device; if not, plain torch runs."""
+def serves(name: str, tensor: torch.Tensor) -> bool:
+    """Whether op `name` has a kernel for this tensor's device; if not, plain torch runs."""
+    if failure is not None:
+        _warn_once(failure, "`fairloss doctor` says how to mend it.")
+        return False
+    device = tensor.device.type
+    if device == "cuda" and not _has_cuda:
+        _warn_once("it was built without CUDA kernels", "`fairloss doctor` says how to mend it.")
+    return device in _devices[name]
+
+
+def _warn_once(why: str, remedy: str) -> None:
     global _warned
-    if failure is not None and not _warned:
+    if not _warned:
         _warned = True
         warnings.warn(
-            f"fairloss_ext runs its plain-torch fallback, several times slower: {failure}. "
-            "`fairloss doctor` says how to mend it.",
+            f"fairloss_ext runs its plain-torch fallback, several times slower: {why}. {remedy}",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
-    return failure is None and tensor.device.type == "cpu"
 
 
 def register(
@@ -63,6 +73,8 @@ def register(
     if failure is not None:
         return
     qualified = f"fairloss::{name}"
+    has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
+    _devices[name] = frozenset(d for d in ("cpu", "cuda") if has_kernel(qualified, d.upper()))
     torch.library.register_fake(qualified, fake)
     torch.library.register_autograd(
         qualified, backward or _refuse(name), setup_context=setup_context

@@ -86,20 +86,31 @@ def test_another_torch_than_at_build_time_is_named():
 
 
 @pytest.mark.parametrize(
-    ("torch_cuda", "release", "status", "remedy"),
+    ("torch_cuda", "release", "remedy"),
     [
-        (None, None, "ok", ""),
-        (None, "13.0", "ok", ""),
-        ("13.0", None, "warning", ""),
-        ("13.0", "13.2", "warning", ""),
-        ("12.8", "13.0", "warning", "set CUDA_HOME to a CUDA 12 toolkit"),
+        (None, None, ""),
+        (None, "13.0", ""),
+        ("13.0", None, "set CUDA_HOME to a CUDA 13 toolkit, then FORCE_CUDA=1 pip install"),
+        ("13.0", "13.2", "FORCE_CUDA=1 pip install"),
+        ("12.8", "13.0", "set CUDA_HOME to a CUDA 12 toolkit, then FORCE_CUDA=1 pip install"),
     ],
 )
-def test_cuda(torch_cuda, release, status, remedy):
+def test_a_build_without_cuda_kernels(torch_cuda, release, remedy):
     toolkit = Toolkit("/opt/cuda", release) if release else None
     found = finding("CUDA", torch_cuda=torch_cuda, toolkit=toolkit)
-    assert (found.status, found.remedy) == (status, remedy)
-    assert ("no CUDA kernels" in found.detail) == (torch_cuda is not None)
+    assert found.status == ("ok" if torch_cuda is None else "warning")
+    assert found.remedy.startswith(remedy)
+    assert bool(found.remedy) == bool(remedy)
+    assert ("without CUDA kernels" in found.detail) == (torch_cuda is not None)
+
+
+@pytest.mark.parametrize("torch_cuda", [None, "13.0"])
+def test_a_build_with_cuda_kernels(torch_cuda):
+    build = replace(BUILD, cuda_architectures=("80", "100+PTX"))
+    found = finding("CUDA", build=build, torch_cuda=torch_cuda)
+    assert (found.status, found.remedy) == ("ok", "")
+    assert "8.0, 10.0+PTX" in found.detail
+    assert ("unused" in found.detail) == (torch_cuda is None)
 
 
 def test_no_faiss_names_the_extra():

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #endif
 
+#include <cstdlib>
 #include <exception>
 #include <functional>
 #include <mutex>
@@ -22,6 +23,8 @@
 #include "../cpu/margin_table.h"
 #include "../cpu/parallel.h"
 #include "../cpu/rows.h"
+#include "../cuda/margin_table.h"
+#include "device.h"
 
 #if defined(__SANITIZE_THREAD__)  // gcc
 #define FAIRLOSS_THREAD_SANITIZER 1
@@ -136,16 +139,41 @@ inline Tensor contiguous_floats(const char* name, const Tensor& tensor) {
   return torch::stable::contiguous(tensor);
 }
 
-// Contiguous int64 values in [lowest, bound).
+// A kernel that was given pointers of another device would crash, or worse.
+inline void check_device(const char* name, const Tensor& tensor, const Tensor& like) {
+  check(tensor.is_cpu() == like.is_cpu() && tensor.get_device_index() == like.get_device_index(),
+        name, ": expected on the device of the other arguments");
+}
+
+// Whether values can be looked at here. Those on a GPU could only be waited for, and its kernels
+// answer a bad one with NaN.
+inline bool readable(const Tensor& tensor) {
+#if defined(FAIRLOSS_HOST_RUN)
+  if (std::getenv("HOST_RUN_UNCHECKED") != nullptr) return false;
+#endif
+  return tensor.is_cpu();
+}
+
+// Contiguous int64 values in [lowest, bound), as far as that can be seen.
 inline Tensor indices(const char* name, const Tensor& tensor, int64_t lowest, int64_t bound) {
   check_type(name, tensor, ScalarType::Long, "int64");
   const Tensor values = torch::stable::contiguous(tensor);
+  if (!readable(values)) return values;
   const int64_t* data = values.const_data_ptr<int64_t>();
   for (int64_t i = 0; i < values.numel(); ++i) {
     check(data[i] >= lowest && data[i] < bound, name, ": value ", data[i], " at position ", i,
           " is out of range; allowed are ", lowest, " to ", bound - 1);
   }
   return values;
+}
+
+// One number, for a kernel of CUDA to read by itself.
+template <typename T>
+const T* scalar_pointer(const char* name, const Tensor& tensor, const Tensor& like) {
+  check(tensor.numel() == 1, name, ": expected one number, got ", tensor.numel());
+  check(tensor.scalar_type() == like.scalar_type(), name, ": expected the dtype of the cosines");
+  check_device(name, tensor, like);
+  return tensor.const_data_ptr<T>();
 }
 
 template <typename T>
@@ -166,6 +194,7 @@ inline Tensor empty_large(const Tensor& like, std::initializer_list<int64_t> siz
                           ScalarType type) {
   const Tensor tensor = empty(like, sizes, type);
 #if defined(__linux__)
+  if (!tensor.is_cpu()) return tensor;
   constexpr uintptr_t kHugePage = 2 << 20;
   const auto begin = reinterpret_cast<uintptr_t>(tensor.data_ptr());
   const uintptr_t end = begin + tensor.numel() * tensor.element_size();
@@ -189,7 +218,7 @@ constexpr ScalarType type_of() {
 struct MarginArguments {
   Tensor labels, margins;
   std::optional<Tensor> groups;
-  int64_t rows, kind, extension;
+  int64_t num_classes, rows, kind, extension;
   bool straight_through;
 
   MarginArguments(const Tensor& labels_, const Tensor& margins_,
@@ -208,19 +237,21 @@ struct MarginArguments {
           "margins: expected one number a row, or three with kind \"combined\", got shape ",
           shape_of(margins));
     const int64_t batch = labels_.numel(), num_rows = margins.size(0);
-    int64_t classes = num_rows;
+    num_classes = num_rows;
     if (rows == int64_t(MarginTable<float>::Rows::per_sample)) {
       check(num_rows == batch, "sample_margins: expected ", batch, " rows, one a sample, got ",
             num_rows);
-      classes = INT64_MAX;
+      num_classes = INT64_MAX;
     } else if (rows == int64_t(MarginTable<float>::Rows::one)) {
       check(num_rows == 1, "margins: expected one row, got ", num_rows);
-      classes = INT64_MAX;
+      num_classes = INT64_MAX;
     } else if (groups_.has_value()) {
       groups = indices("groups", *groups_, 0, num_rows);
-      classes = groups->numel();
+      num_classes = groups->numel();
+      check_device("groups", *groups, margins);
     }
-    labels = indices("labels", labels_, -1, classes);
+    labels = indices("labels", labels_, -1, num_classes);
+    check_device("labels", labels, margins);
   }
 
   template <typename T>
@@ -231,6 +262,19 @@ struct MarginArguments {
             typename MarginTable<T>::Rows(rows),
             Kind(kind),
             Extension(extension),
+            straight_through};
+  }
+
+  template <typename T>
+  cuda::MarginTable<T> cuda_table() const {
+    const MarginTable<T> host = table<T>();
+    return {host.values,
+            host.groups,
+            margins.size(0),
+            num_classes,
+            typename cuda::MarginTable<T>::Rows(rows),
+            host.kind,
+            host.extension,
             straight_through};
   }
 };

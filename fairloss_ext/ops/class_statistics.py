@@ -34,7 +34,7 @@ def class_statistics(
     classes = as_labels(torch.as_tensor(labels)).to(matrix.device)
     if num_classes < 1:
         raise ValueError(f"num_classes: expected at least 1, got {num_classes}")
-    if not _library.serves(matrix):
+    if not _library.serves("class_statistics", matrix):
         return reference.class_statistics(matrix, classes, num_classes)
     return ClassStatistics(*torch.ops.fairloss.class_statistics(matrix, classes, num_classes))
 

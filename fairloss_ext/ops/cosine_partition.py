@@ -71,7 +71,7 @@ def cosine_partition(
     if hard_coefficients is not None and not isinstance(hard_coefficients, Tensor):
         hard_coefficients = torch.tensor(hard_coefficients, device=embeddings.device)
     to_keep = _bytes_to_keep(embeddings, weight, scale, workspace)
-    if not _library.serves(embeddings):
+    if not _library.serves("cosine_partition", embeddings):
         return reference.cosine_partition(
             embeddings,
             weight,

@@ -41,7 +41,7 @@ def distractor_ranks(
     distractor_rows = as_matrix("distractors", distractors)
     trial_probes = torch.as_tensor(probe_index).to(torch.int64)
     trial_scores = torch.as_tensor(scores).detach().float()
-    if not _library.serves(probe_rows):
+    if not _library.serves("distractor_ranks", probe_rows):
         return reference.distractor_ranks(
             probe_rows, distractor_rows, trial_probes, trial_scores, tail
         )

@@ -55,7 +55,7 @@ def margin_logits(
     if cosine.dtype != torch.float64:
         cosine = cosine.float()
     check_device(cosine.device, labels=labels)
-    if not _library.serves(cosine):
+    if not _library.serves("margin_logits", cosine):
         return reference.margin_logits(
             cosine,
             labels,

@@ -53,7 +53,7 @@ def margin_loss(
     """
     labels = as_labels(labels)
     check_device(target_cosine.device, negative_logsumexp=negative_logsumexp, labels=labels)
-    if not _library.serves(target_cosine):
+    if not _library.serves("margin_loss", target_cosine):
         return reference.margin_loss(
             target_cosine,
             negative_logsumexp,

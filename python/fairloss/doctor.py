@@ -8,8 +8,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -17,6 +15,7 @@ from typing import Literal
 import torch
 
 import fairloss_ext
+from fairloss_ext._toolkit import Toolkit, find_toolkit
 
 OLDEST_TORCH = (2, 11)  # the first whose stable ABI has all that the ops use
 # As in pyproject.toml; faiss has a finding of its own, and a cluster is nobody's default.
@@ -35,14 +34,6 @@ class Finding:
     status: Literal["ok", "warning", "missing"]
     detail: str
     remedy: str = ""  # what to type or change; empty where there is nothing to do
-
-
-@dataclass(frozen=True)
-class Toolkit:
-    """A CUDA toolkit."""
-
-    folder: str
-    release: str  # "13.0"
 
 
 @dataclass(frozen=True)
@@ -66,28 +57,6 @@ def examine() -> Machine:
         toolkit=find_toolkit(os.environ.get("CUDA_HOME")),
         distributions={d.name.lower().replace("_", "-"): d.version for d in installed},
     )
-
-
-def find_toolkit(cuda_home: str | None) -> Toolkit | None:
-    """The toolkit in `cuda_home`, or the one behind the nvcc on the path.
-
-    That nvcc may be a link or a script which starts the real one, so it is asked for its folder.
-    """
-    nvcc = shutil.which("nvcc", path=os.path.join(cuda_home, "bin") if cuda_home else None)
-    if nvcc is None:
-        return None
-    try:
-        asked = [nvcc, "--dryrun", "-E", "-x", "cu", os.devnull]
-        folders = subprocess.run(asked, capture_output=True, text=True, check=False).stderr
-        version = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=False)
-    except OSError:
-        return None
-    top = re.search(r"^#\$ TOP=(.+)$", folders, re.MULTILINE)
-    release = re.search(r"release (\d+\.\d+)", version.stdout)
-    if release is None:
-        return None
-    folder = top[1].strip() if top else os.path.join(os.path.dirname(nvcc), "..")
-    return Toolkit(os.path.realpath(folder), release[1])
 
 
 def diagnose(machine: Machine | None = None) -> list[Finding]:
@@ -150,18 +119,27 @@ def _isa(machine: Machine) -> Finding:
 
 
 def _cuda(machine: Machine) -> Finding:
-    """This version has CPU kernels only; what would matter to a build with CUDA is said anyway."""
-    toolkit = machine.toolkit
+    toolkit, built = machine.toolkit, machine.build.cuda_architectures
     nvcc = f"nvcc {toolkit.release} in {toolkit.folder}" if toolkit else "no nvcc"
+    kernels = f"kernels for compute capability {', '.join(map(_dotted, built))}"
     if machine.torch_cuda is None:
+        if built:
+            return Finding("CUDA", "ok", f"{kernels}, unused: torch is built for CPU ({nvcc})")
         return Finding("CUDA", "ok", f"not used: torch is built for CPU ({nvcc})")
-    detail = f"torch is built for CUDA {machine.torch_cuda} ({nvcc}). This version of fairloss has "
-    detail += "no CUDA kernels: tensors on a GPU run plain torch"
+    detail = f"torch is built for CUDA {machine.torch_cuda} ({nvcc})"
+    if built:
+        return Finding("CUDA", "ok", f"{kernels}; {detail}")
+    detail += ", but fairloss without CUDA kernels: tensors on a GPU run plain torch"
     wanted = machine.torch_cuda.split(".")[0]
-    if toolkit is None or toolkit.release.split(".")[0] == wanted:
-        return Finding("CUDA", "warning", detail)
-    detail += f". CUDA {toolkit.release} could not build for CUDA {machine.torch_cuda} either"
-    return Finding("CUDA", "warning", detail, f"set CUDA_HOME to a CUDA {wanted} toolkit")
+    remedy = f"FORCE_CUDA=1 {REINSTALL}"
+    if toolkit is None or toolkit.release.split(".")[0] != wanted:
+        remedy = f"set CUDA_HOME to a CUDA {wanted} toolkit, then {remedy}"
+    return Finding("CUDA", "warning", detail, remedy)
+
+
+def _dotted(architecture: str) -> str:
+    """ "100+PTX" to "10.0+PTX"."""
+    return re.sub(r"(\d)(\D*)$", r".\1\2", architecture)
 
 
 def _faiss(machine: Machine) -> Finding:

@@ -1,0 +1,109 @@
+// The one door between kernel text and the machine that runs it: launches, shared memory and the
+// CUDA headers. nvcc compiles the text for a GPU; g++ compiles the very same text for
+// tests/host_run, which executes it on fibers. Kernels follow three rules to stay portable between
+// the two, and tests/host_run/README.md says what each of them costs when broken:
+//   1. launch(kernel, where, arguments...) instead of kernel<<<...>>>(...);
+//   2. FAIRLOSS_SHARED and FAIRLOSS_DYNAMIC_SHARED instead of __shared__;
+//   3. warp collectives with a mask (*_sync) only, and no inline PTX outside of wrapper functions.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "stream.h"
+
+#if defined(__CUDACC__)
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <stdexcept>
+#include <string>
+#else
+#include "simt.h"  // tests/host_run
+#endif
+
+namespace fairloss::cuda {
+
+constexpr int kWarp = 32;
+constexpr int kThreads = 256;  // of a block, where a kernel has no reason for another number
+constexpr unsigned kAllLanes = 0xffffffffu;
+
+struct Where {
+  int64_t blocks;
+  int threads;
+  int64_t shared_bytes;  // dynamic
+  cudaStream_t stream;
+};
+
+// Most blocks of a grid whose threads stride over the work: 2048 blocks of 256 threads keep the 148
+// multiprocessors of today's largest GPU full (8 blocks each). It depends on no device, so the
+// order of every sum is the same on all. The host run has a few blocks, so that every loop is
+// taken.
+#if defined(__CUDACC__)
+inline int64_t max_blocks() { return 2048; }
+#else
+inline int64_t max_blocks() { return host_run::max_blocks(); }
+#endif
+
+// Blocks for `work` units at `per_block` each; kernels stride over what is beyond the cap.
+inline int64_t blocks_for(int64_t work, int64_t per_block) {
+  return std::min<int64_t>((work + per_block - 1) / per_block, max_blocks());
+}
+
+#if defined(__CUDACC__)
+
+inline void check_cuda(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return;
+  throw std::runtime_error(std::string("fairloss: ") + what + ": " + cudaGetErrorString(error));
+}
+
+// Starts `kernel` on the stream and returns at once. No blocks: no launch.
+template <typename... Parameters, typename... Arguments>
+void launch(void (*kernel)(Parameters...), const Where& where, Arguments... arguments) {
+  if (where.blocks == 0) return;
+  constexpr int64_t kDefaultShared = 48 << 10;  // what a kernel gets unasked
+  if (where.shared_bytes > kDefaultShared) {
+    check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                    int(where.shared_bytes)),
+               "shared memory");
+  }
+  kernel<<<dim3(unsigned(where.blocks)), where.threads, where.shared_bytes, where.stream>>>(
+      arguments...);
+  check_cuda(cudaGetLastError(), "launch");
+}
+
+// A static array of shared memory: FAIRLOSS_SHARED(float, tile, [32][33]).
+#define FAIRLOSS_SHARED(type, name, extent) __shared__ type name extent
+
+// The launch's dynamic shared memory as a pointer, aligned for 16-byte vectors.
+#define FAIRLOSS_DYNAMIC_SHARED(type, name)                                \
+  extern __shared__ __align__(16) unsigned char fairloss_dynamic_shared[]; \
+  type* name = reinterpret_cast<type*>(fairloss_dynamic_shared)
+
+#else
+
+template <typename... Parameters, typename... Arguments>
+void launch(void (*kernel)(Parameters...), const Where& where, Arguments... arguments) {
+  host_run::run_grid(where.blocks, where.threads, where.shared_bytes,
+                     [&] { kernel(arguments...); });
+}
+
+#define FAIRLOSS_SHARED(type, name, extent)         \
+  typedef type name##_array extent;                 \
+  static const char name##_site = 0;                \
+  name##_array& name = *static_cast<name##_array*>( \
+      ::fairloss::host_run::shared(&name##_site, sizeof(name##_array), alignof(name##_array)))
+
+#define FAIRLOSS_DYNAMIC_SHARED(type, name) \
+  type* name = static_cast<type*>(::fairloss::host_run::dynamic_shared())
+
+#endif
+
+// Position in a one-dimensional grid, in 64 bits: 32 would overflow beyond 2^32 threads.
+__device__ inline int64_t thread_index() { return int64_t(blockIdx.x) * blockDim.x + threadIdx.x; }
+__device__ inline int64_t thread_count() { return int64_t(gridDim.x) * blockDim.x; }
+__device__ inline int64_t warp_index() { return thread_index() / kWarp; }
+__device__ inline int64_t warp_count() { return thread_count() / kWarp; }
+__device__ inline int lane_index() { return int(threadIdx.x) % kWarp; }
+
+}  // namespace fairloss::cuda

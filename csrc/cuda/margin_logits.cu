@@ -1,0 +1,129 @@
+// Two kernels each way: one streams the matrix as if it were flat, the other one has a thread or a
+// warp for each sample's target. In a single kernel the matrix's rows would have to be found by a
+// division for every vector.
+#include "margin_logits.h"
+#include "margin_rows.cuh"
+#include "vector.cuh"
+
+namespace fairloss::cuda {
+
+// out = scale * in, and partials[block] = sum of in * other over what the block reads, if wanted.
+// vectors: all pointers are aligned to 16 bytes.
+template <typename T>
+__global__ void scale_kernel(int64_t elements, const T* in, const T* other, const T* scale, T* out,
+                             double* partials, bool vectors) {
+  constexpr int kLanes = Vector<T>::kLanes;
+  const T s = *scale;
+  double sum = 0;
+  const int64_t whole = vectors ? elements / kLanes * kLanes : 0;
+  for (int64_t at = thread_index() * kLanes; at < whole; at += thread_count() * kLanes) {
+    const Vector<T> x = load_vector(in + at);
+    Vector<T> y;
+    for (int l = 0; l < kLanes; ++l) y.lane[l] = s * x.lane[l];
+    store_vector(out + at, y);
+    if (other == nullptr) continue;
+    const Vector<T> z = load_vector(other + at);
+    for (int l = 0; l < kLanes; ++l) sum += double(x.lane[l]) * double(z.lane[l]);
+  }
+  for (int64_t at = whole + thread_index(); at < elements; at += thread_count()) {
+    out[at] = s * in[at];
+    if (other != nullptr) sum += double(in[at]) * double(other[at]);
+  }
+  if (other == nullptr) return;
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) partials[blockIdx.x] = sum;
+}
+
+template <typename T>
+__global__ void margin_logits_kernel(const MarginLogitsProblem<T> p) {
+  const T scale = *p.scale;
+  const int columns = p.margins.columns();
+  for (int64_t i = thread_index(); i < p.batch; i += thread_count()) {
+    const int64_t label = p.labels[i];
+    const int64_t row = label < p.classes ? p.margins.row(i, label) : kSpoilt;
+    T* target = p.target + i;
+    p.rows[i] = row;
+    if (row < 0) {
+      const T value = row == kIgnored ? T(0) : T(NAN);
+      for (int64_t k = 0; k < 2 + columns; ++k) target[k * p.batch] = value;
+      if (row == kIgnored) continue;
+      for (int64_t j = 0; j < p.classes; ++j) p.logits[i * p.classes + j] = T(NAN);
+      continue;
+    }
+    const int64_t at = i * p.classes + label;
+    const Target<T> phi = target_transform(p.cosine[at], p.margins.margin(row), p.margins.extension,
+                                           p.margins.straight_through);
+    p.logits[at] = scale * phi.value;
+    target[0] = phi.value;
+    target[p.batch] = phi.d_cosine;
+    p.margins.store(phi.d_m1, phi.d_m2, phi.d_m3, target + 2 * p.batch, p.batch);
+  }
+}
+
+template <typename T>
+__global__ void margin_logits_backward_kernel(const MarginLogitsBackwardProblem<T> p,
+                                              int64_t partials) {
+  const T scale = *p.scale;
+  // Where the target of sample i stands in the matrix, or -1.
+  const auto target_of = [&](int64_t i) {
+    const int64_t label = p.labels[i];
+    return p.rows[i] >= 0 && label >= 0 && label < p.classes ? i * p.classes + label : -1;
+  };
+  for (int64_t i = thread_index(); i < p.batch; i += thread_count()) {
+    const int64_t at = target_of(i);
+    if (at >= 0) {
+      p.grad_cosine[at] = scale * p.grad_logits[at] * p.target[p.batch + i];
+    } else if (p.rows[i] != kIgnored) {
+      for (int64_t j = 0; j < p.classes; ++j) p.grad_cosine[i * p.classes + j] = T(NAN);
+    }
+  }
+  sum_margin_rows(p.rows, p.batch, p.num_rows, p.columns, p.grad_margins, [&](int64_t i, int k) {
+    const int64_t at = target_of(i);
+    return at < 0 ? T(0) : scale * p.grad_logits[at] * p.target[(2 + k) * p.batch + i];
+  });
+  if (blockIdx.x != 0 || p.cosine == nullptr) return;
+  double to_scale = 0;
+  for (int64_t i = threadIdx.x; i < partials; i += blockDim.x) to_scale += p.partials[i];
+  for (int64_t i = threadIdx.x; i < p.batch; i += blockDim.x) {  // phi in place of the cosine
+    const int64_t at = target_of(i);
+    if (at >= 0) to_scale += double(p.grad_logits[at]) * double(p.target[i] - p.cosine[at]);
+  }
+  to_scale = block_sum(to_scale);
+  if (threadIdx.x == 0) *p.grad_scale = T(to_scale);
+}
+
+int64_t margin_logits_partials(int64_t elements) {
+  return blocks_for(elements, kThreads * Vector<float>::kLanes);
+}
+
+template <typename T>
+static void launch_scale(int64_t elements, const T* in, const T* other, const T* scale, T* out,
+                         double* partials, cudaStream_t stream) {
+  const bool vectors = is_aligned(in) && is_aligned(out) && is_aligned(other);
+  launch(scale_kernel<T>, {margin_logits_partials(elements), kThreads, 0, stream}, elements, in,
+         other, scale, out, partials, vectors);
+}
+
+template <typename T>
+void launch_margin_logits(const MarginLogitsProblem<T>& p, cudaStream_t stream) {
+  launch_scale<T>(p.batch * p.classes, p.cosine, nullptr, p.scale, p.logits, nullptr, stream);
+  launch(margin_logits_kernel<T>, {blocks_for(p.batch, kThreads), kThreads, 0, stream}, p);
+}
+
+template <typename T>
+void launch_margin_logits_backward(const MarginLogitsBackwardProblem<T>& p, cudaStream_t stream) {
+  const int64_t elements = p.batch * p.classes;
+  launch_scale<T>(elements, p.grad_logits, p.cosine, p.scale, p.grad_cosine, p.partials, stream);
+  const int64_t blocks = blocks_for(p.batch, kThreads / kWarp);  // a warp takes a sample
+  launch(margin_logits_backward_kernel<T>, {blocks, kThreads, 0, stream}, p,
+         margin_logits_partials(elements));
+}
+
+template void launch_margin_logits(const MarginLogitsProblem<float>&, cudaStream_t);
+template void launch_margin_logits(const MarginLogitsProblem<double>&, cudaStream_t);
+template void launch_margin_logits_backward(const MarginLogitsBackwardProblem<float>&,
+                                            cudaStream_t);
+template void launch_margin_logits_backward(const MarginLogitsBackwardProblem<double>&,
+                                            cudaStream_t);
+
+}  // namespace fairloss::cuda

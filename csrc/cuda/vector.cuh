@@ -1,0 +1,28 @@
+// 16 bytes at a time: the widest access of a thread, and what fills a memory's bandwidth.
+#pragma once
+
+#include "launch.cuh"
+
+namespace fairloss::cuda {
+
+template <typename T>
+struct alignas(16) Vector {
+  static constexpr int kLanes = 16 / sizeof(T);
+  T lane[kLanes];
+};
+
+inline bool is_aligned(const void* pointer) {
+  return reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
+}
+
+template <typename T>
+__device__ Vector<T> load_vector(const T* address) {
+  return *reinterpret_cast<const Vector<T>*>(address);
+}
+
+template <typename T>
+__device__ void store_vector(T* address, const Vector<T>& vector) {
+  *reinterpret_cast<Vector<T>*>(address) = vector;
+}
+
+}  // namespace fairloss::cuda

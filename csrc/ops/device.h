@@ -1,0 +1,76 @@
+// Where an op runs: the CPU kernels, or those for CUDA on the current stream of the tensor's
+// device.
+#pragma once
+
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+#include <torch/csrc/stable/accelerator.h>
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include <optional>
+#include <stdexcept>
+
+#include "../cuda/stream.h"
+
+#if !defined(FAIRLOSS_CUDA)
+#define FAIRLOSS_CUDA 0  // set by the build where csrc/cuda is compiled too
+#endif
+
+// In a libtorch with CUDA only: the same shared object loads in one without, where this is null.
+extern "C" __attribute__((weak)) AOTITorchError aoti_torch_get_current_cuda_stream(int32_t device,
+                                                                                   void** stream);
+
+namespace fairloss::ops {
+
+// `if constexpr` of it keeps launchers out of a build that has none.
+inline constexpr bool kHasCuda = FAIRLOSS_CUDA;
+
+#if defined(FAIRLOSS_HOST_RUN)  // tests/host_run executes the CUDA text on CPU tensors
+
+inline bool on_cuda(const torch::stable::Tensor&) { return true; }
+
+class CudaStream {
+ public:
+  explicit CudaStream(const torch::stable::Tensor&) {}
+  operator cudaStream_t() const { return nullptr; }
+};
+
+#else
+
+inline bool on_cuda(const torch::stable::Tensor& tensor) { return tensor.is_cuda(); }
+
+// The stream to launch on; as long as it lives the tensor's device is the current one.
+class CudaStream {
+ public:
+  explicit CudaStream(const torch::stable::Tensor& tensor) : guard_(tensor.get_device_index()) {
+    if (aoti_torch_get_current_cuda_stream == nullptr) {
+      throw std::runtime_error("fairloss: this torch is built without CUDA");
+    }
+    void* stream = nullptr;
+    const AOTITorchError error =
+        aoti_torch_get_current_cuda_stream(tensor.get_device_index(), &stream);
+    if (error != AOTI_TORCH_SUCCESS) throw std::runtime_error("fairloss: no current CUDA stream");
+    stream_ = static_cast<cudaStream_t>(stream);
+  }
+  operator cudaStream_t() const { return stream_; }
+
+ private:
+  torch::stable::accelerator::DeviceGuard guard_;
+  cudaStream_t stream_;
+};
+
+#endif
+
+}  // namespace fairloss::ops
+
+// Registers the body, which calls m.impl(name, ...), for every device that this build has kernels
+// for. Once a file.
+#if FAIRLOSS_CUDA && !defined(FAIRLOSS_HOST_RUN)
+#define FAIRLOSS_IMPL(m)                                                         \
+  static void fairloss_impl(torch::stable::detail::StableLibrary&);              \
+  STABLE_TORCH_LIBRARY_IMPL(fairloss, CPU, library) { fairloss_impl(library); }  \
+  STABLE_TORCH_LIBRARY_IMPL(fairloss, CUDA, library) { fairloss_impl(library); } \
+  static void fairloss_impl(torch::stable::detail::StableLibrary& m)
+#else
+#define FAIRLOSS_IMPL(m) STABLE_TORCH_LIBRARY_IMPL(fairloss, CPU, m)
+#endif

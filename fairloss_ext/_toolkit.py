@@ -1,0 +1,39 @@
+"""Finds the CUDA toolkit. The build loads this file alone: it imports nothing of the package."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Toolkit:
+    """A CUDA toolkit."""
+
+    folder: str
+    release: str  # "13.0"
+
+
+def find_toolkit(cuda_home: str | None) -> Toolkit | None:
+    """The toolkit in `cuda_home`, or the one behind the nvcc on the path.
+
+    That nvcc may be a link or a script which starts the real one, so it is asked for its folder.
+    """
+    nvcc = shutil.which("nvcc", path=os.path.join(cuda_home, "bin") if cuda_home else None)
+    if nvcc is None:
+        return None
+    try:
+        asked = [nvcc, "--dryrun", "-E", "-x", "cu", os.devnull]
+        folders = subprocess.run(asked, capture_output=True, text=True, check=False).stderr
+        version = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    top = re.search(r"^#\$ TOP=(.+)$", folders, re.MULTILINE)
+    release = re.search(r"release (\d+\.\d+)", version.stdout)
+    if release is None:
+        return None
+    folder = top[1].strip() if top else os.path.join(os.path.dirname(nvcc), "..")
+    return Toolkit(os.path.realpath(folder), release[1])

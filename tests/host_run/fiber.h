@@ -1,0 +1,60 @@
+// A stack of its own for each thread of a block, and the switch between two stacks.
+#pragma once
+
+#include <cstddef>
+
+#if !defined(__x86_64__)
+#include <ucontext.h>
+#endif
+
+namespace fairloss::host_run {
+
+// The sanitizers keep track of stacks; without them these are empty. They are declared here because
+// the runtime itself is compiled without a sanitizer.
+#if defined(HOST_RUN_ADDRESS)
+extern "C" void __sanitizer_start_switch_fiber(void** save, const void* bottom, size_t size);
+extern "C" void __sanitizer_finish_switch_fiber(void* save, const void** bottom, size_t* size);
+extern "C" void __asan_unpoison_memory_region(const volatile void* begin, size_t size);
+#endif
+#if defined(HOST_RUN_THREAD)
+extern "C" void* __tsan_get_current_fiber();
+extern "C" void* __tsan_create_fiber(unsigned flags);
+extern "C" void __tsan_destroy_fiber(void* fiber);
+extern "C" void __tsan_switch_to_fiber(void* fiber, unsigned flags);
+extern "C" void __tsan_acquire(void* address);
+extern "C" void __tsan_release(void* address);
+#endif
+
+// What one thread did before release() happened before what another does after acquire().
+inline void release([[maybe_unused]] void* address) {
+#if defined(HOST_RUN_THREAD)
+  __tsan_release(address);
+#endif
+}
+inline void acquire([[maybe_unused]] void* address) {
+#if defined(HOST_RUN_THREAD)
+  __tsan_acquire(address);
+#endif
+}
+
+struct Fiber {
+#if defined(__x86_64__)
+  void* stack_pointer = nullptr;
+#else
+  ucontext_t context;
+#endif
+  void* bottom = nullptr;  // of the stack
+  size_t size = 0;
+  void* address_sanitizer = nullptr;
+  void* thread_sanitizer = nullptr;
+};
+
+// Gives `fiber` the stack; the first switch to it calls entry(), which must never return.
+void prepare(Fiber& fiber, void* bottom, size_t size, void (*entry)());
+
+// Leaves `from`, which is running, and goes on where `to` was left. The first switch to a fiber
+// lands in its entry, which calls arrived() before anything else.
+void switch_fiber(Fiber& from, Fiber& to);
+void arrived(Fiber& self, Fiber& main);
+
+}  // namespace fairloss::host_run

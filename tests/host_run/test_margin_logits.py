@@ -1,0 +1,81 @@
+"""What the ordinary tests of margin_logits cannot see: bad labels on a GPU, and huge sizes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fairloss_ext import margin_logits, reference
+
+
+@pytest.mark.parametrize("bad", [-2, 7, 2**40])
+def test_a_bad_label_spoils_its_row_only(monkeypatch, bad):
+    cosine = (2 * torch.rand(40, 7, dtype=torch.float64) - 1).requires_grad_()
+    labels = torch.randint(0, 7, (40,))
+    margins = torch.rand(7, dtype=torch.float64, requires_grad=True)
+    scale = torch.tensor(8.0, dtype=torch.float64, requires_grad=True)
+    good = labels.clone()
+    good[33] = -1
+    expected = reference.margin_logits(cosine, good, margins, scale=scale)
+    plain = torch.autograd.grad(expected.sum(), (cosine, margins, scale))
+
+    labels[33] = bad
+    monkeypatch.setenv("HOST_RUN_UNCHECKED", "1")
+    logits = margin_logits(cosine, labels, margins, scale=scale)
+    gradients = torch.autograd.grad(logits.sum(), (cosine, margins, scale))
+    spoilt = torch.zeros(40, 7, dtype=torch.bool)
+    spoilt[33] = True
+    for ours, theirs in ((logits, expected), (gradients[0], plain[0])):
+        assert ours.isnan().equal(spoilt)
+        torch.testing.assert_close(ours[~spoilt], theirs[~spoilt])
+    torch.testing.assert_close(gradients[1:], plain[1:])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("batch", [1, 33, 300])
+@pytest.mark.parametrize("classes", [1, 7, 63, 512, 1000])
+@pytest.mark.parametrize("offset", [0, 1])  # 1: not aligned to 16 bytes
+def test_odd_shapes(dtype, batch, classes, offset):
+    store = 2 * torch.rand(batch * classes + offset, dtype=dtype) - 1
+    cosine = store[offset:].view(batch, classes).requires_grad_()
+    labels = torch.randint(-1, classes, (batch,))
+    margins = torch.rand(classes, dtype=dtype, requires_grad=True)
+    scale = torch.tensor(4.0, dtype=dtype, requires_grad=True)
+    upstream = torch.randn(batch, classes, dtype=dtype)
+    results = []
+    for function in (margin_logits, reference.margin_logits):
+        logits = function(cosine, labels, margins, scale=scale)
+        gradients = torch.autograd.grad(logits, (cosine, margins, scale), upstream)
+        results.append((logits, *gradients))
+    tolerance = 1e-3 if dtype == torch.float32 else 1e-9
+    torch.testing.assert_close(*results, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+def test_the_end_of_a_matrix_of_more_than_2_to_the_31_elements(monkeypatch, gradient):
+    """Only the last block runs, so little memory is touched; the last target is in the last row."""
+    classes = 2**30 + 6
+    monkeypatch.setenv("HOST_RUN_UNCHECKED", "1")
+    monkeypatch.setenv("HOST_RUN_BLOCKS", "last")
+    monkeypatch.setenv("HOST_RUN_MAX_BLOCKS", str(2**31 - 1))
+    cosine = torch.empty(2, classes)
+    cosine[1, -9:] = torch.linspace(-0.8, 0.8, 9)
+    labels = torch.tensor([-1, classes - 2])
+    margin, scale = torch.tensor([0.3]), torch.tensor(4.0)
+    target = reference.margin_logits(cosine[1:, -9:], labels[1:] - classes + 9, 0.3, scale=4.0)[0]
+    if not gradient:
+        logits, _, rows = torch.ops.fairloss.margin_logits(
+            cosine, labels, margin, None, scale, 0, 0, 0, False
+        )
+        assert rows.tolist() == [-1, 0]
+        torch.testing.assert_close(logits[1, -9:], target)
+        return
+    saved = torch.tensor([[0.0, 0.5], [0.0, 3.0], [0.0, 2.0]])
+    rows = torch.tensor([-1, 0])
+    to_cosine, to_margin, _ = torch.ops.fairloss.margin_logits_backward(
+        cosine, torch.empty(0, 0), saved, rows, labels, scale, 1
+    )
+    expected = 4.0 * cosine[1, -9:]
+    torch.testing.assert_close(to_margin[0, 0], expected[-2] * 2.0)
+    expected[-2] *= 3.0
+    torch.testing.assert_close(to_cosine[1, -9:], expected)
