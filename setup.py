@@ -37,10 +37,9 @@ import nvcc  # noqa: E402
 PACKAGES = {"fairloss_ext": "fairloss_ext", "fairloss": "python/fairloss"}
 
 
-def sources(*folders: str, ending: str = "cpp") -> list[str]:
-    """Every source of the folders: CMakeLists.txt globs the same."""
-    found = [p for f in folders for p in (ROOT / f).glob(f"*.{ending}")]
-    return sorted(str(p.relative_to(ROOT)) for p in found)
+def sources(*folders: str) -> list[str]:
+    """Every .cpp of the folders: CMakeLists.txt globs the same."""
+    return sorted(str(p.relative_to(ROOT)) for f in folders for p in (ROOT / f).glob("*.cpp"))
 
 
 def packages() -> list[str]:
@@ -137,8 +136,7 @@ class BuildOps(build_ext):
     def build_extension(self, extension: Extension) -> None:
         if CUDA and extension.name == "fairloss_ext._C":
             folder = Path(self.build_temp).absolute() / "csrc/cuda"
-            kernels = sources("csrc/cuda", ending="cu")
-            extension.extra_objects = nvcc.compile_kernels(kernels, folder, nvcc.code_flags(CUDA))
+            extension.extra_objects = nvcc.compile_kernels(folder, nvcc.code_flags(CUDA))
         super().build_extension(extension)
 
 
@@ -186,7 +184,7 @@ def extensions() -> list[object]:
         define_macros=macros,
         extra_compile_args=flags,
         extra_link_args=link,
-        depends=[*headers, *sources("csrc/cuda", ending="cu")],
+        depends=[*headers, *nvcc.kernels()],
         py_limited_api=True,
     )
     host = Extension(

@@ -97,7 +97,12 @@ def code_flags(architectures: Iterable[str]) -> list[str]:
     return flags
 
 
-def compile_kernels(sources: list[str], folder: Path, flags: list[str]) -> list[str]:
+def kernels() -> list[str]:
+    """Every .cu: CMakeLists.txt globs the same."""
+    return sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc/cuda").glob("*.cu"))
+
+
+def compile_kernels(folder: Path, flags: list[str]) -> list[str]:
     """Object files in `folder`, MAX_JOBS at a time; those newer than all of csrc are kept."""
     toolkit: Any = find_toolkit(os.environ.get("CUDA_HOME"))
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +124,7 @@ def compile_kernels(sources: list[str], folder: Path, flags: list[str]) -> list[
 
     jobs = int(os.environ.get("MAX_JOBS") or os.cpu_count() or 1)
     with ThreadPoolExecutor(jobs) as pool:
-        return list(pool.map(compile_kernel, sources))
+        return list(pool.map(compile_kernel, kernels()))
 
 
 def link_flags(folder: str) -> list[str]:

@@ -49,7 +49,14 @@ def sdist(source_tree: Path) -> dict[str, bytes]:
 
 
 def test_the_sdist_holds_all_that_a_build_needs(sdist):
-    needed = {"LICENSE", "build_backend/backend.py", "setup.py", "CMakeLists.txt", "Makefile"}
+    needed = {
+        "LICENSE",
+        "build_backend/backend.py",
+        "build_backend/nvcc.py",
+        "setup.py",
+        "CMakeLists.txt",
+        "Makefile",
+    }
     needed |= {"tests/oracles.py", "constraints.txt", "fairloss_ext/py.typed"}
     needed |= {str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*") if p.is_file()}
     assert needed <= sdist.keys()
