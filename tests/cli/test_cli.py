@@ -17,8 +17,8 @@ from fairloss.gallery import Gallery
 
 SMALL = ["epochs=2", "image_size=[32,32]", "channels=1", "batch_size=16"]
 SMALL += ["model.embedding_size=16", "optimizer.learning_rate=0.02"]
-COMMANDS = ["demo", "train", "collect", "fit-policy", "embed", "report", "doctor"]
-COMMANDS += ["data orl", "evaluate pairs", "gallery build", "gallery query"]
+COMMANDS = ["demo", "train", "collect", "fit-policy", "search-loss", "embed", "report"]
+COMMANDS += ["doctor", "data orl", "evaluate pairs", "gallery build", "gallery query"]
 
 
 def fairloss(*arguments):

@@ -108,15 +108,18 @@ def log_odds_shift(
 
 def _transformed(head: CosineHead, cosine: Tensor, margins: Tensor) -> Tensor:
     """phi, (B,), of the target cosines."""
-    one = margins.dim() == (1 if head.kind == "combined" else 0)
-    rows = margins.expand(len(cosine), *margins.shape) if one else margins
+    if margins.dim() == (1 if head.kind == "combined" else 0):
+        margins = margins.expand(len(cosine), *margins.shape)
     one, zero = torch.ones_like(cosine), torch.zeros_like(cosine)
-    m1, m2, m3 = {
-        "arc": lambda: (one, rows, zero),
-        "cos": lambda: (one, zero, rows),
-        "sphere": lambda: (rows, zero, zero),
-        "combined": lambda: rows.unbind(1),
-    }[head.kind]()
+    if head.kind == "combined":
+        m1, m2, m3 = margins.unbind(1)
+    else:
+        of_kind = {
+            "arc": (one, margins, zero),
+            "cos": (one, zero, margins),
+            "sphere": (margins, zero, zero),
+        }
+        m1, m2, m3 = of_kind[head.kind]
     return target_transform(cosine, (m1, m2, m3), head.extension, "exact")
 
 
