@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from statistics import NormalDist
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,6 +12,7 @@ FloatArray = npt.NDArray[np.float64]
 
 # Rewards are areas and rates of order 1 in float64: a spread under this is rounding, not signal.
 _ROUNDING = 1e-12
+_NORMAL = NormalDist()
 
 
 class GaussianSearch:
@@ -66,6 +70,13 @@ class GaussianSearch:
         normalised = normalise(rewards)
         step = self.learning_rate * (normalised @ (points - self.mean)) / len(points)
         self.mean = np.maximum(self.mean + step, self.lower)
+
+    def expected(self) -> FloatArray:
+        """(P,) mean of the points: that of the Gaussian, and more where `lower` cuts into it."""
+        cut = (self.lower - self.mean) / self.sigma
+        density = np.exp(-(cut**2) / 2) / math.sqrt(2 * math.pi)
+        left = np.array([1 - _NORMAL.cdf(value) for value in cut])
+        return self.mean + self.sigma * density / left
 
 
 def normalise(rewards: npt.ArrayLike) -> FloatArray:

@@ -205,7 +205,7 @@ class _Search:
 
     def _save_result(self, path: Path) -> None:
         """model/, a run folder, and last loss.json: then the search is done."""
-        head = replace(self.config.head, options=self.space.options(self.agent.mean))
+        head = replace(self.config.head, options=self.space.options(self.agent.expected()))
         folder = RunFolder(self.folder / "model")
         common = {field.name: getattr(self.config, field.name) for field in fields(TrainConfig)}
         config = TrainConfig(**common | {"output": str(folder.path), "head": head})
