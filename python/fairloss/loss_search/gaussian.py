@@ -76,7 +76,8 @@ class GaussianSearch:
         cut = (self.lower - self.mean) / self.sigma
         density = np.exp(-(cut**2) / 2) / math.sqrt(2 * math.pi)
         left = np.array([1 - _NORMAL.cdf(value) for value in cut])
-        return self.mean + self.sigma * density / left
+        shifted: FloatArray = self.mean + self.sigma * density / left
+        return shifted
 
 
 def normalise(rewards: npt.ArrayLike) -> FloatArray:
