@@ -129,6 +129,22 @@ def test_collect_then_fit_then_train_with_it(data, run, tmp_path):
     assert np.array_equal(Policy.load(output / "policy.json").table, Policy.load(policy).table)
 
 
+def test_search_loss_then_train_with_it(data, tmp_path):
+    output, small = tmp_path / "search", [*SMALL, "search.held_out=3"]
+    done = fairloss("search-loss", f"data={data}", f"output={output}", *small)
+    assert done.returncode == 0, done.stderr
+    steps = json.loads((output / "loss.json").read_text())["provenance"]["steps"]
+    assert f"{steps} optimiser steps in 2 rounds" in done.stdout
+    assert {"trajectory.svg", "loss.svg"} < {path.name for path in output.iterdir()}
+    again = fairloss("search-loss", f"data={data}", f"output={output}", *small, "resume=never")
+    assert again.returncode == 2
+    assert "already holds a search" in again.stderr
+    run, loss = tmp_path / "run", f"head.loss={output / 'loss.json'}"
+    done = fairloss("train", f"data={data}", f"output={run}", loss, *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert "name: SearchSoftmax" in (run / "config.yaml").read_text()
+
+
 def test_a_configuration_file_comes_first(data, tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text(f"data: {data}\noutput: {tmp_path / 'run'}\nepochs: 5\n")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from fairloss.report.drawing import COUNT_COLOURS, GHOST, QUIET, WIDTH, inline_svg
 from fairloss.training import RunFolder, read_json, write_whole
@@ -56,26 +57,33 @@ def _points(axes: Axes, rounds: list[dict[str, Any]], values: list[list[float]])
 
 @inline_svg
 def _modulated(options: dict[str, Any]) -> Figure:
-    """p_m of p, beside that of some constant a."""
-    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
+    """p_m of p, beside that of some constant a; by their log-odds, as what an a does is a shift."""
+    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
     axes = figure.subplots()
-    odds = np.linspace(-9, 16, 401)
+    odds = np.linspace(-7, 16, 461)
     p = _sigmoid(odds)
     for a in (0.0, -1e1, -1e2, -1e3, -1e4):
         axes.plot(p, _sigmoid(odds - np.log1p(-a)), color=GHOST, lw=1)
-        axes.annotate(f"{a:g}", (_place(a), 0.5), color=QUIET, fontsize=7, ha="center")
+        axes.annotate(
+            f"{a:g}", (_sigmoid(np.log1p(-a)), 0.5), (3, -2),
+            textcoords="offset points", color=QUIET, fontsize=7, va="top",
+        )  # fmt: skip
     own = np.atleast_1d(options["a"])
     bins = np.minimum((p * len(own)).astype(int), len(own) - 1)
-    axes.plot(p, _sigmoid(odds - np.log1p(-own[bins])), color=COUNT_COLOURS[2])
-    name = f"a = {own[0]:.4g}" if len(own) == 1 else f"a of {len(own)} bins"
-    axes.set_title(f"{name}; grey: constant a")
+    for number, value in enumerate(own):
+        inside = bins == number
+        axes.plot(p[inside], _sigmoid(odds[inside] - np.log1p(-value)), color=COUNT_COLOURS[2])
+    name = f"a = {own[0]:.4g}" if len(own) == 1 else f"a of {len(own)} bins of p"
+    axes.set_title(f"searched: {name}; grey: constant a")
+    axes.set(xscale="logit", yscale="logit", xlim=(1e-3, 1 - 1e-7), ylim=(1e-5, 1 - 1e-3))
     axes.set(xlabel="p, without margin", ylabel="$p_m$, what the loss sees")
+    for axis, ticks in (
+        (axes.xaxis, (0.001, 0.05, 0.5, 0.95, 0.999, 0.99999)),
+        (axes.yaxis, (0.0001, 0.01, 0.5, 0.99)),
+    ):
+        axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
+        axis.set_minor_locator(NullLocator())
     return figure
-
-
-def _place(a: float) -> float:
-    """p at which p_m is a half."""
-    return float(_sigmoid(np.log1p(-a)))
 
 
 @inline_svg
