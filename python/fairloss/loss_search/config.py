@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from fairloss.training import HeadConfig, TrainConfig, check_numbers
 
@@ -63,3 +64,14 @@ class SearchConfig(TrainConfig):
     def members(self) -> int:
         """Models of a round."""
         return 1 if self.search.method == "random-softmax" else self.search.population
+
+    def completed(self, reads_data: bool) -> SearchConfig:
+        """With the head that is searched, and paths that hold in another folder and process."""
+        scale = 32.0 if self.head.scale is None else self.head.scale
+        return replace(
+            self,
+            head=replace(self.head, name=METHODS[self.search.method], scale=scale),
+            data=str(Path(self.data).resolve()) if reads_data else self.data,
+            output=str(Path(self.output).resolve()),
+            init=None if self.init is None else str(Path(self.init).resolve()),
+        )

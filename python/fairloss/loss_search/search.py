@@ -14,7 +14,7 @@ import torch
 
 from fairloss.data import FaceImages
 from fairloss.heads import Head
-from fairloss.loss_search.config import METHODS, SearchConfig
+from fairloss.loss_search.config import SearchConfig
 from fairloss.loss_search.member import Round, Split, read_split, run_member, set_options, split
 from fairloss.loss_search.space import search_of, space_of
 from fairloss.training import (
@@ -77,7 +77,7 @@ def search(
     config.check()
     refuse_several_ranks()
     own = None if faces is None else split(faces, config.search.held_out, config.seed)
-    config = _completed(config, reads_data=faces is None)
+    config = config.completed(reads_data=faces is None)
     folder = RunFolder(config.output)
     _check_existing(config, folder)
     return _Search(config, folder, own, progress).run(map)
@@ -232,19 +232,6 @@ class _Search:
                 "seed": self.config.seed,
             },
         )
-
-
-def _completed(config: SearchConfig, reads_data: bool) -> SearchConfig:
-    """With the head that is searched, and paths that hold in another folder and process."""
-    scale = 32.0 if config.head.scale is None else config.head.scale
-    head = replace(config.head, name=METHODS[config.search.method], scale=scale)
-    return replace(
-        config,
-        head=head,
-        data=str(Path(config.data).resolve()) if reads_data else config.data,
-        output=str(Path(config.output).resolve()),
-        init=None if config.init is None else str(Path(config.init).resolve()),
-    )
 
 
 def _check_existing(config: SearchConfig, folder: RunFolder) -> None:
