@@ -17,8 +17,8 @@ from fairloss.gallery import Gallery
 
 SMALL = ["epochs=2", "image_size=[32,32]", "channels=1", "batch_size=16"]
 SMALL += ["model.embedding_size=16", "optimizer.learning_rate=0.02"]
-COMMANDS = ["demo", "train", "collect", "fit-policy", "embed", "report", "doctor"]
-COMMANDS += ["data orl", "evaluate pairs", "gallery build", "gallery query"]
+COMMANDS = ["demo", "train", "collect", "fit-policy", "search-loss", "embed", "report"]
+COMMANDS += ["doctor", "data orl", "evaluate pairs", "gallery build", "gallery query"]
 
 
 def fairloss(*arguments):
@@ -127,6 +127,22 @@ def test_collect_then_fit_then_train_with_it(data, run, tmp_path):
     done = fairloss("train", f"data={data}", f"output={output}", f"head.policy={policy}", *SMALL)
     assert done.returncode == 0, done.stderr
     assert np.array_equal(Policy.load(output / "policy.json").table, Policy.load(policy).table)
+
+
+def test_search_loss_then_train_with_it(data, tmp_path):
+    output, small = tmp_path / "search", [*SMALL, "search.held_out=3"]
+    done = fairloss("search-loss", f"data={data}", f"output={output}", *small)
+    assert done.returncode == 0, done.stderr
+    steps = json.loads((output / "loss.json").read_text())["provenance"]["steps"]
+    assert f"{steps} optimiser steps in 2 rounds" in done.stdout
+    assert {"trajectory.svg", "loss.svg"} < {path.name for path in output.iterdir()}
+    again = fairloss("search-loss", f"data={data}", f"output={output}", *small, "resume=never")
+    assert again.returncode == 2
+    assert "already holds a search" in again.stderr
+    run, loss = tmp_path / "run", f"head.loss={output / 'loss.json'}"
+    done = fairloss("train", f"data={data}", f"output={run}", loss, *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert "name: SearchSoftmax" in (run / "config.yaml").read_text()
 
 
 def test_a_configuration_file_comes_first(data, tmp_path):

@@ -6,6 +6,7 @@ from fairloss.data.batches import augment, epoch_batches, epoch_order, to_input
 from fairloss.data.decode import UnreadableImage
 from fairloss.data.faces import FaceImages
 from fairloss.data.folder import read_folder
+from fairloss.data.groups import read_groups
 from fairloss.data.long_tail import long_tailed, orl_split, pareto_counts, split_identities
 from fairloss.data.orl import export_orl, orl_wheel, read_orl
 
@@ -21,6 +22,7 @@ __all__ = [
     "orl_wheel",
     "pareto_counts",
     "read_folder",
+    "read_groups",
     "read_orl",
     "split_identities",
     "to_input",

@@ -97,6 +97,17 @@ class CosineHead(Head):
         if self.training and self.sample_rate < 1:
             weight, margins, labels = self._sampled(labels)
         target_cosine, negative_logsumexp = self.partition(embeddings, weight, labels)
+        return self.target_losses(embeddings, target_cosine, negative_logsumexp, labels, margins)
+
+    def target_losses(
+        self,
+        embeddings: Tensor,
+        target_cosine: Tensor,
+        negative_logsumexp: Tensor,
+        labels: Tensor,
+        margins: Tensor,
+    ) -> Tensor:
+        """(B,) losses from the two numbers of each sample; `margins` are those of the classes."""
         own = self.sample_margins(embeddings, target_cosine, labels)
         return margin_loss(
             target_cosine,

@@ -13,11 +13,13 @@ from fairloss.training.config import (
     check_numbers,
     load_config,
 )
+from fairloss.training.loss_file import read_loss, write_loss
 from fairloss.training.run import build_head, read_faces, train
 from fairloss.training.run_folder import RunFolder, read_json, write_json, write_whole
-from fairloss.training.trainer import Progress, Trainer, group_table
+from fairloss.training.trainer import Diverged, Progress, Trainer, group_table
 
 __all__ = [
+    "Diverged",
     "HeadConfig",
     "ModelConfig",
     "OptimizerConfig",
@@ -36,8 +38,10 @@ __all__ = [
     "load_config",
     "read_faces",
     "read_json",
+    "read_loss",
     "record_embedder",
     "train",
     "write_json",
+    "write_loss",
     "write_whole",
 ]

@@ -26,6 +26,7 @@ class HeadConfig:
     policy: str | None = None  # FairLoss only: a policy.json; default: the package's
     sample_rate: float = 1.0  # of the classes outside the batch, the part a step compares with
     options: dict[str, Any] = field(default_factory=dict)  # more arguments of the head
+    loss: str | None = None  # loss.json of search-loss: gives name, scale and options
 
 
 @dataclass

@@ -21,6 +21,7 @@ from fairloss.data import FaceImages, read_folder
 from fairloss.heads import HEADS, FairLoss, Head
 from fairloss.training.backbone import backbone
 from fairloss.training.config import HeadConfig, TrainConfig, as_yaml, changes, load_config
+from fairloss.training.loss_file import with_loss
 from fairloss.training.run_folder import RunFolder, read_json, write_json, write_whole
 from fairloss.training.trainer import Progress, Trainer, group_table
 
@@ -92,6 +93,7 @@ def build_head(
     `seed` draws classes where `sample_rate` is below 1, and nothing else. `counts` (C,) are the
     images of each class, for the head that asks for them (LDAM); by default one each.
     """
+    config = with_loss(config)
     if config.name not in HEADS:
         raise ValueError(f"head.name: got {config.name!r}, allowed are {', '.join(HEADS)}")
     head = HEADS[config.name]
@@ -331,7 +333,7 @@ def _with_whole_paths(config: TrainConfig, reads_data: bool) -> TrainConfig:
         config,
         data=str(whole(config.data)) if reads_data else config.data,
         init=whole(config.init),
-        head=replace(config.head, policy=whole(config.head.policy)),
+        head=with_loss(replace(config.head, policy=whole(config.head.policy))),
     )
 
 

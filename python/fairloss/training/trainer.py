@@ -26,6 +26,10 @@ Progress = Callable[[str, int, int], None]  # (what, done, total)
 MAX_SKIPPED_IN_A_ROW = 10
 
 
+class Diverged(RuntimeError):
+    """Training left the finite numbers and will not come back."""
+
+
 class Epoch(NamedTuple):
     """What one epoch did."""
 
@@ -169,8 +173,8 @@ class Trainer:
         if self._skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
             raise self._diverged(f"{self._skipped_in_a_row} steps in a row were left out")
 
-    def _diverged(self, what: str) -> RuntimeError:
-        return RuntimeError(
+    def _diverged(self, what: str) -> Diverged:
+        return Diverged(
             f"{what}, the last at step {self.step}: {self._last_reason}. Try a lower learning rate "
             "or scale."
         )
