@@ -65,7 +65,7 @@ def make_glyphs(
     if jobs < 1:
         raise ValueError(f"jobs: got {jobs}, expected 1 or more")
     target = Path(output).resolve()
-    designs = survey(_font_folders(options, cache, progress), options.size, progress)
+    designs = survey(_font_folders(options, cache, progress), progress)
     held = hold_out(designs.styles, options.held_out_typefaces, options.seed)
     plan = _plan(options, designs, held)
     if target.exists():
@@ -138,13 +138,15 @@ def _draw(
     order = _order(designs, held, options)
     asked = options.validation + options.test + (options.classes or 0)
     shards = []
+    drawn = 0
     drawing = designs.drawing(options.size, options.all_faces)
     for path, characters in draw_shards(work, drawing, order, jobs):
         shards.append(path)
+        drawn += len(characters)
         _deal(Shard.load(path), characters, designs, held, roles)
         if progress is not None:
-            done = roles.taken if options.classes else len(shards) * len(characters)
-            progress("draw characters", done, asked if options.classes else len(order))
+            done, total = (roles.taken, asked) if options.classes else (drawn, len(order))
+            progress("draw characters", done, total)
         if roles.full:
             break
     roles.check()

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.data.glyphs.rendering import Pen, Shift, is_blank
+from fairloss.data.glyphs.rendering import Pen, Shift, is_blank, pixels
 from fairloss.data.glyphs.typefaces import Typeface
 
+# Faces are judged at this size, whatever size they will draw: DUPLICATE was measured at it.
+SIDE = 32
 # Characters that faces are compared on. The distance of a pair of faces is a median over them.
 SAMPLE = 128
 # The median of fewer is no measure; a face that draws fewer of them cannot be told from others.
 MIN_SHARED = 16
+# Of the side. A face whose characters are further aside has other faults.
+MOST_SHIFT = 0.25
 # Two faces that are nearer than this are one design. Over all 50 packages, the longest link that
 # holds a design together is 0.0577 (two weights of Nanum Barun Gothic) and the shortest between two
 # is 0.0646 (Ume Gothic and Monapo); this is the middle. In the lite set the gap is 0.043 to 0.077.
@@ -26,7 +32,7 @@ DUPLICATE = 0.061
 class Inspected:
     """What the sample shows of one face; `fault` says why it is unusable, "" if it is not.
 
-    drawings (S, size, size) uint8 are shifted; drawn (S,) bool marks those that have ink.
+    drawings (S, SIDE, SIDE) uint8 are shifted; drawn (S,) bool marks those that have ink.
     """
 
     fault: str
@@ -44,14 +50,13 @@ def sample_characters(typefaces: Sequence[Typeface]) -> list[int]:
     return [common[place] for place in places]
 
 
-def inspect(typeface: Typeface, sample: Sequence[int], size: int) -> Inspected:
+def inspect(typeface: Typeface, sample: Sequence[int]) -> Inspected:
     """Draw the sample in one face."""
-    wide = np.zeros((len(sample), 2 * size, 2 * size), np.uint8)
+    wide = np.zeros((len(sample), 2 * SIDE, 2 * SIDE), np.uint8)
     promised = 0
     fault = ""
     try:
-        pen = Pen(typeface, size)
-        pen.size, pen.centre = 2 * size, (size, size)  # room to see what would be cut off
+        pen = Pen(typeface, SIDE, margin=SIDE // 2)  # room to see what would be cut off
         for row, code_point in enumerate(sample):
             if code_point in typeface.characters:
                 promised += 1
@@ -60,51 +65,57 @@ def inspect(typeface: Typeface, sample: Sequence[int], size: int) -> Inspected:
                     wide[row] = image
     except OSError as error:
         fault = f"fails: {error}"
-    drawn = np.array([not is_blank(image) for image in wide], dtype=np.bool_)
+    drawn = np.array([not is_blank(image, SIDE) for image in wide], dtype=np.bool_)
     if not fault and drawn.sum() < MIN_SHARED:
         fault = f"draws {drawn.sum()} of {promised} characters of the sample that it promises"
-    shift = _shift(wide[drawn], size) if drawn.any() else (0, 0)
-    left, top = size // 2 - shift[0], size // 2 - shift[1]
-    return Inspected(fault, shift, wide[:, top : top + size, left : left + size], drawn)
+    shift = _shift(wide[drawn]) if drawn.any() else (0.0, 0.0)
+    across, down = pixels(shift, SIDE)
+    left, top = SIDE // 2 - across, SIDE // 2 - down
+    return Inspected(fault, shift, wide[:, top : top + SIDE, left : left + SIDE], drawn)
 
 
-def _shift(wide: npt.NDArray[np.uint8], size: int) -> Shift:
+def _shift(wide: npt.NDArray[np.uint8]) -> Shift:
     """What brings the middle of a typical character to the middle of the image."""
-    middles = []
+    moves = []
     for axis in (1, 2):  # of columns that have ink, then of rows
         line = wide.max(axis=axis) > 127
         line = line[line.max(axis=1)]
         last = line.shape[1] - 1 - line[:, ::-1].argmax(axis=1)
-        middles.append(float(np.median((line.argmax(axis=1) + last + 1) / 2)))
-    across, down = (int(np.clip(round(size - middle), -size // 4, size // 4)) for middle in middles)
-    return across, down
+        middle = float(np.median((line.argmax(axis=1) + last + 1) / 2))
+        moves.append(float(np.clip((SIDE - middle) / SIDE, -MOST_SHIFT, MOST_SHIFT)))
+    return moves[0], moves[1]
 
 
 def distances(faces: Sequence[Inspected]) -> npt.NDArray[np.float64]:
     """(F, F) in [0, 2]: median over the sample of 1 - correlation of two faces' images.
 
-    Images are blurred by (1, 2, 1)/4 both ways, so that a stroke one pixel aside still counts as
-    the same. inf where two faces share fewer than MIN_SHARED characters.
+    Images are blurred by (1, 2, 1)/4 both ways, to be alike in other weights, and compared where
+    they are and up to one pixel aside, the nearest of these nine. inf where two faces share fewer
+    than MIN_SHARED characters.
     """
-    features = [_features(face.drawings) for face in faces]
-    found = np.full((len(faces), len(faces)), np.inf)
-    for a, one in enumerate(faces):
-        for b in range(a):
-            shared = one.drawn & faces[b].drawn
-            if shared.sum() >= MIN_SHARED:
-                alike = (features[a][shared] * features[b][shared]).sum(axis=1)
-                found[a, b] = found[b, a] = 1 - np.median(alike)
-    return found
+    drawings = np.stack([face.drawings for face in faces], axis=1)  # (S, F, SIDE, SIDE)
+    drawn = np.stack([face.drawn for face in faces], axis=1)
+    shared = drawn[:, :, None] & drawn[:, None, :]
+    still = _features(drawings)
+    nearest = np.full(shared.shape[1:], np.inf)
+    for aside in product((-1, 0, 1), repeat=2):
+        moved = _features(np.roll(drawings, aside, axis=(2, 3)))
+        alike = np.where(shared, still @ moved.transpose(0, 2, 1), np.nan)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # nothing shared at all
+            nearest = np.fmin(nearest, 1 - np.nanmedian(alike, axis=0))
+    nearest[shared.sum(axis=0) < MIN_SHARED] = np.inf
+    return np.asarray(np.minimum(nearest, nearest.T), dtype=np.float64)
 
 
 def _features(drawings: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """(S, size * size), blurred, of mean 0 and length 1."""
-    blurred = np.pad(drawings.astype(np.float32), ((0, 0), (1, 1), (1, 1)))
-    blurred = blurred[:, :-2] + 2 * blurred[:, 1:-1] + blurred[:, 2:]
+    """(S, F, SIDE * SIDE), blurred, of mean 0 and length 1."""
+    blurred = np.pad(drawings.astype(np.float32), ((0, 0), (0, 0), (1, 1), (1, 1)))
     blurred = blurred[:, :, :-2] + 2 * blurred[:, :, 1:-1] + blurred[:, :, 2:]
-    flat = blurred.reshape(len(drawings), -1)
-    flat = flat - flat.mean(axis=1, keepdims=True)
-    length: npt.NDArray[np.float32] = np.linalg.norm(flat, axis=1, keepdims=True)
+    blurred = blurred[..., :-2] + 2 * blurred[..., 1:-1] + blurred[..., 2:]
+    flat = blurred.reshape(*drawings.shape[:2], -1)
+    flat = flat - flat.mean(axis=2, keepdims=True)
+    length: npt.NDArray[np.float32] = np.linalg.norm(flat, axis=2, keepdims=True)
     return np.asarray(flat / np.maximum(length, 1e-6), dtype=np.float32)
 
 

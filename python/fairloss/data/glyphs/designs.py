@@ -82,7 +82,7 @@ class Designs:
         }
 
 
-def survey(folders: Sequence[Path], size: int, progress: Progress | None = None) -> Designs:
+def survey(folders: Sequence[Path], progress: Progress | None = None) -> Designs:
     """Read the fonts in the folders, leave unusable faces out, find out which are one design.
 
     Raises:
@@ -94,7 +94,7 @@ def survey(folders: Sequence[Path], size: int, progress: Progress | None = None)
     faces: list[Typeface] = []
     inspected: list[Inspected] = []
     for number, face in enumerate(found):
-        one = inspect(face, sample, size)
+        one = inspect(face, sample)
         if one.fault:
             left_out[face.name] = one.fault
         else:

@@ -117,7 +117,7 @@ class Draughtsman:
             losses["failed"] += 1
             return None
         # a table may promise a glyph that is empty, or that is the box for a missing one
-        if is_blank(image):
+        if is_blank(image, self.drawing.size):
             losses["blank"] += 1
             return None
         if pen.is_missing(image):
