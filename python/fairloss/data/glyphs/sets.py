@@ -30,12 +30,12 @@ class Samples:
 
     def __init__(self, shards: Sequence[Path], held_out: npt.NDArray[np.bool_]) -> None:
         self.shards = shards
-        read = [Shard.load(path) for path in shards]
-        self.sizes = [len(shard.faces) for shard in read]
-        self.characters = np.concatenate([shard.characters for shard in read])
-        self.faces = np.concatenate([shard.faces for shard in read])
+        characters, faces, losses = zip(*map(_without_images, shards), strict=True)
+        self.sizes = [len(of_shard) for of_shard in faces]
+        self.characters = np.concatenate(characters)
+        self.faces = np.concatenate(faces)
+        self.losses = np.sum(losses, axis=0)
         self.held_out = held_out[self.faces]
-        self.losses = sum((shard.losses for shard in read), np.zeros(len(LOSSES), np.int64))
 
     def of(self, characters: Sequence[int], held_out: bool | None) -> npt.NDArray[np.int64]:
         """Rows of the characters by typefaces that are held out, that are not, or (None) both."""
@@ -52,6 +52,12 @@ class Samples:
             if len(inside):
                 yield Shard.load(path).images[inside][:, None]
             start += size
+
+
+def _without_images(path: Path) -> tuple[npt.NDArray[np.int64], ...]:
+    """Characters, faces and losses of a shard; its images, by far the most of it, are not read."""
+    with np.load(path) as arrays:
+        return arrays["characters"], arrays["faces"], arrays["losses"]
 
 
 def write_sets(
