@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from fairloss.agent.states import legal_actions
-from fairloss.data import FaceImages, orl_split, read_folder, read_orl, split_identities
+from fairloss.data import FaceImages, orl_split, read_images, read_orl, split_identities
 from fairloss.evaluation import all_pairs, compare_pairs, evaluate_pairs, pair_scores, roc
 from fairloss.experience import CollectConfig, Experience, Fit, collect, fit_policy
 from fairloss.gallery import Gallery
@@ -141,7 +141,7 @@ def _faces(config: DemoConfig, progress: Progress | None) -> FaceImages:
             progress("fetch the ORL faces", 1, 1)
         return faces
     report = None if progress is None else partial(progress, "read images")
-    return read_folder(config.data, (height, width), channels=1, progress=report)
+    return read_images(config.data, (height, width), channels=1, progress=report)
 
 
 def _check_same_demo(config: DemoConfig, output: Path) -> None:

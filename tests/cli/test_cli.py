@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from glyph_fonts import write_font
 from synthetic import write_folder
 
 from fairloss.agent import Policy
@@ -18,7 +19,14 @@ from fairloss.gallery import Gallery
 SMALL = ["epochs=2", "image_size=[32,32]", "channels=1", "batch_size=16"]
 SMALL += ["model.embedding_size=16", "optimizer.learning_rate=0.02"]
 COMMANDS = ["demo", "train", "collect", "fit-policy", "search-loss", "embed", "report"]
-COMMANDS += ["doctor", "data orl", "evaluate pairs", "gallery build", "gallery query"]
+COMMANDS += [
+    "doctor",
+    "data orl",
+    "data glyphs",
+    "evaluate pairs",
+    "gallery build",
+    "gallery query",
+]
 
 
 def fairloss(*arguments):
@@ -186,3 +194,21 @@ def test_doctor_names_the_backend():
     done = fairloss("doctor")
     assert done.returncode == 0, done.stderr
     assert "compiled" in done.stdout
+
+
+def test_data_glyphs_then_train(tmp_path):
+    for design, name in enumerate(("a", "b", "brush/c", "pixel/d", "e", "f")):
+        write_font(tmp_path / "fonts" / f"{name}.ttf", design)
+    sets = tmp_path / "sets"
+    made = ("data", "glyphs", sets, "--fonts", tmp_path / "fonts", "--jobs", 1)
+    done = fairloss(*made, "--classes", 8, "--validation", 4, "--test", 5, "--largest", 3)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"sets/train\W+8\W+20\W+2\W+2\W+3\W", done.stdout)  # 3 * (2/3)^(c/7)
+    done = fairloss("train", f"data={sets}", f"output={tmp_path / 'run'}", *SMALL)
+    assert done.returncode == 2
+    assert "holds several sets; name one: test, train, validation" in done.stderr
+    done = fairloss("train", f"data={sets / 'train'}", f"output={tmp_path / 'run'}", *SMALL)
+    assert done.returncode == 0, done.stderr
+    model = tmp_path / "run" / "model.pt"
+    done = fairloss("evaluate", "pairs", "--data", sets / "test", "--checkpoint", model)
+    assert done.returncode == 0, done.stderr

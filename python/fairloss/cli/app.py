@@ -8,7 +8,7 @@ import warnings
 import typer
 from rich.console import Console
 
-from fairloss.cli import runs, tools
+from fairloss.cli import glyphs, runs, tools
 
 app = typer.Typer(
     help="Fair Loss for long-tailed face recognition: train, evaluate, search.",
@@ -25,6 +25,7 @@ app.command("search-loss")(runs.search_loss)
 app.command("embed")(tools.embed)
 app.command("report")(tools.report)
 app.command("doctor")(tools.doctor)
+tools.data.command("glyphs")(glyphs.glyphs)
 app.add_typer(tools.data, name="data")
 app.add_typer(tools.evaluate, name="evaluate")
 app.add_typer(tools.gallery, name="gallery")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fairloss.cli.progress import bars
-from fairloss.data import FaceImages, read_folder
+from fairloss.data import FaceImages, read_images
 from fairloss.models import embed as embed_faces
 from fairloss.training import (
     Progress,
@@ -23,7 +23,7 @@ from fairloss.training import (
 )
 
 Checkpoint = Annotated[Path, typer.Option(help="model.pt of a run folder.")]
-Data = Annotated[Path, typer.Option(help="Folder of identity/image files.")]
+Data = Annotated[Path, typer.Option(help="Folder of identity/image files, or of arrays.")]
 
 data = typer.Typer(help="Fetch data sets.", no_args_is_help=True)
 evaluate = typer.Typer(help="Published protocols, with intervals.", no_args_is_help=True)
@@ -142,7 +142,7 @@ def embed(
     write_whole(output, write)
     manifest = {"names": faces.names, "identities": faces.identities}
     labels = faces.labels.tolist()
-    write_json(output.with_suffix(".json"), manifest | {"labels": labels, "flip": True})
+    write_json(output.with_suffix(".json"), manifest | {"labels": labels, "flip": faces.mirror})
     typer.echo(f"{len(faces)} embeddings of size {embeddings.shape[1]}: {output}")
 
 
@@ -174,7 +174,7 @@ def _embeddings(
 ) -> tuple[FaceImages, np.ndarray[Any, np.dtype[np.float32]]]:
     model, config = load_backbone(checkpoint)
     height, width = config.image_size
-    faces = read_folder(
+    faces = read_images(
         folder,
         (height, width),
         config.channels,

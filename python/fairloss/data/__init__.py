@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fairloss.data.arrays import read_arrays, read_images, write_arrays
 from fairloss.data.batches import augment, epoch_batches, epoch_order, to_input
 from fairloss.data.decode import UnreadableImage
 from fairloss.data.faces import FaceImages
@@ -21,9 +22,12 @@ __all__ = [
     "orl_split",
     "orl_wheel",
     "pareto_counts",
+    "read_arrays",
     "read_folder",
     "read_groups",
+    "read_images",
     "read_orl",
     "split_identities",
     "to_input",
+    "write_arrays",
 ]

@@ -22,8 +22,10 @@ def embed(
     """(N, D) float32 raw embeddings of un-augmented images, with the model in eval mode.
 
     With `flip` the embeddings of each image and its mirror are added, as published evaluations do;
-    normalise afterwards. The model's mode is restored.
+    normalise afterwards; images that `faces.mirror` forbids to mirror are left as they are. The
+    model's mode is restored.
     """
+    flip = flip and faces.mirror
     training = model.training
     model.eval()
     parts = []

@@ -40,7 +40,7 @@ class OptimizerConfig:
 
 @dataclass
 class TrainConfig:
-    data: str = "???"  # folder of identity/image files
+    data: str = "???"  # folder of identity/image files, or of arrays
     output: str = "???"  # run folder
     epochs: int = 32
     seed: int = 0

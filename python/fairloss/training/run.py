@@ -17,12 +17,13 @@ from torch import Tensor, nn
 
 from fairloss.agent import MarginGrid, Policy
 from fairloss.agent.grid import FloatArray
-from fairloss.data import FaceImages, read_folder
+from fairloss.data import FaceImages, read_images
+from fairloss.data.files import write_whole
 from fairloss.heads import HEADS, FairLoss, Head
 from fairloss.training.backbone import backbone
 from fairloss.training.config import HeadConfig, TrainConfig, as_yaml, changes, load_config
 from fairloss.training.loss_file import with_loss
-from fairloss.training.run_folder import RunFolder, read_json, write_json, write_whole
+from fairloss.training.run_folder import RunFolder, read_json, write_json
 from fairloss.training.trainer import Progress, Trainer, group_table
 
 # What a resumed run may change without becoming another run.
@@ -78,7 +79,7 @@ def read_faces(config: TrainConfig, progress: Progress | None = None) -> FaceIma
     """The folder `config.data`, at the configured size."""
     height, width = config.image_size
     report = None if progress is None else partial(progress, "read images")
-    return read_folder(config.data, (height, width), config.channels, progress=report)
+    return read_images(config.data, (height, width), config.channels, progress=report)
 
 
 def build_head(

@@ -101,7 +101,7 @@ class Trainer:
         for number, indices in enumerate(batches):
             images = self.faces.images(indices)
             if self.augment:
-                images = augment(images, self.seed, epoch, number)
+                images = augment(images, self.seed, epoch, number, self.faces.mirror)
             losses.append(self._train_step(to_input(images), indices))
             progress(number + 1, len(batches))
         taken = [loss for loss in losses if loss is not None]
