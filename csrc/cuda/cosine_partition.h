@@ -1,0 +1,109 @@
+// The kernels of cosine_partition between its products. Classes come in chunks: a product makes
+// the cosines of a chunk with the whole batch, class-major, and a kernel here takes them in one
+// pass. csrc/ops/cosine_chunks.h puts the pieces together.
+#pragma once
+
+#include <cstdint>
+
+#include "stream.h"
+
+namespace fairloss::cuda {
+
+// Classes whose terms make one partial sum. A tile of cosine_fused.cu is as high.
+constexpr int64_t kGroup = 128;
+// Samples side by side in a tile.
+constexpr int64_t kSamples = 128;
+// Operands are padded with zeros to whole steps of a tensor core: 32 columns hold two of 16 bits,
+// four of TF32; 16 samples are a vector of 16 bytes in every precision.
+constexpr int64_t kDepth = 32, kSampleStep = 16;
+
+constexpr int64_t whole(int64_t count, int64_t step) { return (count + step - 1) / step * step; }
+constexpr int64_t groups_of(int64_t classes) { return whole(classes, kGroup) / kGroup; }
+constexpr int64_t tiles_of(int64_t classes, int64_t stride) {
+  return groups_of(classes) * (whole(stride, kSamples) / kSamples);
+}
+
+// The classes [first, first + rows) against the whole batch. All pointers are the device's.
+struct ClassChunk {
+  int64_t batch, stride;           // stride: samples with padding, a multiple of kSampleStep
+  int64_t first, rows;             // of the chunk
+  const int64_t* labels;           // (B,), -1: no class is excluded
+  const float* scale;              // one number
+  const float* hard_threshold;     // (B,) or null: a non-target cosine c above it becomes
+  const float* hard_coefficients;  // (3,)  [0] c^2 + [1] c + [2]
+};
+
+// Cosines kept for the backward pass: float, or where products are of 16 bits int16_t, in steps of
+// 1 / 32767. Such a step is 2^-16 from the truth at most, which at a scale of 64 is 0.1% of a
+// probability; a bfloat16 of the exponential, as large, would be 0.2% off. Cosines computed again
+// are rounded in the same way: results do not depend on how many are kept.
+struct TermsProblem {
+  ClassChunk chunk;
+  const float* cosines;  // (rows, stride)
+  bool fixed_point;      // whether cosines are to be rounded as above
+  int16_t* kept;         // (rows, stride), or null
+
+  float* target_cosine;  // (B,), written where the target is in the chunk
+  float* partials;       // (groups_of(rows), 2, stride): greatest logit, sum relative to it
+};
+
+// A pass over the cosines of a chunk: partial sums of exp(scale f(cos)) without the targets.
+void launch_cosine_terms(const TermsProblem& problem, cudaStream_t stream);
+
+struct LogSumExpProblem {
+  int64_t batch, stride, classes, groups;
+  const float* partials;        // (groups, 2, stride) of all chunks
+  const int64_t* labels;        // (B,)
+  const float* inverse_norms;   // (B,) of the embeddings, NaN: spoilt
+
+  float* target_cosine;        // (B,): 0 at label -1, NaN where the label is out of range
+  float* negative_logsumexp;   // (B,)
+};
+
+void launch_logsumexp(const LogSumExpProblem& problem, cudaStream_t stream);
+
+// What slopes need of every sample; one launch for the whole backward pass.
+struct UpstreamProblem {
+  int64_t batch, stride;
+  const float* grad_target_cosine;       // (B,)
+  const float* grad_negative_logsumexp;  // (B,)
+  const float* target_cosine;            // (B,)
+  const float* negative_logsumexp;       // (B,)
+  const float* scale;                    // one number
+  bool fit_into_float16;  // multiplies by a power of 2 that brings the largest slope near 2^14
+
+  float* pull;   // (stride,) gradient of the target cosine, 0 for a spoilt sample
+  float* push;   // (stride,) gradient of nlse, likewise
+  float* nlse;   // (stride,) +inf where push is 0 by definition
+  float* boost;  // one number, that power of 2
+};
+
+void launch_upstream(const UpstreamProblem& problem, cudaStream_t stream);
+
+struct Upstream {
+  const float *pull, *push, *nlse;  // (stride,)
+};
+
+// Stored: float, or int16_t as above. T: float, __nv_bfloat16 or __half.
+template <typename Stored, typename T>
+struct SlopesProblem {
+  ClassChunk chunk;
+  const Stored* cosines;  // (rows, stride)
+  bool fixed_point;       // float cosines: whether the forward pass rounded them
+  Upstream upstream;
+
+  T* slopes;               // (rows, stride): d loss / d cosine, times the boost
+  double* scale_partials;  // (tiles_of(rows, stride),): sums of push p f(cos)
+};
+
+template <typename Stored, typename T>
+void launch_slopes(const SlopesProblem<Stored, T>& problem, cudaStream_t stream);
+
+// sum += product, both (elements,) with a multiple of 4.
+void launch_add(int64_t elements, const float* product, float* sum, cudaStream_t stream);
+
+// grad_scale = sum of the partials, without the boost.
+void launch_scale_gradient(int64_t count, const double* partials, const float* boost,
+                           float* grad_scale, cudaStream_t stream);
+
+}  // namespace fairloss::cuda
