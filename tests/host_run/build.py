@@ -90,9 +90,13 @@ def ninja_file(variants: Sequence[str]) -> str:
         return out
 
     common = []
-    for folder, flags in (("cpu", "-std=c++20 -O2 -Wno-psabi"), ("ops", "-std=c++20 -O1 $ops")):
-        for source in sorted((ROOT / "csrc" / folder).glob("*.cpp")):
-            common.append(compile_file(source, f"{folder}/{source.stem}.o", flags))
+    for folder, out, flags in (
+        ("csrc/cpu", "cpu/", "-std=c++20 -O2 -Wno-psabi"),
+        ("csrc/ops", "ops/", "-std=c++20 -O1 $ops"),
+        ("tests/host_run/ops", "ops/host_run_", "-std=c++20 -O1 $ops"),
+    ):
+        for source in sorted((ROOT / folder).glob("*.cpp")):
+            common.append(compile_file(source, f"{out}{source.stem}.o", flags))
     for variant in variants:
         sanitizer, define = VARIANTS[variant]
         objects = [
