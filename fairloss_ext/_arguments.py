@@ -74,6 +74,11 @@ def check_range(name: str, values: Tensor, lowest: int, bound: int) -> None:
         )
 
 
+def check_now(name: str, values: Tensor, lowest: int, bound: int) -> None:
+    """RuntimeError naming the first value outside [lowest, bound); waits for a GPU."""
+    check_range(name, values.cpu(), lowest, bound)
+
+
 def check_device(device: torch.device, **tensors: Tensor | None) -> None:
     """ValueError naming the first tensor that is not on the device of the embeddings."""
     for name, tensor in tensors.items():

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "fairloss/margin.h"
+#include "halves.h"
 #include "stream.h"
 
 namespace fairloss::cuda {
@@ -17,9 +19,11 @@ constexpr int64_t kSamples = 128;
 // four of TF32; 16 samples are a vector of 16 bytes in every precision.
 constexpr int64_t kDepth = 32, kSampleStep = 16;
 
-constexpr int64_t whole(int64_t count, int64_t step) { return (count + step - 1) / step * step; }
-constexpr int64_t groups_of(int64_t classes) { return whole(classes, kGroup) / kGroup; }
-constexpr int64_t tiles_of(int64_t classes, int64_t stride) {
+FAIRLOSS_INLINE int64_t whole(int64_t count, int64_t step) {
+  return (count + step - 1) / step * step;
+}
+FAIRLOSS_INLINE int64_t groups_of(int64_t classes) { return whole(classes, kGroup) / kGroup; }
+FAIRLOSS_INLINE int64_t tiles_of(int64_t classes, int64_t stride) {
   return groups_of(classes) * (whole(stride, kSamples) / kSamples);
 }
 
@@ -35,13 +39,11 @@ struct ClassChunk {
 
 // Cosines kept for the backward pass: float, or where products are of 16 bits int16_t, in steps of
 // 1 / 32767. Such a step is 2^-16 from the truth at most, which at a scale of 64 is 0.1% of a
-// probability; a bfloat16 of the exponential, as large, would be 0.2% off. Cosines computed again
-// are rounded in the same way: results do not depend on how many are kept.
+// probability; a bfloat16 of the exponential, as large, would be 0.2% off.
 struct TermsProblem {
   ClassChunk chunk;
   const float* cosines;  // (rows, stride)
-  bool fixed_point;      // whether cosines are to be rounded as above
-  int16_t* kept;         // (rows, stride), or null
+  int16_t* kept;         // (rows, stride), or null: the cosines stay as they are, or are not kept
 
   float* target_cosine;  // (B,), written where the target is in the chunk
   float* partials;       // (groups_of(rows), 2, stride): greatest logit, sum relative to it
@@ -52,12 +54,12 @@ void launch_cosine_terms(const TermsProblem& problem, cudaStream_t stream);
 
 struct LogSumExpProblem {
   int64_t batch, stride, classes, groups;
-  const float* partials;        // (groups, 2, stride) of all chunks
-  const int64_t* labels;        // (B,)
-  const float* inverse_norms;   // (B,) of the embeddings, NaN: spoilt
+  const float* partials;       // (groups, 2, stride) of all chunks
+  const int64_t* labels;       // (B,); out of range: NaN for the sample
+  const float* inverse_norms;  // (B,) of the embeddings, NaN: spoilt
 
-  float* target_cosine;        // (B,): 0 at label -1, NaN where the label is out of range
-  float* negative_logsumexp;   // (B,)
+  float* target_cosine;       // (B,), completed: 0 at label -1, NaN for what is spoilt
+  float* negative_logsumexp;  // (B,)
 };
 
 void launch_logsumexp(const LogSumExpProblem& problem, cudaStream_t stream);
@@ -75,6 +77,7 @@ struct UpstreamProblem {
   float* pull;   // (stride,) gradient of the target cosine, 0 for a spoilt sample
   float* push;   // (stride,) gradient of nlse, likewise
   float* nlse;   // (stride,) +inf where push is 0 by definition
+  float* own;    // (stride,) 1, or for a spoilt sample its whole gradient: NaN, 0 without upstream
   float* boost;  // one number, that power of 2
 };
 
@@ -89,7 +92,6 @@ template <typename Stored, typename T>
 struct SlopesProblem {
   ClassChunk chunk;
   const Stored* cosines;  // (rows, stride)
-  bool fixed_point;       // float cosines: whether the forward pass rounded them
   Upstream upstream;
 
   T* slopes;               // (rows, stride): d loss / d cosine, times the boost
@@ -99,7 +101,40 @@ struct SlopesProblem {
 template <typename Stored, typename T>
 void launch_slopes(const SlopesProblem<Stored, T>& problem, cudaStream_t stream);
 
-// sum += product, both (elements,) with a multiple of 4.
+// Raw rows at length 1, padded with zeros. In, Out: float, __nv_bfloat16 or __half.
+template <typename In, typename Out>
+struct UnitRowsProblem {
+  int64_t rows, padded_rows;  // rows beyond the first are zeros
+  int64_t columns, stride;    // stride: elements from one raw row to the next
+  int64_t depth;              // columns with padding
+  const In* raw;
+  bool zero_spoilt;  // a row with NaN or infinity becomes 0; its inverse norm is NaN anyway
+  bool tf32;         // float only: rounded to the 10 bits that a tensor core reads
+
+  Out* unit;             // (padded_rows, depth)
+  float* inverse_norms;  // (padded_rows,): 0 for a row shorter than 1e-12
+};
+
+template <typename In, typename Out>
+void launch_unit_rows(const UnitRowsProblem<In, Out>& problem, cudaStream_t stream);
+
+// The gradient of unit rows becomes that of the raw ones: what lies along the row leaves.
+template <typename T>
+struct RowGradientProblem {
+  int64_t rows, columns, stride, depth;  // of the raw rows and of `across`
+  const T* raw;
+  const float* inverse_norms;  // (rows,)
+  const float* across;         // (rows, depth) gradient of the unit rows, times the boost
+  const float* boost;          // one number
+  const float* own;            // (rows,) as in UpstreamProblem, or null: all are 1
+
+  T* gradient;  // (rows, columns)
+};
+
+template <typename T>
+void launch_row_gradient(const RowGradientProblem<T>& problem, cudaStream_t stream);
+
+// sum += product, both (elements,), a multiple of 4 and aligned to 16 bytes.
 void launch_add(int64_t elements, const float* product, float* sum, cudaStream_t stream);
 
 // grad_scale = sum of the partials, without the boost.

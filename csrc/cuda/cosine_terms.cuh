@@ -22,9 +22,10 @@ __device__ inline Curve curve_of(const ClassChunk& p, int64_t sample) {
   return {p.hard_threshold[sample], of[0], of[1], of[2]};
 }
 
-// The row of the chunk that holds the sample's target, or one that is not in it.
-__device__ inline int64_t target_row(const ClassChunk& p, int64_t sample) {
-  return sample < p.batch && p.labels[sample] >= 0 ? p.labels[sample] - p.first : -1;
+// The row of the chunk that holds the sample's target, -1 if it is not in it.
+__device__ inline int target_row(const ClassChunk& p, int64_t sample) {
+  const int64_t row = sample < p.batch && p.labels[sample] >= 0 ? p.labels[sample] - p.first : -1;
+  return row < p.rows ? int(row) : -1;
 }
 
 // Fixed point of 16 bits, -32768 for NaN. Rounding of unit vectors to 16 bits can lead beyond 1.
@@ -38,10 +39,8 @@ __device__ inline float from_fixed(int16_t fixed) {
   return fixed == INT16_MIN ? NAN : float(fixed) / kFixedOne;
 }
 
-__device__ inline float stored_cosine(float cosine, bool fixed_point) {
-  return fixed_point ? from_fixed(to_fixed(cosine)) : cosine;
-}
-__device__ inline float stored_cosine(int16_t cosine, bool) { return from_fixed(cosine); }
+__device__ inline float stored_cosine(float cosine) { return cosine; }
+__device__ inline float stored_cosine(int16_t cosine) { return from_fixed(cosine); }
 
 // p f(cos) and d loss / d cosine of a non-target.
 struct NegativeSlope {

@@ -130,9 +130,10 @@ def copy_package(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path in (ROOT / "fairloss_ext").iterdir():
         link = folder / path.name
-        if path.name.startswith(("_C", "__pycache__")) or link.is_symlink():
+        if path.name.startswith(("_C", "__pycache__", "_build.json")) or link.is_symlink():
             continue
         link.symlink_to(path)
+    (folder / "_build.json").write_text('{"version": 1, "host_run": true}')
 
 
 def build(variants: Sequence[str]) -> None:
