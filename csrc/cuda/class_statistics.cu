@@ -5,6 +5,7 @@
 #include "class_statistics.h"
 #include "reduce.cuh"
 #include "rows.cuh"
+#include "search.cuh"
 
 namespace fairloss::cuda {
 
@@ -54,16 +55,7 @@ __device__ Parts parts_of(const ClassStatisticsProblem<T>& p, int64_t label) {
 template <typename T>
 __global__ void start_kernel(const ClassStatisticsProblem<T> p) {
   for (int64_t c = thread_index(); c <= p.classes; c += thread_count()) {
-    int64_t low = 0, high = p.samples;  // the first sorted label that is c or more
-    while (low < high) {
-      const int64_t middle = low + (high - low) / 2;
-      if (p.sorted_labels[middle] < c) {
-        low = middle + 1;
-      } else {
-        high = middle;
-      }
-    }
-    p.start[c] = low;
+    p.start[c] = first_not_below(p.sorted_labels, p.samples, c);
   }
 }
 

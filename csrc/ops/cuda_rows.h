@@ -26,6 +26,8 @@ cuda::Rows<T> cuda_rows(const Tensor& matrix) {
   return {static_cast<const T*>(matrix.const_data_ptr()), matrix.size(1), matrix.stride(0)};
 }
 
+inline int64_t round_up(int64_t count, int64_t step) { return (count + step - 1) / step * step; }
+
 // A matrix in the elements [first, first + rows * columns) of a workspace.
 inline Tensor matrix_in(const Tensor& workspace, int64_t first, int64_t rows, int64_t columns) {
   Tensor whole = workspace;  // narrow takes no const
@@ -36,6 +38,15 @@ inline Tensor matrix_in(const Tensor& workspace, int64_t first, int64_t rows, in
 inline Tensor rows_in(const Tensor& matrix, int64_t first, int64_t rows) {
   Tensor whole = matrix;
   return torch::stable::narrow(whole, 0, first, rows);
+}
+
+// The same rows, and zeros after them up to `rows` in all.
+inline Tensor with_zero_rows(const Tensor& matrix, int64_t rows) {
+  if (matrix.size(0) == rows) return matrix;
+  const Tensor padded = torch::stable::new_zeros(matrix, {rows, matrix.size(1)});
+  Tensor head = rows_in(padded, 0, matrix.size(0));
+  torch::stable::copy_(head, matrix);
+  return padded;
 }
 
 inline Tensor transposed(const Tensor& matrix) { return torch::stable::transpose(matrix, 0, 1); }
