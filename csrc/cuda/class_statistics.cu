@@ -3,6 +3,7 @@
 // norms, for the sums and for the spread. Less would need a warp to hold whole rows, and what takes
 // time is the product of the centres with themselves.
 #include "class_statistics.h"
+#include "fairloss/margin.h"
 #include "reduce.cuh"
 #include "rows.cuh"
 #include "search.cuh"

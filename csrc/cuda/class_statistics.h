@@ -2,7 +2,7 @@
 // label before them, and products of centres with centres between them.
 #pragma once
 
-#include "fairloss/margin.h"
+#include "fairloss/inline.h"
 #include "rows.h"
 #include "stream.h"
 
