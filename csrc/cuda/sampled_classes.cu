@@ -19,7 +19,8 @@ __global__ void sampled_classes_kernel(const SampledClassesProblem p) {
     const int64_t place = valid ? drawn.position(label) : p.samples;
     int64_t first = i;
     for (int64_t j = lane; place >= p.samples && first == i && j - lane < i; j += kWarp) {
-      const unsigned same = __ballot_sync(kAllLanes, j < i && p.labels[j] == label);
+      const bool earlier = j < i;
+      const unsigned same = __ballot_sync(kAllLanes, earlier && p.labels[j] == label);
       if (same != 0) first = j - lane + __ffs(int(same)) - 1;
     }
     if (lane != 0) continue;

@@ -45,7 +45,7 @@ def test_odd_shapes(dtype, dim, samples, classes, offset):
 @FLOATS
 def test_classes_of_many_samples_are_split_anywhere(dtype):
     """Parts are of 128 samples, from 256 on; classes begin at any place between parts."""
-    counts = [255, 3, 256, 0, 257, 383, 1, 384, 385, 1100, 100, 0]
+    counts = [255, 3, 256, 0, 257, 383, 1, 384, 385, 1100, 100, *[0] * 30, 260, 256]
     labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
     labels = torch.cat([torch.full((77,), -1), labels])
     labels = labels[torch.randperm(len(labels))]
@@ -73,6 +73,16 @@ def test_a_spoilt_sample_spoils_its_class_of_many_parts_only():
     for value in (found.intra_angle, found.intra_variance, found.inter_angle, found.center[:, 5]):
         assert value.isnan().tolist() == [False, True, False]
     assert found.nearest_class.tolist() == [2, -1, 0]
+
+
+def test_more_classes_than_threads():
+    """On a circle: the nearest of a class are both its neighbours, so only the angle is sure."""
+    angle = torch.arange(1000) * (2 * torch.pi / 1000)
+    embeddings, labels = torch.stack([angle.cos(), angle.sin()], 1), torch.arange(1000)
+    found = class_statistics(embeddings, labels.flip(0), 1000)
+    assert (found.count == 1).all()
+    torch.testing.assert_close(found.center, embeddings.flip(0), atol=1e-6, rtol=0)
+    torch.testing.assert_close(found.inter_angle, angle[1:2].expand(1000), atol=1e-5, rtol=0)
 
 
 def test_the_same_bits_in_every_run():

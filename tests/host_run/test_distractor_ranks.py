@@ -96,6 +96,13 @@ def test_distractors_that_lie_beyond_2_to_the_31():
         assert torch.equal(ours, theirs)
 
 
+def test_more_probes_than_threads():
+    p, d = torch.arange(1000.0)[:, None], torch.ones(5, 1)
+    index = torch.arange(999, -1, -1)
+    ranks, _ = distractor_ranks(p, d, index, torch.full((1000,), 499.5))
+    assert torch.equal(ranks, 5 * (index >= 500).long())
+
+
 def test_nothing_to_count():
     p, d = torch.randn(3, 4), torch.randn(9, 4)
     none = torch.empty(0, dtype=torch.int64)
