@@ -37,11 +37,14 @@ OPERATORS = {
     "dropped barrier": (r"__sync(threads|warp)\([^)]*\);", ";"),
     "shuffle width": (r"kWarp / 2(?=; distance)", "kWarp / 4"),
     "bound": (
-        r"(?<=; )(\w+) < (?=[\w.]+(\.batch|batch|elements|whole|partials|classes)\b)",
+        r"(?<=; )(\w+) < "
+        r"(?=([\w.]+(\.batch|batch|elements|whole|partials|classes|samples|trials|probes)"
+        r"|p\.rows|p\.columns|all)\b)",
         r"\1 <= ",
     ),
     "short bound": (
-        r"(?<=; )(\w+) < ((?:p\.)?(?:batch|elements|partials|classes));",
+        r"(?<=; )(\w+) < "
+        r"((?:p\.)?(?:batch|elements|partials|classes|samples|trials|rows|columns|all));",
         r"\1 < \2 - 1;",
     ),
     "index width": (
@@ -56,6 +59,11 @@ OPERATORS = {
     "stride": (r"\+= (thread_count\(\)|warp_count\(\)|blockDim\.x|kWarp)(?= \*|\))", r"+= 2 * \1"),
     "spoilt": (r"kIgnored \?", "kSpoilt ?"),
     "sign": (r"(\w\]) - p\.", r"\1 + p."),
+    "next": (r"(?<=\[)([\w.]+) \+ 1(?=\])", r"\1"),
+    "comparison": (r"(?<!distance) > (?=cosine|end|threshold|0)", " >= "),
+    "comparison with": (r" >= (?=block|p\.samples)", " > "),
+    "lost sum": (r"\b(group\[l\]|sum\[l\]|above\[k\]|angle|variance|sum|rank) \+= ", r"\1 = "),
+    "parts": (r"2 \* kPartSamples", "kPartSamples"),
 }
 
 # (file, operator, part of the line): why no test could tell.
