@@ -10,8 +10,6 @@
 
 namespace fairloss::cuda {
 
-constexpr double kShortestNorm = 1e-12;  // a shorter vector has no direction: it becomes 0
-
 // Consecutive samples of one class, in the order of classes.
 struct Range {
   int64_t label, begin, end;

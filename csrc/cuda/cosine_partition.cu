@@ -135,7 +135,8 @@ __global__ void __launch_bounds__(kSumThreads) logsumexp_kernel(const LogSumExpP
       sum = 0;
       for (int w = 0; w < warps; ++w) sum += sums[w][lane];
       const int64_t label = p.labels[i];
-      const bool spoilt = std::isnan(p.inverse_norms[i]), outside = label < -1 || label >= p.classes;
+      const bool spoilt = std::isnan(p.inverse_norms[i]),
+                 outside = label < -1 || label >= p.classes;
       const float nlse =
           float((sum == 0 ? 0 : double(peak)) + log(sum));  // log 0 without negatives
       p.negative_logsumexp[i] = outside || (spoilt && nlse != -INFINITY) ? NAN : nlse;
@@ -266,15 +267,13 @@ void launch_slopes(const SlopesProblem<Stored, T>& p, cudaStream_t stream) {
 template <typename In, typename Out>
 void launch_unit_rows(const UnitRowsProblem<In, Out>& p, cudaStream_t stream) {
   const int64_t blocks = blocks_for(p.padded_rows, kThreads / kWarp);
-  launch(unit_rows_kernel<In, Out>, {blocks, kThreads, 0, stream}, p,
-         is_aligned(p.raw) && p.stride % Vector<In>::kLanes == 0);
+  launch(unit_rows_kernel<In, Out>, {blocks, kThreads, 0, stream}, p, is_aligned(p.raw));
 }
 
 template <typename T>
 void launch_row_gradient(const RowGradientProblem<T>& p, cudaStream_t stream) {
   constexpr int kLanes = Vector<T>::kLanes;
-  const bool vectors = is_aligned(p.raw) && p.stride % kLanes == 0 && is_aligned(p.gradient) &&
-                       p.columns % kLanes == 0;
+  const bool vectors = is_aligned(p.raw) && is_aligned(p.gradient) && p.raw.columns % kLanes == 0;
   launch(row_gradient_kernel<T>, {blocks_for(p.rows, kThreads / kWarp), kThreads, 0, stream}, p,
          vectors);
 }

@@ -5,8 +5,8 @@
 
 #include <cstdint>
 
-#include "fairloss/margin.h"
-#include "halves.h"
+#include "fairloss/inline.h"
+#include "rows.h"
 #include "stream.h"
 
 namespace fairloss::cuda {
@@ -19,12 +19,9 @@ constexpr int64_t kSamples = 128;
 // four of TF32; 16 samples are a vector of 16 bytes in every precision.
 constexpr int64_t kDepth = 32, kSampleStep = 16;
 
-FAIRLOSS_INLINE int64_t whole(int64_t count, int64_t step) {
-  return (count + step - 1) / step * step;
-}
-FAIRLOSS_INLINE int64_t groups_of(int64_t classes) { return whole(classes, kGroup) / kGroup; }
+FAIRLOSS_INLINE int64_t groups_of(int64_t classes) { return round_up(classes, kGroup) / kGroup; }
 FAIRLOSS_INLINE int64_t tiles_of(int64_t classes, int64_t stride) {
-  return groups_of(classes) * (whole(stride, kSamples) / kSamples);
+  return groups_of(classes) * (round_up(stride, kSamples) / kSamples);
 }
 
 // The classes [first, first + rows) against the whole batch. All pointers are the device's.
@@ -105,9 +102,8 @@ void launch_slopes(const SlopesProblem<Stored, T>& problem, cudaStream_t stream)
 template <typename In, typename Out>
 struct UnitRowsProblem {
   int64_t rows, padded_rows;  // rows beyond the first are zeros
-  int64_t columns, stride;    // stride: elements from one raw row to the next
   int64_t depth;              // columns with padding
-  const In* raw;
+  Rows<In> raw;
   bool zero_spoilt;  // a row with NaN or infinity becomes 0; its inverse norm is NaN anyway
   bool tf32;         // float only: rounded to the 10 bits that a tensor core reads
 
@@ -121,8 +117,8 @@ void launch_unit_rows(const UnitRowsProblem<In, Out>& problem, cudaStream_t stre
 // The gradient of unit rows becomes that of the raw ones: what lies along the row leaves.
 template <typename T>
 struct RowGradientProblem {
-  int64_t rows, columns, stride, depth;  // of the raw rows and of `across`
-  const T* raw;
+  int64_t rows, depth;  // depth: columns of `across`
+  Rows<T> raw;
   const float* inverse_norms;  // (rows,)
   const float* across;         // (rows, depth) gradient of the unit rows, times the boost
   const float* boost;          // one number

@@ -1,14 +1,13 @@
 // Rows of float, bfloat16 or float16, read as float.
 #pragma once
 
+#include "convert.cuh"
 #include "rows.h"
 #include "vector.cuh"
 
 namespace fairloss::cuda {
 
-__device__ inline float to_float(float value) { return value; }
-__device__ inline float to_float(__nv_bfloat16 value) { return __bfloat162float(value); }
-__device__ inline float to_float(__half value) { return __half2float(value); }
+constexpr double kShortestNorm = 1e-12;  // a shorter vector has no direction: it becomes 0
 
 // Whether every row begins at a multiple of 16 bytes.
 template <typename T>

@@ -2,15 +2,11 @@
 // twice, the second time from cache.
 #pragma once
 
-#include "convert.cuh"
 #include "cosine_partition.h"
 #include "reduce.cuh"
-#include "vector.cuh"
+#include "rows.cuh"
 
 namespace fairloss::cuda {
-
-// A vector shorter than this has no direction: its cosines and its gradient are 0.
-constexpr double kShortestNorm = 1e-12;
 
 // Visits the columns [0, depth) of a row, some at a time: visit(column, values), 0 from `columns`
 // on. vectors: the row is aligned to 16 bytes.
@@ -19,16 +15,7 @@ __device__ void for_columns(const T* row, int64_t columns, int64_t depth, bool v
                             const Visit& visit) {
   constexpr int kLanes = Vector<T>::kLanes;
   for (int64_t d = lane_index() * kLanes; d < depth; d += kWarp * kLanes) {
-    Pack<float, kLanes> values;
-    if (vectors && d + kLanes <= columns) {
-      const Vector<T> raw = load_vector(row + d);
-      for (int l = 0; l < kLanes; ++l) values.lane[l] = to_float(raw.lane[l]);
-    } else {
-      for (int l = 0; l < kLanes; ++l) {
-        values.lane[l] = d + l < columns ? to_float(row[d + l]) : 0.0f;
-      }
-    }
-    visit(d, values);
+    visit(d, load_floats<kLanes>(row, d, columns, vectors));
   }
 }
 
@@ -54,8 +41,8 @@ template <typename In, typename Out>
 __global__ void unit_rows_kernel(const UnitRowsProblem<In, Out> p, bool vectors) {
   constexpr int kLanes = Vector<In>::kLanes;
   for (int64_t i = warp_index(); i < p.padded_rows; i += warp_count()) {
-    const In* row = p.raw + i * p.stride;
-    const int64_t columns = i < p.rows ? p.columns : 0;
+    const In* row = p.raw.data + i * p.raw.stride;
+    const int64_t columns = i < p.rows ? p.raw.columns : 0;
     const float inverse = inverse_norm(row, columns, vectors);
     const bool zero = p.zero_spoilt && std::isnan(inverse);
     for_columns(row, columns, p.depth, vectors, [&](int64_t d, const auto& values) {
@@ -74,30 +61,30 @@ template <typename T>
 __global__ void row_gradient_kernel(const RowGradientProblem<T> p, bool vectors) {
   constexpr int kLanes = Vector<T>::kLanes;
   for (int64_t i = warp_index(); i < p.rows; i += warp_count()) {
-    const T* row = p.raw + i * p.stride;
+    const T* row = p.raw.data + i * p.raw.stride;
     const float* across = p.across + i * p.depth;
     const float inverse = p.inverse_norms[i];
     const float own = p.own == nullptr ? 1 : p.own[i];
     float along = 0;  // of the gradient, on the unit row
-    for_columns(row, p.columns, p.columns, vectors, [&](int64_t d, const auto& raw) {
+    for_columns(row, p.raw.columns, p.raw.columns, vectors, [&](int64_t d, const auto& raw) {
       for (int l = 0; l < kLanes; ++l) {
-        if (d + l < p.columns) along += raw.lane[l] * inverse * across[d + l];
+        if (d + l < p.raw.columns) along += raw.lane[l] * inverse * across[d + l];
       }
     });
     along = warp_sum(along);
     const float factor = inverse / *p.boost;
-    for_columns(row, p.columns, p.columns, vectors, [&](int64_t d, const auto& raw) {
+    for_columns(row, p.raw.columns, p.raw.columns, vectors, [&](int64_t d, const auto& raw) {
       Pack<T, kLanes> gradient;
       for (int l = 0; l < kLanes; ++l) {
-        const float from = d + l < p.columns ? across[d + l] : 0;
+        const float from = d + l < p.raw.columns ? across[d + l] : 0;
         const float value = factor * (from - raw.lane[l] * inverse * along);
         gradient.lane[l] = from_float<T>(own == 1 ? value : own);
       }
-      T* out = p.gradient + i * p.columns + d;
-      if (vectors && d + kLanes <= p.columns) {
+      T* out = p.gradient + i * p.raw.columns + d;
+      if (vectors && d + kLanes <= p.raw.columns) {
         store_pack(out, gradient);
       } else {
-        for (int l = 0; l < kLanes && d + l < p.columns; ++l) out[l] = gradient.lane[l];
+        for (int l = 0; l < kLanes && d + l < p.raw.columns; ++l) out[l] = gradient.lane[l];
       }
     });
   }

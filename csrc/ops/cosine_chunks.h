@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "../cuda/cosine_partition.h"
+#include "cuda_rows.h"
 #include "gemm.h"
 
 namespace fairloss::ops {
@@ -14,8 +15,8 @@ namespace fairloss::ops {
 struct PartitionTensors {
   Tensor embeddings, weight, labels, scale;
   std::optional<Tensor> hard_threshold, hard_coefficients;
-  ScalarType compute;  // of the operands of products
-  bool fused;          // the kernels of csrc/cuda/cosine_fused.h instead of a library's product
+  Precision compute;  // of the operands of products
+  bool fused;         // the kernels of csrc/cuda/cosine_fused.h instead of a library's product
 
   int64_t batch() const { return embeddings.size(0); }
   int64_t classes() const { return weight.size(0); }
@@ -27,21 +28,6 @@ T* pointer_to(const Tensor& tensor) {
   return static_cast<T*>(tensor.mutable_data_ptr());
 }
 inline float* floats(const Tensor& tensor) { return pointer_to<float>(tensor); }
-
-// visit(a null pointer of what csrc/cuda has for the type).
-template <typename Visit>
-void with_type(ScalarType type, const Visit& visit) {
-  switch (type) {
-    case ScalarType::BFloat16: return visit(static_cast<__nv_bfloat16*>(nullptr));
-    case ScalarType::Half: return visit(static_cast<__half*>(nullptr));
-    default: return visit(static_cast<float*>(nullptr));
-  }
-}
-
-inline Tensor rows_of_tensor(const Tensor& tensor, int64_t first, int64_t rows) {
-  Tensor all = tensor;
-  return torch::stable::narrow(all, 0, first, rows);
-}
 
 // Classes of a chunk. What it needs, in float (n, samples) and (n, columns), shall stay in the
 // second cache of a GPU: 40 MB on the smallest of those that the kernels are for.
@@ -68,12 +54,12 @@ class CosineChunks {
   explicit CosineChunks(const PartitionTensors& p)
       : p_(p),
         stream(p.embeddings),
-        stride(cuda::whole(p.batch(), cuda::kSampleStep)),
-        depth(cuda::whole(p.columns(), cuda::kDepth)),
+        stride(round_up(p.batch(), cuda::kSampleStep)),
+        depth(round_up(p.columns(), cuda::kDepth)),
         longest(std::min(p.classes(), chunk_classes(stride, depth))) {
-    embeddings_ = scratch({stride, depth}, p.compute);
+    embeddings_ = scratch({stride, depth}, scalar_type(p.compute));
     embedding_norms_ = scratch({stride});
-    weight_ = scratch({longest, depth}, p.compute);
+    weight_ = scratch({longest, depth}, scalar_type(p.compute));
     weight_norms_ = scratch({longest});
     unit_rows(p.embeddings, p.batch(), stride, true, embeddings_, embedding_norms_);
   }
@@ -81,9 +67,7 @@ class CosineChunks {
   const Tensor& embeddings() const { return embeddings_; }
   const Tensor& embedding_norms() const { return embedding_norms_; }
   const Tensor& weight_norms() const { return weight_norms_; }
-  Tensor weight(const cuda::ClassChunk& chunk) const {
-    return rows_of_tensor(weight_, 0, chunk.rows);
-  }
+  Tensor weight(const cuda::ClassChunk& chunk) const { return rows_in(weight_, 0, chunk.rows); }
 
   Tensor scratch(std::initializer_list<int64_t> sizes, ScalarType type = ScalarType::Float) const {
     return empty(p_.embeddings, sizes, type);
@@ -94,7 +78,7 @@ class CosineChunks {
   template <typename Visit>
   void for_each(int64_t kept, const Visit& visit) const {
     for_ranges(kept, [&](int64_t first, int64_t rows) {
-      unit_rows(rows_of_tensor(p_.weight, first, rows), rows, rows, false, weight_, weight_norms_);
+      unit_rows(rows_in(p_.weight, first, rows), rows, rows, false, weight_, weight_norms_);
       visit(
           cuda::ClassChunk{p_.batch(), stride, first, rows, p_.labels.const_data_ptr<int64_t>(),
                            p_.scale.const_data_ptr<float>(), data_or_null<float>(p_.hard_threshold),
@@ -112,8 +96,7 @@ class CosineChunks {
   }
 
   void multiply(const cuda::ClassChunk& chunk, const Tensor& cosines) const {
-    Tensor unit = embeddings_;
-    gemm(weight(chunk), torch::stable::transpose(unit, 0, 1), cosines);
+    gemm(weight(chunk), transposed(embeddings_), cosines);
   }
 
  private:
@@ -130,13 +113,12 @@ class CosineChunks {
 
   void unit_rows(const Tensor& raw, int64_t rows, int64_t padded_rows, bool zero_spoilt,
                  const Tensor& unit, const Tensor& norms) const {
-    const bool tf32 = p_.fused && p_.compute == ScalarType::Float;
-    with_type(raw.scalar_type(), [&](auto* in) {
-      with_type(p_.compute, [&](auto* out) {
-        using In = std::remove_pointer_t<decltype(in)>;
-        using Out = std::remove_pointer_t<decltype(out)>;
-        cuda::launch_unit_rows<In, Out>({rows, padded_rows, p_.columns(), raw.stride(0), depth,
-                                         static_cast<const In*>(raw.const_data_ptr()), zero_spoilt,
+    const bool tf32 = p_.fused && p_.compute == Precision::float32;
+    with_cuda_type(precision_of("rows", raw), [&](auto in) {
+      with_cuda_type(p_.compute, [&](auto out) {
+        using In = typename decltype(in)::Type;
+        using Out = typename decltype(out)::Type;
+        cuda::launch_unit_rows<In, Out>({rows, padded_rows, depth, cuda_rows<In>(raw), zero_spoilt,
                                          tf32, pointer_to<Out>(unit), floats(norms)},
                                         stream);
       });

@@ -10,7 +10,6 @@ PartitionTensors checked(const Tensor& embeddings, const Tensor& weight, const T
                          const Tensor& scale, const std::optional<Tensor>& hard_threshold,
                          const std::optional<Tensor>& hard_coefficients, int64_t compute,
                          bool fused) {
-  constexpr ScalarType kOperands[] = {ScalarType::Float, ScalarType::BFloat16, ScalarType::Half};
   check(compute >= 0 && compute <= 2, "compute: expected 0 to 2, got ", compute);
   PartitionTensors p{with_unit_columns("embeddings", embeddings),
                      with_unit_columns("weight", weight),
@@ -18,7 +17,7 @@ PartitionTensors checked(const Tensor& embeddings, const Tensor& weight, const T
                      scale,
                      std::nullopt,
                      std::nullopt,
-                     kOperands[compute],
+                     Precision(compute),
                      fused};
   check(p.columns() == p.weight.size(1), "embeddings have ", p.columns(),
         " columns but weight has ", p.weight.size(1));
@@ -54,9 +53,7 @@ CosinePartition on_cpu(const PartitionTensors& p, const Tensor& kept, const Tens
   problem.weight = rows_of("weight", p.weight);
   problem.labels = p.labels.const_data_ptr<int64_t>();
   problem.scale = *p.scale.const_data_ptr<float>();
-  problem.compute = p.compute == ScalarType::Float      ? Precision::float32
-                    : p.compute == ScalarType::BFloat16 ? Precision::bfloat16
-                                                        : Precision::float16;
+  problem.compute = p.compute;
   problem.hard_threshold = data_or_null<float>(p.hard_threshold);
   for (int k = 0; k < 3 && p.hard_coefficients.has_value(); ++k) {
     problem.hard[k] = p.hard_coefficients->const_data_ptr<float>()[k];

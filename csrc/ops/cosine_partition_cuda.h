@@ -13,8 +13,8 @@
 namespace fairloss::ops {
 
 // Cosines of 16-bit products are kept in 16 bits (csrc/cuda/cosine_terms.cuh).
-inline ScalarType kept_type(ScalarType compute) {
-  return compute == ScalarType::Float ? ScalarType::Float : ScalarType::Short;
+inline ScalarType kept_type(Precision compute) {
+  return compute == Precision::float32 ? ScalarType::Float : ScalarType::Short;
 }
 
 template <typename T>
@@ -28,15 +28,15 @@ inline void partition_on_cuda(const PartitionTensors& p, const Tensor& kept,
   const CosineChunks chunks(p);
   const int64_t groups = chunks.total(kept.size(0), cuda::groups_of);
   const Tensor partials = chunks.scratch({groups, 2, chunks.stride});
-  const bool exact = p.compute == ScalarType::Float;  // then kept rows are the product itself
+  const bool exact = p.compute == Precision::float32;  // then kept rows are the product itself
   const bool needs_room = !p.fused && !(exact && kept.size(0) == p.classes());
   const Tensor room = chunks.scratch({needs_room ? chunks.longest : 0, chunks.stride});
   float* partial = floats(partials);
   chunks.for_each(kept.size(0), [&](const cuda::ClassChunk& chunk, bool keeps) {
-    const Tensor to = rows_of_tensor(kept, keeps ? chunk.first : 0, keeps ? chunk.rows : 0);
+    const Tensor to = rows_in(kept, keeps ? chunk.first : 0, keeps ? chunk.rows : 0);
     if (p.fused) {
-      with_type(p.compute, [&](auto* type) {
-        using T = std::remove_pointer_t<decltype(type)>;
+      with_cuda_type(p.compute, [&](auto type) {
+        using T = typename decltype(type)::Type;
         using Kept = typename cuda::KeptBy<T>::Type;
         cuda::launch_fused_terms<T>(
             {chunk, operands<T>(chunks, chunk), keeps ? pointer_to<Kept>(to) : nullptr,
@@ -44,7 +44,7 @@ inline void partition_on_cuda(const PartitionTensors& p, const Tensor& kept,
             chunks.stream);
       });
     } else {
-      const Tensor cosines = keeps && exact ? to : rows_of_tensor(room, 0, chunk.rows);
+      const Tensor cosines = keeps && exact ? to : rows_in(room, 0, chunk.rows);
       chunks.multiply(chunk, cosines);
       cuda::launch_cosine_terms(
           {chunk, floats(cosines), keeps && !exact ? pointer_to<int16_t>(to) : nullptr,
@@ -88,14 +88,14 @@ class Slopes {
             ScalarType::Double)),
         room_(chunks.scratch(
             {!p.fused && g.kept.size(0) < p.classes() ? chunks.longest : 0, chunks.stride})),
-        slopes_(chunks.scratch({chunks.longest, chunks.stride}, p.compute)),
+        slopes_(chunks.scratch({chunks.longest, chunks.stride}, scalar_type(p.compute))),
         partial_(pointer_to<double>(partials_)),
         boost(chunks.scratch({})) {
     cuda::launch_upstream(
         {p.batch(), chunks.stride, floats(g.grad_target_cosine), floats(g.grad_negative_logsumexp),
          floats(g.target_cosine), floats(g.negative_logsumexp), p.scale.const_data_ptr<float>(),
-         p.compute == ScalarType::Half, of_samples(0), of_samples(1), of_samples(2), of_samples(3),
-         floats(boost)},
+         p.compute == Precision::float16, of_samples(0), of_samples(1), of_samples(2),
+         of_samples(3), floats(boost)},
         chunks.stream);
   }
 
@@ -103,18 +103,18 @@ class Slopes {
 
   // (rows, stride) of the operands' dtype; until the next chunk.
   Tensor of(const cuda::ClassChunk& chunk, const Tensor& kept, bool keeps) {
-    const Tensor slopes = rows_of_tensor(slopes_, 0, chunk.rows);
-    with_type(p_.compute, [&](auto* type) {
-      using T = std::remove_pointer_t<decltype(type)>;
+    const Tensor slopes = rows_in(slopes_, 0, chunk.rows);
+    with_cuda_type(p_.compute, [&](auto type) {
+      using T = typename decltype(type)::Type;
       using Kept = typename cuda::KeptBy<T>::Type;
       if (keeps) {
-        launch<Kept, T>(chunk, rows_of_tensor(kept, chunk.first, chunk.rows), slopes);
+        launch<Kept, T>(chunk, rows_in(kept, chunk.first, chunk.rows), slopes);
       } else if (p_.fused) {
         cuda::launch_fused_slopes<T>(
             {chunk, operands<T>(chunks_, chunk), upstream(), pointer_to<T>(slopes), partial_},
             chunks_.stream);
       } else {
-        const Tensor cosines = rows_of_tensor(room_, 0, chunk.rows);
+        const Tensor cosines = rows_in(room_, 0, chunk.rows);
         chunks_.multiply(chunk, cosines);
         launch<float, T>(chunk, cosines, slopes);
       }
@@ -143,10 +143,9 @@ class Slopes {
 inline void row_gradient(const Tensor& raw, const Tensor& norms, const Tensor& across,
                          const Tensor& boost, const float* own, const Tensor& gradient,
                          cudaStream_t stream) {
-  with_type(raw.scalar_type(), [&](auto* type) {
-    using T = std::remove_pointer_t<decltype(type)>;
-    cuda::launch_row_gradient<T>({raw.size(0), raw.size(1), raw.stride(0), across.size(1),
-                                  static_cast<const T*>(raw.const_data_ptr()), floats(norms),
+  with_cuda_type(precision_of("rows", raw), [&](auto type) {
+    using T = typename decltype(type)::Type;
+    cuda::launch_row_gradient<T>({raw.size(0), across.size(1), cuda_rows<T>(raw), floats(norms),
                                   floats(across), floats(boost), own, pointer_to<T>(gradient)},
                                  stream);
   });
@@ -162,16 +161,16 @@ inline void partition_backward_on_cuda(const PartitionTensors& p, const Partitio
   const Tensor across_embeddings =
       torch::stable::new_zeros(part, {samples, chunks.depth}, ScalarType::Float);
   chunks.for_each(g.kept.size(0), [&](const cuda::ClassChunk& chunk, bool keeps) {
-    Tensor of_chunk = slopes.of(chunk, g.kept, keeps);
+    const Tensor of_chunk = slopes.of(chunk, g.kept, keeps);
     if (to_weight) {
-      const Tensor across = rows_of_tensor(across_weight, 0, chunk.rows);
+      const Tensor across = rows_in(across_weight, 0, chunk.rows);
       gemm(of_chunk, chunks.embeddings(), across);
-      row_gradient(rows_of_tensor(p.weight, chunk.first, chunk.rows), chunks.weight_norms(), across,
-                   slopes.boost, nullptr, rows_of_tensor(g.weight, chunk.first, chunk.rows),
+      row_gradient(rows_in(p.weight, chunk.first, chunk.rows), chunks.weight_norms(), across,
+                   slopes.boost, nullptr, rows_in(g.weight, chunk.first, chunk.rows),
                    chunks.stream);
     }
     if (to_embeddings) {
-      gemm(torch::stable::transpose(of_chunk, 0, 1), chunks.weight(chunk), part);
+      gemm(transposed(of_chunk), chunks.weight(chunk), part);
       cuda::launch_add(part.numel(), floats(part), floats(across_embeddings), chunks.stream);
     }
   });

@@ -11,6 +11,12 @@ struct CudaType {
   using Type = T;
 };
 
+constexpr ScalarType scalar_type(Precision precision) {
+  return precision == Precision::float32    ? ScalarType::Float
+         : precision == Precision::bfloat16 ? ScalarType::BFloat16
+                                            : ScalarType::Half;
+}
+
 // Calls body(CudaType<T>()) with the type T that kernels have for a precision.
 template <typename Body>
 void with_cuda_type(Precision precision, const Body& body) {
@@ -25,8 +31,6 @@ template <typename T>
 cuda::Rows<T> cuda_rows(const Tensor& matrix) {
   return {static_cast<const T*>(matrix.const_data_ptr()), matrix.size(1), matrix.stride(0)};
 }
-
-inline int64_t round_up(int64_t count, int64_t step) { return (count + step - 1) / step * step; }
 
 // A matrix in the elements [first, first + rows * columns) of a workspace.
 inline Tensor matrix_in(const Tensor& workspace, int64_t first, int64_t rows, int64_t columns) {

@@ -6,3 +6,13 @@
 #else
 #define FAIRLOSS_INLINE inline
 #endif
+
+#include <cstdint>
+
+namespace fairloss {
+
+FAIRLOSS_INLINE int64_t round_up(int64_t count, int64_t step) {
+  return (count + step - 1) / step * step;
+}
+
+}  // namespace fairloss
