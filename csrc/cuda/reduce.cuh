@@ -27,12 +27,12 @@ __device__ inline float warp_max(float value) {
 template <typename T>
 __device__ T block_sum(T value) {
   FAIRLOSS_SHARED(T, warps, [kWarp]);
-  const int warp = int(threadIdx.x) / kWarp, lane = lane_index();
+  const int warp = int(threadIdx.x / kWarp), lane = lane_index();
   value = warp_sum(value);
   if (lane == 0) warps[warp] = value;
   __syncthreads();
   if (warp != 0) return value;
-  return warp_sum(lane < int(blockDim.x) / kWarp ? warps[lane] : T(0));
+  return warp_sum(lane < int(blockDim.x / kWarp) ? warps[lane] : T(0));
 }
 
 }  // namespace fairloss::cuda

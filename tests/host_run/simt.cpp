@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "fiber.h"
+#include "mma.h"
 #include "schedule.h"
 
 namespace fairloss::host_run {
@@ -43,6 +44,8 @@ struct Thread {
   unsigned mask;
   uint64_t value, result;
   int source;
+  void (*combine)(const uint64_t* values) = nullptr;
+  Copies copies;
 };
 
 struct FreeDelete {
@@ -113,15 +116,18 @@ void finish_collective() {
   const int warp = current / kWarp * kWarp;
   const auto lane = [&](int l) -> Thread& { return threads[warp + l]; };
   const auto in_mask = [&](int l) { return (asking.mask >> l & 1) != 0; };
-  uint64_t ballot = 0;
+  uint64_t ballot = 0, values[kWarp] = {};
   for (int l = 0; l < kWarp; ++l) {
     if (!in_mask(l)) continue;
     if (warp + l >= num_threads || lane(l).state != State::in_collective ||
-        lane(l).kind != asking.kind || lane(l).mask != asking.mask) {
+        lane(l).kind != asking.kind || lane(l).mask != asking.mask ||
+        lane(l).combine != asking.combine) {
       return;
     }
     ballot |= uint64_t(lane(l).value != 0) << l;
+    values[l] = lane(l).value;
   }
+  if (asking.kind == Collective::gather) asking.combine(values);
   for (int l = 0; l < kWarp; ++l) {
     if (!in_mask(l)) continue;
     Thread& thread = lane(l);
@@ -135,7 +141,7 @@ void finish_collective() {
 }
 
 std::string deadlock() {
-  const char* kinds[] = {"__syncwarp", "a vote", "a shuffle"};
+  const char* kinds[] = {"__syncwarp", "a vote", "a shuffle", "ldmatrix or mma"};
   std::ostringstream report;
   report << "host run: deadlock in block " << position.block.x << " of " << position.grid_size.x
          << ". Every thread has returned or waits:";
@@ -159,6 +165,7 @@ void run_block(Schedule& schedule) {
   for (const auto& [site, array] : arrays) poison(array);
   for (int t = 0; t < num_threads; ++t) {
     threads[t].state = State::ready;
+    threads[t].copies = {};
     prepare(threads[t].fiber, stack(t), kStack, thread_main);
   }
   release(&start_of_block);
@@ -230,11 +237,23 @@ void barrier() {
   acquire(&block_barrier);
 }
 
+void fail(const std::string& report) {
+  failure = report;
+  leave(State::failed);
+}
+
+Copies& copies() { return self().copies; }
+
+void gather(uint64_t value, void (*combine)(const uint64_t* values)) {
+  self().combine = combine;
+  collective(Collective::gather, ~0u, value, 0);
+  self().combine = nullptr;
+}
+
 uint64_t collective(Collective kind, unsigned mask, uint64_t value, int source) {
   const int warp = current / kWarp;
   if ((mask >> (current % kWarp) & 1) == 0) {
-    failure = "thread " + std::to_string(current) + " asks for a collective of other lanes";
-    leave(State::failed);
+    fail("thread " + std::to_string(current) + " asks for a collective of other lanes");
   }
   if (kind == Collective::sync) release(&warp_barrier[warp]);
   Thread& thread = self();
