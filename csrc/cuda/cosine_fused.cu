@@ -1,47 +1,11 @@
+// Cosines of a tile in registers, and what becomes of them there: terms in the forward pass, slopes
+// in the backward pass. One kernel, which strides over tiles, with an end of its own for each.
 #include "cosine_fused.h"
-#include "cosine_terms.cuh"
-#include "mma_tile.cuh"
+#include "fused_tile.cuh"
 #include "reduce.cuh"
 #include "vector.cuh"
 
 namespace fairloss::cuda {
-
-static_assert(kGroup == kTile && kSamples == kTile, "a tile is a group of classes");
-
-// 8 more than the columns of a tile, so that the 8 rows that a warp writes lie in other banks.
-constexpr unsigned kPitch = kTile + 8;
-
-// Where a tile lies. Samples run fastest: blocks that run at the same time read the same weights,
-// all but once from L2.
-struct TilePosition {
-  int64_t index, first_class, first_sample;
-  unsigned classes;  // present
-};
-
-__device__ inline unsigned in_tile(int64_t left) {
-  return left < int64_t(kTile) ? unsigned(left) : kTile;
-}
-
-__device__ inline TilePosition position_of(const ClassChunk& p, int64_t across, int64_t index) {
-  const int64_t group = index / across;
-  const int64_t first_class = group * kGroup, first_sample = (index - group * across) * kSamples;
-  return {index, first_class, first_sample, in_tile(p.rows - first_class)};
-}
-
-// What a column of a tile has of its own.
-struct Sample {
-  float threshold;
-  unsigned target;         // its row in the tile, or one of those below
-  float pull, push, nlse;  // for slopes only
-};
-constexpr unsigned kElsewhere = ~0u, kPadding = ~1u;
-
-__device__ inline Sample sample_of(const ClassChunk& p, const TilePosition& at, int64_t i) {
-  if (i >= p.batch) return {curve_of(p, i).threshold, kPadding, 0, 0, 0};
-  const int64_t target = target_row(p, i) - at.first_class;
-  const bool inside = target >= 0 && target < at.classes;
-  return {curve_of(p, i).threshold, inside ? unsigned(target) : kElsewhere, 0, 0, 0};
-}
 
 template <typename T>
 __device__ Sample sample_of(const FusedTermsProblem<T>& p, const TilePosition& at, int64_t i) {
@@ -57,29 +21,6 @@ __device__ Sample sample_of(const FusedSlopesProblem<T>& p, const TilePosition& 
   sample.nlse = p.upstream.nlse[i];
   return sample;
 }
-
-// In shared memory while products take all registers.
-struct Tile {
-  TilePosition at;
-  Curve curve;  // but for the threshold
-  Sample samples[kTile];
-};
-
-// A thread's rows of a column as bits: row + 8 k is bit k.
-constexpr unsigned kRows = 2 * kDown;
-
-// Those with the sample's target; of padding all, so that nothing comes of them.
-__device__ inline unsigned targets_of(const Sample& sample, unsigned row) {
-  const unsigned below = sample.target - row;
-  const unsigned one = below < kWarpRows && below % 8 == 0 ? 1u << below / 8 : 0;
-  return sample.target == kPadding ? ~0u : one;
-}
-
-__device__ inline unsigned absent_rows(const TilePosition& at, unsigned row) {
-  return row < at.classes ? ~0u << (at.classes - row + 7) / 8 : ~0u;
-}
-
-__device__ inline bool has(unsigned bits, unsigned k) { return (bits >> k & 1) != 0; }
 
 // The tile's rows to a matrix (rows, stride), 16 bytes a thread.
 template <typename T>
@@ -108,8 +49,6 @@ __device__ inline float shift_of(float peak) { return peak == -INFINITY ? 0 : pe
 
 __device__ inline float keep(float, float cosine) { return cosine; }
 __device__ inline int16_t keep(int16_t, float cosine) { return to_fixed(cosine); }
-__device__ inline float value_of(float kept) { return kept; }
-__device__ inline float value_of(int16_t kept) { return from_fixed(kept); }
 
 // Products become what is kept of them and partial sums.
 template <typename T>
@@ -146,9 +85,8 @@ __device__ void finish_tile(const FusedTermsProblem<T>& p, const Tile& tile, voi
 #pragma unroll
       for (unsigned k = 0; k < kRows; ++k) {
         float& product = products.of(k, n, j);
-        const Kept kept = keep(Kept(), product);
-        staged[(corner.row + 8 * k) * kPitch + first + j] = kept;
-        product = has(excluded, k) ? -INFINITY : scale * curve.value(value_of(kept));
+        staged[(corner.row + 8 * k) * kPitch + first + j] = keep(Kept(), product);
+        product = has(excluded, k) ? -INFINITY : scale * curve.value(product);
         peak = fmaxf(peak, product);
       }
       peak = over_rows(peak, [](float x, float y) { return fmaxf(x, y); });
@@ -181,7 +119,6 @@ __device__ void finish_tile(const FusedTermsProblem<T>& p, const Tile& tile, voi
 template <typename T>
 __device__ void finish_tile(const FusedSlopesProblem<T>& p, const Tile& tile, void* shared,
                             Products& products) {
-  using Kept = typename KeptBy<T>::Type;
   T* const staged = static_cast<T*>(shared);
   const TilePosition at = tile.at;
   const unsigned thread = thread_again();
@@ -200,9 +137,8 @@ __device__ void finish_tile(const FusedSlopesProblem<T>& p, const Tile& tile, vo
       const unsigned targets = targets_of(sample, corner.row), excluded = targets | absent;
 #pragma unroll
       for (unsigned k = 0; k < kRows; ++k) {
-        const float cosine = value_of(keep(Kept(), products.of(k, n, j)));
         const NegativeSlope negative =
-            negative_slope(cosine, curve, scale, sample.nlse, sample.push);
+            negative_slope(products.of(k, n, j), curve, scale, sample.nlse, sample.push);
         if (!has(excluded, k)) along += negative.along;
         staged[(corner.row + 8 * k) * kPitch + first + j] =
             T(has(targets, k) ? sample.pull : negative.slope);
@@ -222,8 +158,8 @@ __global__ void __launch_bounds__(kThreads, 2)
   FAIRLOSS_SHARED(Tile, tile, );
   const auto rows_from = [&](const T* matrix, int64_t first, int64_t rows) {
     const int64_t bytes = p.operands.depth * int64_t(sizeof(T));
-    return TileRows{reinterpret_cast<const unsigned char*>(matrix) + first * bytes, bytes,
-                    in_tile(rows - first)};
+    const auto* data = reinterpret_cast<const unsigned char*>(matrix);
+    return TileRows{data + first * bytes, bytes, in_tile(rows - first)};
   };
   for (int64_t index = blockIdx.x; index < tiles; index += gridDim.x) {
     const TilePosition at = position_of(p.chunk, across, index);
@@ -231,8 +167,9 @@ __global__ void __launch_bounds__(kThreads, 2)
       tile.at = at;
       tile.curve = curve_of(p.chunk, at.first_sample);
     }
-    if (threadIdx.x < kTile)
+    if (threadIdx.x < kTile) {
       tile.samples[threadIdx.x] = sample_of(p, at, at.first_sample + threadIdx.x);
+    }
     Products products;
     multiply_tile<T>(rows_from(p.operands.weight, at.first_class, p.chunk.rows),
                      rows_from(p.operands.embeddings, at.first_sample, p.chunk.stride), shared,
@@ -242,7 +179,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   }
 }
 
-// The ring, and after it what is staged of a tile.
+// Shared memory holds the ring, and after it what is staged of a tile.
 template <typename T, typename Staged, typename Problem>
 static void launch_fused(const Problem& p, cudaStream_t stream) {
   constexpr int64_t kStagedBytes = kTile * kPitch * sizeof(Staged);

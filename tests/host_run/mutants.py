@@ -39,7 +39,8 @@ OPERATORS = {
     "bound": (
         r"(?<=; )(\w+) < "
         r"(?=([\w.]+(\.batch|batch|elements|whole|partials|classes|samples|trials|probes)"
-        r"|p\.rows|p\.columns|all)\b)",
+        r"|p\.rows|p\.columns|all)\b)"
+        r"|(?<=first \+ row) < (?=rows\.present)",
         r"\1 <= ",
     ),
     "short bound": (
@@ -62,12 +63,32 @@ OPERATORS = {
     "next": (r"(?<=\[)([\w.]+) \+ 1(?=\])", r"\1"),
     "comparison": (r"(?<!distance) > (?=cosine|end|threshold|0)", " >= "),
     "comparison with": (r" >= (?=block|p\.samples)", " > "),
-    "lost sum": (r"\b(group\[l\]|sum\[l\]|above\[k\]|angle|variance|sum|rank) \+= ", r"\1 = "),
+    "lost sum": (
+        r"\b(group\[l\]|sum\[l\]|above\[k\]|angle|along|variance|sum|rank) \+= ",
+        r"\1 = ",
+    ),
     "parts": (r"2 \* kPartSamples", "kPartSamples"),
+    "copies not waited for": (r"kStages - 2", "kStages - 1"),
+    "copies not begun": (r"kStages - 1(?=;)", "kStages - 2"),
+    "copies of no group": (r"(?<=  )commit_copies\(\);", ";"),
+    "stage": (r"step % kStages", "(step + 1) % kStages"),
+    "place": (r"(?<=place_of\()first", "first / 2"),
+    "fragment": (r"\(a \? (\w+) : (\w+)\)", r"(a ? \2 : \1)"),
+    "operand": (r"n % 2 \* 2 \+ 1", "n % 2 * 2"),
+    "padding": (r"(i >= p\.batch|sample\.target == kPadding)(?=\)| \?)", "false"),
+    "excluded": (r"targets \| absent", "targets"),
+    "last rows": (r"row \+ 7\) / 8", "row) / 8"),
+    "lanes": (r"kWarp < 4", "kWarp < 3"),
+    "distance": (r"int distance = 4", "int distance = 8"),
+    "nothing": (r"peak == -INFINITY", "false"),
+    "tiles": (r"index \+= gridDim\.x", "index += 2 * gridDim.x"),
+    "group": (r"group \* kGroup", "int16_t(group) * kGroup"),
 }
 
 # (file, operator, part of the line): why no test could tell.
-EQUIVALENT: dict[tuple[str, str, str], str] = {}
+EQUIVALENT: dict[tuple[str, str, str], str] = {
+    ("cosine_fused.cu", "first lane", "threadIdx.x == 0"): "every thread has the same position",
+}
 
 
 @dataclass(frozen=True)

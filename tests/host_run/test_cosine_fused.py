@@ -69,10 +69,6 @@ class Problem:
     def is_target(self):
         return FIRST + torch.arange(self.rows)[:, None] == self.labels
 
-    def cosines(self, kept):
-        kept = kept[:, : self.batch].double()
-        return kept if self.dtype == torch.float32 else kept / ONE
-
     def curve(self, cosine):
         """f and its derivative."""
         if self.threshold is None:
@@ -82,8 +78,8 @@ class Problem:
         value = torch.where(bent, a * cosine**2 + b * cosine + d, cosine)
         return value, torch.where(bent, 2 * a * cosine + b, 1.0)
 
-    def logits(self, kept):
-        logits = self.scale.double() * self.curve(self.cosines(kept))[0]
+    def logits(self):
+        logits = self.scale.double() * self.curve(self.products())[0]
         return logits.masked_fill(self.is_target(), -torch.inf)
 
 
@@ -104,16 +100,17 @@ SHAPES = [  # rows, batch, columns, scale, hard
 def test_terms(dtype, shape):
     problem = Problem(dtype, *shape)
     kept, target_cosine, partials = problem.terms()
-    step = 1e-6 if dtype == torch.float32 else 0.51 / ONE
-    torch.testing.assert_close(problem.cosines(kept), problem.products(), rtol=0, atol=step)
+    one, step = (1, 1e-6) if dtype == torch.float32 else (ONE, 0.51)
+    cosines = kept[:, : problem.batch].double()
+    torch.testing.assert_close(cosines, one * problem.products(), rtol=0, atol=step)
     assert not kept[:, problem.batch :].any()
 
-    logits = problem.logits(kept)
+    logits = problem.logits()
     for group, rows in enumerate(logits.split(GROUP)):
         peak, total = partials[group, :, : problem.batch].double()
-        torch.testing.assert_close(peak, rows.amax(0), rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(peak, rows.amax(0), rtol=1e-6, atol=1e-4)
         relative = (rows - peak.nan_to_num(neginf=0.0)).exp().sum(0)
-        torch.testing.assert_close(total, relative, rtol=1e-4, atol=0)
+        torch.testing.assert_close(total, relative, rtol=3e-4, atol=0)
 
     has_target = problem.is_target().any(0)
     expected = torch.where(problem.is_target(), problem.products(), 0.0).sum(0).float()
@@ -129,8 +126,7 @@ def test_terms(dtype, shape):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_slopes(dtype, shape):
     problem = Problem(dtype, *shape)
-    kept = problem.terms()[0]
-    logits, scale = problem.logits(kept), problem.scale.double()
+    logits, scale = problem.logits(), problem.scale.double()
     # Such that terms are probabilities, as they are in a backward pass.
     nlse = logits.logsumexp(0).float().nan_to_num(neginf=torch.inf)
     upstream = [
@@ -139,17 +135,17 @@ def test_slopes(dtype, shape):
     pull, push, _ = (x[: problem.batch].double() for x in upstream)
     slopes, scale_partials = problem.slopes(*upstream)
 
-    value, slope = problem.curve(problem.cosines(kept))
+    value, slope = problem.curve(problem.products())
     term = push * (logits - nlse.double()).exp()  # 0 at targets
     expected = torch.where(problem.is_target(), pull, term * scale * slope)
-    rounding = {torch.bfloat16: 2**-8, torch.float16: 2**-10, torch.float32: 1e-4}[dtype]
+    rounding = {torch.bfloat16: 2**-8, torch.float16: 2**-10, torch.float32: 3e-4}[dtype]
     ours = slopes[:, : problem.batch].double()
-    torch.testing.assert_close(ours, expected, rtol=1.1 * rounding, atol=1e-7)
+    torch.testing.assert_close(ours, expected, rtol=1.2 * rounding, atol=1e-7)
     assert not slopes[:, problem.batch :].any()
 
     along = pad(term * value, (0, -problem.batch % SAMPLES, 0, -problem.rows % GROUP))
     blocks = along.unfold(0, GROUP, GROUP).unfold(1, SAMPLES, SAMPLES)
-    torch.testing.assert_close(scale_partials, blocks.sum((2, 3)).flatten(), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(scale_partials, blocks.sum((2, 3)).flatten(), rtol=3e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
