@@ -50,7 +50,61 @@ def matrix(batch: int, classes: int, passes: int) -> tuple[int, int]:
     return 4 * passes * batch * classes, passes * batch * classes
 
 
-B, C = 512, 100_000
+B, C, D = 512, 100_000, 512
+CHUNK = 16_384  # classes at this B and D (csrc/ops/cosine_chunks.h)
+CHUNK_SIZE = f"a chunk of {CHUNK} classes, B={B} D={D}"
+# A ring of 4 stages of 64 bytes of 128 rows of both operands, or what is staged of a tile of
+# float32, the larger one (csrc/cuda/mma_tile.cuh, cosine_fused.cu).
+FUSED_SHARED = max(4 * 2 * 128 * 64, 128 * (128 + 8) * 4)
+N, P, T, M = 500_000, 3_530, 153_634, 1_000_000  # samples, and MegaFace's probes and trials
+TILE = (2048, 4096)  # of cosines between centres
+SCORES = 1024 * 8192  # probes by distractors, of a block of scores
+
+PARTITION = [
+    # bfloat16 operands of a float32 weight
+    Work("unit_rows_kernel", CHUNK_SIZE, CHUNK * D * (4 + 2), 4 * CHUNK * D),
+    # A logit, a comparison, an exponential and a sum; 16 bits are kept.
+    Work("cosine_terms_kernel", CHUNK_SIZE, CHUNK * B * (4 + 2), 8 * CHUNK * B),
+    Work("logsumexp_kernel", f"B={B} C={C}", C // 128 * B * 8, C // 128 * B * 6, threads=1024),
+    Work("upstream_kernel", f"B={B}", 32 * B, 8 * B, threads=1024),
+    Work("slopes_kernel", CHUNK_SIZE, CHUNK * B * (2 + 2), 10 * CHUNK * B),
+    Work("add_kernel", f"B={B} D={D}", B * D * 12, B * D),
+    Work("row_gradient_kernel", CHUNK_SIZE, CHUNK * D * (4 + 4 + 4), 7 * CHUNK * D),
+    Work("scale_gradient_kernel", f"B={B} C={C}", C // 128 * B // 128 * 8, C // 128, threads=1024),
+    # Operands once each, the kept cosines, and the operations of the product.
+    Work(
+        "cosine_fused_kernel",
+        f"terms or slopes of {CHUNK_SIZE}",
+        CHUNK * D * 2 + B * D * 2 + CHUNK * B * 2,
+        2 * CHUNK * B * D,
+        unit="bf16",
+        dynamic_shared=FUSED_SHARED,
+    ),
+]
+
+CENTERS = f"a tile of {TILE[0]} x {TILE[1]} centres"
+STATISTICS_SIZE = f"N={N} C={C} D={D}"
+STATISTICS = [
+    Work("start_kernel", STATISTICS_SIZE, 8 * C, 20 * C),
+    Work("inverse_norm_kernel", STATISTICS_SIZE, N * (4 * D + 4), 2 * N * D),
+    Work("sum_kernel", STATISTICS_SIZE, N * (4 * D + 12) + 4 * C * D, 3 * N * D),
+    Work("sum_parts_kernel", f"N={N} in parts of 128, D={D}", N // 128 * D * 8, N // 128 * D),
+    Work("center_kernel", STATISTICS_SIZE, 8 * C * D, 3 * C * D),
+    Work("spread_kernel", STATISTICS_SIZE, N * (4 * D + 12) + 4 * C * D, 8 * N * D),
+    Work("spread_parts_kernel", f"N={N} in parts of 128", N // 128 * 16, N // 128 * 2),
+    Work("nearest_of_row_kernel", CENTERS, *matrix(*TILE, 1)),
+    Work("nearest_of_column_kernel", CENTERS, *matrix(*TILE, 1)),
+    Work("inter_angle_kernel", f"C={C} D={D}", 8 * C * D, 8 * C * D),
+]
+
+RANKS = [
+    Work("start_ranks_kernel", f"P={P} T={T}", T * 24, T * 4),
+    # A comparison with each threshold of a probe: 44 trials a probe in MegaFace.
+    Work("count_ranks_kernel", "1024 x 8192 scores, T/P=44", 4 * SCORES, 2 * 44 * SCORES),
+    Work("mask_padding_kernel", "1024 x 8192 scores", 4 * SCORES, 2 * SCORES),
+    Work("sampled_classes_kernel", f"S={C} B={B}", 8 * C, 40 * C),
+]
+
 ROWS = [
     Work("margin_loss_kernel", f"B={B}", *margin_loss(B, True)),
     Work("margin_loss_backward_kernel", f"B={B}", *margin_loss(B, False)),
@@ -58,6 +112,9 @@ ROWS = [
     Work("margin_logits_kernel", f"B={B}", *margin_loss(B, True)),
     Work("scale_kernel", f"backward with a scale's gradient, B={B} C={C}", *matrix(B, C, 3)),
     Work("margin_logits_backward_kernel", f"B={B}", *margin_loss(B, False)),
+    *PARTITION,
+    *STATISTICS,
+    *RANKS,
 ]
 
 
