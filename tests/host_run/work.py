@@ -58,7 +58,7 @@ CHUNK_SIZE = f"a chunk of {CHUNK} classes, B={B} D={D}"
 FUSED_SHARED = max(4 * 2 * 128 * 64, 128 * (128 + 8) * 4)
 N, P, T, M = 500_000, 3_530, 153_634, 1_000_000  # samples, and MegaFace's probes and trials
 TILE = (2048, 4096)  # of cosines between centres
-SCORES = 1024 * 8192  # probes by distractors, of a block of scores
+SCORES = 128 * 16384  # probes by distractors, of a block of scores
 
 PARTITION = [
     # bfloat16 operands of a float32 weight
@@ -100,8 +100,8 @@ STATISTICS = [
 RANKS = [
     Work("start_ranks_kernel", f"P={P} T={T}", T * 24, T * 4),
     # A comparison with each threshold of a probe: 44 trials a probe in MegaFace.
-    Work("count_ranks_kernel", "1024 x 8192 scores, T/P=44", 4 * SCORES, 2 * 44 * SCORES),
-    Work("mask_padding_kernel", "1024 x 8192 scores", 4 * SCORES, 2 * SCORES),
+    Work("count_ranks_kernel", "128 x 16384 scores, T/P=44", 4 * SCORES, 2 * 44 * SCORES),
+    Work("mask_padding_kernel", "128 x 16384 scores", 4 * SCORES, 2 * SCORES),
     Work("sampled_classes_kernel", f"S={C} B={B}", 8 * C, 40 * C),
 ]
 
