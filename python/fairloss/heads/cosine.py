@@ -70,14 +70,14 @@ class CosineHead(Head):
         sample_rate: float = 1.0,
         sample_seed: int = 0,
         workspace: int | Literal["auto", "recompute"] = "auto",
-        compute_dtype: torch.dtype = torch.float32,
+        compute_dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(num_classes, embedding_size, reduction=reduction)
         check_scale(scale)
         choice("kind", kind, KINDS)
         choice("extension", extension, EXTENSIONS)
         choice("margin_grad", margin_grad, MARGIN_GRADS)
-        choice("compute_dtype", compute_dtype, COMPUTE_DTYPES)
+        choice("compute_dtype", compute_dtype, (None, *COMPUTE_DTYPES))
         check_rate("sample_rate", sample_rate)
         self.kind, self.extension, self.margin_grad = kind, extension, margin_grad
         self.sample_rate, self.sample_seed = sample_rate, sample_seed

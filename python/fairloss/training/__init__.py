@@ -11,6 +11,7 @@ from fairloss.training.config import (
     TrainConfig,
     as_yaml,
     changes,
+    check_device,
     check_numbers,
     load_config,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "backbone",
     "build_head",
     "changes",
+    "check_device",
     "check_embedder",
     "check_numbers",
     "group_table",
