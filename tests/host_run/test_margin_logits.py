@@ -45,6 +45,18 @@ def test_what_is_saved_of_samples_without_a_target(monkeypatch):
     assert saved[:, 2].isfinite().all()
 
 
+def test_a_label_beyond_the_classes_spoils_its_gradient(monkeypatch):
+    """Of a call that never went through the forward pass, which marks such a row."""
+    monkeypatch.setenv("HOST_RUN_UNCHECKED", "1")
+    labels, rows, saved = torch.tensor([9, 1, 2]), torch.zeros(3, dtype=int), torch.ones(3, 3)
+    to_cosine, to_margin, _ = torch.ops.fairloss.margin_logits_backward(
+        torch.ones(3, 4), torch.empty(0, 0), saved, rows, labels, torch.tensor(8.0), 1
+    )
+    assert to_cosine[0].isnan().all()
+    assert to_cosine[1:].eq(8.0).all()
+    assert to_margin.item() == 16.0
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("batch", [1, 33, 300])
 @pytest.mark.parametrize("classes", [1, 7, 63, 512, 1000])

@@ -79,8 +79,8 @@ def test_the_same_bits_in_every_run():
 
 @pytest.mark.large
 def test_the_last_sample_of_a_batch_whose_derivatives_pass_2_to_the_31(monkeypatch):
-    """6 rows of 400 million derivatives. Only the last block runs, so little memory is touched."""
-    batch = 400_000_000
+    """6 rows of 450 million derivatives. Only the last block runs, so little memory is touched."""
+    batch = 450_000_000
     monkeypatch.setenv("HOST_RUN_UNCHECKED", "1")  # looking at the labels would touch them
     monkeypatch.setenv("HOST_RUN_BLOCKS", "last")
     monkeypatch.setenv("HOST_RUN_MAX_BLOCKS", str(2**31 - 1))

@@ -18,8 +18,8 @@ import build
 CUDA = build.ROOT / "csrc/cuda"
 SCHEDULES = ("forward", "greedy")
 ROOMS = ("host_run", "ext")  # the short tests first
-LONGEST = 120  # seconds of one run of the tests: a mutant may never end
-PASSED, FAILED, ENDED = 0, 1, -14  # pytest's first two codes, and SIGALRM
+LONGEST = 120  # seconds of processor time of one run of the tests: a mutant may never end
+PASSED, FAILED, ENDED = 0, 1, -24  # pytest's first two codes, and SIGXCPU
 
 
 class Laboratory:
@@ -32,7 +32,12 @@ class Laboratory:
         self.servers: dict[str, subprocess.Popen[str]] = {}  # by variant
 
     def noticed_by(
-        self, file: str, text: str, variant: str, rooms: Sequence[str] = ROOMS
+        self,
+        file: str,
+        text: str,
+        variant: str,
+        rooms: Sequence[str] = ROOMS,
+        schedules: Sequence[str] = SCHEDULES,
     ) -> str | None:
         """The tests that noticed that csrc/cuda/`file` holds `text`, or None."""
         with tempfile.TemporaryDirectory(prefix="mutant-") as name:
@@ -43,7 +48,7 @@ class Laboratory:
             for stem in users(file):
                 if not built(folder, stem, variant):
                     return "compilation"
-                for tests, schedule in runs(stem, variant, rooms):
+                for tests, schedule in runs(stem, variant, rooms, schedules):
                     status = self.run(folder, variant, schedule, tests)
                     if status != PASSED:
                         return result(status, f"{schedule}, {tests}", folder)
@@ -56,7 +61,8 @@ class Laboratory:
         assert server.stdin is not None
         assert server.stdout is not None
         environment = {"HOST_RUN_SCHEDULE": schedule}
-        request = {"folder": str(folder), "environment": environment, "tests": [tests]}
+        marks = ["-m", "not slow and not large"] if variant == "memory" else []
+        request = {"folder": str(folder), "environment": environment, "tests": [tests, *marks]}
         server.stdin.write(json.dumps(request | {"seconds": LONGEST}) + "\n")
         server.stdin.flush()
         return int(server.stdout.readline())
@@ -98,10 +104,12 @@ def users(file: str) -> list[str]:
     return sorted({stem for p in including for stem in users(p.name)})
 
 
-def runs(stem: str, variant: str, rooms: Sequence[str]) -> Iterator[tuple[str, str]]:
+def runs(
+    stem: str, variant: str, rooms: Sequence[str], schedules: Sequence[str]
+) -> Iterator[tuple[str, str]]:
     """Tests and schedules; under a sanitizer the short tests are enough."""
     for room in rooms[: 1 if variant == "memory" else None]:
-        for schedule in SCHEDULES:
+        for schedule in schedules:
             if tests := tests_of(stem, room):
                 yield tests, schedule
 
