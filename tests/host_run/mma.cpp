@@ -29,7 +29,7 @@ float number(Type type, uint32_t word, int half) {
 }
 
 void multiply(const uint64_t* lanes) {
-  double a[16][16] = {}, b[16][8] = {};  // m16k16 or m16k8, k16n8 or k8n8
+  double a[16][16] = {}, b[16][8] = {}, product[16][8] = {};  // with k = 16, or 8 and zeros
   for (int lane = 0; lane < 32; ++lane) {
     const auto& mine = *reinterpret_cast<const Fragments*>(lanes[lane]);
     const int group = lane / 4, in_group = lane % 4;
@@ -42,13 +42,15 @@ void multiply(const uint64_t* lanes) {
       }
     }
   }
+  for (int row = 0; row < 16; ++row) {
+    for (int k = 0; k < 16; ++k) {
+      for (int n = 0; n < 8; ++n) product[row][n] += a[row][k] * b[k][n];
+    }
+  }
   for (int lane = 0; lane < 32; ++lane) {
     const auto& mine = *reinterpret_cast<const Fragments*>(lanes[lane]);
     for (int i = 0; i < 4; ++i) {
-      const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
-      double sum = mine.sum[i];
-      for (int k = 0; k < 16; ++k) sum += a[row][k] * b[k][column];
-      mine.sum[i] = float(sum);
+      mine.sum[i] = float(mine.sum[i] + product[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2]);
     }
   }
 }
