@@ -30,7 +30,7 @@ def test_a_sample_with_a_bad_label_is_left_out(monkeypatch, bad):
 
 
 @FLOATS
-@pytest.mark.parametrize("dim", [1, 63, 512, 1000])
+@pytest.mark.parametrize("dim", [1, 33, 63, 512, 1000])
 @pytest.mark.parametrize(("samples", "classes"), [(1, 1), (33, 7), (130, 1), (300, 200)])
 @pytest.mark.parametrize("offset", [0, 1])  # 1: not aligned to 16 bytes
 def test_odd_shapes(dtype, dim, samples, classes, offset):
@@ -110,3 +110,13 @@ def test_the_nearest_center_in_any_tile():
     found = class_statistics(embeddings, torch.arange(classes), classes)
     assert torch.equal(found.nearest_class, (torch.arange(classes) + 300) % classes)
     assert (found.inter_angle == 0).all()
+
+
+@pytest.mark.parametrize("classes", [2, 33, 97, 161, 257])
+def test_the_last_class_of_a_tile_is_seen(classes):
+    """It equals the first one; all others are orthogonal, so that the lowest is their nearest."""
+    embeddings = torch.cat([torch.eye(classes - 1), torch.eye(classes - 1)[:1]])
+    found = class_statistics(embeddings, torch.arange(classes), classes)
+    expected = torch.zeros(classes, dtype=torch.int64)
+    expected[0] = classes - 1
+    assert torch.equal(found.nearest_class, expected)
