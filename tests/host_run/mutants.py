@@ -69,6 +69,7 @@ OPERATORS = {
 # (file, operator, part of the line): why no test could tell.
 EQUIVALENT: dict[tuple[str, str, str], str] = {
     ("class_statistics.cu", "bound", "first < p.columns"): "no lane has a column then",
+    ("class_statistics.cu", "comparison", "count > 0"): "what is read is not used",
     ("class_statistics.cu", "short bound", "thread_index(); work < all"): "it begins no class",
 }
 
