@@ -55,6 +55,12 @@ def test_classes_of_many_samples_are_split_anywhere(dtype):
     assert_close(found, reference.class_statistics(embeddings, labels, len(counts)))
 
 
+def test_a_class_of_more_parts_than_a_warp_has_lanes():
+    embeddings, labels = torch.randn(5000, 3) + 1, torch.zeros(5000, dtype=torch.int64)
+    found = class_statistics(embeddings, labels, 1)
+    assert_close(found, reference.class_statistics(embeddings, labels, 1))
+
+
 @pytest.mark.parametrize("ignored", range(0, 129, 16))
 def test_a_class_does_not_depend_on_where_its_parts_stand(ignored):
     torch.manual_seed(1)
