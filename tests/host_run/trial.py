@@ -61,8 +61,9 @@ class Laboratory:
         assert server.stdin is not None
         assert server.stdout is not None
         environment = {"HOST_RUN_SCHEDULE": schedule}
-        marks = ["-m", "not slow and not large"] if variant == "memory" else []
-        request = {"folder": str(folder), "environment": environment, "tests": [tests, *marks]}
+        marks = "not slow and not large" if variant == "memory" else "not slow"
+        chosen = [tests, "-m", marks]
+        request = {"folder": str(folder), "environment": environment, "tests": chosen}
         server.stdin.write(json.dumps(request | {"seconds": LONGEST}) + "\n")
         server.stdin.flush()
         return int(server.stdout.readline())
