@@ -166,7 +166,10 @@ def test_points_become_losses():
     assert local.options(np.array([0.0, 1.0, 2.0]))["a"] == pytest.approx(
         [0, -math.exp(16), -2 * math.exp(16)]
     )
-    for space in (modulating_factor(1, 1.5, "margin", 64.0), modulating_factor(1, 5, "linear", 300)):
+    for space in (
+        modulating_factor(1, 1.5, "margin", 64.0),
+        modulating_factor(1, 5, "linear", 300),
+    ):
         a = space.options(np.array([30.0]))["a"]  # an e^1920 overflows, and float32 at e^88
         assert a == pytest.approx(-math.exp(80))
         assert math.isfinite(space.options(space.start)["a"])
