@@ -64,6 +64,33 @@ PANELS = {
         for margin in (0.15, 0.25, 0.35, 0.45)
     },
 }
+# What draw_probability shows of PANELS: title -> curve -> panel. At FACTOR_SCALE; what MagFace and
+# AdaFace make of other norms lies between.
+FACTOR_SCALE = 32
+FACTORS = {
+    "margins of all classes": {
+        "NormFace": "added to the angle",
+        "CosFace 0.35": "subtracted from the cosine",
+        "ArcFace 0.5": "added to the angle",
+        "SphereFaceR 1.7": "multiplies the angle",
+        r"SphereFace 4 at $\lambda$ = 5": "multiplies the angle",
+        "Combined (1, 0.3, 0.2)": "both, or by the norm",
+    },
+    "margins of classes": {
+        "LDAM, n = smallest": "subtracted from the cosine",
+        "LDAM, n = 16 times that": "subtracted from the cosine",
+        "KappaFace, first epoch, 0.8": "added to the angle",
+        "0.15": "Fair Loss, the four margins",
+        "0.45": "Fair Loss, the four margins",
+    },
+    "margins of samples": {
+        "MagFace, |x| = 10": "both, or by the norm",
+        "MagFace, |x| = 110": "both, or by the norm",
+        "z = -1": "AdaFace, by quality",
+        "z = 0": "AdaFace, by quality",
+        "z = 1": "AdaFace, by quality",
+    },
+}
 NEGATIVES = {
     "as it is": lambda c: c,
     "MV-Softmax, t = 1.2": lambda c: torch.where(c > 0.3, 1.2 * c + 0.2, c),
@@ -102,6 +129,12 @@ def panel(axes: Axes, title: str, curves: dict[str, object]) -> None:
     axes.legend(fontsize=7, frameon=False)
 
 
+def legend(name: str, place: str) -> str:
+    """With the head's name, which the panel of some curves gives."""
+    own = {"Fair Loss, the four margins": "FairLoss ", "AdaFace, by quality": "AdaFace, "}
+    return own.get(place, "") + name
+
+
 def draw_targets() -> None:
     """phi of the target's angle."""
     figure, grid = plt.subplots(3, 2, figsize=(7.2, 8.4), sharex=True, layout="constrained")
@@ -126,29 +159,26 @@ def draw_negatives() -> None:
 
 def draw_probability() -> None:
     """p_m = h(a, p) p, by the log-odds: a margin moves them by s (phi - cos)."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.2), layout="constrained")
+    figure, grid = plt.subplots(2, 2, figsize=(7.2, 6.0), layout="constrained")
+    left, *others = grid.flat
     odds = torch.linspace(-8, 14, 133, dtype=torch.float64)
     for a in (0, -1, -1e1, -1e2, -1e3, -1e4):
         shifted = odds - math.log1p(-a)
         left.plot(odds.sigmoid(), shifted.sigmoid(), label=f"a = {a:g}")
     left.set(xlabel="p", ylabel="$p_m$", title="constant a: CosFace, m = ln(1 - a) / s")
-    cosine = torch.cos(THETA)
-    s = 32
-    for name, phi in {
-        "CosFace 0.35": cosine - 0.35,
-        "ArcFace 0.5": transform(heads.ArcFace),
-        "SphereFaceR 1.7": transform(heads.SphereFaceR),
-        "Combined": transform(heads.Combined),
-    }.items():
-        # h at small p, 1 / (1 - a): what the margin takes off a target that is not yet learnt
-        right.plot(THETA.rad2deg(), s * (phi - cosine) / math.log(10), label=name)
-    right.set(
-        xlabel="angle to the own class, degrees",
-        ylabel="$\\log_{10}$ h at p = 0",
-        title="1 - a depends on the angle (s = 32)",
-    )
-    right.set_xticks([0, 45, 90, 135, 180])
-    for axes in (left, right):
+    for axes, (title, names) in zip(others, FACTORS.items(), strict=True):
+        for name, place in names.items():
+            # h at small p, 1 / (1 - a): what the margin takes off a target that is not yet learnt
+            log_h = FACTOR_SCALE * (PANELS[place][name]() - torch.cos(THETA))
+            axes.plot(THETA.rad2deg(), log_h / math.log(10), label=legend(name, place))
+        axes.set(
+            xlabel="angle to the own class, degrees",
+            ylabel="$\\log_{10}$ h at p = 0",
+            title=f"{title} (s = {FACTOR_SCALE})",
+            ylim=(-24, 1),
+        )
+        axes.set_xticks([0, 45, 90, 135, 180])
+    for axes in grid.flat:
         axes.title.set_fontsize(9)
         axes.legend(fontsize=7, frameon=False)
     save(figure, "transforms-probability")

@@ -61,6 +61,7 @@ def test_states_by_hand():
         skewness_reward([-0.2, 0.1], [0.1, 0.2]) * np.std([0.1, -0.1]), [0.1, -0.1]
     )
     assert skewness_reward([0.1], [0.1]).tolist() == [0]
+    assert skewness_reward([0.3, 0.3], [0.1, 0.1 + 1e-16]).tolist() == [0, 0]  # rounding
 
 
 def test_separation_is_of_the_group_s_own_classes():
@@ -70,6 +71,15 @@ def test_separation_is_of_the_group_s_own_classes():
     for group, classes in enumerate(([0, 2], [1, 3, 4])):
         gap = (statistics.inter_angle - statistics.intra_angle)[classes].double()
         assert found[group] == pytest.approx(gap.mean().item())
+
+
+def test_one_image_has_no_spread_that_would_count():
+    labels = torch.tensor([0, 0, 0, 1, 2, 2, 2, 3, 3])  # class 1 has one image
+    statistics = class_statistics(torch.randn(9, 6), labels, 4)
+    inter, intra = statistics.inter_angle.double(), statistics.intra_angle.double()
+    assert intra[1] < 1e-3 < 0.1 < intra[0]
+    found = group_separation(statistics, [0, 0, 1, 1])
+    assert found[0] == pytest.approx((inter[:2].mean() - intra[0]).item())
 
 
 def test_an_epoch_trains_with_the_margins_of_the_groups(tmp_path):
@@ -82,6 +92,8 @@ def test_an_epoch_trains_with_the_margins_of_the_groups(tmp_path):
     names, groups = read_groups(table, data.identities)
     assert names == ["a", "b"]
     assert groups.tolist() == [1, 0, 0, 1]
+    with pytest.raises(ValueError, match=r"groups: got shape \(3,\), expected \(4,\)"):
+        GroupEpochs(trainer, groups[:3], 0.02)
     environment = GroupEpochs(trainer, groups, 0.02)
     transitions = collect_skewness(environment, GroupBias(2), [0.35, 0.35], epochs=3)
     assert environment.epoch == 4
@@ -93,12 +105,22 @@ def test_an_epoch_trains_with_the_margins_of_the_groups(tmp_path):
     assert margins[0] == margins[3] == pytest.approx(moved)
 
 
+def separation_of(groups):
+    labels = torch.tensor([0, 0, 1, 1, 2])
+    return group_separation(class_statistics(torch.randn(5, 6), labels, 3), groups)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: GroupBias(3, reference=3), "reference: got 3"),
         (lambda: GroupBias(3, tolerance=0), "tolerance: got 0"),
         (lambda: GroupBias(3).bias([0.1, np.nan, 0.2]), "separation: expected"),
+        (lambda: collect_skewness(planted(), GroupBias(4), [0.35] * 4, 0), "epochs: got 0"),
+        (lambda: collect_skewness(planted(), GroupBias(1), [0.35], 3), "states: one group alone"),
+        (lambda: separation_of([0, 1]), r"groups: got shape \(2,\), expected \(3,\)"),
+        (lambda: separation_of([0, 2, 2]), "groups: group 1 has no class of two images"),
+        (lambda: separation_of([0, 0, 1]), "groups: group 1 has no class of two images"),
     ],
 )
 def test_bad_arguments_are_named(make, message):

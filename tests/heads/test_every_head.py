@@ -148,6 +148,34 @@ def test_ignored_samples_count_for_nothing(name):
 
 
 @EVERY
+@pytest.mark.parametrize("spoilt", [math.nan, math.inf])
+def test_a_spoilt_embedding_leaves_no_trace_in_later_batches(name, spoilt):
+    head = made(name)
+    embeddings, labels = batch(head)
+    bad = embeddings.clone()
+    bad[3, 1] = spoilt
+    run(head, bad, labels)
+    assert run(head, embeddings, labels).isfinite()
+    assert all(value.isfinite().all() for value in tensors(head))
+
+
+@EVERY
+def test_arguments_of_another_shape_or_range_are_named(name):
+    head = made(name)
+    embeddings, labels = batch(head)
+    for wrong, message in (
+        (labels.float(), "labels: expected dtype int32 or int64, got torch.float32"),
+        (labels[:1], r"labels: expected shape \(24,\), got \(1,\)"),
+        (labels.masked_fill(labels == 2, CLASSES), "labels: .*7.* -1 to 6"),
+        (labels.masked_fill(labels == 2, -2), "labels: .*-2.* -1 to 6"),
+    ):
+        with pytest.raises((ValueError, RuntimeError), match=message):
+            head(embeddings, wrong)
+    with pytest.raises(ValueError, match=r"sample_weights: got shape \(24, 1\), expected \(24,\)"):
+        head(embeddings, labels, torch.ones(BATCH, 1))
+
+
+@EVERY
 @pytest.mark.parametrize("size", [0, 3])
 def test_an_empty_batch_and_one_of_ignored_samples_cost_nothing(name, size):
     head = made(name)
@@ -217,6 +245,14 @@ def test_dense_heads_refuse_what_they_cannot_do(name, options, message):
         heads.HEADS[name](3, 4, **options)
     with pytest.raises(TypeError, match=f"{name} got an unexpected keyword argument 'colour'"):
         heads.HEADS[name](3, 4, colour="red")
+
+
+def test_cosine_heads_say_that_they_cannot_be_sharded_yet():
+    for make in (heads.ArcFace, heads.AdaCos, heads.MVSoftmax, heads.FairLoss):
+        with pytest.raises(ValueError, match=f"process_group: {make.__name__} cannot share its cl"):
+            make(3, 4, process_group=None)
+    with pytest.raises(TypeError, match="ArcFace got an unexpected keyword argument 'colour'"):
+        heads.ArcFace(3, 4, colour="red")
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name not in DENSE])

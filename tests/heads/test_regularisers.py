@@ -112,6 +112,33 @@ def test_ignored_samples_and_empty_batches_count_for_nothing(name):
 
 
 @EVERY
+@pytest.mark.parametrize("spoilt", [float("nan"), float("inf")])
+def test_a_spoilt_embedding_leaves_no_trace_in_later_batches(name, spoilt):
+    loss = MAKE[name]()
+    x, y = batch()
+    bad = x.clone()
+    bad[3, 1] = spoilt
+    loss(bad, y)
+    assert loss(x, y).isfinite()
+    assert all(value.isfinite().all() for value in loss.state_dict().values())
+
+
+@EVERY
+def test_arguments_of_another_shape_or_range_are_named(name):
+    loss = MAKE[name]()
+    x, y = batch()
+    with pytest.raises(ValueError, match="labels: expected dtype int32 or int64, got torch.float"):
+        loss(x, y.float())
+    with pytest.raises(ValueError, match=r"labels: expected shape \(12,\), got \(1,\)"):
+        loss(x, y[:1])
+    with pytest.raises(ValueError, match="sample_weights: got shape"):
+        loss(x, y, torch.ones(12, 1))
+    if hasattr(loss, "centers"):
+        with pytest.raises(ValueError, match="labels: got 5, allowed are -1 to 4"):
+            loss(x, y + 2)
+
+
+@EVERY
 @pytest.mark.parametrize("autocast", [False, True])
 def test_thirty_steps_lower_the_loss(name, autocast):
     loss = MAKE[name]()

@@ -42,6 +42,17 @@ def test_kappaface_survives_one_image_a_class():
     assert head.margins.isfinite().all()
 
 
+def test_kappaface_counts_an_infinite_concentration_as_the_largest_finite_one():
+    """Class 1 is the most compact; the images of class 2 are all alike, that of class 3 is one."""
+    labels = torch.arange(4).repeat_interleave(torch.tensor([6, 6, 6, 1]))
+    spread = torch.tensor([0.5, 0.1, 0.0, 0.0])[labels, None]
+    points = torch.randn(4, 8)[labels] + spread * torch.randn(19, 8)
+    head = heads.KappaFace(4, 8, gamma=1.0)  # w_kappa alone
+    head.end_of_epoch(class_statistics(points, labels, 4))
+    assert head.margins[1] == head.margins[2] == head.margins[3]
+    assert head.margins[0] > 1.1 * head.margins[1]
+
+
 def test_ldam_waits_with_its_weights():
     head = heads.LDAM(3, 4, counts=[1, 10, 100], reweight_from=2, reduction="none")
     embeddings, labels = torch.randn(9, 4), torch.arange(9) % 3
@@ -96,6 +107,15 @@ def test_adaface_clips_the_angle_and_asks_more_of_long_embeddings():
     loss = head(100 * torch.tensor([[math.cos(0.1), math.sin(0.1)]]), torch.tensor([0]))
     gap = 64 * (math.sin(0.1) - (math.cos(1e-3) - 0.8))
     assert loss.item() == pytest.approx(math.log1p(math.exp(gap)), rel=1e-4)
+    # z = -1: theta + 0.4 is clipped to pi - 1e-3; nothing is taken off
+    loss = head(0.1 * torch.tensor([[-math.cos(0.1), math.sin(0.1)]]), torch.tensor([0]))
+    gap = 64 * (math.sin(0.1) - math.cos(math.pi - 1e-3))
+    assert loss.item() == pytest.approx(gap, rel=1e-6)
+    theta = math.acos(-math.cos(0.1))
+    clipped = head.sample_margins(
+        torch.tensor([[0.1, 0]]), torch.tensor([-math.cos(0.1)]), torch.tensor([0])
+    )
+    assert clipped[0, 1].item() == pytest.approx(math.pi - 1e-3 - theta, abs=1e-5)
     short, long = head.sample_margins(
         torch.tensor([[1.0, 0], [100, 0]]), torch.zeros(2), torch.zeros(2, dtype=torch.int64)
     ).tolist()
@@ -125,6 +145,57 @@ def test_sphereface2_starts_where_the_bias_has_no_slope():
     head.weight.data[:] = torch.tensor([0.0, 0, 0, 1])
     head(torch.tensor([[1.0, 0, 0, 0]]), torch.tensor([7])).backward()
     assert abs(head.bias.grad.item()) < 1e-4
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4])
+@pytest.mark.parametrize("scale", [20.0, 64.0])
+def test_sphereface2_starts_there_with_few_classes_too(classes, scale):
+    head = heads.SphereFace2(classes, 4, scale=scale)
+
+    def slope(b):  # of the loss of all-zero cosines, by the formula
+        g = 2 * 0.5**3 - 1
+        own = -0.7 / (1 + math.exp(scale * (g - 0.4) + b))
+        return own + 0.3 * (classes - 1) / (1 + math.exp(-scale * (g + 0.4) - b))
+
+    b = head.bias.item()
+    assert slope(b - 1e-3) < 0 < slope(b + 1e-3)
+
+
+def test_uniface_weighs_its_negatives():
+    x, y = torch.randn(6, 4), torch.arange(6) % 3
+    losses = []
+    for weight in (0.0, 1.0, 3.0):
+        torch.manual_seed(1)
+        head = heads.UniFace(3, 4, negative_weight=weight, reduction="none")
+        losses.append(head(x, y).detach())
+    torch.testing.assert_close(losses[2] - losses[0], 3 * (losses[1] - losses[0]))
+    assert (losses[1] > losses[0]).any()
+
+
+def test_adacos_follows_the_median_angle():
+    angles = torch.linspace(0.1, 0.6, 5)
+    head = heads.AdaCos(50, 52)
+    head.weight.data = torch.eye(50, 52)
+    points = torch.zeros(5, 52)
+    points[range(5), range(5)], points[:, 51] = angles.cos(), angles.sin()
+    before = head.scale.item()
+    head(points, torch.arange(5))
+    assert before != pytest.approx(math.log(49) / math.cos(0.35), rel=1e-2)
+    assert head.scale.item() == pytest.approx(math.log(49) / math.cos(0.35), rel=1e-5)
+
+
+def test_adacos_takes_two_forward_passes_before_their_backward_pass():
+    torch.manual_seed(2)
+    head = heads.AdaCos(30, 8)
+    x, y = torch.randn(2, 12, 8, requires_grad=True), torch.arange(12)
+    first, second = head(x[0], y), head(3 * x[1], y)
+    (first + second).backward()
+    together = head.weight.grad.clone()
+    torch.manual_seed(2)
+    alone = heads.AdaCos(30, 8)
+    for number in range(2):
+        alone((1, 3)[number] * x[number].detach(), y).backward()
+    torch.testing.assert_close(together, alone.weight.grad)
 
 
 def test_adacos_scale_starts_and_stays_sensible():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fairloss.heads import AMLFS
+from fairloss.heads import AMLFS, SearchSoftmax
 from fairloss.heads.searched import piece
 from fairloss.loss_search import (
     GaussianSearch,
@@ -166,6 +166,15 @@ def test_points_become_losses():
     assert local.options(np.array([0.0, 1.0, 2.0]))["a"] == pytest.approx(
         [0, -math.exp(16), -2 * math.exp(16)]
     )
+    for space in (
+        modulating_factor(1, 1.5, "margin", 64.0),
+        modulating_factor(1, 5, "linear", 300),
+    ):
+        a = space.options(np.array([30.0]))["a"]  # an e^1920 overflows, and float32 at e^88
+        assert a == pytest.approx(-math.exp(80))
+        assert math.isfinite(space.options(space.start)["a"])
+        head = SearchSoftmax(2, 2, a, scale=64.0)
+        assert head(torch.eye(2), torch.arange(2)).isfinite()
     identity = piecewise_linear(2)
     assert identity.options(identity.start) == {"t": [[1, 0], [1, 0]], "tau": [[1, 0], [1, 0]]}
 

@@ -25,9 +25,12 @@ from fairloss.loss_search import (
 B, C, D = 40, 9, 8
 # Each is -log of a softmax in which the target's logit alone is another.
 HAVE_A = ["FairLoss", "FairLoss cos", "ArcFace", "CosFace", "NormFace", "Combined", "KappaFace"]
-HAVE_A += ["SphereFaceR exact", "ElasticFace", "ElasticFace cos", "LDAM", "AdaFace"]
-HAVE_A += ["SearchSoftmax", "SearchSoftmax local", "LSoftmax", "LSoftmax hard"]
-HAVE_A += ["SphereFace late", "SoftMargin"]
+HAVE_A += ["NormFace learnt", "SphereFaceR", "SphereFaceR exact", "AdaCos", "AdaptiveFace", "LDAM"]
+HAVE_A += ["ElasticFace", "ElasticFace cos", "ElasticFace plus", "AdaFace", "MagFace"]
+HAVE_A += ["SearchSoftmax", "SearchSoftmax local", "LSoftmax", "LSoftmax hard", "SphereFace"]
+HAVE_A += ["SphereFace late", "Softmax", "L2Softmax", "L2Softmax learnt", "SoftMargin"]
+HAVE_NONE = ["MVSoftmax", "CurricularFace", "AMLFS", "VirtualSoftmax", "SphereFace2", "UniFace"]
+HAVE_NONE += ["NPTLoss"]
 
 
 def batch(head):
@@ -49,13 +52,13 @@ def plain(head, x, y):
 def arguments(name, head, x, y, cosine, log_odds):
     """What `log_odds_shift` needs beside the head, as each loss defines it."""
     length = x.double().norm(dim=1)
-    if name.startswith("LSoftmax"):
+    if isinstance(head, heads.LSoftmax) and name.startswith("L"):
         return {"length": length * head.weight.detach().double().norm(dim=1)[y]}
-    if name.startswith("SphereFace late"):
+    if isinstance(head, heads.SphereFace):
         return {"length": length}
-    if name in ("FairLoss", "FairLoss cos", "LDAM", "KappaFace"):
-        return {"margins": head.margins[y] if head.margins.dim() else head.margins}
-    if name.startswith(("ElasticFace", "AdaFace")):
+    if name in ("FairLoss", "FairLoss cos", "AdaptiveFace", "LDAM", "KappaFace"):
+        return {"margins": head.margins[y]}
+    if name.startswith(("ElasticFace", "AdaFace", "MagFace")):
         torch.manual_seed(11)
         return {"margins": head.sample_margins(x, cosine.float(), y)}
     return {"log_odds": log_odds}
@@ -66,15 +69,15 @@ def test_h_of_a_round_trips_and_is_the_head_s_own_loss(name):
     head = CASES[name].make(C, D)
     head.weight.data.normal_(0, 0.5)
     head.reduction = "none"
+    head.regulariser = 0.0  # of MagFace and AdaptiveFace: no part of the softmax
+    if name in ("AdaFace", "AdaCos"):
+        head.eval()  # averages and scale stay
     x, y = batch(head)
     cosine, z = plain(head, x, y)
-    given = arguments(name, head, x, y, cosine, z)  # before the head moves its own averages
+    given = arguments(name, head, x, y, cosine, z)
     torch.manual_seed(11)
-    if name == "AdaFace":
-        head.eval()
-        given = arguments(name, head, x, y, cosine, z)
     losses = head(x, y).detach()
-    if name.startswith(("LSoftmax", "SphereFace late")):
+    if isinstance(head, heads.LSoftmax):
         assert head.ease() < 1000  # the schedule's value after this step
     a = -torch.expm1(log_odds_shift(head, cosine, **given))
     assert (a <= 1e-9).all()
@@ -85,6 +88,44 @@ def test_h_of_a_round_trips_and_is_the_head_s_own_loss(name):
     usual = (1 - p) > 1e-3  # the printed formulas, where they lose nothing
     torch.testing.assert_close((1 / (a * p + 1 - a))[usual], h[usual], rtol=1e-9, atol=0)
     torch.testing.assert_close(factor_of_modulation(h, z)[usual], a[usual], rtol=1e-6, atol=1e-9)
+    given.pop("log_odds", None)
+    rest = own(head.logits(x.double()).detach().double(), y) - z
+    torch.testing.assert_close(factor(head, z, rest, **given), a, rtol=1e-6, atol=1e-6)
+
+
+def test_every_head_has_an_a_or_a_reason():
+    assert {name.split()[0] for name in HAVE_A + HAVE_NONE} == set(heads.HEADS)
+
+
+@pytest.mark.parametrize("head", [heads.FairLoss, heads.KappaFace, heads.AdaptiveFace])
+def test_margins_of_classes_are_not_taken_for_those_of_samples(head):
+    name, cosine = head.__name__, torch.zeros(C)  # as many samples as classes
+    with pytest.raises(ValueError, match=f"margins: needed, {name} has one for each class"):
+        log_odds_shift(head(C, D), cosine)
+    with pytest.raises(ValueError, match=f"margins: needed, {name} has one for each class"):
+        factor(head(C, D), cosine, 0.0)
+    with pytest.raises(ValueError, match=r"margins: got shape \(9,\), expected \(\) or \(4,\)"):
+        log_odds_shift(head(C, D), torch.zeros(4), margins=head(C, D).margins)
+
+
+@pytest.mark.parametrize("of", [log_odds_shift, partial(factor, negative_logsumexp=0.0)])
+def test_what_a_depends_on_must_be_given(of):
+    with pytest.raises(ValueError, match="margins: needed, LDAM has one for each class"):
+        of(heads.LDAM(3, D, counts=[1, 2, 3]), torch.zeros(3))
+    for name in ("MagFace", "AdaFace"):
+        with pytest.raises(ValueError, match=f"margins: needed, {name} has one for each sample"):
+            of(heads.HEADS[name](C, D), torch.zeros(4))
+    for name in ("LSoftmax", "SphereFace"):
+        with pytest.raises(ValueError, match=f"length: needed, {name} normalises no feature"):
+            of(heads.HEADS[name](C, D), torch.zeros(4))
+
+
+def test_factor_of_heads_without_cosines_is_the_same_everywhere():
+    z = torch.linspace(-5, 5, 11)
+    a = factor(heads.SoftMargin(C, D), z, 3.0)
+    assert a.tolist() == pytest.approx([1 - math.exp(0.5)] * 11)
+    for head in (heads.Softmax, heads.L2Softmax):
+        assert factor(head(C, D), z, 3.0).tolist() == [0] * 11
 
 
 @pytest.mark.parametrize("scale", [16.0, 32.0, 64.0])
@@ -152,11 +193,11 @@ def test_a_of_p_depends_on_the_others_for_an_angle_and_not_for_cosface():
     assert factor(local, torch.tensor([-1.0, 1.0]), 0.0).tolist() == pytest.approx([-4, -2])
 
 
-@pytest.mark.parametrize("name", ["MVSoftmax", "CurricularFace", "AMLFS", "VirtualSoftmax",
-                                  "SphereFace2", "UniFace", "NPTLoss"])  # fmt: skip
+@pytest.mark.parametrize("name", HAVE_NONE)
 def test_losses_without_an_a_say_so(name):
-    with pytest.raises(ValueError, match=f"head: {name} has no a"):
-        log_odds_shift(heads.HEADS[name](C, D), torch.zeros(3))
+    for of in (log_odds_shift, partial(factor, negative_logsumexp=0.0)):
+        with pytest.raises(ValueError, match=f"head: {name} has no a: it "):
+            of(heads.HEADS[name](C, D), torch.zeros(3))
 
 
 def test_local_space_takes_the_a_of_its_bin():

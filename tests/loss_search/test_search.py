@@ -14,8 +14,11 @@ from dying import DiesOnce
 from synthetic import faces, write_folder
 
 from fairloss import heads
+from fairloss.data import split_identities
+from fairloss.evaluation import all_pairs, pair_scores, verification
 from fairloss.loss_search import ProcessMap, SearchConfig, SearchSettings, load_head, search
 from fairloss.loss_search.member import read_split
+from fairloss.models import embed
 from fairloss.report.search_figures import write_search_figures
 from fairloss.training import (
     HeadConfig,
@@ -99,6 +102,8 @@ def test_a_search_leaves_a_loss_a_model_and_its_cost(whole):
     model, trained = load_backbone(whole / "model" / "model.pt")
     assert trained.head.options == found.options
     assert model(torch.zeros(2, 1, 32, 32)).shape == (2, 16)
+    head = torch.load(whole / "model" / "head.pt", weights_only=True)
+    assert head["a"].item() == pytest.approx(found.options["a"], rel=1e-6)
 
 
 def held_out(folder):
@@ -110,6 +115,33 @@ def test_the_reward_is_of_identities_that_nobody_trained_on(whole):
     assert len(record["identities"]) == SEEN
     assert sorted([*record["identities"], *record["held_out"]]) == [f"id{c}" for c in range(10)]
     assert torch.load(whole / "model" / "head.pt", weights_only=True)["weight"].shape[0] == SEEN
+
+
+def test_the_rewards_are_those_of_the_held_out_identities(tmp_path):
+    models = {}
+
+    def watched(function, members):
+        job = function.args[0]
+        for member in members:
+            yield function(member)
+            result = torch.load(job.path(member), weights_only=True)
+            models[job.number, member] = result["state"]["model"]
+
+    search(config(tmp_path, epochs=2), faces(COUNTS), map=watched)
+    parts = split_identities(faces(COUNTS), 3, 0)  # seen, held out
+    assert parts[1].identities == held_out(tmp_path)
+    model, _ = load_backbone(tmp_path / "model" / "model.pt")
+    for number, line in enumerate(rounds(tmp_path), start=1):
+        for member, given in enumerate(line["rewards"]):
+            model.load_state_dict(models[number, member])
+            of_seen, of_held_out = (area(model, part) for part in parts)
+            assert given == pytest.approx(of_held_out, abs=1e-12)
+            assert abs(given - of_seen) > 1e-3
+
+
+def area(model, part):
+    pairs = all_pairs(part.labels.numpy())
+    return verification(pair_scores(embed(model, part).numpy(), pairs), pairs.genuine).auc
 
 
 def test_the_best_member_goes_on_with_its_optimiser_s_state(tmp_path):
@@ -189,6 +221,63 @@ def test_a_member_that_always_dies_ends_the_search_with_its_reason(tmp_path):
 
     with pytest.raises(OSError, match="no worker to be had"):
         search(config(tmp_path), faces(COUNTS), map=mortal)
+
+
+def test_a_death_of_each_member_is_no_reason_to_give_up(tmp_path, whole):
+    died = set()
+
+    def mortal(function, members):
+        for member in members:
+            if member not in died:
+                died.add(member)
+                raise OSError(f"member {member} died")
+            yield function(member)
+
+    search(config(tmp_path), faces(COUNTS), map=mortal)
+    assert died == {0, 1, 2}
+    same(tmp_path, whole)
+
+
+@pytest.mark.parametrize(
+    ("error", "tries"), [(OSError("lost"), 3), (ValueError("data: not there"), 1)]
+)
+def test_what_always_fails_is_tried_three_times_and_what_does_not_fit_once(tmp_path, error, tries):
+    tried = []
+
+    def failing(function, members):
+        tried.append(list(members))
+        raise error
+        yield
+
+    with pytest.raises(type(error), match=str(error)):
+        search(config(tmp_path), faces(COUNTS), map=failing)
+    assert tried == [[0, 1, 2]] * tries
+
+
+def test_files_of_members_that_a_kill_left_are_removed(tmp_path):
+    search(config(tmp_path, epochs=1), faces(COUNTS))
+    left = tmp_path / "members" / "0001-2.pt"
+    left.touch()
+    search(config(tmp_path, epochs=1), faces(COUNTS))
+    assert not left.exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"head": HeadConfig(sample_rate=2.0)}, "head.sample_rate: got 2.0"),
+        ({"model": ModelConfig(name="vgg", embedding_size=16)}, "name must be one of .* 'vgg'"),
+        ({"init": "nowhere"}, "init: .*nowhere holds no finished run"),
+    ],
+)
+def test_a_setting_that_does_not_fit_leaves_the_folder_to_others(tmp_path, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        search(config(tmp_path, **wrong), faces(COUNTS))
+    assert not (tmp_path / "config.yaml").exists()
+    if "init" not in wrong:  # and no image is read before
+        with pytest.raises(ValueError, match=message):
+            search(config(tmp_path, data=str(tmp_path / "no data"), **wrong))
+    assert search(config(tmp_path, epochs=1), faces(COUNTS)).is_file()
 
 
 def test_an_interrupted_search_goes_on_as_if_nothing_happened(tmp_path, whole):
@@ -292,6 +381,9 @@ def test_a_member_that_diverges_is_never_the_best(tmp_path, monkeypatch):
         ({"unit": "cosine"}, "search.unit: got 'cosine'"),
         ({"population": 1}, "search.population: got 1, expected at least 2"),
         ({"sigma": 0}, "search.sigma: got 0"),
+        ({"sigma": math.inf}, "search.sigma: got inf, expected a finite number"),
+        ({"start": math.inf}, "search.start: got inf"),
+        ({"learning_rate": math.nan}, "search.learning_rate: got nan"),
         ({"start": -1}, "search.start: got -1"),
         ({"workers": 0}, "workers: got 0"),
         ({"head": HeadConfig(name="ArcFace")}, "head: a search sets all but scale"),

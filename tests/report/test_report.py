@@ -346,6 +346,13 @@ def test_neither_kind_of_folder(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_search_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"version": 1, "event": "round"}\n')
+    (tmp_path / "identities.json").write_text('{"version": 1, "counts": [2], "held_out": ["a"]}')
+    with pytest.raises(ValueError, match=r"is a search.* trajectory\.svg .*head\.loss=.*\.json"):
+        write_report(tmp_path)
+
+
 def test_missing_matplotlib(training: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r'pip install "fairloss-ext\[report\]"'):

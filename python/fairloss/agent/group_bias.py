@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from fairloss.agent.grid import DEFAULT_GRID, BoolArray, FloatArray, IntArray, MarginGrid
 from fairloss.agent.policy import greedy_actions
+from fairloss.agent.transitions import ROUNDING
 
 BIASES = ("worse", "alike", "better")  # than the reference
 
@@ -76,11 +77,11 @@ class GroupBias:
 def skewness_reward(before: npt.ArrayLike, after: npt.ArrayLike) -> FloatArray:
     """``|bias before| - |bias after|`` in its standard deviations: what an action made fairer.
 
-    That less skewness is the reward is the paper's, the formula our choice.
+    That less skewness is the reward is the paper's, the formula our choice. 0 without spread.
     """
     gain: FloatArray = np.abs(np.asarray(before)) - np.abs(np.asarray(after))
     spread = float(gain.std())
-    return gain / spread if spread > 0 else gain
+    return gain / spread if spread > ROUNDING else np.zeros_like(gain)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from fairloss.agent.grid import ACTIONS, BoolArray, FloatArray, IntArray, as_ind
 
 # Distances are angles of order 1 rad in float64 (rounding 1e-16) and the other spread tested is in
 # units of a standard deviation: a spread under 1e-12 is rounding, not signal.
-_ROUNDING = 1e-12
+ROUNDING = 1e-12
 
 
 @dataclass(eq=False)
@@ -135,7 +135,7 @@ def standardised_reward(
 def _standardised(values: FloatArray) -> FloatArray:
     """Mean 0, population standard deviation 1; all 0 where there is no spread."""
     spread = values.std() if values.size else 0.0
-    return (values - values.mean()) / spread if spread > _ROUNDING else np.zeros_like(values)
+    return (values - values.mean()) / spread if spread > ROUNDING else np.zeros_like(values)
 
 
 def _vector(name: str, values: npt.ArrayLike, length: int, undefined: bool = False) -> FloatArray:

@@ -29,12 +29,19 @@ def group_separation(statistics: ClassStatistics, groups: npt.ArrayLike) -> Floa
         statistics: of C classes. Those without images are left out, and of those with one image
             the second angle, which is 0 by definition.
         groups: (C,) group of each class, 0..G-1.
+
+    Raises:
+        ValueError: groups of another length, or one without a class of two images.
     """
-    group = np.asarray(groups)
-    count = statistics.count.numpy()
+    group, count = np.asarray(groups), statistics.count.numpy()
+    if group.shape != count.shape:
+        raise ValueError(f"groups: got shape {group.shape}, expected {count.shape}, one each class")
+    each = range(int(group.max()) + 1)
+    for g in each:
+        if not (count[group == g] > 1).any():
+            raise ValueError(f"groups: group {g} has no class of two images, so no separation")
     inter = np.where(count > 0, statistics.inter_angle.double().numpy(), np.nan)
     intra = np.where(count > 1, statistics.intra_angle.double().numpy(), np.nan)
-    each = range(int(group.max()) + 1)
     return np.array([np.nanmean(inter[group == g]) - np.nanmean(intra[group == g]) for g in each])
 
 
@@ -52,6 +59,11 @@ class GroupEpochs:
             raise ValueError("trainer: its head must be a CosineHead with a margin for each class")
         self.trainer, self.head, self.epoch = trainer, trainer.head, 0
         self.groups: IntArray = np.asarray(groups, dtype=np.int64)
+        if self.groups.shape != self.head.margins.shape:
+            raise ValueError(
+                f"groups: got shape {self.groups.shape}, expected "
+                f"{tuple(self.head.margins.shape)}, one for each class"
+            )
         self.learning_rate = learning_rate
 
     def __call__(self, margins: FloatArray) -> FloatArray:
@@ -68,7 +80,14 @@ def collect_skewness(
     """A chain: in each epoch every group but the reference takes its least visited legal action.
 
     The first epoch, with the `start` margins (G,), only tells where the chain begins.
+
+    Raises:
+        ValueError: no epoch, or no group beside the reference.
     """
+    if epochs < 1:
+        raise ValueError(f"epochs: got {epochs}, expected at least 1")
+    if not len(states.others):
+        raise ValueError("states: one group alone cannot be compared; expected at least two")
     random = np.random.default_rng(seed)
     legal, grid = states.legal, np.asarray(states.grid.values)
     visits = np.zeros(legal.shape, np.int64)

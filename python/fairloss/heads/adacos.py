@@ -46,6 +46,10 @@ class AdaCos(CosineHead):
                 self._follow(cosine[counted], logsumexp[counted])
         return super().partition(embeddings, weight, labels)
 
+    def step_scale(self) -> Tensor:
+        """A copy: the next forward pass may come before this one's backward pass."""
+        return self.scale.clone()
+
     def _follow(self, target_cosine: Tensor, negative_logsumexp: Tensor) -> None:
         log_mean = torch.logsumexp(negative_logsumexp, dim=0) - math.log(len(target_cosine))
         angle = torch.acos(target_cosine.clamp(-1, 1)).median().clamp(max=math.pi / 4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -71,7 +71,13 @@ class CosineHead(Head):
         sample_seed: int = 0,
         workspace: int | Literal["auto", "recompute"] = "auto",
         compute_dtype: torch.dtype | None = None,
+        **unavailable: Any,
     ) -> None:
+        name = type(self).__name__
+        for option in unavailable:
+            if option == "process_group":
+                raise ValueError(f"{option}: {name} cannot share its classes among ranks yet")
+            raise TypeError(f"{name} got an unexpected keyword argument {option!r}")
         super().__init__(num_classes, embedding_size, reduction=reduction)
         check_scale(scale)
         choice("kind", kind, KINDS)
@@ -115,7 +121,7 @@ class CosineHead(Head):
             labels,
             margins if own is None else None,
             kind=self.kind,
-            scale=self.scale,
+            scale=self.step_scale(),
             extension=self.extension,
             margin_grad=self.margin_grad,
             sample_margins=own,
@@ -129,10 +135,14 @@ class CosineHead(Head):
             embeddings,
             weight,
             labels,
-            self.scale,
+            self.step_scale(),
             workspace=self.workspace,
             compute_dtype=self.compute_dtype,
         )
+
+    def step_scale(self) -> Tensor:
+        """The scale that this step's gradient keeps."""
+        return self.scale
 
     def sample_margins(
         self, embeddings: Tensor, target_cosine: Tensor, labels: Tensor
@@ -168,6 +178,8 @@ class CosineHead(Head):
                 f"margins: got shape {tuple(values.shape)}, expected {one} or "
                 f"{(self.num_classes, *one)}"
             )
+        if not values.isfinite().all():
+            raise ValueError(f"margins: got {margins}, expected finite numbers")
         return values
 
     def extra_repr(self) -> str:

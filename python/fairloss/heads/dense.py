@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fairloss.heads.head import Head, check_labels, check_scale, precise
+from fairloss.heads.head import Head, check_labels, check_number, check_scale, precise
 from fairloss_ext.options import Reduction
 from fairloss_ext.reference.cosine_partition import full_precision, unit
 
@@ -120,8 +120,7 @@ class SoftMargin(DenseHead):
     def __init__(
         self, num_classes: int, embedding_size: int, margin: float = 0.5, **options: Any
     ) -> None:
-        if margin < 0:
-            raise ValueError(f"margin: got {margin}, expected 0 or more")
+        check_number("margin", margin, 0)
         super().__init__(num_classes, embedding_size, **options)
         self.margin = margin
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from fairloss.heads.cosine import CosineHead
+from fairloss.heads.head import check_number
 
 
 class NormFace(CosineHead):
@@ -73,7 +74,7 @@ class Combined(CosineHead):
 
 
 class SphereFaceR(CosineHead):
-    """``s psi(theta)``, ``psi = (-1)^k cos(m theta) - 2k`` on [k pi/m, (k+1) pi/m], real m > 1.
+    """``s psi(theta)``, ``psi = (-1)^k cos(m theta) - 2k`` on [k pi/m, (k+1) pi/m], real m >= 1.
 
     (Liu et al., SphereFace Revived, TPAMI 2022; defaults m = 1.7, s = 30, the authors' for CASIA;
     64 for MS1M.) By the paper's characteristic gradient detachment the forward value is psi's but
@@ -83,6 +84,7 @@ class SphereFaceR(CosineHead):
     def __init__(
         self, num_classes: int, embedding_size: int, margin: float = 1.7, **options: Any
     ) -> None:
+        check_number("margin", margin, 1)
         options.setdefault("scale", 30.0)
         options.setdefault("margin_grad", "straight_through")
         super().__init__(num_classes, embedding_size, margin, kind="sphere", **options)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fairloss.heads.cosine import CosineHead
+from fairloss.heads.head import check_labels, check_number
 from fairloss_ext import cosine_partition, margin_logits
 from fairloss_ext.options import choice
 from fairloss_ext.reference.cosine_partition import unit
@@ -62,7 +63,7 @@ class MVSoftmax(HardNegativeHead):
 
     Args:
         kind: "cos" (MV-AM) or "arc" (MV-Arc).
-        t: above 1.
+        t: at least 1.
     """
 
     def __init__(
@@ -77,8 +78,7 @@ class MVSoftmax(HardNegativeHead):
         **options: Any,
     ) -> None:
         choice("kind", kind, ("arc", "cos"))
-        if t < 1:
-            raise ValueError(f"t: got {t}, expected at least 1")
+        check_number("t", t, 1)
         options = {"scale": 32.0} | options
         super().__init__(num_classes, embedding_size, margin, kind=kind, **options)
         self.t, self.adaptive = t, adaptive
@@ -108,6 +108,7 @@ class CurricularFace(HardNegativeHead):
         momentum: float = 0.99,
         **options: Any,
     ) -> None:
+        check_number("momentum", momentum, 0, 1)
         super().__init__(num_classes, embedding_size, margin, kind="arc", **options)
         self.momentum = momentum
         self.t: Tensor
@@ -115,7 +116,7 @@ class CurricularFace(HardNegativeHead):
 
     def coefficients(self, target_cosine: Tensor, labels: Tensor) -> Tensor:
         """(1, t, 0)."""
-        counted = labels >= 0
+        counted = (labels >= 0) & target_cosine.isfinite()  # a spoilt one would stay in t forever
         if self.training and counted.any():
             self.t.lerp_(target_cosine[counted].mean().to(self.t.dtype), 1 - self.momentum)
         return torch.stack([torch.ones_like(self.t), self.t, torch.zeros_like(self.t)])
@@ -123,6 +124,7 @@ class CurricularFace(HardNegativeHead):
 
 def _target_cosine(embeddings: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
     """(B,); 0 where the label is -1."""
+    check_labels(labels, len(weight))
     rows = labels >= 0
     dtype = torch.promote_types(torch.promote_types(embeddings.dtype, weight.dtype), torch.float32)
     cosine = torch.zeros(len(labels), dtype=dtype, device=labels.device)

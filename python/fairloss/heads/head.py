@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -34,9 +35,18 @@ class SampleLoss(nn.Module):
 
         With `sample_weights` each loss is multiplied by its weight; the mean still divides by the
         number of samples.
+
+        Raises:
+            ValueError or RuntimeError naming the argument: a shape, a dtype, a label out of range.
         """
+        check_batch(embeddings, labels)
         losses = self.losses(embeddings, labels)
         if sample_weights is not None:
+            if sample_weights.shape != losses.shape:  # (B, 1) would broadcast to (B, B)
+                raise ValueError(
+                    f"sample_weights: got shape {tuple(sample_weights.shape)}, expected "
+                    f"{tuple(losses.shape)}"
+                )
             losses = losses * sample_weights
         if self.reduction == "none":
             return losses
@@ -112,10 +122,38 @@ def check_scale(scale: float) -> None:
         raise ValueError(f"scale: got {scale}, expected a positive number")
 
 
+def check_number(
+    name: str, value: float, lowest: float = -math.inf, highest: float = math.inf
+) -> None:
+    """ValueError unless `value` is finite and in [lowest, highest]."""
+    if not (math.isfinite(value) and lowest <= value <= highest):
+        expected = {
+            (True, True): f"a number in [{lowest:g}, {highest:g}]",
+            (True, False): f"a number of at least {lowest:g}",
+            (False, False): "a finite number",
+        }[math.isfinite(lowest), math.isfinite(highest)]
+        raise ValueError(f"{name}: got {value}, expected {expected}")
+
+
+def check_batch(embeddings: Tensor, labels: Tensor) -> None:
+    """ValueError unless there is one integer label for each embedding; waits for no device."""
+    _check_dtype(labels)
+    if embeddings.dim() != 2:
+        raise ValueError(f"embeddings: expected shape (B, D), got {tuple(embeddings.shape)}")
+    if labels.shape != embeddings.shape[:1]:
+        raise ValueError(
+            f"labels: expected shape {tuple(embeddings.shape[:1])}, got {tuple(labels.shape)}"
+        )
+
+
 def check_labels(labels: Tensor, num_classes: int) -> None:
     """ValueError naming a dtype that is no integer's, or the first label that is no class."""
-    if labels.dtype not in (torch.int32, torch.int64):
-        raise ValueError(f"labels: expected dtype int32 or int64, got {labels.dtype}")
+    _check_dtype(labels)
     wrong = labels[(labels < -1) | (labels >= num_classes)]
     if len(wrong):
         raise ValueError(f"labels: got {int(wrong[0])}, allowed are -1 to {num_classes - 1}")
+
+
+def _check_dtype(labels: Tensor) -> None:
+    if labels.dtype not in (torch.int32, torch.int64):
+        raise ValueError(f"labels: expected dtype int32 or int64, got {labels.dtype}")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fairloss.heads.dense import DenseHead
-from fairloss.heads.head import check_scale
+from fairloss.heads.head import check_number, check_scale
 from fairloss_ext.options import MARGIN_GRADS, MarginGrad, choice
 
 
@@ -43,6 +43,9 @@ class SphereFace2(DenseHead):
     ) -> None:
         check_scale(scale)
         choice("margin_grad", margin_grad, MARGIN_GRADS)
+        check_number("margin", margin)
+        if not t > 0:
+            raise ValueError(f"t: got {t}, expected a positive number")
         if not 0 < alpha < 1:
             raise ValueError(f"alpha: got {alpha}, allowed is (0, 1)")
         super().__init__(num_classes, embedding_size, **options)
@@ -77,6 +80,8 @@ class SphereFace2(DenseHead):
         zero: float = 2 * 0.5**self.t - 1
         own, other = self.scale * (zero - self.margin), self.scale * (zero + self.margin)
         root = math.sqrt((1 - ratio) ** 2 + 4 * ratio * math.exp(own - other))
+        if ratio > 1:  # the same, where 1 - ratio + root would cancel to 0
+            return math.log((ratio - 1 + root) / 2) - own
         return math.log(2 * ratio) - other - math.log(1 - ratio + root)
 
 
@@ -101,6 +106,8 @@ class UniFace(DenseHead):
         **options: Any,
     ) -> None:
         check_scale(scale)
+        check_number("margin", margin)
+        check_number("negative_weight", negative_weight, 0)
         super().__init__(num_classes, embedding_size, **options)
         self.margin, self.scale, self.negative_weight = margin, scale, negative_weight
         self.bias = nn.Parameter(torch.tensor(math.log(10 * num_classes)))
@@ -138,6 +145,7 @@ class NPTLoss(DenseHead):
         r: float = 1.0,
         **options: Any,
     ) -> None:
+        check_number("margin", margin)
         if not r > 0:
             raise ValueError(f"r: got {r}, expected a positive number")
         super().__init__(num_classes, embedding_size, **options)

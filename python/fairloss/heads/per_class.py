@@ -10,7 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from fairloss.heads.cosine import CosineHead
+from fairloss.heads.head import check_number
 from fairloss_ext import ClassStatistics
+
+# Statistics are float32: r of images that are all alike is 1 to a few 1e-7, of others far below.
+SAME_DIRECTION = 1e-6
 
 
 class AdaptiveFace(CosineHead):
@@ -71,6 +75,7 @@ class LDAM(CosineHead):
         counts = torch.as_tensor(counts).clamp(min=1)
         if counts.shape != (num_classes,):
             raise ValueError(f"counts: got shape {tuple(counts.shape)}, expected ({num_classes},)")
+        check_number("largest_margin", largest_margin, 0)
         if not 0 <= beta < 1:
             raise ValueError(f"beta: got {beta}, allowed is [0, 1)")
         margins = counts.double() ** -0.25
@@ -110,7 +115,7 @@ class KappaFace(CosineHead):
 
     The authors' r comes from a memory bank filled during the epoch (momentum 0.9); ours from
     `end_of_epoch`'s embeddings of one network: r = 1 - V (n - 1) / n. As in their code an infinite
-    kappa (one image) counts as the largest finite one.
+    kappa (one image, or several alike: 1 - r below 1e-6) counts as the largest finite one.
 
     State: margins (C,), a buffer.
     """
@@ -125,6 +130,7 @@ class KappaFace(CosineHead):
         gamma: float = 0.7,
         **options: Any,
     ) -> None:
+        check_number("gamma", gamma, 0, 1)
         margins = torch.full((max(num_classes, 1),), float(margin))
         super().__init__(num_classes, embedding_size, margins, kind="arc", **options)
         self.margin, self.temperature, self.gamma = margin, temperature, gamma
@@ -143,6 +149,7 @@ class KappaFace(CosineHead):
         count = statistics.count[present].double()
         r = 1 - statistics.intra_variance[present].double() * (count - 1) / count
         kappa = r * (self.embedding_size - r**2) / (1 - r**2)
+        kappa = torch.where(1 - r < SAME_DIRECTION, torch.inf, kappa)
         finite = kappa[kappa.isfinite()]
         kappa = kappa.nan_to_num(posinf=finite.max().item() if len(finite) else 0.0)
         spread = kappa.std() if len(kappa) > 1 else torch.zeros(())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fairloss.heads.cosine import CosineHead
-from fairloss.heads.head import precise
+from fairloss.heads.head import check_number, precise
 from fairloss_ext.options import choice
 
 
@@ -39,6 +39,7 @@ class AdaFace(CosineHead):
         momentum: float = 0.01,
         **options: Any,
     ) -> None:
+        check_number("momentum", momentum, 0, 1)
         triple = torch.tensor([1.0, 0.0, margin])  # that of a sample with z = 0
         super().__init__(num_classes, embedding_size, triple, kind="combined", **options)
         self.margin, self.h, self.momentum = margin, h, momentum
@@ -50,8 +51,10 @@ class AdaFace(CosineHead):
     @torch.no_grad()
     def sample_margins(self, embeddings: Tensor, target_cosine: Tensor, labels: Tensor) -> Tensor:
         """(B, 3)."""
-        norm = torch.linalg.vector_norm(precise(embeddings), dim=1).clamp(0.001, 100)
-        counted = norm[labels >= 0]
+        length = torch.linalg.vector_norm(precise(embeddings), dim=1)
+        norm = length.clamp(0.001, 100)
+        # A spoilt length would stay in the averages forever.
+        counted = norm[(labels >= 0) & length.isfinite()]
         if self.training and len(counted) > 1:  # one sample has no spread
             self.norm_mean.lerp_(counted.mean().to(self.norm_mean.dtype), self.momentum)
             self.norm_std.lerp_(counted.std().to(self.norm_std.dtype), self.momentum)
@@ -83,6 +86,8 @@ class MagFace(CosineHead):
         regulariser: float = 35.0,
         **options: Any,
     ) -> None:
+        for margin in margins_at:
+            check_number("margins_at", margin)
         if not 0 < norms_at[0] < norms_at[1]:
             raise ValueError(f"norms_at: got {norms_at}, expected two ascending positive numbers")
         options = {"extension": "easy"} | options
@@ -136,8 +141,7 @@ class ElasticFace(CosineHead):
             margin = 0.5 if kind == "arc" else 0.35
         if sigma is None:
             sigma = (0.0175 if kind == "arc" else 0.02) if plus else 0.05
-        if sigma < 0:
-            raise ValueError(f"sigma: got {sigma}, expected 0 or more")
+        check_number("sigma", sigma, 0)
         super().__init__(num_classes, embedding_size, margin, kind=kind, **options)
         self.sigma, self.plus = sigma, plus
 

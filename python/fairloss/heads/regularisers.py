@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from fairloss.heads.head import SampleLoss, check_labels, precise
+from fairloss.heads.head import SampleLoss, check_labels, check_number, precise
 from fairloss_ext.options import Reduction
 from fairloss_ext.reference.cosine_partition import full_precision, unit
 
@@ -30,6 +30,8 @@ class CenterLoss(SampleLoss):
         alpha: float = 0.5,
         reduction: Reduction = "mean",
     ) -> None:
+        check_number("num_classes", num_classes, 1)
+        check_number("alpha", alpha, 0, 1)
         super().__init__(reduction)
         self.weight, self.alpha = weight, alpha
         self.centers: Tensor
@@ -68,6 +70,8 @@ class UniformFace(SampleLoss):
         alpha: float = 0.5,
         reduction: Reduction = "mean",
     ) -> None:
+        check_number("num_classes", num_classes, 1)
+        check_number("alpha", alpha, 0, 1)
         super().__init__(reduction)
         self.weight, self.alpha = weight, alpha
         self.centers: Tensor
@@ -101,8 +105,9 @@ class RingLoss(SampleLoss):
         """(B,) losses, 0 where the label is -1."""
         norm = torch.linalg.vector_norm(precise(embeddings), dim=1)
         counted = labels >= 0
-        if self.radius < 0 and counted.any():
-            self.radius.data.copy_(norm[counted].mean())
+        sound = counted & norm.isfinite()  # a spoilt radius would never come back
+        if self.radius < 0 and sound.any():
+            self.radius.data.copy_(norm[sound].mean())
         return torch.where(counted, self.weight / 2 * (norm - self.radius) ** 2, 0)
 
 
@@ -115,6 +120,8 @@ class Triplet(SampleLoss):
     """
 
     def __init__(self, *, margin: float = 0.2, reduction: Reduction = "mean") -> None:
+        if not 0 < margin < math.inf:
+            raise ValueError(f"margin: got {margin}, expected a positive number")
         super().__init__(reduction)
         self.margin = margin
 
@@ -138,8 +145,11 @@ class Triplet(SampleLoss):
 
 
 def _moved(centers: Tensor, embeddings: Tensor, labels: Tensor, alpha: float) -> Tensor:
-    """(C, D) centres after a batch; differentiable in the embeddings."""
-    known = labels >= 0
+    """(C, D) centres after a batch; differentiable in the embeddings.
+
+    A spoilt embedding counts for nothing: its class would never have a centre again.
+    """
+    known = (labels >= 0) & embeddings.isfinite().all(dim=1)
     rows = labels[known].long()
     count = torch.bincount(rows, minlength=len(centers))[:, None].to(centers.dtype)
     total = torch.zeros_like(centers).index_add(0, rows, embeddings[known].to(centers.dtype))

@@ -76,7 +76,8 @@ class SearchSoftmax(CosineHead):
         shifts = torch.log1p(-self.a)
         if shifts.dim() == 0:
             return shifts.expand_as(log_odds)
-        bins = (log_odds.sigmoid() * len(shifts)).long().clamp(max=len(shifts) - 1)
+        place = log_odds.sigmoid().nan_to_num() * len(shifts)  # a spoilt sample has no bin
+        bins = place.long().clamp(max=len(shifts) - 1)
         return shifts[bins]
 
     def class_margins(self) -> Tensor:

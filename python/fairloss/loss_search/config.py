@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -49,6 +50,9 @@ class SearchConfig(TrainConfig):
         for name, number in given.items():
             if number < least[name]:
                 raise ValueError(f"{name}: got {number}, expected at least {least[name]}")
+        for name in ("sigma", "learning_rate", "start"):
+            if not math.isfinite(number := getattr(own, name)):
+                raise ValueError(f"search.{name}: got {number}, expected a finite number")
         check_numbers(
             positive={"search.sigma": own.sigma},
             natural={"search.learning_rate": own.learning_rate, "search.start": own.start},

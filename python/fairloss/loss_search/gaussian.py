@@ -21,8 +21,8 @@ class GaussianSearch:
     After each round ``mean += learning_rate sigma^2 (1/B) sum_i R_i grad ln g(point_i)``, with the
     rewards R normalised to mean 0 and standard deviation 1 over the population (Li et al., AM-LFS,
     ICCV 2019; Wang et al., ICML 2020). sigma^2 is the inverse of the Gaussian's Fisher information:
-    so a learning rate means the same for every sigma, and moves the mean by at most about
-    ``learning_rate`` sigmas in a round.
+    so a learning rate means the same for every sigma. A round moves the mean by at most
+    ``learning_rate`` times the root mean square distance of its points from it (Cauchy-Schwarz).
 
     g is the density of the points as they were used. Those below `lower` are drawn again, which
     divides the Gaussian by the mass that is left. In ``grad ln g = (point - mean) / sigma^2 - c``

@@ -16,10 +16,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fairloss.heads import AMLFS, CosineHead, HardNegativeHead, Head, SearchSoftmax
-from fairloss.heads.angular import LSoftmax, psi
-from fairloss.heads.dense import L2Softmax, SoftMargin, Softmax
+from fairloss import heads
+from fairloss.heads import CosineHead, Head, LSoftmax, SearchSoftmax, SoftMargin, Softmax
+from fairloss.heads.angular import psi
 from fairloss_ext.reference._transform import target_transform
+
+# Heads whose loss has no a, and why.
+_NO_A: dict[type[Head], str] = {
+    heads.HardNegativeHead: "it changes the logits of hard negatives too",
+    heads.VirtualSoftmax: "it adds a logit",
+    heads.AMLFS: "it transforms the probability as well as the logit",
+    heads.SphereFace2: "it is a sum of binary losses, no softmax",
+    heads.UniFace: "it is a sum of binary losses, no softmax",
+    heads.NPTLoss: "it is a hinge, no softmax",
+}
 
 
 def modulation(a: Tensor | float, log_odds: Tensor) -> Tensor:
@@ -50,17 +60,30 @@ def margin_of_factor(a: Tensor | float, scale: float) -> Tensor:
     return torch.log1p(-_double(a)) / scale
 
 
-def factor(head: Head, log_odds: Tensor, negative_logsumexp: Tensor | float) -> Tensor:
-    """a(p) of a head, where the other classes' ``ln sum_{j != y} e^{s cos_j}`` is given.
+def factor(
+    head: Head,
+    log_odds: Tensor,
+    negative_logsumexp: Tensor | float,
+    *,
+    margins: Tensor | None = None,
+    length: Tensor | float | None = None,
+) -> Tensor:
+    """a(p), (B,), of a head, where the other classes' ``ln sum_{j != y} e^{s cos_j}`` is given.
 
     A margin on the angle has another a at the same p if the others are closer: a depends on the
-    cosine, ``(z + negative_logsumexp) / s``. NaN where that is no cosine.
+    cosine, ``(z + negative_logsumexp) / s``. NaN where that is no cosine. Softmax, L2Softmax and
+    SoftMargin, whose logits are no cosines, have the same a everywhere.
 
-    Raises:
-        ValueError: see `log_odds_shift`.
+    Args and Raises: see `log_odds_shift`.
     """
-    cosine = (log_odds.double() + _double(negative_logsumexp)) / _scale(head)
-    shift = log_odds_shift(head, cosine.clamp(-1, 1), log_odds=log_odds)
+    _check_has_a(head)
+    logit = log_odds.double() + _double(negative_logsumexp)
+    if isinstance(head, (Softmax, SoftMargin)):
+        return -torch.expm1(log_odds_shift(head, torch.zeros_like(logit)))
+    cosine = logit / _scale(head, length)
+    shift = log_odds_shift(
+        head, cosine.clamp(-1, 1), margins=margins, length=length, log_odds=log_odds
+    )
     return torch.where(cosine.abs() <= 1, -torch.expm1(shift), torch.nan)
 
 
@@ -69,7 +92,7 @@ def log_odds_shift(
     cosine: Tensor,
     *,
     margins: Tensor | None = None,
-    length: Tensor | float = 1.0,
+    length: Tensor | float | None = None,
     log_odds: Tensor | None = None,
 ) -> Tensor:
     """``ln(1 - a) = s (cos - phi)``, (B,), by which a head lowers the target's log-odds.
@@ -79,37 +102,38 @@ def log_odds_shift(
     Args:
         head: any with a softmax that changes no logit but the target's.
         cosine: (B,) of the targets.
-        margins: of the samples or of all, where the head has more than one; default its own.
-        length: what stands for s in a head that normalises no feature (LSoftmax: ``|W_y| |x|``,
-            SphereFace: ``|x|``).
+        margins: of the samples (B,), or one for all; with kind "combined" (B, 3) or (3,). Needed
+            where a head has one for each class (`head.margins[labels]`) or for each sample
+            (`head.sample_margins(...)`); default the head's own.
+        length: what stands for s in a head that normalises no feature, and needed there (LSoftmax:
+            ``|W_y| |x|``, SphereFace: ``|x|``).
         log_odds: (B,) of p, for a SearchSoftmax with several a.
 
     Raises:
-        ValueError: the loss has no a: it is no softmax, or changes other logits as well.
+        ValueError: the loss has no a, and why; or what it takes to know a is not given.
     """
+    _check_has_a(head)
     cosine = cosine.double()
     if isinstance(head, SearchSoftmax):
         odds = torch.zeros_like(cosine) if log_odds is None else log_odds.double()
         if log_odds is None and head.a.dim():
             raise ValueError("log_odds: needed for a SearchSoftmax with several a")
         return head.shift(odds).double()
-    if isinstance(head, CosineHead) and not isinstance(head, (HardNegativeHead, AMLFS)):
-        own = head.margins if margins is None else margins
-        return _scale(head) * (cosine - _transformed(head, cosine, own.detach().double()))
+    if isinstance(head, CosineHead):
+        own = _margins(head, len(cosine), margins)
+        return _scale(head, None) * (cosine - _transformed(head, cosine, own))
     if isinstance(head, LSoftmax):
         ease = head.ease().double()
-        return _double(length) * (cosine - psi(cosine, head.margin)) / (1 + ease)
+        return _scale(head, length) * (cosine - psi(cosine, head.margin)) / (1 + ease)
     if isinstance(head, SoftMargin):
         return torch.full_like(cosine, head.margin)
-    if type(head) in (Softmax, L2Softmax):
+    if isinstance(head, Softmax):
         return torch.zeros_like(cosine)
-    raise ValueError(f"head: {type(head).__name__} has no a; it changes more than the target")
+    raise ValueError(f"head: the a of {type(head).__name__} is not known here")
 
 
 def _transformed(head: CosineHead, cosine: Tensor, margins: Tensor) -> Tensor:
-    """phi, (B,), of the target cosines."""
-    if margins.dim() == (1 if head.kind == "combined" else 0):
-        margins = margins.expand(len(cosine), *margins.shape)
+    """phi, (B,), of the target cosines, for margins (B,) or (B, 3)."""
     one, zero = torch.ones_like(cosine), torch.zeros_like(cosine)
     if head.kind == "combined":
         m1, m2, m3 = margins.unbind(1)
@@ -123,11 +147,35 @@ def _transformed(head: CosineHead, cosine: Tensor, margins: Tensor) -> Tensor:
     return target_transform(cosine, (m1, m2, m3), head.extension, "exact")
 
 
-def _scale(head: Head) -> float:
-    scale = getattr(head, "scale", None)
-    if scale is None:
-        raise ValueError(f"head: {type(head).__name__} has no scale that is the same for all")
-    return float(scale)
+def _check_has_a(head: Head) -> None:
+    for kind, reason in _NO_A.items():
+        if isinstance(head, kind):
+            raise ValueError(f"head: {type(head).__name__} has no a: {reason}")
+
+
+def _margins(head: CosineHead, batch: int, given: Tensor | None) -> Tensor:
+    """(B,) or (B, 3) float64; ValueError where the head's own are not those of the samples."""
+    name, one = type(head).__name__, (3,) if head.kind == "combined" else ()
+    if given is None:
+        if isinstance(head, (heads.AdaFace, heads.MagFace)):
+            raise ValueError(f"margins: needed, {name} has one for each sample (sample_margins)")
+        if head.margins.shape != one:
+            raise ValueError(f"margins: needed, {name} has one for each class (margins[labels])")
+    margins = (head.margins if given is None else given).detach().double()
+    if margins.shape not in (one, (batch, *one)):
+        raise ValueError(
+            f"margins: got shape {tuple(margins.shape)}, expected {one} or {(batch, *one)}"
+        )
+    return margins.expand(batch, *one)
+
+
+def _scale(head: Head, length: Tensor | float | None) -> Tensor:
+    """s, or what stands for it, in float64."""
+    if isinstance(head, CosineHead):
+        return head.scale.detach().double()
+    if length is None:
+        raise ValueError(f"length: needed, {type(head).__name__} normalises no feature")
+    return _double(length)
 
 
 def _double(value: Tensor | float) -> Tensor:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,8 @@ import torch
 from fairloss.data import FaceImages
 from fairloss.heads import Head
 from fairloss.loss_search.config import SearchConfig
-from fairloss.loss_search.member import Round, Split, read_split, run_member, set_options, split
+from fairloss.loss_search.member import Round, Split, read_split, set_options, split
+from fairloss.loss_search.population import Map, train_members
 from fairloss.loss_search.space import search_of, space_of
 from fairloss.training import (
     Progress,
@@ -29,6 +28,7 @@ from fairloss.training import (
     write_loss,
     write_whole,
 )
+from fairloss.training.backbone import backbone
 from fairloss.training.run import (
     build_trainer,
     check_same_faces,
@@ -39,12 +39,8 @@ from fairloss.training.run import (
     write_run_files,
 )
 
-Map = Callable[[Callable[[int], int], Iterable[int]], Iterable[int]]
-
 # What a resumed search may change without becoming another one.
 FREE_SETTINGS = ("output", "resume", "workers")
-# A member that dies twice again at the same place does not die of bad luck.
-ATTEMPTS = 3
 
 
 def search(
@@ -80,6 +76,8 @@ def search(
     config = config.completed(reads_data=faces is None)
     folder = RunFolder(config.output)
     _check_existing(config, folder)
+    backbone(config)  # what does not fit should not wait for the images
+    build_head(config.head, 2, config.model.embedding_size)
     return _Search(config, folder, own, progress).run(map)
 
 
@@ -128,7 +126,7 @@ class _Search:
         points = self.agent.sample(self.config.members, number)
         options = [self.space.options(point) for point in points]
         job = Round(self.config, number, options, self.own)
-        self._train(job, map)
+        train_members(job, map, self.folder, self.progress)
         results = [torch.load(job.path(m), weights_only=True) for m in range(len(points))]
         self.rewards = [result["reward"] for result in results]
         best = int(np.argmax(self.rewards))
@@ -153,44 +151,32 @@ class _Search:
             seconds=time.perf_counter() - started,
         )
         self._save(number, state)
-        for member in range(len(points)):
-            job.path(member).unlink()
+        self._keep_members_of(number + 1)
 
-    def _train(self, job: Round, map: Map) -> None:
-        """Every member, those that died again."""
-        members = range(len(job.options))
-        for attempt in range(1, ATTEMPTS + 1):
-            missing = [member for member in members if not job.path(member).is_file()]
-            done = (job.number - 1) * len(members) + len(members) - len(missing)
-            try:
-                for more, _ in enumerate(map(partial(run_member, job), missing), start=1):
-                    if self.progress is not None:
-                        self.progress("search", done + more, self.config.epochs * len(members))
-                return
-            except Exception as death:  # of any kind: a map has its own for a lost process
-                if attempt == ATTEMPTS:
-                    raise
-                reason = f"{type(death).__name__}: {death}"
-                self.folder.log("death", epoch=job.number, reason=reason)
+    def _keep_members_of(self, number: int) -> None:
+        """Remove the members' files of all rounds but this."""
+        for path in (self.folder / "members").glob("*.pt"):
+            if not path.name.startswith(f"{number:04d}-"):
+                path.unlink()
 
     def _start_or_resume(self) -> int:
         """The first round to run."""
         state = self.folder.load_checkpoint()
         if state is None:
+            head = replace(self.config.head, options=self.space.options(self.agent.mean))
+            trainer = build_trainer(replace(self.config, head=head), self.seen, self.folder)
             (self.folder / "metrics.jsonl").unlink(missing_ok=True)
             write_json(self.folder / "identities.json", self._record())
             write_whole(
                 self.folder / "config.yaml", lambda path: path.write_text(as_yaml(self.config))
             )
-            options = self.space.options(self.agent.mean)
-            head = replace(self.config.head, options=options)
-            trainer = build_trainer(replace(self.config, head=head), self.seen, self.folder)
             self._save(0, trainer.state())
             return 1
         check_same_faces("output", self.seen, self.folder.path)
         self.agent.mean = state["search"]["mean"].numpy()
         self.cost, self.rewards = state["search"]["cost"], state["search"]["rewards"]
         self.folder.forget_after(state["step"])
+        self._keep_members_of(state["epoch"] + 1)  # a kill may have come before this
         if state["epoch"] < self.config.epochs or not (self.folder / "loss.json").is_file():
             self.folder.log("resume", epoch=state["epoch"], step=state["step"])
         return int(state["epoch"]) + 1

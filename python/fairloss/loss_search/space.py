@@ -12,6 +12,8 @@ import numpy as np
 from fairloss.loss_search.config import SearchSettings
 from fairloss.loss_search.gaussian import FloatArray, GaussianSearch
 
+LARGEST_SHIFT = 80.0  # of log-odds, ln(1 - a)
+
 
 @dataclass(frozen=True)
 class Space:
@@ -41,12 +43,15 @@ def modulating_factor(bins: int, start: float, unit: str, scale: float) -> Space
     In the unit "margin" z is the margin of the CosFace that a alone would be, ``a = 1 - e^{s z}``:
     our choice, as the a that make a difference span four decades and a Gaussian does not. In the
     unit "linear" a itself is Gaussian as in the released code, ``a = -z e^{s/3}`` (with several
-    bins ``-z e^{s/2}``).
+    bins ``-z e^{s/2}``). From ``1 - a = e^80`` on, all a are that one: it asks for a margin of
+    80 / s, and a head keeps a in float32, which ends at e^88.
     """
-    largest = scale / (3 if bins == 1 else 2)
+    unit_of_a = math.exp(min(scale / (3 if bins == 1 else 2), LARGEST_SHIFT))
 
     def options(point: FloatArray) -> dict[str, Any]:
-        a = -np.expm1(scale * point) if unit == "margin" else -point * math.exp(largest)
+        in_margins = -np.expm1(np.minimum(scale * point, LARGEST_SHIFT))
+        a = in_margins if unit == "margin" else -point * unit_of_a
+        a = np.maximum(a, -math.expm1(LARGEST_SHIFT))
         # -0.0 would be written as such
         return {"a": float(a[0]) + 0.0 if bins == 1 else [float(value) + 0.0 for value in a]}
 

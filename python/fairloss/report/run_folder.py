@@ -100,6 +100,12 @@ def read_run(folder: Path) -> Run:
             evaluation=_read_json_if_there(folder / "evaluation.json"),
             queries=_read_queries(folder),
         )
+    if "held_out" in (_read_json_if_there(folder / "identities.json") or {}):
+        raise ValueError(
+            f"run: {folder} is a search, which has no report: see trajectory.svg and loss.svg, "
+            "which `fairloss search-loss` draws there at its end, or train with "
+            f"head.loss={folder / 'loss.json'} and report that run"
+        )
     if (folder / "metrics.jsonl").is_file():
         return Run(
             demo=None,
