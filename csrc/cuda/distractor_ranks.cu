@@ -28,7 +28,7 @@ __global__ void count_ranks_kernel(const RankTrials p, const ScoreBlock block) {
   constexpr int kLanes = Vector<float>::kLanes, kWarps = kThreads / kWarp;
   FAIRLOSS_SHARED(uint64_t, counts, [kWarps][kWords]);
   FAIRLOSS_SHARED(bool, spoilt, [kWarps]);
-  const int thread = int(threadIdx.x), lane = lane_index(), warp = thread / kWarp;
+  const int thread = int(threadIdx.x), warp = thread / kWarp;
   for (int64_t i = blockIdx.x; i < block.probes; i += gridDim.x) {
     const float* scores = block.scores + i * block.stride;
     const int64_t end = p.start[block.first_probe + i + 1];
@@ -50,10 +50,10 @@ __global__ void count_ranks_kernel(const RankTrials p, const ScoreBlock block) {
         uint64_t word = 0;
         for (int k = 0; k < kPacked; ++k) word |= uint64_t(above[w * kPacked + k]) << kBits * k;
         word = warp_sum(word);
-        if (lane == 0) counts[warp][w] = word;
+        if (lane_index() == 0) counts[warp][w] = word;
       }
       nan = __any_sync(kAllLanes, nan);
-      if (lane == 0) spoilt[warp] = nan;
+      if (lane_index() == 0) spoilt[warp] = nan;
       __syncthreads();
       if (thread < kThresholds && t + thread < end) {
         int64_t rank = p.ranks[p.order[t + thread]];

@@ -33,6 +33,7 @@ from fairloss.training import (
     TrainConfig,
     as_yaml,
     changes,
+    check_device,
     check_numbers,
     load_backbone,
     record_embedder,
@@ -56,11 +57,13 @@ class DemoConfig:
     epochs: int = 40  # of each arm
     image_size: list[int] = field(default_factory=lambda: [56, 48])
     replicates: int = 1000  # of the identity-clustered bootstrap
+    device: str = "auto"  # cpu, cuda, or auto: a GPU where torch finds one
 
     def check(self) -> None:
         """ValueError naming the first setting that is out of range."""
         positive = ("unseen", "pretrain_epochs", "chain_epochs", "epochs", "replicates")
         check_numbers({name: getattr(self, name) for name in positive}, {"seed": self.seed})
+        check_device(self.device)
         if len(self.image_size) != 2:
             raise ValueError(f"image_size: got {self.image_size}, expected [height, width]")
 
@@ -147,7 +150,7 @@ def _faces(config: DemoConfig, progress: Progress | None) -> FaceImages:
 def _check_same_demo(config: DemoConfig, output: Path) -> None:
     path = output / "config.yaml"
     if path.exists():
-        shown = changes(path, config, ("output", "replicates"))
+        shown = changes(path, config, ("output", "replicates", "device"))
         if shown:
             raise ValueError(
                 f"output: {output} holds a demo with other settings ({shown}); name another folder"
@@ -165,6 +168,7 @@ def _training(config: DemoConfig, name: str, epochs: int, head: str) -> TrainCon
         batch_size=32,
         image_size=config.image_size,
         channels=1,
+        device=config.device,
         model=ModelConfig(name="small_cnn", embedding_size=128),
         head=HeadConfig(name=head, margin=0.35, scale=32.0, policy=policy),
         optimizer=OptimizerConfig(learning_rate=0.05),
@@ -180,6 +184,7 @@ def _collection(config: DemoConfig) -> CollectConfig:
         seed=config.seed,
         min_cell=1,  # 30 classes in up to 36 cells
         learning_rate=0.005,
+        device=config.device,
     )
 
 

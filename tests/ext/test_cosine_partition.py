@@ -309,8 +309,16 @@ def test_double_backward_raises():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"labels": torch.tensor([0, 5])}, "labels: value 5 at position 1"),
-        ({"labels": torch.tensor([-2, 0])}, "labels: value -2 at position 0"),
+        pytest.param(
+            {"labels": torch.tensor([0, 5])},
+            "labels: value 5 at position 1",
+            marks=pytest.mark.cpu_only,
+        ),
+        pytest.param(
+            {"labels": torch.tensor([-2, 0])},
+            "labels: value -2 at position 0",
+            marks=pytest.mark.cpu_only,
+        ),
         ({"labels": torch.tensor([0.0, 1.0])}, "labels: expected dtype int32 or int64"),
         ({"labels": torch.tensor([0])}, "labels: expected shape"),
         ({"weight": torch.randn(5, 4)}, "columns but weight has 4"),
@@ -320,7 +328,7 @@ def test_double_backward_raises():
         ({"hard_threshold": torch.zeros(2)}, "hard_threshold and hard_coefficients go together"),
         ({"workspace": "lots"}, "workspace: got 'lots'"),
         ({"compute_dtype": torch.float64}, "compute_dtype: got torch.float64, allowed are"),
-        ({"weight": torch.randn(5, 3, device="meta")}, "weight: expected on cpu, got meta"),
+        ({"weight": torch.randn(5, 3, device="meta")}, "weight: expected on .*, got meta"),
     ],
 )
 def test_bad_arguments_are_named(change, message):

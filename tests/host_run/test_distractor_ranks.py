@@ -96,6 +96,15 @@ def test_distractors_that_lie_beyond_2_to_the_31():
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.parametrize("probes", [1, 127, 129])
+@pytest.mark.parametrize("distractors", [1, 159, 161])
+def test_padding_is_not_in_the_tail(probes, distractors):
+    p, d = -torch.ones(probes, 1), torch.ones(distractors, 1)
+    none = torch.empty(0, dtype=torch.int64)
+    _, tail = distractor_ranks(p, d, none, torch.empty(0), tail=probes * distractors)
+    assert (tail == -1).all()
+
+
 def test_more_probes_than_threads():
     p, d = torch.arange(1000.0)[:, None], torch.ones(5, 1)
     index = torch.arange(999, -1, -1)

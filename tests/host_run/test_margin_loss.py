@@ -77,6 +77,7 @@ def test_the_same_bits_in_every_run():
     assert first.equal(second)
 
 
+@pytest.mark.large
 def test_the_last_sample_of_a_batch_whose_derivatives_pass_2_to_the_31(monkeypatch):
     """6 rows of 400 million derivatives. Only the last block runs, so little memory is touched."""
     batch = 400_000_000
@@ -97,3 +98,6 @@ def test_the_last_sample_of_a_batch_whose_derivatives_pass_2_to_the_31(monkeypat
     assert rows[-1] == 4
     assert loss[-1] == small[0][0]
     assert derivatives[:, -1].equal(small[1][:, 0])
+    labels[-1] = 9  # out of range, so NaN goes where the index leads
+    _, derivatives, _ = torch.ops.fairloss.margin_loss(cosine, nlse, labels, margins, *arguments)
+    assert derivatives[:, -1].isnan().all()

@@ -10,6 +10,7 @@ from fairloss.training.config import (
     TrainConfig,
     as_yaml,
     changes,
+    check_device,
     check_numbers,
     load_config,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "backbone",
     "build_head",
     "changes",
+    "check_device",
     "check_embedder",
     "check_numbers",
     "group_table",

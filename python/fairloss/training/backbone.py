@@ -31,7 +31,7 @@ def load_backbone(checkpoint: str | os.PathLike[str]) -> tuple[nn.Module, TrainC
     config = load_config(path.parent / "config.yaml", [], TrainConfig)
     model = backbone(config)
     try:
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ValueError(f"checkpoint: {path} cannot be read: {error}") from error
     try:

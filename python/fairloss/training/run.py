@@ -20,12 +20,19 @@ from fairloss.agent.grid import FloatArray
 from fairloss.data import FaceImages, read_folder
 from fairloss.heads import HEADS, FairLoss, Head
 from fairloss.training.backbone import backbone
-from fairloss.training.config import HeadConfig, TrainConfig, as_yaml, changes, load_config
+from fairloss.training.config import (
+    HeadConfig,
+    TrainConfig,
+    as_yaml,
+    changes,
+    device_of,
+    load_config,
+)
 from fairloss.training.run_folder import RunFolder, read_json, write_json, write_whole
 from fairloss.training.trainer import Progress, Trainer, group_table
 
 # What a resumed run may change without becoming another run.
-FREE_SETTINGS = ("output", "resume", "tensorboard")
+FREE_SETTINGS = ("output", "resume", "tensorboard", "device")
 
 
 def train(
@@ -166,6 +173,7 @@ def build_trainer(config: TrainConfig, faces: FaceImages, folder: RunFolder) -> 
         batch_size=config.batch_size,
         seed=config.seed,
         augment=config.augment,
+        device=device_of(config.device),
         on_skip=lambda step, reason: folder.log("skip", step=step, reason=reason),
     )
 
@@ -179,8 +187,10 @@ def initialise(model: nn.Module, head: Head, faces: FaceImages, run: Path) -> No
     if not (run / "model.pt").is_file() or not (run / "head.pt").is_file():
         raise ValueError(f"init: {run} holds no finished run (model.pt and head.pt)")
     check_same_faces("init", faces, run)
-    model.load_state_dict(torch.load(run / "model.pt", weights_only=True))
-    head.weight.data.copy_(torch.load(run / "head.pt", weights_only=True)["weight"])
+    model.load_state_dict(torch.load(run / "model.pt", map_location="cpu", weights_only=True))
+    head.weight.data.copy_(
+        torch.load(run / "head.pt", map_location="cpu", weights_only=True)["weight"]
+    )
     if isinstance(head, FairLoss):
         # A class starts from the margin it was trained with: any other would be a mere label.
         kind, margins = trained_margins("init", run, head.policy.grid)
@@ -201,7 +211,7 @@ def trained_margins(setting: str, run: Path, grid: MarginGrid) -> tuple[str, Flo
         raise ValueError(f"{setting}: {run} holds no finished run (config.yaml and head.pt)")
     head = load_config(run / "config.yaml", [], TrainConfig).head
     kinds = {"ArcFace": "arc", "CosFace": "cos", "FairLoss": head.kind or "arc"}
-    state = torch.load(run / "head.pt", weights_only=True)
+    state = torch.load(run / "head.pt", map_location="cpu", weights_only=True)
     margins = state.get("margins", torch.tensor(torch.nan)).double().numpy()
     try:
         grid.index(np.atleast_1d(margins))
