@@ -87,17 +87,14 @@ OPERATORS = {
 
 # (file, operator, part of the line): why no test could tell.
 EQUIVALENT: dict[tuple[str, str, str], str] = {
-<<<<<<< HEAD
     ("cosine_fused.cu", "first lane", "threadIdx.x == 0"): "every thread has the same position",
     # Not equivalent, but a warp would look through 500 million rows before it comes to these.
     ("margin_logits.cu", "index width", "p.target[(2 + k) * p.batch + i]"): "takes minutes",
     # Not equivalent either, but such a row of NaN has gigabytes.
     ("margin_logits.cu", "index width", "p.grad_cosine[i * p.classes + j]"): "takes gigabytes",
     ("margin_loss.cu", "index width", "p.derivatives[derivative * p.batch + i]"): "takes minutes",
-=======
     ("class_statistics.cu", "bound", "first < p.columns"): "no lane has a column then",
     ("class_statistics.cu", "short bound", "thread_index(); work < all"): "it begins no class",
->>>>>>> cuda-stats
 }
 
 
