@@ -127,9 +127,14 @@ def mutants_of(path: Path) -> Iterator[Mutant]:
             yield Mutant(path.name, line, operator, kernel, code, changed)
 
 
+# A function's head: group 1 says where it runs, group 2 is its name.
+BOUNDS = r"(?:__launch_bounds__\([^)]*\)\s+)?"
+FUNCTION = rf"^(?:static )?(__(?:global|device)__)?(?:[^\n#/}}]*?{BOUNDS})(\w+)\((?<!bounds__\()"
+
+
 def enclosing(text: str, at: int) -> str | None:
     """The device function that position `at` is in; None in host code."""
-    names = list(re.finditer(r"^(?:static )?(__(?:global|device)__)?[^\n#/}]*?(\w+)\(", text, re.M))
+    names = list(re.finditer(FUNCTION, text, re.M))
     for name in reversed(names):
         if name.start() <= at and not text[name.start()].isspace():
             closed = text.find("\n}\n", name.start())
@@ -155,7 +160,7 @@ def too_few(mutants: list[Mutant]) -> list[str]:
     count = Counter(mutant.kernel for mutant in mutants)
     found = []
     for path in build.kernels():
-        for kernel in re.findall(r"__global__ void (\w+)\(", path.read_text()):
+        for kernel in re.findall(rf"__global__ void {BOUNDS}(\w+)\(", path.read_text()):
             shared = [m for m in mutants if m.file.endswith(".cuh") and path.stem in users(m.file)]
             if count[kernel] + len(shared) < ENOUGH:
                 found.append(f"{path.name}: {kernel} has {count[kernel] + len(shared)} mutants")
