@@ -4,24 +4,83 @@ from __future__ import annotations
 
 from fairloss.data.batches import augment, epoch_batches, epoch_order, to_input
 from fairloss.data.decode import UnreadableImage
+from fairloss.data.devkit import (
+    DevkitList,
+    read_devkit_list,
+    read_noise_list,
+    read_vector,
+    read_vectors,
+    write_devkit_list,
+    write_vector,
+)
 from fairloss.data.faces import FaceImages
+from fairloss.data.features import Features, read_features, read_matrix, write_features
 from fairloss.data.folder import read_folder
+from fairloss.data.ijb import (
+    Enrolled,
+    Landmarks,
+    TemplateMedia,
+    TemplatePairs,
+    read_enrolled,
+    read_landmarks,
+    read_template_media,
+    read_template_pairs,
+    read_ytf_splits,
+)
 from fairloss.data.long_tail import long_tailed, orl_split, pareto_counts, split_identities
 from fairloss.data.orl import export_orl, orl_wheel, read_orl
+from fairloss.data.pair_bin import PairBin, read_pair_bin, write_pair_bin
+from fairloss.data.pair_lists import (
+    NamedPairs,
+    contiguous_folds,
+    interleaved_folds,
+    person_of,
+    read_pairs,
+)
+from fairloss.data.plain_pickle import load_plain
 
 __all__ = [
+    "DevkitList",
+    "Enrolled",
     "FaceImages",
+    "Features",
+    "Landmarks",
+    "NamedPairs",
+    "PairBin",
+    "TemplateMedia",
+    "TemplatePairs",
     "UnreadableImage",
     "augment",
+    "contiguous_folds",
     "epoch_batches",
     "epoch_order",
     "export_orl",
+    "interleaved_folds",
+    "load_plain",
     "long_tailed",
     "orl_split",
     "orl_wheel",
     "pareto_counts",
+    "person_of",
+    "read_devkit_list",
+    "read_enrolled",
+    "read_features",
     "read_folder",
+    "read_landmarks",
+    "read_matrix",
+    "read_noise_list",
     "read_orl",
+    "read_pair_bin",
+    "read_pairs",
+    "read_template_media",
+    "read_template_pairs",
+    "read_vector",
+    "read_vectors",
+    "read_ytf_splits",
     "split_identities",
     "to_input",
+    "write_devkit_list",
+    "write_features",
+    "write_pair_bin",
+    "write_vector",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fairloss.files import write_whole
 from fairloss.training.backbone import backbone, check_embedder, load_backbone, record_embedder
 from fairloss.training.config import (
     HeadConfig,
@@ -14,7 +15,7 @@ from fairloss.training.config import (
     load_config,
 )
 from fairloss.training.run import build_head, read_faces, train
-from fairloss.training.run_folder import RunFolder, read_json, write_json, write_whole
+from fairloss.training.run_folder import RunFolder, read_json, write_json
 from fairloss.training.trainer import Progress, Trainer, group_table
 
 __all__ = [
