@@ -14,25 +14,32 @@ from fairloss.evaluation.folds import (
     identity_folds,
     pair_fold_accuracy,
 )
+from fairloss.evaluation.insightface import InsightfaceVerification, insightface_verification
 from fairloss.evaluation.metrics import FARS, Verification, verification
 from fairloss.evaluation.pairs import Pairs, all_pairs, pair_scores, unit_embeddings
 from fairloss.evaluation.protocol import compare_pairs, evaluate_pairs
+from fairloss.evaluation.ten_fold import compare_pair_list, evaluate_pair_list, evaluate_scores
 
 __all__ = [
     "FARS",
     "FoldAccuracy",
+    "InsightfaceVerification",
     "Interval",
     "Pairs",
     "Roc",
     "SortedScores",
     "Verification",
     "all_pairs",
+    "compare_pair_list",
     "compare_pairs",
+    "evaluate_pair_list",
     "evaluate_pairs",
+    "evaluate_scores",
     "fold_accuracy",
     "identity_bootstrap",
     "identity_folds",
     "identity_weights",
+    "insightface_verification",
     "pair_fold_accuracy",
     "pair_scores",
     "paired_difference",
