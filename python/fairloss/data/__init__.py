@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from fairloss.data.align import align_face, similarity_transform
 from fairloss.data.batches import augment, epoch_batches, epoch_order, to_input
+from fairloss.data.cmc import Cmc, cmc_name, read_cmc, write_cmc
 from fairloss.data.decode import UnreadableImage
 from fairloss.data.devkit import (
     DevkitList,
@@ -14,8 +16,14 @@ from fairloss.data.devkit import (
     write_vector,
 )
 from fairloss.data.faces import FaceImages
-from fairloss.data.features import Features, read_features, read_matrix, write_features
-from fairloss.data.folder import read_folder
+from fairloss.data.features import (
+    Features,
+    read_features,
+    read_matrix,
+    write_features,
+    write_manifest,
+)
+from fairloss.data.folder import list_images, read_folder
 from fairloss.data.ijb import (
     Enrolled,
     Landmarks,
@@ -27,6 +35,7 @@ from fairloss.data.ijb import (
     read_template_pairs,
     read_ytf_splits,
 )
+from fairloss.data.images import encoded_batches, image_batches
 from fairloss.data.long_tail import long_tailed, orl_split, pareto_counts, split_identities
 from fairloss.data.orl import export_orl, orl_wheel, read_orl
 from fairloss.data.pair_bin import PairBin, read_pair_bin, write_pair_bin
@@ -38,8 +47,10 @@ from fairloss.data.pair_lists import (
     read_pairs,
 )
 from fairloss.data.plain_pickle import load_plain
+from fairloss.data.planted import Planted, planted_megaface, write_planted
 
 __all__ = [
+    "Cmc",
     "DevkitList",
     "Enrolled",
     "FaceImages",
@@ -47,21 +58,29 @@ __all__ = [
     "Landmarks",
     "NamedPairs",
     "PairBin",
+    "Planted",
     "TemplateMedia",
     "TemplatePairs",
     "UnreadableImage",
+    "align_face",
     "augment",
+    "cmc_name",
     "contiguous_folds",
+    "encoded_batches",
     "epoch_batches",
     "epoch_order",
     "export_orl",
+    "image_batches",
     "interleaved_folds",
+    "list_images",
     "load_plain",
     "long_tailed",
     "orl_split",
     "orl_wheel",
     "pareto_counts",
     "person_of",
+    "planted_megaface",
+    "read_cmc",
     "read_devkit_list",
     "read_enrolled",
     "read_features",
@@ -77,10 +96,14 @@ __all__ = [
     "read_vector",
     "read_vectors",
     "read_ytf_splits",
+    "similarity_transform",
     "split_identities",
     "to_input",
+    "write_cmc",
     "write_devkit_list",
     "write_features",
+    "write_manifest",
     "write_pair_bin",
+    "write_planted",
     "write_vector",
 ]

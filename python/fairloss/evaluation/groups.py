@@ -86,7 +86,7 @@ def frequency_groups(
     if not 0 < low <= high:
         raise ValueError(f"cuts must be two rising numbers above 0, got {cuts}")
     counts = np.asarray(training_counts)
-    return np.array(["tail", "mid", "head"])[(counts >= low).astype(int) + (counts > high)]
+    return np.where(counts < low, "tail", np.where(counts > high, "head", "mid"))
 
 
 def _common_threshold(

@@ -73,7 +73,8 @@ def skewed_error_ratio(accuracies: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Largest over smallest error along the first axis; infinite where a group has no error."""
     error = 1 - np.asarray(accuracies, dtype=np.float64)
     largest, smallest = error.max(axis=0), error.min(axis=0)
-    return np.divide(largest, smallest, out=np.full_like(largest, np.inf), where=smallest > 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(smallest > 0, largest / smallest, np.inf)
 
 
 def _accuracies(subset: PairSet, replicates: int, seed: int) -> npt.NDArray[np.float64]:

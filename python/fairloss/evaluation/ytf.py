@@ -69,4 +69,4 @@ def pairwise_frame_scores(
     unit = unit_embeddings(np.asarray(embeddings)[first])
     mean = mean_of_frames(unit, video[first], int(video.max()) + 1)
     scores = np.einsum("pd,pd->p", mean[pairs.first], mean[pairs.second])
-    return scores.clip(-1.0, 1.0).astype(np.float32)
+    return np.asarray(scores.clip(-1.0, 1.0), dtype=np.float32)
