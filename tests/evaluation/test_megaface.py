@@ -12,7 +12,7 @@ from torch import distributed, multiprocessing
 
 from fairloss.data import Cmc, planted_megaface, read_cmc, write_cmc, write_planted
 from fairloss.data.cmc import cmc_name
-from fairloss.evaluation import evaluate_megaface, replace_noisy
+from fairloss.evaluation import compare_megaface, evaluate_megaface, replace_noisy
 from fairloss.files import FormatError
 
 
@@ -190,6 +190,21 @@ def test_report():
     assert few["tar"] == "not measurable with 400 impostors"
     with pytest.raises(ValueError, match="nobody has two images"):
         evaluate_megaface(features, np.arange(40), rows)
+
+
+def test_comparison():
+    features, people, rows = random_challenge(distractors=30_000)
+    good = evaluate_megaface(features, people, rows)
+    noise = np.random.default_rng(1).normal(size=features.shape)
+    poor = evaluate_megaface(features + 2 * noise, people, rows)
+    found = compare_megaface(poor, good, replicates=100)
+    gain = good.recall()[0] - poor.recall()[0]
+    assert found["rank_1"]["value"] == pytest.approx(gain)
+    assert found["tar"]["value"] == pytest.approx(good.tar_at() - poor.tar_at())
+    same = compare_megaface(good, good, replicates=10)["rank_1"]
+    assert same["low"] == same["high"] == 0
+    with pytest.raises(ValueError, match="same probes"):
+        compare_megaface(good, evaluate_megaface(features, people, rows[:10]))
 
 
 def test_cmc_file_round_trip(tmp_path):

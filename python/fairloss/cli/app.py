@@ -8,7 +8,8 @@ import warnings
 import typer
 from rich.console import Console
 
-from fairloss.cli import runs, tools
+from fairloss.cli import challenges, images, runs, tools
+from fairloss.cli.evaluate import evaluate
 
 app = typer.Typer(
     help="Fair Loss for long-tailed face recognition: train, evaluate, search.",
@@ -21,11 +22,14 @@ app.command("demo")(runs.demo)
 app.command("train")(runs.train)
 app.command("collect")(runs.collect)
 app.command("fit-policy")(runs.fit_policy)
-app.command("embed")(tools.embed)
+app.command("embed")(images.embed)
 app.command("report")(tools.report)
 app.command("doctor")(tools.doctor)
-app.add_typer(tools.data, name="data")
-app.add_typer(tools.evaluate, name="evaluate")
+app.add_typer(images.data, name="data")
+evaluate.command("ijb")(challenges.ijb)
+evaluate.command("megaface")(challenges.megaface)
+evaluate.command("plot")(challenges.plot)
+app.add_typer(evaluate, name="evaluate")
 app.add_typer(tools.gallery, name="gallery")
 
 

@@ -35,7 +35,7 @@ from fairloss.data.ijb import (
     read_template_pairs,
     read_ytf_splits,
 )
-from fairloss.data.images import encoded_batches, image_batches
+from fairloss.data.images import encoded_batches, image_batches, open_aligned
 from fairloss.data.long_tail import long_tailed, orl_split, pareto_counts, split_identities
 from fairloss.data.orl import export_orl, orl_wheel, read_orl
 from fairloss.data.pair_bin import PairBin, read_pair_bin, write_pair_bin
@@ -75,6 +75,7 @@ __all__ = [
     "list_images",
     "load_plain",
     "long_tailed",
+    "open_aligned",
     "orl_split",
     "orl_wheel",
     "pareto_counts",

@@ -10,8 +10,14 @@ import numpy.typing as npt
 SIDE = 112
 # x, y of eyes, nose and mouth corners in 112 x 112, as insightface and the sets aligned by it use
 TEMPLATE = np.array(
-    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
-)  # fmt: skip
+    [
+        [38.2946, 51.6963],
+        [73.5318, 51.5014],
+        [56.0252, 71.7366],
+        [41.5493, 92.3655],
+        [70.7299, 92.2041],
+    ]
+)
 
 Floats = npt.NDArray[np.float64]
 

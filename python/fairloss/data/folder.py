@@ -93,7 +93,7 @@ def read_folder(
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[str]:
-    """`identity/image` names of a folder as `read_folder` orders them; ValueError if there is none."""
+    """`identity/image` names of a folder, ordered as in `read_folder`; ValueError if none."""
     listed = _list_images(Path(folder))
     names = [_name(file) for files in listed.values() for file in files]
     if not names:

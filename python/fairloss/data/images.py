@@ -8,11 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fairloss.data.decode import decode_image, pillow
+from fairloss.data.align import align_face
+from fairloss.data.decode import as_pixels, decode_image, pillow
 from fairloss.data.folder import MAX_THREADS
 from fairloss.files import FormatError
 
@@ -25,16 +29,24 @@ def image_batches(
     image_size: tuple[int, int],
     channels: int,
     batch_size: int = BATCH,
+    points: npt.NDArray[np.floating[Any]] | None = None,
 ) -> Iterator[Tensor]:
     """Yield uint8 (B, channels, H, W) batches of `root/name`, in order.
 
     A missing or unreadable image is an error: leaving one out would shift every row after it.
 
+    Args:
+        points: (N, 5, 2) landmarks to align each image by (`align_face`), before it is resized.
+
     Raises:
         FormatError: naming the image.
     """
     files = [Path(root) / name for name in names]
-    yield from _batches([partial(_read, file) for file in files], image_size, channels, batch_size)
+    readers = [
+        partial(_read, file, None if points is None else points[row])
+        for row, file in enumerate(files)
+    ]
+    yield from _batches(readers, image_size, channels, batch_size)
 
 
 def encoded_batches(
@@ -59,7 +71,24 @@ def _batches(
             yield torch.stack(list(pool.map(lambda read: read(image_size, channels), part)))
 
 
-def _read(file: Path, image_size: tuple[int, int], channels: int) -> Tensor:
+def open_aligned(file: Path, points: npt.NDArray[np.floating[Any]]) -> Any:
+    """`align_face` of an image file; FormatError if it or its points are unusable."""
+    try:
+        with pillow().open(file) as opened:
+            # the landmarks are those of the stored pixels: the orientation is not applied
+            return align_face(opened, points)
+    except Exception as error:
+        raise FormatError(file, f"cannot be aligned: {error}") from error
+
+
+def _read(
+    file: Path,
+    points: npt.NDArray[np.floating[Any]] | None,
+    image_size: tuple[int, int],
+    channels: int,
+) -> Tensor:
+    if points is not None:
+        return as_pixels(open_aligned(file, points), image_size, channels)
     try:
         return decode_image(file, image_size, channels)
     except Exception as error:  # Pillow raises any kind on a malformed file

@@ -29,26 +29,10 @@ class PairBin:
     images: list[bytes]
     genuine: npt.NDArray[np.bool_]
 
-    def identities(self) -> npt.NDArray[np.int64]:
-        """(2P,) the identity of each image, as far as the file shows it.
-
-        A `.bin` names nobody. Images with equal bytes are one image, and genuine pairs link images
-        of one person; what is linked gets one number. People whose images are never linked count
-        twice, so intervals from these clusters can be somewhat too narrow.
-        """
-        _, image = np.unique(
-            [hashlib.sha256(i).hexdigest() for i in self.images], return_inverse=True
-        )
-        parent = list(range(int(image.max()) + 1))
-
-        def root(node: int) -> int:
-            while parent[node] != node:
-                parent[node] = node = parent[parent[node]]
-            return node
-
-        for first, second in image.reshape(-1, 2)[self.genuine].tolist():
-            parent[root(first)] = root(second)
-        return np.array([root(node) for node in image.tolist()], dtype=np.int64)
+    def image_numbers(self) -> npt.NDArray[np.int64]:
+        """(2P,) equal numbers where the bytes are equal: lists use an image in several pairs."""
+        digests = [hashlib.sha256(image).hexdigest() for image in self.images]
+        return np.unique(digests, return_inverse=True)[1].astype(np.int64)
 
 
 def read_pair_bin(path: str | os.PathLike[str]) -> PairBin:

@@ -26,9 +26,20 @@ from fairloss.evaluation.ijb import (
     search_gallery,
 )
 from fairloss.evaluation.insightface import InsightfaceVerification, insightface_verification
-from fairloss.evaluation.megaface import MegaFace, evaluate_megaface, replace_noisy
+from fairloss.evaluation.megaface import (
+    MegaFace,
+    compare_megaface,
+    evaluate_megaface,
+    replace_noisy,
+)
 from fairloss.evaluation.metrics import FARS, Verification, verification
-from fairloss.evaluation.pairs import Pairs, all_pairs, pair_scores, unit_embeddings
+from fairloss.evaluation.pairs import (
+    Pairs,
+    all_pairs,
+    linked_identities,
+    pair_scores,
+    unit_embeddings,
+)
 from fairloss.evaluation.protocol import compare_pairs, evaluate_pairs
 from fairloss.evaluation.rfw import PairSet, evaluate_rfw, skewed_error_ratio
 from fairloss.evaluation.ten_fold import compare_pair_list, evaluate_pair_list, evaluate_scores
@@ -49,6 +60,7 @@ __all__ = [
     "Verification",
     "all_pairs",
     "cluster_mean",
+    "compare_megaface",
     "compare_pair_list",
     "compare_pairs",
     "evaluate_groups",
@@ -65,6 +77,7 @@ __all__ = [
     "identity_folds",
     "identity_weights",
     "insightface_verification",
+    "linked_identities",
     "mean_of_frames",
     "nearest_tar",
     "pair_fold_accuracy",

@@ -153,24 +153,35 @@ class FoldScores:
         Raises:
             ValueError: the weights leave no genuine or no impostor pair in or beside a fold.
         """
-        accuracies, thresholds = [], []
-        for test, train, ranked in zip(self._test, self._train, self._ranked, strict=True):
-            curve = ranked.roc(None if weights is None else weights[train])
-            best = int(np.argmax(curve.tar - curve.far))
-            threshold = float(curve.threshold[best : best + 2].mean())
-            right = (self._scores[test] >= threshold) == self._genuine[test]
-            weight = np.ones(len(test)) if weights is None else weights[test]
-            accuracies.append(_balanced(right, self._genuine[test], weight))
-            thresholds.append(threshold)
-        return accuracies, thresholds
+        scored = [self._score(number, weights) for number in range(len(self._test))]
+        return [accuracy for accuracy, _ in scored], [threshold for _, threshold in scored]
 
     def mean(self, weights: npt.NDArray[np.float64]) -> float | None:
-        """Mean accuracy under (P,) weights; None if they leave a fold with one class."""
-        for test in self._test:
-            kept = self._genuine[test][weights[test] > 0]
-            if kept.all() or not kept.any():
-                return None
-        return float(np.mean(self.score(weights)[0]))
+        """Mean accuracy under (P,) weights, over the folds that keep both classes.
+
+        None if no fold does: small folds can lose a class when people are drawn.
+        """
+        counted = [
+            number
+            for number in range(len(self._test))
+            if self._both(self._test[number], weights) and self._both(self._train[number], weights)
+        ]
+        if not counted:
+            return None
+        return float(np.mean([self._score(number, weights)[0] for number in counted]))
+
+    def _score(self, number: int, weights: npt.NDArray[np.float64] | None) -> tuple[float, float]:
+        test, train = self._test[number], self._train[number]
+        curve = self._ranked[number].roc(None if weights is None else weights[train])
+        best = int(np.argmax(curve.tar - curve.far))
+        threshold = float(curve.threshold[best : best + 2].mean())
+        right = (self._scores[test] >= threshold) == self._genuine[test]
+        weight = np.ones(len(test)) if weights is None else weights[test]
+        return _balanced(right, self._genuine[test], weight), threshold
+
+    def _both(self, pairs: npt.NDArray[np.int64], weights: npt.NDArray[np.float64]) -> bool:
+        kept = self._genuine[pairs][weights[pairs] > 0]
+        return bool(kept.any() and not kept.all())
 
 
 def _balanced(

@@ -144,6 +144,29 @@ def evaluate_megaface(
     )
 
 
+def compare_megaface(
+    a: MegaFace, b: MegaFace, replicates: int = 1000, seed: int = 0
+) -> dict[str, Any]:
+    """Two models on the same challenge: b minus a, both under the same draws of people.
+
+    Returns:
+        JSON-ready: "rank_1" and "tar" at FAR 1e-6, an `Interval` each or why there is none.
+
+    Raises:
+        ValueError: the two are not of the same probes and number of distractors.
+    """
+    if not np.array_equal(a.identity, b.identity) or a.impostors != b.impostors:
+        raise ValueError("a and b must be of the same probes and distractors")
+    found_first = (b.rank == 0).astype(np.float64) - (a.rank == 0)
+    report: dict[str, Any] = {"version": REPORT_VERSION}
+    report["rank_1"] = cluster_mean(found_first, a.identity, replicates, seed).as_dict()
+    of_a, of_b = a.threshold_at(), b.threshold_at()
+    if of_a is None or of_b is None:
+        return report | {"tar": not_measurable(a.impostors)}
+    accepted = (b.score > of_b).astype(np.float64) - (a.score > of_a)
+    return report | {"tar": cluster_mean(accepted, a.identity, replicates, seed).as_dict()}
+
+
 def trials(people: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """(T,) mate and (T,) probe rows: all ordered pairs of different images of one person."""
     order = np.argsort(people, kind="stable")

@@ -14,6 +14,7 @@ from fairloss.training.config import (
     check_numbers,
     load_config,
 )
+from fairloss.training.feature_file import embed_to_devkit, embed_to_npy
 from fairloss.training.run import build_head, read_faces, train
 from fairloss.training.run_folder import RunFolder, read_json, write_json
 from fairloss.training.trainer import Progress, Trainer, group_table
@@ -32,6 +33,8 @@ __all__ = [
     "changes",
     "check_embedder",
     "check_numbers",
+    "embed_to_devkit",
+    "embed_to_npy",
     "group_table",
     "load_backbone",
     "load_config",

@@ -46,7 +46,7 @@ def load_backbone(checkpoint: str | os.PathLike[str]) -> tuple[nn.Module, TrainC
 
 def record_embedder(gallery: Path, checkpoint: Path) -> None:
     """Write into a gallery's folder whose embeddings it holds."""
-    write_json(gallery / EMBEDDER, {"checkpoint_sha256": _digest(checkpoint)})
+    write_json(gallery / EMBEDDER, {"checkpoint_sha256": checkpoint_digest(checkpoint)})
 
 
 def check_embedder(gallery: Path, checkpoint: Path) -> None:
@@ -55,14 +55,15 @@ def check_embedder(gallery: Path, checkpoint: Path) -> None:
     A gallery without a record, built in Python, is taken at its user's word.
     """
     record = gallery / EMBEDDER
-    if record.is_file() and read_json(record)["checkpoint_sha256"] != _digest(checkpoint):
+    if record.is_file() and read_json(record)["checkpoint_sha256"] != checkpoint_digest(checkpoint):
         raise ValueError(
             f"checkpoint: {checkpoint} is not the one {gallery} was built with; their embeddings "
             "cannot be compared"
         )
 
 
-def _digest(checkpoint: Path) -> str:
+def checkpoint_digest(checkpoint: Path) -> str:
+    """SHA-256 of the file, which tells one network's embeddings from another's."""
     return hashlib.sha256(checkpoint.read_bytes()).hexdigest()
 
 

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from fairloss.agent import MarginGrid, Policy
 from fairloss.agent.grid import FloatArray
 from fairloss.data import FaceImages, read_folder
+from fairloss.files import write_whole
 from fairloss.heads import HEADS, FairLoss, Head
 from fairloss.training.backbone import backbone
 from fairloss.training.config import HeadConfig, TrainConfig, as_yaml, changes, load_config
-from fairloss.training.run_folder import RunFolder, read_json, write_json, write_whole
+from fairloss.training.run_folder import RunFolder, read_json, write_json
 from fairloss.training.trainer import Progress, Trainer, group_table
 
 # What a resumed run may change without becoming another run.
