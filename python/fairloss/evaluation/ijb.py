@@ -123,7 +123,8 @@ def nearest_tar(
     """
     curve = SortedScores(scores, genuine).roc()
     kept = np.ones(len(curve.far), dtype=np.bool_)
-    bends = (np.abs(np.diff(curve.far, 2)) > 0) | (np.abs(np.diff(curve.tar, 2)) > 0)
+    # rounding leaves 1e-16 on a straight line; the smallest step is 1 / pairs, above 1e-8
+    bends = (np.abs(np.diff(curve.far, 2)) > 1e-12) | (np.abs(np.diff(curve.tar, 2)) > 1e-12)
     kept[1:-1] = bends
     rates, tar = curve.far[kept][::-1], curve.tar[kept][::-1]
     return {f: float(tar[np.argmin(np.abs(rates - f))]) for f in check_fars(far)}
