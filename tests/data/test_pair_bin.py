@@ -165,6 +165,16 @@ def test_other_instructions_are_refused(tmp_path, content):
         load_plain(path)
 
 
+def test_shared_lists_are_walked_once(tmp_path):
+    value: object = b"leaf"
+    for _ in range(18):
+        value = [value] * 100  # 100^18 leaves, if each use were walked
+    found = load_plain(dump(tmp_path / "x.bin", value))
+    for _ in range(18):
+        found = found[99]
+    assert found == b"leaf"
+
+
 def test_lying_lengths_do_not_take_memory(tmp_path):
     path = tmp_path / "x.bin"
     path.write_bytes(b"\x80\x04\x8e" + struct.pack("<Q", 2**40) + b"few.")

@@ -86,7 +86,7 @@ class _Interpreter:
     def run(self, content: bytes) -> Any:
         for opcode, argument, _ in pickletools.genops(content):
             if opcode.name == "STOP":
-                return _finished(self.stack.pop(), MAX_DEPTH)
+                return _finished(self.stack.pop(), MAX_DEPTH, {})
             if opcode.name in _LITERALS:
                 self.stack.append(_LITERALS[opcode.name](argument))
             elif opcode.name in _ACTIONS:
@@ -129,13 +129,18 @@ class _Interpreter:
             pending.value = _array(content, number, shape, "F" if fortran else "C")
 
 
-def _finished(value: Any, depth: int) -> Any:
-    """The value with every pending array replaced by its content."""
+def _finished(value: Any, depth: int, done: dict[int, Any]) -> Any:
+    """The value with every pending array replaced by its content.
+
+    `done` holds lists by id: one that is used a thousand times is walked once.
+    """
     if isinstance(value, list | tuple):
         if not depth:
             raise Refused(f"lists nested deeper than {MAX_DEPTH}, or within themselves")
-        items = [_finished(item, depth - 1) if _unfinished(item) else item for item in value]
-        return items if isinstance(value, list) else tuple(items)
+        if id(value) not in done:
+            items = [_finished(item, depth - 1, done) for item in value]
+            done[id(value)] = items if isinstance(value, list) else tuple(items)
+        return done[id(value)]
     if isinstance(value, Pending):
         if not isinstance(value.value, np.ndarray):
             raise ValueError("an array without content")
@@ -143,10 +148,6 @@ def _finished(value: Any, depth: int) -> Any:
     if isinstance(value, Name):
         raise Refused(f"global {value.name} as a value")
     return value
-
-
-def _unfinished(value: Any) -> bool:
-    return isinstance(value, list | tuple | Pending | Name)
 
 
 def _name(module: Any, name: Any) -> Name:
@@ -200,17 +201,13 @@ def _encode(text: Any, encoding: Any) -> bytes:
     return _text(text).encode("latin-1")
 
 
-def _no_bytes() -> bytes:
-    """How Python 3 writes empty bytes in protocol 2: `bytes()`."""
-    return b""
-
-
 _BYTE_ORDERS: dict[str, Literal["<", ">", "|"]] = {"<": "<", ">": ">", "|": "|"}
 _ARRAY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
 _BUFFER_MODULES = ("numpy.core.numeric", "numpy._core.numeric")
 _CLASSES = frozenset({"numpy.ndarray"})
 _CALLS: dict[str, Callable[..., Any]] = {"numpy.dtype": _dtype, "_codecs.encode": _encode}
-_CALLS |= {"__builtin__.bytes": _no_bytes, "builtins.bytes": _no_bytes}
+# Empty bytes in protocol 2 are `bytes()`; with arguments this fails, as the label takes none.
+_CALLS |= dict.fromkeys(("__builtin__.bytes", "builtins.bytes"), lambda: b"")
 for _module in _ARRAY_MODULES:
     _CALLS[f"{_module}._reconstruct"] = lambda *_: Pending(None)
     _CALLS[f"{_module}.scalar"] = _scalar

@@ -17,22 +17,20 @@ from fairloss.evaluation.folds import (
 )
 from fairloss.evaluation.groups import evaluate_groups, frequency_groups
 from fairloss.evaluation.ijb import (
-    Search,
     Templates,
     evaluate_ijb_identification,
     evaluate_ijb_verification,
     nearest_tar,
     pool_templates,
-    search_gallery,
 )
 from fairloss.evaluation.insightface import InsightfaceVerification, insightface_verification
 from fairloss.evaluation.megaface import (
     MegaFace,
     compare_megaface,
     evaluate_megaface,
-    replace_noisy,
 )
 from fairloss.evaluation.metrics import FARS, Verification, verification
+from fairloss.evaluation.open_set import Search, search_gallery
 from fairloss.evaluation.pairs import (
     Pairs,
     all_pairs,
@@ -41,6 +39,7 @@ from fairloss.evaluation.pairs import (
     unit_embeddings,
 )
 from fairloss.evaluation.protocol import compare_pairs, evaluate_pairs
+from fairloss.evaluation.refined import replace_noisy
 from fairloss.evaluation.rfw import PairSet, evaluate_rfw, skewed_error_ratio
 from fairloss.evaluation.ten_fold import compare_pair_list, evaluate_pair_list, evaluate_scores
 from fairloss.evaluation.ytf import mean_of_frames, pairwise_frame_scores, video_scores
