@@ -27,7 +27,7 @@ _NUMBERS = re.compile(r"[biuf]\d{1,2}")  # type strings of bool, integer and flo
 
 
 class Refused(Exception):
-    """Something in the pickle is not plain data; the message says what."""
+    """Something in the pickle is not plain data."""
 
 
 @dataclass(frozen=True)
