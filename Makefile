@@ -27,7 +27,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow bench lint sanitize sanitize-memory sanitize-races clean \
-  cuda-check cuda-build cuda-schedules cuda-memory cuda-races cuda-mutants
+  gpu-check cuda-check cuda-build cuda-host-run cuda-schedules cuda-memory cuda-races cuda-mutants
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,13 +79,19 @@ sanitize-memory sanitize-races: $(VENV)/.builders
 	  LD_PRELOAD="$(call in_compiler,$(RUNTIME)) $(call in_compiler,libstdc++.so)" \
 	  $(BIN)/pytest tests/ext --ignore=tests/ext/test_memory.py --capture=sys $(ARGS)
 
-cuda-check: cuda-build cuda-schedules cuda-memory cuda-races cuda-mutants  ## compile and execute the CUDA kernels; no GPU needed
+# Two stages at a time, each printed as a whole.
+cuda-check: $(VENV)/.builders  ## compile and execute the CUDA kernels; no GPU needed
+	$(MAKE) --jobs=2 --output-sync=target $(CUDA_STAGES)
+
+CUDA_SCHEDULES := $(addprefix cuda-schedule-,forward reverse shuffle greedy)
+CUDA_STAGES := cuda-build $(CUDA_SCHEDULES) cuda-memory cuda-races cuda-mutants
 
 # The ops that have a CUDA kernel.
 CUDA_OPS := $(notdir $(basename $(wildcard csrc/cuda/*.cu)))
-# Runs their tests on the kernels that tests/host_run/build.py compiled for the host.
-host_run = env PYTHONPATH=build/host_run/$(1) $(BIN)/pytest --capture=sys $(ARGS) \
-  $(wildcard $(CUDA_OPS:%=tests/ext/test_%.py)) tests/host_run
+OP_TESTS := $(wildcard $(CUDA_OPS:%=tests/ext/test_%.py))
+# Runs tests on the kernels that tests/host_run/build.py compiled for the host.
+host_run = env PYTHONPATH=build/host_run/$(1) OMP_NUM_THREADS=1 $(BIN)/pytest --capture=sys $(2) \
+  tests/host_run $(ARGS)
 
 cuda-build: $(VENV)/.builders
 	$(BIN)/python tests/host_run/resources.py
@@ -93,25 +99,31 @@ cuda-build: $(VENV)/.builders
 	  --build-base build/cuda --build-lib build/cuda/lib
 	PYTHONPATH=build/cuda/lib $(BIN)/pytest tests/packaging/test_cuda_library.py
 
-cuda-schedules: $(VENV)/.builders
-	$(BIN)/python tests/host_run/build.py plain
-	for schedule in forward reverse shuffle greedy; do \
-	  HOST_RUN_SCHEDULE=$$schedule $(call host_run,plain) || exit; done
+cuda-host-run: $(VENV)/.builders
+	$(BIN)/python tests/host_run/build.py plain memory races
 
-cuda-memory: $(VENV)/.builders
-	$(BIN)/python tests/host_run/build.py memory
+cuda-schedules: $(CUDA_SCHEDULES)
+
+$(CUDA_SCHEDULES): cuda-schedule-%: cuda-host-run
+	HOST_RUN_SCHEDULE=$* $(call host_run,plain,$(OP_TESTS))
+
+# Under a sanitizer: what the tests of the host run have that is not `large`.
+cuda-memory: cuda-host-run
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 HOST_RUN_SCHEDULE=shuffle \
 	  LD_PRELOAD="$(call in_compiler,libasan.so) $(call in_compiler,libstdc++.so)" \
-	  $(call host_run,memory)
+	  $(call host_run,memory,-m "not slow and not large")
 
-cuda-races: $(VENV)/.builders
-	$(BIN)/python tests/host_run/build.py races
-	TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1" HOST_RUN_SCHEDULE=shuffle \
+cuda-races: cuda-host-run
+	TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1 atexit_sleep_ms=0" \
 	  LD_PRELOAD="$(call in_compiler,libtsan.so) $(call in_compiler,libstdc++.so)" \
-	  $(UNSHUFFLED) $(call host_run,races)
+	  HOST_RUN_SCHEDULE=shuffle \
+	  $(UNSHUFFLED) $(call host_run,races,-m "not slow and not large")
 
-cuda-mutants: $(VENV)/.builders
-	$(BIN)/python tests/host_run/mutants.py
+cuda-mutants: cuda-host-run  # ARGS=--all for all of them
+	$(BIN)/python tests/host_run/mutants.py $(ARGS)
+
+gpu-check: $(VENV)/.builders $(VENV)/.gpu-rivals  ## all that only a GPU can tell; needs TORCH_BUILD=cu130 or the like
+	$(BIN)/python benchmarks/gpu_check.py $(ARGS)
 
 clean:  ## remove what was built, but neither .venv nor runs
 	rm -rf build dist *.egg-info fairloss_ext/_C*.so fairloss_ext/_host*.so fairloss_ext/_build.json
@@ -147,3 +159,8 @@ $(VENV)/.linters: $(VENV)/.installed pyproject.toml
 $(VENV)/.rivals: $(VENV)/.installed pyproject.toml
 	$(PIP) install --constraint constraints.txt "fairloss-ext[bench]" && touch $@ || \
 	  echo "The benchmarks run without pytorch-metric-learning."
+
+# Each by itself: one that cannot be had leaves the others, and the results name it.
+$(VENV)/.gpu-rivals: $(VENV)/.rivals
+	for peer in liger-kernel cut-cross-entropy; do $(PIP) install $$peer || true; done
+	@touch $@

@@ -20,7 +20,7 @@ def insightface_style(embeddings: Tensor, weight: Tensor, labels: Tensor) -> Ten
     logits = F.linear(F.normalize(embeddings), F.normalize(weight)).clamp(-1, 1)
     with torch.no_grad():
         logits.arccos_()
-        logits[torch.arange(len(labels)), labels] += MARGIN
+        logits[torch.arange(len(labels), device=labels.device), labels] += MARGIN
         logits.cos_()
     return F.cross_entropy(SCALE * logits, labels)
 
@@ -46,6 +46,25 @@ def linear_cross_entropy(embeddings: Tensor, weight: Tensor, labels: Tensor) -> 
     batch is larger than the embedding.
     """
     return F.linear_cross_entropy(SCALE * F.normalize(embeddings), F.normalize(weight), labels)
+
+
+def liger(embeddings: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+    """Liger-Kernel's fused head, of normalised inputs and without margin. It needs a GPU."""
+    try:
+        from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
+    except ImportError as error:
+        raise LeftOut("liger-kernel is not installed") from error
+    loss = LigerFusedLinearCrossEntropyLoss()
+    return loss(F.normalize(weight), SCALE * F.normalize(embeddings), labels)
+
+
+def cut_cross_entropy(embeddings: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+    """Apple's cut-cross-entropy, of normalised 16-bit inputs and without margin."""
+    try:
+        from cut_cross_entropy import linear_cross_entropy as cut
+    except ImportError as error:
+        raise LeftOut("cut-cross-entropy is not installed") from error
+    return cut(SCALE * F.normalize(embeddings), F.normalize(weight), labels)
 
 
 class PytorchMetricLearning:

@@ -11,6 +11,7 @@ from fairloss_ext.ops import (
     margin_logits,
     margin_loss,
     margin_softmax_loss,
+    sampled_classes,
 )
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "margin_loss",
     "margin_softmax_loss",
     "reference",
+    "sampled_classes",
 ]

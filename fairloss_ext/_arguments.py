@@ -34,6 +34,15 @@ def number(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     return one.mul(value)
 
 
+def as_step(step: Tensor | int, device: torch.device) -> Tensor:
+    """A 0-d int64 tensor, for the same reason."""
+    if not isinstance(step, Tensor):
+        return number(step, torch.int64, device)
+    if step.numel() != 1 or step.dtype not in (torch.int32, torch.int64):
+        raise ValueError(f"step: expected one integer, got shape {tuple(step.shape)} {step.dtype}")
+    return step.reshape(()).to(device=device, dtype=torch.int64)
+
+
 def physical_memory() -> int:
     """Bytes of the machine, or more than any machine has where the system does not say."""
     try:
@@ -72,6 +81,11 @@ def check_range(name: str, values: Tensor, lowest: int, bound: int) -> None:
             f"{name}: value {int(values[at])} at position {at} is out of range; allowed are "
             f"{lowest} to {bound - 1}"
         )
+
+
+def check_now(name: str, values: Tensor, lowest: int, bound: int) -> None:
+    """RuntimeError naming the first value outside [lowest, bound); waits for a GPU."""
+    check_range(name, values.cpu(), lowest, bound)
 
 
 def check_device(device: torch.device, **tensors: Tensor | None) -> None:

@@ -34,6 +34,7 @@ def build_record() -> dict[str, Any]:
 
 failure = _load()
 _has_cuda = bool(build_record().get("cuda_architectures"))
+_host_run = bool(build_record().get("host_run"))  # tests/host_run
 _devices: dict[str, frozenset[str]] = {}  # of each op's kernels
 _warned = False
 
@@ -47,6 +48,11 @@ def serves(name: str, tensor: torch.Tensor) -> bool:
     if device == "cuda" and not _has_cuda:
         _warn_once("it was built without CUDA kernels", "`fairloss doctor` says how to mend it.")
     return device in _devices[name]
+
+
+def runs_cuda_text(tensor: torch.Tensor) -> bool:
+    """Whether the kernels of csrc/cuda run for this tensor: on a GPU, or executed on the host."""
+    return tensor.is_cuda or _host_run
 
 
 def _warn_once(why: str, remedy: str) -> None:

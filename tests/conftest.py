@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 import torch._dynamo
@@ -9,6 +11,11 @@ from hypothesis import settings
 settings.register_profile("repeatable", derandomize=True)
 settings.register_profile("search", max_examples=1000)
 settings.load_profile("repeatable")
+
+# Where the tensors of the tests live; benchmarks/gpu_check.py runs tests/ext on "cuda".
+DEVICE = os.environ.get("FAIRLOSS_TEST_DEVICE", "cpu")
+if DEVICE != "cpu":  # before test modules make theirs
+    torch.set_default_device(DEVICE)
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +31,11 @@ def _fresh_compiler():
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """`-m slow` selects the slow tests; without it they are left to `make test-slow`."""
+    if DEVICE != "cpu":
+        skip = pytest.mark.skip(reason="about the CPU, or about values that a GPU does not report")
+        for item in items:
+            if "cpu_only" in item.keywords:
+                item.add_marker(skip)
     if config.getoption("-m"):
         return
     slow = [item for item in items if "slow" in item.keywords]

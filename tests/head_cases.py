@@ -13,6 +13,9 @@ from torch import Tensor
 from fairloss import heads
 
 SEED = 11  # set before a forward pass that draws
+LOCAL_A = [-3000.0, -100.0, -10.0, -1.0, 0.0]
+T_ROWS = [[1.5, -0.4], [0.7, 0.1], [1.0, -0.2]]
+TAU_ROWS = [[0.8, 0.05], [1.2, -0.1]]
 
 
 class Case(NamedTuple):
@@ -85,6 +88,18 @@ CASES = {
     "ElasticFace plus": Case(
         partial(heads.ElasticFace, plus=True),
         lambda head, x, w, y: papers.elastic_plus(x, w, y, drawn(head, y)),
+    ),
+    "SearchSoftmax": Case(heads.SearchSoftmax, plain(papers.search_softmax, a=[-1000.0])),
+    "SearchSoftmax local": Case(
+        partial(heads.SearchSoftmax, a=LOCAL_A, scale=16.0),
+        plain(papers.search_softmax, a=LOCAL_A, s=16),
+        monotone=False,
+    ),
+    "AMLFS": Case(heads.AMLFS, fixed("cos", 0.0)),
+    "AMLFS searched": Case(
+        partial(heads.AMLFS, t=T_ROWS, tau=TAU_ROWS, scale=16.0),
+        plain(papers.am_lfs, t=T_ROWS, tau=TAU_ROWS, s=16),
+        monotone=False,
     ),
     "MVSoftmax": Case(heads.MVSoftmax, plain(papers.mv_softmax, kind="cos", adaptive=True)),
     "MVSoftmax fixed": Case(

@@ -111,6 +111,34 @@ def elastic_plus(x: Tensor, w: Tensor, y: Tensor, drawn: Tensor) -> Tensor:
     return margin_softmax(x, w, y, "arc", margin, 64)
 
 
+def target_probability(logits: Tensor, y: Tensor) -> Tensor:
+    exponentials = torch.exp(logits)  # at most e^64
+    return own(exponentials, y) / exponentials.sum(dim=1)
+
+
+def search_softmax(x: Tensor, w: Tensor, y: Tensor, a: list[float], s: float = 64) -> Tensor:
+    p = target_probability(s * cosines(x, w), y)
+    own_a = torch.tensor([a[min(int(value * len(a)), len(a) - 1)] for value in p]).double()
+    return -torch.log(p / (own_a * p + 1 - own_a))
+
+
+def broken_line(rows: list[list[float]], x: Tensor, low: float, high: float) -> Tensor:
+    values = torch.empty_like(x)
+    width = (high - low) / len(rows)
+    for k, (slope, offset) in enumerate(rows):
+        inside = (x >= low + k * width) & (x <= low + (k + 1) * width)
+        values = torch.where(inside, slope * x + offset, values)
+    return values
+
+
+def am_lfs(
+    x: Tensor, w: Tensor, y: Tensor, t: list[list[float]], tau: list[list[float]], s: float
+) -> Tensor:
+    cosine = cosines(x, w)
+    logits = s * replaced(cosine, y, broken_line(t, own(cosine, y), -1, 1))
+    return -torch.log(broken_line(tau, target_probability(logits, y), 0, 1))
+
+
 def mv_softmax(x: Tensor, w: Tensor, y: Tensor, kind: str, *, adaptive: bool) -> Tensor:
     cosine = cosines(x, w)
     target = phi(own(cosine, y), kind, torch.tensor(0.35, dtype=torch.float64), "linear")

@@ -28,10 +28,11 @@ struct CosinePartition {
 // Kept rows are whole vectors of every instruction set.
 constexpr int64_t kept_stride(int64_t batch) { return (batch + 15) / 16 * 16; }
 
-// Classes whose cosines fit into `bytes`.
-constexpr int64_t kept_classes(int64_t bytes, int64_t batch, int64_t classes) {
+// Classes of which there is room for `cosines`, in whole blocks.
+constexpr int64_t kept_classes(int64_t cosines, int64_t batch, int64_t classes,
+                               int64_t block = kBlock) {
   if (batch == 0) return 0;
-  const int64_t fitting = bytes / (4 * kept_stride(batch)) / kBlock * kBlock;
+  const int64_t fitting = cosines / kept_stride(batch) / block * block;
   return fitting < classes ? fitting : classes;
 }
 

@@ -104,6 +104,6 @@ __device__ inline int64_t thread_index() { return int64_t(blockIdx.x) * blockDim
 __device__ inline int64_t thread_count() { return int64_t(gridDim.x) * blockDim.x; }
 __device__ inline int64_t warp_index() { return thread_index() / kWarp; }
 __device__ inline int64_t warp_count() { return thread_count() / kWarp; }
-__device__ inline int lane_index() { return int(threadIdx.x) % kWarp; }
+__device__ inline int lane_index() { return int(threadIdx.x % kWarp); }
 
 }  // namespace fairloss::cuda

@@ -14,17 +14,25 @@ __device__ T warp_sum(T value) {
   return value;
 }
 
+// The greatest of the 32 lanes, in every lane; a NaN drops out. All lanes must call it.
+__device__ inline float warp_max(float value) {
+  for (int distance = kWarp / 2; distance > 0; distance /= 2) {
+    value = fmaxf(value, __shfl_xor_sync(kAllLanes, value, distance));
+  }
+  return value;
+}
+
 // The sum over the threads of the block (a multiple of 32), in the threads of its first warp. All
-// threads must call it, once a kernel: a second call would need a barrier before it.
+// threads must call it; before a second call there must be a barrier.
 template <typename T>
 __device__ T block_sum(T value) {
   FAIRLOSS_SHARED(T, warps, [kWarp]);
-  const int warp = int(threadIdx.x) / kWarp, lane = lane_index();
+  const int warp = int(threadIdx.x / kWarp), lane = lane_index();
   value = warp_sum(value);
   if (lane == 0) warps[warp] = value;
   __syncthreads();
   if (warp != 0) return value;
-  return warp_sum(lane < int(blockDim.x) / kWarp ? warps[lane] : T(0));
+  return warp_sum(lane < int(blockDim.x / kWarp) ? warps[lane] : T(0));
 }
 
 }  // namespace fairloss::cuda

@@ -20,9 +20,13 @@ __device__ Vector<T> load_vector(const T* address) {
   return *reinterpret_cast<const Vector<T>*>(address);
 }
 
+// To global memory. By the intrinsic: nvcc takes an assignment apart where it loses track of the
+// address.
 template <typename T>
 __device__ void store_vector(T* address, const Vector<T>& vector) {
-  *reinterpret_cast<Vector<T>*>(address) = vector;
+  uint4 bits;
+  memcpy(&bits, &vector, sizeof bits);
+  __stcg(reinterpret_cast<uint4*>(address), bits);
 }
 
 }  // namespace fairloss::cuda

@@ -1,11 +1,106 @@
 #include "../cpu/distractor_ranks.h"
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
+#include "../cuda/distractor_ranks.h"
+#include "cuda_rows.h"
+#include "gemm.h"
+#include "sort.h"
 #include "tensors.h"
 
 namespace fairloss::ops {
+
+struct RankArguments {
+  Tensor probes, distractors, probe_index, scores;
+  int64_t tail;
+};
+
+void check_finite(const char* name, const Tensor& matrix) {
+  const Rows rows = rows_of(name, matrix);
+  std::vector<float> row(rows.columns);
+  for (int64_t i = 0; i < matrix.size(0) && readable(matrix); ++i) {
+    rows.load(i, row.data());
+    for (float value : row) {
+      check(std::isfinite(value), name, ": row ", i, " holds NaN or infinity");
+    }
+  }
+}
+
+// Probes and distractors of every product. All are of one shape, padded with zeros, so that the
+// library takes one kernel for all and a score does not depend on where its pair stands. A block of
+// scores is 8 MB, which stay in a GPU's L2 cache until they are counted; 128 blocks of threads
+// count it, one a probe. The host run has small blocks, to take many.
+constexpr int64_t kProbes = 128;
+#if defined(FAIRLOSS_HOST_RUN)
+constexpr int64_t kDistractors = 160;
+#else
+constexpr int64_t kDistractors = 16384;
+#endif
+
+inline std::tuple<Tensor, Tensor> ranks_on_cuda(const RankArguments& a) {
+  check_finite("distractors", a.distractors);
+  const bool mixed = a.probes.scalar_type() != a.distractors.scalar_type();
+  const int64_t probes = a.probes.size(0), distractors = a.distractors.size(0);
+  const int64_t trials = a.scores.numel();
+  const CudaStream stream(a.probes);
+  const auto [sorted_probes, order] = stable_sort(a.probe_index);
+  const Tensor start = empty(a.probes, {probes + 1}, ScalarType::Long);
+  const Tensor ranks = empty(a.probes, {trials}, ScalarType::Long);
+  const cuda::RankTrials problem{trials,
+                                 probes,
+                                 sorted_probes.const_data_ptr<int64_t>(),
+                                 order.const_data_ptr<int64_t>(),
+                                 a.scores.const_data_ptr<float>(),
+                                 start.mutable_data_ptr<int64_t>(),
+                                 ranks.mutable_data_ptr<int64_t>()};
+  cuda::launch_start_ranks(problem, stream);
+
+  const Tensor padded =
+      with_zero_rows(mixed ? as_float(a.probes) : a.probes, round_up(probes, kProbes));
+  // The highest scores so far, and behind them those of a block.
+  const int64_t head = round_up(a.tail, 4);  // scores are aligned to 16 bytes
+  const Tensor pool = empty(a.probes, {head + kProbes * kDistractors}, ScalarType::Float);
+  Tensor tail = rows_in(pool, 0, head);
+  torch::stable::fill_(tail, -std::numeric_limits<double>::infinity());
+  tail = rows_in(pool, 0, a.tail);
+  const Tensor scores = matrix_in(pool, head, kProbes, kDistractors);
+  for (int64_t j = 0; j < distractors; j += kDistractors) {
+    const int64_t columns = std::min(kDistractors, distractors - j);
+    const Tensor rows = rows_in(a.distractors, j, columns);
+    const Tensor block = with_zero_rows(mixed ? as_float(rows) : rows, kDistractors);
+    for (int64_t i = 0; i < probes; i += kProbes) {
+      const cuda::ScoreBlock seen{i,
+                                  std::min(kProbes, probes - i),
+                                  columns,
+                                  kProbes,
+                                  kDistractors,
+                                  scores.mutable_data_ptr<float>()};
+      gemm(rows_in(padded, i, kProbes), transposed(block), scores);
+      cuda::launch_count_ranks(problem, seen, stream);
+      if (a.tail == 0) continue;
+      cuda::launch_mask_padding(seen, stream);
+      torch::stable::copy_(tail, highest(pool, a.tail, false));
+    }
+  }
+  return {ranks, highest(tail, a.tail, true)};
+}
+
+std::tuple<Tensor, Tensor> ranks_on_cpu(const RankArguments& a) {
+  const int64_t trials = a.scores.numel();
+  const Tensor ranks = empty(a.probes, {trials}, ScalarType::Long);
+  const Tensor tail_scores = empty(a.probes, {a.tail}, ScalarType::Float);
+  const int64_t spoilt =
+      distractor_ranks({a.probes.size(0), a.distractors.size(0), trials, a.tail,
+                        rows_of("probes", a.probes), rows_of("distractors", a.distractors),
+                        a.probe_index.const_data_ptr<int64_t>(), a.scores.const_data_ptr<float>(),
+                        ranks.mutable_data_ptr<int64_t>(), tail_scores.mutable_data_ptr<float>()},
+                       torch_threads());
+  check(spoilt < 0, "distractors: row ", spoilt, " holds NaN or infinity");
+  return {ranks, tail_scores};
+}
 
 std::tuple<Tensor, Tensor> distractor_ranks_op(const Tensor& probes, const Tensor& distractors,
                                                const Tensor& probe_index, const Tensor& scores,
@@ -19,28 +114,20 @@ std::tuple<Tensor, Tensor> distractor_ranks_op(const Tensor& probes, const Tenso
         " (all pairs of a probe and a distractor), got ", tail);
   check_shape("probe_index", probe_index, probe_index.numel());
   check_shape("scores", scores, probe_index.numel());
-  const Tensor trial_probes = indices("probe_index", probe_index, 0, probe_rows.size(0));
-  const Tensor trial_scores = contiguous_floats("scores", scores);
-  for (int64_t t = 0; t < trial_scores.numel(); ++t) {
-    check(!std::isnan(trial_scores.const_data_ptr<float>()[t]), "scores: NaN at position ", t);
+  check_device("distractors", distractors, probes);
+  check_device("probe_index", probe_index, probes);
+  check_device("scores", scores, probes);
+  const RankArguments arguments{probe_rows, distractor_rows,
+                                indices("probe_index", probe_index, 0, probe_rows.size(0)),
+                                contiguous_floats("scores", scores), tail};
+  for (int64_t t = 0; t < scores.numel() && readable(scores); ++t) {
+    check(!std::isnan(arguments.scores.const_data_ptr<float>()[t]), "scores: NaN at position ", t);
   }
-  const Rows rows = rows_of("probes", probe_rows);
-  std::vector<float> row(rows.columns);
-  for (int64_t i = 0; i < probe_rows.size(0); ++i) {
-    rows.load(i, row.data());
-    for (float value : row)
-      check(std::isfinite(value), "probes: row ", i, " holds NaN or infinity");
+  check_finite("probes", probe_rows);
+  if constexpr (kHasCuda) {
+    if (on_cuda(probes)) return ranks_on_cuda(arguments);
   }
-  const Tensor ranks = empty(probes, {trial_scores.numel()}, ScalarType::Long);
-  const Tensor tail_scores = empty(probes, {tail}, ScalarType::Float);
-  const int64_t spoilt = distractor_ranks(
-      {probe_rows.size(0), distractor_rows.size(0), trial_scores.numel(), tail,
-       rows_of("probes", probe_rows), rows_of("distractors", distractor_rows),
-       trial_probes.const_data_ptr<int64_t>(), trial_scores.const_data_ptr<float>(),
-       ranks.mutable_data_ptr<int64_t>(), tail_scores.mutable_data_ptr<float>()},
-      torch_threads());
-  check(spoilt < 0, "distractors: row ", spoilt, " holds NaN or infinity");
-  return {ranks, tail_scores};
+  return ranks_on_cpu(arguments);
 }
 
 STABLE_TORCH_LIBRARY_FRAGMENT(fairloss, m) {
@@ -49,8 +136,6 @@ STABLE_TORCH_LIBRARY_FRAGMENT(fairloss, m) {
       "int tail) -> (Tensor ranks, Tensor tail_scores)");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(fairloss, CPU, m) {
-  m.impl("distractor_ranks", TORCH_BOX(&distractor_ranks_op));
-}
+FAIRLOSS_IMPL(m) { m.impl("distractor_ranks", TORCH_BOX(&distractor_ranks_op)); }
 
 }  // namespace fairloss::ops

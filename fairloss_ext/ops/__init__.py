@@ -6,6 +6,7 @@ from fairloss_ext.ops.distractor_ranks import distractor_ranks
 from fairloss_ext.ops.margin_logits import margin_logits
 from fairloss_ext.ops.margin_loss import margin_loss
 from fairloss_ext.ops.margin_softmax_loss import margin_softmax_loss
+from fairloss_ext.ops.sampled_classes import sampled_classes
 
 __all__ = [
     "class_statistics",
@@ -14,4 +15,5 @@ __all__ = [
     "margin_logits",
     "margin_loss",
     "margin_softmax_loss",
+    "sampled_classes",
 ]

@@ -23,7 +23,8 @@ def class_statistics(
 
     Args:
         embeddings: (N, D) float32, bfloat16 or float16 tensor, array or memory map; raw.
-        labels: (N,) int32 or int64 in [-1, num_classes); -1 is left out.
+        labels: (N,) int32 or int64 in [-1, num_classes); -1 is left out. So is what is out of
+            range on a GPU, where labels cannot be looked at without waiting.
         num_classes: C.
 
     Returns:

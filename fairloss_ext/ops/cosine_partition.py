@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from fairloss_ext import _library, reference
-from fairloss_ext._arguments import as_labels, as_scale, check_device, physical_memory
+from fairloss_ext._arguments import (
+    as_labels,
+    as_scale,
+    check_device,
+    check_now,
+    physical_memory,
+)
 from fairloss_ext.options import COMPUTE_DTYPES, choice
 
 # Kept cosines save the backward pass one of its three products. 2 GiB hold a batch of 512 against a
@@ -28,7 +34,9 @@ def cosine_partition(
     hard_threshold: Tensor | None = None,  # (B,)
     hard_coefficients: Tensor | Sequence[float] | None = None,  # (3,)
     workspace: int | Literal["auto", "recompute"] = "auto",
-    compute_dtype: torch.dtype = torch.float32,
+    compute_dtype: torch.dtype | None = None,
+    fused: bool = False,
+    validate: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Target cosine of every sample, and log of the summed exponentials of all other classes.
 
@@ -46,14 +54,21 @@ def cosine_partition(
             ``a c^2 + b c + d`` (MV-Softmax, CurricularFace).
         hard_coefficients: (a, b, d) of that curve, constant.
         workspace: bytes that may be kept between forward and backward for the cosines; all need
-            4 B C, with B up to a multiple of 16. What does not fit is computed again by the
-            backward pass, to the same bits.
+            4 B C, with B up to a multiple of 16, or 2 B C on a GPU where `compute_dtype` has 16
+            bits. What does not fit is computed again by the backward pass; on a CPU to the same
+            bits.
             "recompute" keeps none. "auto" keeps all up to 16 MiB, beyond that nine tenths, and
-            never more than 2 GiB or a quarter of the machine's memory.
+            never more than 2 GiB or a quarter of the memory of the machine, or of the GPU.
         compute_dtype: what the operands of the products are rounded to (unit vectors, and in the
             backward pass the slopes of the loss); products are summed in float32 whatever it is.
             bfloat16 is faster where the processor multiplies it, float16 is not on a CPU; see
-            docs/accuracy.md for what they cost.
+            docs/accuracy.md for what they cost. None: float32, but on a GPU the dtype of the
+            embeddings.
+        fused: on a GPU, use the tensor-core product of our own whose epilogue sums the exponentials
+            in place of torch's product and a pass over its result. Its float32 is TF32. No GPU has
+            compared the two yet. On a CPU there is one way, which is fused.
+        validate: look for labels out of range on a GPU too, which waits for it. Without it such a
+            label makes its own sample NaN. On a CPU it is always an error.
 
     Returns:
         target_cosine (B,) and negative_logsumexp (B,), float32; -inf where C = 1. A NaN embedding
@@ -64,13 +79,17 @@ def cosine_partition(
         ValueError or RuntimeError naming the argument: shapes, dtypes, a label out of range.
     """
     labels = as_labels(labels)
+    if compute_dtype is None:
+        compute_dtype = embeddings.dtype if embeddings.is_cuda else torch.float32
     compute = choice("compute_dtype", compute_dtype, COMPUTE_DTYPES)
+    if validate:
+        check_now("labels", labels, -1, weight.shape[0])
     check_device(embeddings.device, weight=weight, labels=labels, hard_threshold=hard_threshold)
     if (hard_threshold is None) != (hard_coefficients is None):
         raise ValueError("hard_threshold and hard_coefficients go together")
     if hard_coefficients is not None and not isinstance(hard_coefficients, Tensor):
         hard_coefficients = torch.tensor(hard_coefficients, device=embeddings.device)
-    to_keep = _bytes_to_keep(embeddings, weight, scale, workspace)
+    to_keep = _bytes_to_keep(embeddings, weight, scale, workspace, compute)
     if not _library.serves("cosine_partition", embeddings):
         return reference.cosine_partition(
             embeddings,
@@ -90,20 +109,22 @@ def cosine_partition(
         None if hard_threshold is None else hard_threshold.detach().float(),
         None if hard_coefficients is None else hard_coefficients.detach().float(),
         compute,
+        fused,
         to_keep,
     )
     return target_cosine, negative_logsumexp
 
 
 def _bytes_to_keep(
-    embeddings: Tensor, weight: Tensor, scale: Tensor | float, workspace: int | str
+    embeddings: Tensor, weight: Tensor, scale: Tensor | float, workspace: int | str, compute: int
 ) -> int:
     limit: int
     if workspace == "recompute":
         limit = 0
     elif workspace == "auto":
-        most = 4 * _padded(embeddings.shape[0]) * weight.shape[0] * 9 // 10
-        limit = torch.sym_min(AUTO_WORKSPACE, torch.sym_max(WHOLE_WORKSPACE, most))
+        size = _kept_dtype(embeddings, compute).itemsize
+        most = size * _padded(embeddings.shape[0]) * weight.shape[0] * 9 // 10
+        limit = torch.sym_min(_auto_workspace(embeddings), torch.sym_max(WHOLE_WORKSPACE, most))
     elif isinstance(workspace, int) and workspace >= 0:
         limit = workspace
     else:
@@ -113,6 +134,18 @@ def _bytes_to_keep(
     inputs = (embeddings, weight, scale)
     trains = any(isinstance(x, Tensor) and x.requires_grad for x in inputs)
     return limit if torch.is_grad_enabled() and trains else 0
+
+
+def _auto_workspace(tensor: Tensor) -> int:
+    if not tensor.is_cuda:
+        return AUTO_WORKSPACE
+    return min(2 << 30, torch.cuda.get_device_properties(tensor.device).total_memory // 4)
+
+
+def _kept_dtype(tensor: Tensor, compute: int) -> torch.dtype:
+    """As kept_type in csrc/ops/cosine_partition_cuda.h."""
+    short = _library.runs_cuda_text(tensor) and COMPUTE_DTYPES[compute] != torch.float32
+    return torch.int16 if short else torch.float32
 
 
 def _padded(batch: int) -> int:
@@ -128,6 +161,7 @@ def _fake(
     hard_threshold: Tensor | None,
     hard_coefficients: Tensor | None,
     compute: int,
+    fused: bool,
     workspace: int,
 ) -> tuple[Tensor, ...]:
     torch._check(embeddings.dim() == 2 and weight.dim() == 2, lambda: "expected matrices")
@@ -137,13 +171,15 @@ def _fake(
     )
     batch, classes = embeddings.shape[0], weight.shape[0]
 
-    def new(*shape: int) -> Tensor:
-        return embeddings.new_empty(shape, dtype=torch.float32)
+    def new(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return embeddings.new_empty(shape, dtype=dtype)
 
     stride = _padded(batch)  # and as kept_classes in csrc/cpu/cosine_partition.h
-    fitting = workspace // torch.sym_max(4 * stride, 1) // 96 * 96
+    dtype = _kept_dtype(embeddings, compute)
+    block = 128 if _library.runs_cuda_text(embeddings) else 96
+    fitting = workspace // torch.sym_max(dtype.itemsize * stride, 1) // block * block
     kept = torch.sym_min(classes, fitting) if batch else 0
-    return new(batch), new(batch), new(kept, stride)
+    return new(batch), new(batch), new(kept, stride, dtype=dtype)
 
 
 def _fake_backward(
@@ -156,6 +192,7 @@ def _fake_backward(
     hard_threshold: Tensor | None,
     hard_coefficients: Tensor | None,
     compute: int,
+    fused: bool,
     target_cosine: Tensor,
     negative_logsumexp: Tensor,
     cosines: Tensor,
@@ -171,7 +208,7 @@ def _fake_backward(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *tensors, ctx.compute, _ = inputs
+    *tensors, ctx.compute, ctx.fused, _ = inputs
     target_cosine, negative_logsumexp, cosines = output
     ctx.mark_non_differentiable(cosines)
     ctx.set_materialize_grads(False)  # else zeros as large as the cosines are made for their sake
@@ -189,6 +226,7 @@ def _backward(
         zeros if grad_negative_logsumexp is None else grad_negative_logsumexp,
         *inputs,
         ctx.compute,
+        ctx.fused,
         target_cosine,
         negative_logsumexp,
         cosines,
@@ -200,6 +238,7 @@ def _backward(
         grad_weight if need_weight else None,
         None,
         grad_scale if need_scale else None,
+        None,
         None,
         None,
         None,

@@ -35,7 +35,9 @@ def distractor_ranks(
         descending.
 
     Raises:
-        ValueError or RuntimeError naming the argument; NaN in `scores` or `distractors`.
+        ValueError or RuntimeError naming the argument; NaN in `scores` or `distractors`. On a GPU
+        values cannot be looked at without waiting: there the rank is -1 of a trial whose probe is
+        out of range, or whose score or any similarity is NaN, and NaN comes first in the tail.
     """
     probe_rows = as_matrix("probes", probes)
     distractor_rows = as_matrix("distractors", distractors)

@@ -14,6 +14,7 @@ from fairloss_ext._arguments import (
     as_labels,
     as_scale,
     check_device,
+    check_now,
     keep_margins_shape,
     margin_table,
 )
@@ -38,6 +39,7 @@ def margin_logits(
     scale: Tensor | float = 64.0,
     extension: Extension = "linear",
     margin_grad: MarginGrad = "exact",
+    validate: bool = False,
 ) -> Tensor:
     """``scale * cosine`` with the target's entry replaced by ``scale * phi(cosine; margin)``.
 
@@ -55,6 +57,8 @@ def margin_logits(
     if cosine.dtype != torch.float64:
         cosine = cosine.float()
     check_device(cosine.device, labels=labels)
+    if validate:
+        check_now("labels", labels, -1, cosine.shape[1])
     if not _library.serves("margin_logits", cosine):
         return reference.margin_logits(
             cosine,

@@ -14,6 +14,7 @@ from fairloss_ext._arguments import (
     as_labels,
     as_scale,
     check_device,
+    check_now,
     keep_margins_shape,
     margin_table,
 )
@@ -40,6 +41,7 @@ def margin_loss(
     extension: Extension = "linear",
     margin_grad: MarginGrad = "exact",
     sample_margins: Tensor | None = None,
+    validate: bool = False,
 ) -> Tensor:
     """Per-sample loss ``softplus(negative_logsumexp - scale * phi(target_cosine; margin))``.
 
@@ -67,6 +69,8 @@ def margin_loss(
             sample_margins=sample_margins,
         )
     table = margin_table(margins, groups, sample_margins, kind, target_cosine)
+    if validate and table.rows == "per_class":
+        check_now("labels", labels, -1, len(table.values if table.groups is None else table.groups))
     losses: Tensor = torch.ops.fairloss.margin_loss(
         target_cosine,
         negative_logsumexp,

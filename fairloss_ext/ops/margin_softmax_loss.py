@@ -27,7 +27,9 @@ def margin_softmax_loss(
     sample_margins: Tensor | None = None,
     reduction: Reduction = "mean",
     workspace: int | Literal["auto", "recompute"] = "auto",
-    compute_dtype: torch.dtype = torch.float32,
+    compute_dtype: torch.dtype | None = None,
+    fused: bool = False,
+    validate: bool = False,
 ) -> Tensor:
     """Softmax cross-entropy over class cosines, with a margin on the target.
 
@@ -54,7 +56,7 @@ def margin_softmax_loss(
             ``d phi / d cos theta`` as 1. The forward value is the same.
         sample_margins: (B,) or (B, 3) margins of the samples, in place of `margins`.
         reduction: "mean" over the samples that are not ignored, "sum" or "none".
-        workspace, compute_dtype: see `fairloss_ext.cosine_partition`.
+        workspace, compute_dtype, fused, validate: see `fairloss_ext.cosine_partition`.
 
     Returns:
         float32 scalar, or (B,) with reduction "none".
@@ -66,7 +68,14 @@ def margin_softmax_loss(
     choice("reduction", reduction, REDUCTIONS)
     margin_table(margins, groups, sample_margins, kind, weight, num_classes=weight.shape[0])
     target_cosine, negative_logsumexp = cosine_partition(
-        embeddings, weight, labels, scale, workspace=workspace, compute_dtype=compute_dtype
+        embeddings,
+        weight,
+        labels,
+        scale,
+        workspace=workspace,
+        compute_dtype=compute_dtype,
+        fused=fused,
+        validate=validate,
     )
     losses = margin_loss(
         target_cosine,

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from fairloss.agent.states import legal_actions
-from fairloss.data import FaceImages, orl_split, read_folder, read_orl, split_identities
+from fairloss.data import FaceImages, orl_split, read_images, read_orl, split_identities
 from fairloss.evaluation import all_pairs, compare_pairs, evaluate_pairs, pair_scores, roc
 from fairloss.experience import CollectConfig, Experience, Fit, collect, fit_policy
 from fairloss.gallery import Gallery
@@ -33,6 +33,7 @@ from fairloss.training import (
     TrainConfig,
     as_yaml,
     changes,
+    check_device,
     check_numbers,
     load_backbone,
     record_embedder,
@@ -56,11 +57,13 @@ class DemoConfig:
     epochs: int = 40  # of each arm
     image_size: list[int] = field(default_factory=lambda: [56, 48])
     replicates: int = 1000  # of the identity-clustered bootstrap
+    device: str = "auto"  # cpu, cuda, or auto: a GPU where torch finds one
 
     def check(self) -> None:
         """ValueError naming the first setting that is out of range."""
         positive = ("unseen", "pretrain_epochs", "chain_epochs", "epochs", "replicates")
         check_numbers({name: getattr(self, name) for name in positive}, {"seed": self.seed})
+        check_device(self.device)
         if len(self.image_size) != 2:
             raise ValueError(f"image_size: got {self.image_size}, expected [height, width]")
 
@@ -141,13 +144,13 @@ def _faces(config: DemoConfig, progress: Progress | None) -> FaceImages:
             progress("fetch the ORL faces", 1, 1)
         return faces
     report = None if progress is None else partial(progress, "read images")
-    return read_folder(config.data, (height, width), channels=1, progress=report)
+    return read_images(config.data, (height, width), channels=1, progress=report)
 
 
 def _check_same_demo(config: DemoConfig, output: Path) -> None:
     path = output / "config.yaml"
     if path.exists():
-        shown = changes(path, config, ("output", "replicates"))
+        shown = changes(path, config, ("output", "replicates", "device"))
         if shown:
             raise ValueError(
                 f"output: {output} holds a demo with other settings ({shown}); name another folder"
@@ -165,6 +168,7 @@ def _training(config: DemoConfig, name: str, epochs: int, head: str) -> TrainCon
         batch_size=32,
         image_size=config.image_size,
         channels=1,
+        device=config.device,
         model=ModelConfig(name="small_cnn", embedding_size=128),
         head=HeadConfig(name=head, margin=0.35, scale=32.0, policy=policy),
         optimizer=OptimizerConfig(learning_rate=0.05),
@@ -180,6 +184,7 @@ def _collection(config: DemoConfig) -> CollectConfig:
         seed=config.seed,
         min_cell=1,  # 30 classes in up to 36 cells
         learning_rate=0.005,
+        device=config.device,
     )
 
 
@@ -218,7 +223,7 @@ def _search(embeddings: np.ndarray[Any, Any], faces: FaceImages, output: Path) -
     gallery = Gallery(embeddings.shape[1])
     gallery.add([faces.names[i] for i in others], embeddings[others])
     gallery.save(output / "gallery")
-    record_embedder(output / "gallery", output / "fair" / "model.pt")
+    record_embedder(output / "gallery", output / "fair" / "model.pt", flip=faces.mirror)
     found = gallery.search(embeddings[probes], NEIGHBOURS)
     queries = [
         {

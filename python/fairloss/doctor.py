@@ -20,7 +20,7 @@ from fairloss_ext._toolkit import Toolkit, find_toolkit
 OLDEST_TORCH = (2, 11)  # the first whose stable ABI has all that the ops use
 # As in pyproject.toml; faiss has a finding of its own, and a cluster is nobody's default.
 EXTRAS = {
-    "train": ("typer", "rich", "omegaconf", "pillow", "tensorboard"),
+    "train": ("typer", "rich", "omegaconf", "pillow", "fonttools", "tensorboard"),
     "report": ("matplotlib",),
 }
 REINSTALL = "pip install --force-reinstall --no-deps . (in the source folder)"

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 from command import fairloss
+from glyph_fonts import write_font
 from synthetic import write_folder
 
 from fairloss.agent import Policy
@@ -14,8 +15,8 @@ from fairloss.gallery import Gallery
 SMALL = ["epochs=2", "image_size=[32,32]", "channels=1", "batch_size=16"]
 SMALL += ["model.embedding_size=16", "optimizer.learning_rate=0.02"]
 PROTOCOLS = ["pairs", "rfw", "groups", "ytf", "ijb", "megaface", "plot"]
-COMMANDS = ["demo", "train", "collect", "fit-policy", "embed", "report", "doctor"]
-COMMANDS += ["data orl", "data align", "data megaface"]
+COMMANDS = ["demo", "train", "collect", "fit-policy", "search-loss", "embed", "report", "doctor"]
+COMMANDS += ["data orl", "data glyphs", "data align", "data megaface"]
 COMMANDS += [f"evaluate {protocol}" for protocol in PROTOCOLS]
 COMMANDS += ["gallery build", "gallery query"]
 
@@ -113,6 +114,22 @@ def test_collect_then_fit_then_train_with_it(data, run, tmp_path):
     assert np.array_equal(Policy.load(output / "policy.json").table, Policy.load(policy).table)
 
 
+def test_search_loss_then_train_with_it(data, tmp_path):
+    output, small = tmp_path / "search", [*SMALL, "search.held_out=3"]
+    done = fairloss("search-loss", f"data={data}", f"output={output}", *small)
+    assert done.returncode == 0, done.stderr
+    steps = json.loads((output / "loss.json").read_text())["provenance"]["steps"]
+    assert f"{steps} optimiser steps in 2 rounds" in done.stdout
+    assert {"trajectory.svg", "loss.svg"} < {path.name for path in output.iterdir()}
+    again = fairloss("search-loss", f"data={data}", f"output={output}", *small, "resume=never")
+    assert again.returncode == 2
+    assert "already holds a search" in again.stderr
+    run, loss = tmp_path / "run", f"head.loss={output / 'loss.json'}"
+    done = fairloss("train", f"data={data}", f"output={run}", loss, *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert "name: SearchSoftmax" in (run / "config.yaml").read_text()
+
+
 def test_a_configuration_file_comes_first(data, tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text(f"data: {data}\noutput: {tmp_path / 'run'}\nepochs: 5\n")
@@ -154,3 +171,21 @@ def test_doctor_names_the_backend():
     done = fairloss("doctor")
     assert done.returncode == 0, done.stderr
     assert "compiled" in done.stdout
+
+
+def test_data_glyphs_then_train(tmp_path):
+    for design, name in enumerate(("a", "b", "brush/c", "pixel/d", "e", "f")):
+        write_font(tmp_path / "fonts" / f"{name}.ttf", design)
+    sets = tmp_path / "sets"
+    made = ("data", "glyphs", sets, "--fonts", tmp_path / "fonts", "--jobs", 1)
+    done = fairloss(*made, "--classes", 8, "--validation", 4, "--test", 5, "--largest", 3)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"sets/train\W+8\W+20\W+2\W+2\W+3\W", done.stdout)  # 3 * (2/3)^(c/7)
+    done = fairloss("train", f"data={sets}", f"output={tmp_path / 'run'}", *SMALL)
+    assert done.returncode == 2
+    assert "holds several sets; name one: test, train, validation" in done.stderr
+    done = fairloss("train", f"data={sets / 'train'}", f"output={tmp_path / 'run'}", *SMALL)
+    assert done.returncode == 0, done.stderr
+    model = tmp_path / "run" / "model.pt"
+    done = fairloss("evaluate", "pairs", "--data", sets / "test", "--checkpoint", model)
+    assert done.returncode == 0, done.stderr

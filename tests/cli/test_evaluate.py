@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,16 @@ from command import fairloss
 from PIL import Image
 from synthetic import write_folder
 
-from fairloss.data import read_cmc, read_features, write_features, write_pair_bin, write_vector
+from fairloss.data import (
+    read_cmc,
+    read_features,
+    read_folder,
+    write_arrays,
+    write_features,
+    write_pair_bin,
+    write_vector,
+)
+from fairloss.gallery import Gallery
 from fairloss.models import build_model
 from fairloss.training import load_config
 from fairloss.training.config import TrainConfig, as_yaml
@@ -133,6 +143,39 @@ def test_embed_formats_agree_and_resume(images, model, features, tmp_path):
         np.frombuffer(gone.read_bytes(), "<f4", offset=16), np.frombuffer(whole, "<f4", offset=16)
     )
     assert before == {path: path.stat().st_mtime_ns for path in before}  # only the missing one
+
+
+@pytest.mark.parametrize("mirror", [True, False])
+def test_a_folder_of_arrays_serves_as_well(images, model, tmp_path, mirror):
+    faces, arrays = read_folder(images, (32, 32), 1), tmp_path / "arrays"
+    pixels, labels = faces.images(range(len(faces))).numpy(), faces.labels.numpy()
+    variants = [name.split("/")[1] for name in faces.names]
+    numbers = np.arange(len(faces))
+    write_arrays(arrays, [pixels], labels, numbers, faces.identities, variants, mirror)
+    flip = () if mirror else ("--no-flip",)
+    for folder, more in ((images, flip), (arrays, ())):
+        output = ("--output", tmp_path / f"{folder.name}.npy")
+        succeed("embed", "--data", folder, "--checkpoint", model, *output, *more)
+    plain, found = (read_features(tmp_path / f"{name}.npy") for name in ("faces", "arrays"))
+    assert (found.names, found.identities) == (plain.names, plain.identities)
+    np.testing.assert_allclose(found.embeddings, plain.embeddings, atol=1e-5)
+    listed = agedb_list(images, tmp_path / "pairs.txt")
+    output = ("--output", tmp_path / "pairs.json", "--replicates", 5)
+    for pairs in ((), ("--pairs", listed, "--layout", "agedb")):
+        reports = []
+        for source in (
+            ("--data", arrays, "--checkpoint", model),
+            ("--features", tmp_path / "faces.npy"),
+        ):
+            succeed("evaluate", "pairs", *source, *pairs, *output)
+            reports.append(json.loads((tmp_path / "pairs.json").read_text())["auc"]["value"])
+        assert reports[0] == pytest.approx(reports[1])
+    build = ("--data", arrays, "--checkpoint", model, "--output", tmp_path / "gallery")
+    succeed("gallery", "build", *build)
+    assert len(Gallery.load(tmp_path / "gallery")) == len(faces)
+    query = ("--gallery", tmp_path / "gallery", "--checkpoint", model, "-k", 1)
+    done = succeed("gallery", "query", images / faces.names[7], *query)
+    assert re.search(re.escape(faces.names[7]) + r"\W+1\.0000", done.stdout)  # embedded alike
 
 
 def test_groups(images, features, tmp_path):

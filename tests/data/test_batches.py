@@ -143,3 +143,15 @@ def test_refusals() -> None:
             to_input(bad)
         with pytest.raises(ValueError, match="images must be uint8 of shape"):
             augment(bad, 0, 0, 0)
+
+
+def test_without_mirroring_only_shifts() -> None:
+    images = torch.arange(32 * 32).remainder(251).to(torch.uint8).view(1, 1, 32, 32)
+    images = images.repeat(64, 1, 1, 1)
+    shifted = augment(images, seed=0, epoch=1, step=2, mirror=False)
+    both = augment(images, seed=0, epoch=1, step=2)
+    # a row still ascends by one from left to right, the wrap at 251 and the edges aside
+    rising = (shifted[..., 16, 3:-3].int().diff(dim=2).remainder(251) == 1).all(dim=2)
+    assert rising.all()
+    same = (shifted == both).flatten(1).all(dim=1)
+    assert 16 < int(same.sum()) < 48

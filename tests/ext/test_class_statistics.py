@@ -108,6 +108,7 @@ def test_nan_embedding_spoils_its_own_class(function):
     assert found.nearest_class.tolist() == [-1, 2, 1]
 
 
+@pytest.mark.cpu_only
 def test_arrays_and_memory_maps(tmp_path):
     array = np.random.default_rng(0).normal(size=(90, 8)).astype(np.float32)
     labels = np.arange(90) % 7
@@ -123,6 +124,7 @@ def test_arrays_and_memory_maps(tmp_path):
     )
 
 
+@pytest.mark.cpu_only
 @BOTH
 def test_bad_arguments_are_named(function):
     embeddings = torch.randn(3, 4)

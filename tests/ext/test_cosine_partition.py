@@ -10,7 +10,7 @@ from oracles import cosines, worst
 from torch.nn import functional as F
 
 import fairloss_ext
-from fairloss_ext import cosine_partition, reference
+from fairloss_ext import _library, cosine_partition, reference
 
 FLOATS = [torch.float32, torch.bfloat16, torch.float16]
 # Sizes around the tiles: 96 classes a block, 8..32 columns a panel, 4..12 rows a register tile.
@@ -96,7 +96,10 @@ def test_lower_compute_dtypes_round_operands_only(shape, dtype, workspace):
     steep = float(inputs[2]) * float(upstream.abs().max())
     for a, b, rows in zip(mine[2:4], exact[2:4], inputs[:2], strict=True):
         assert worst(a, b, steep / float(rows.norm(dim=1).min())) < 2 * torch.finfo(dtype).eps
-    assert worst(mine[4], exact[4], 1.0) < 1e-4
+    # A GPU keeps cosines in steps of 2^-15: d nlse / d scale moves by as much, and 1 + scale times.
+    steps = 2**-16 if _library.runs_cuda_text(inputs[0]) else 0
+    kept = steps * (1 + float(inputs[2])) * float(upstream[1].abs().sum())
+    assert worst(mine[4], exact[4], 1.0) < 1e-4 + kept
 
 
 def rounded_oracle(dtype):
@@ -262,11 +265,11 @@ def test_non_contiguous_and_int32():
 def test_only_wanted_gradients_are_computed():
     inputs, labels, _ = problem(3, 4, 5)
     target, nlse, kept = torch.ops.fairloss.cosine_partition(
-        *inputs[:2], labels, inputs[2], None, None, 0, 1 << 20
+        *inputs[:2], labels, inputs[2], None, None, 0, False, 1 << 20
     )
     assert kept.shape == (5, 16)  # samples up to whole vectors
     gradient = torch.ops.fairloss.cosine_partition_backward(
-        *(torch.ones(3), torch.ones(3), *inputs[:2], labels, inputs[2], None, None, 0),
+        *(torch.ones(3), torch.ones(3), *inputs[:2], labels, inputs[2], None, None, 0, False),
         *(target, nlse, kept, False, True),
     )
     assert [g.numel() for g in gradient] == [0, 20, 1]
@@ -306,8 +309,16 @@ def test_double_backward_raises():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"labels": torch.tensor([0, 5])}, "labels: value 5 at position 1"),
-        ({"labels": torch.tensor([-2, 0])}, "labels: value -2 at position 0"),
+        pytest.param(
+            {"labels": torch.tensor([0, 5])},
+            "labels: value 5 at position 1",
+            marks=pytest.mark.cpu_only,
+        ),
+        pytest.param(
+            {"labels": torch.tensor([-2, 0])},
+            "labels: value -2 at position 0",
+            marks=pytest.mark.cpu_only,
+        ),
         ({"labels": torch.tensor([0.0, 1.0])}, "labels: expected dtype int32 or int64"),
         ({"labels": torch.tensor([0])}, "labels: expected shape"),
         ({"weight": torch.randn(5, 4)}, "columns but weight has 4"),
@@ -317,7 +328,7 @@ def test_double_backward_raises():
         ({"hard_threshold": torch.zeros(2)}, "hard_threshold and hard_coefficients go together"),
         ({"workspace": "lots"}, "workspace: got 'lots'"),
         ({"compute_dtype": torch.float64}, "compute_dtype: got torch.float64, allowed are"),
-        ({"weight": torch.randn(5, 3, device="meta")}, "weight: expected on cpu, got meta"),
+        ({"weight": torch.randn(5, 3, device="meta")}, "weight: expected on .*, got meta"),
     ],
 )
 def test_bad_arguments_are_named(change, message):
@@ -337,7 +348,7 @@ def test_opcheck(workspace, hard, compute):
     embeddings, weight, scale = (x.requires_grad_() for x in inputs)
     threshold = torch.rand(5) if hard else None
     curve = torch.tensor([0.1, 1.0, 0.0]) if hard else None
-    arguments = (embeddings, weight, labels, scale, threshold, curve, compute, workspace)
+    arguments = (embeddings, weight, labels, scale, threshold, curve, compute, False, workspace)
     torch.library.opcheck(torch.ops.fairloss.cosine_partition, arguments)
     target, nlse, kept = torch.ops.fairloss.cosine_partition(*arguments)
     saved = [x.detach() for x in (target, nlse, kept)]
@@ -354,6 +365,7 @@ def test_opcheck(workspace, hard, compute):
             threshold,
             curve,
             compute,
+            False,
             *saved,
             True,
             False,
@@ -375,10 +387,18 @@ def test_thread_count_changes_rounding_only():
         assert worst(a, b.double()) < ROUNDING
 
 
+EXACTLY = {"rtol": 0, "atol": 0}
+NEARLY = {
+    torch.bfloat16: {"rtol": 2**-8, "atol": 2**-8},
+    torch.float16: {"rtol": 2**-8, "atol": 2**-10},
+}
+
+
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("hard", [False, True])
 def test_workspace_changes_no_bit(dtype, hard):
-    """What is kept and what is computed again are the same floats."""
+    """What is kept and what is computed again are the same floats, but for what a GPU keeps in
+    16 bits: there they are as far apart as operands of the gradients' products are rounded."""
     inputs, labels, upstream = problem(20, 30, 500)
     some = 4 * 32 * 250  # bytes that hold the cosines of 250 of the 500 classes: two whole tiles
     options = {"compute_dtype": dtype}
@@ -389,7 +409,8 @@ def test_workspace_changes_no_bit(dtype, hard):
         options["workspace"] = workspace
         again = gradients(cosine_partition, inputs, labels, upstream, **options)
         for a, b in zip(every, again, strict=True):
-            torch.testing.assert_close(a, b, rtol=0, atol=0)
+            coarse = _library.runs_cuda_text(a) and dtype != torch.float32
+            torch.testing.assert_close(a, b, **(NEARLY[dtype] if coarse else EXACTLY))
 
 
 def test_order_of_the_classes_changes_rounding_only():

@@ -98,6 +98,7 @@ def test_the_tail_of_ever_higher_scores(threads):
     assert tail.tolist() == [-float(k) for k in range(70)]  # padding of tiles is no score
 
 
+@pytest.mark.cpu_only
 def test_the_first_spoilt_distractor_is_named(threads):
     d = torch.randn(400, 21)
     d[[399, 250, 131], [20, 0, 17]] = torch.tensor([math.nan, math.inf, -math.inf])
@@ -105,6 +106,7 @@ def test_the_first_spoilt_distractor_is_named(threads):
         distractor_ranks(torch.randn(3, 21), d, torch.tensor([0]), torch.zeros(1))
 
 
+@pytest.mark.cpu_only
 def test_shards_add_up_and_memory_maps_work(tmp_path):
     rng = np.random.default_rng(0)
     distractors = rng.normal(size=(1000, 16)).astype(np.float32)
@@ -123,6 +125,7 @@ def test_shards_add_up_and_memory_maps_work(tmp_path):
     torch.testing.assert_close(merged, tail)
 
 
+@pytest.mark.cpu_only
 @BOTH
 @pytest.mark.parametrize(
     ("change", "message"),

@@ -19,7 +19,10 @@ ALLOWED = 2**20  # for fragments of the heap, which take 0.15 MB
 ROWS = 300
 LABELS = torch.arange(ROWS)
 
-pytestmark = pytest.mark.skipif(not STATUS.exists(), reason="needs Linux")
+pytestmark = [
+    pytest.mark.skipif(not STATUS.exists(), reason="needs Linux"),
+    pytest.mark.cpu_only,
+]
 
 
 @pytest.fixture(autouse=True)

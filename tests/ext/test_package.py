@@ -16,6 +16,7 @@ import fairloss_ext
 from fairloss_ext import reference
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.cpu_only
 
 
 def test_kernels_know_no_torch():

@@ -90,9 +90,13 @@ def ninja_file(variants: Sequence[str]) -> str:
         return out
 
     common = []
-    for folder, flags in (("cpu", "-std=c++20 -O2 -Wno-psabi"), ("ops", "-std=c++20 -O1 $ops")):
-        for source in sorted((ROOT / "csrc" / folder).glob("*.cpp")):
-            common.append(compile_file(source, f"{folder}/{source.stem}.o", flags))
+    for folder, out, flags in (
+        ("csrc/cpu", "cpu/", "-std=c++20 -O2 -Wno-psabi"),
+        ("csrc/ops", "ops/", "-std=c++20 -O1 $ops"),
+        ("tests/host_run/ops", "ops/host_run_", "-std=c++20 -O1 $ops"),
+    ):
+        for source in sorted((ROOT / folder).glob("*.cpp")):
+            common.append(compile_file(source, f"{out}{source.stem}.o", flags))
     for variant in variants:
         sanitizer, define = VARIANTS[variant]
         objects = [
@@ -126,9 +130,10 @@ def copy_package(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path in (ROOT / "fairloss_ext").iterdir():
         link = folder / path.name
-        if path.name.startswith(("_C", "__pycache__")) or link.is_symlink():
+        if path.name.startswith(("_C", "__pycache__", "_build.json")) or link.is_symlink():
             continue
         link.symlink_to(path)
+    (folder / "_build.json").write_text('{"version": 1, "host_run": true}')
 
 
 def build(variants: Sequence[str]) -> None:

@@ -53,6 +53,14 @@ __global__ void reused(int* out, bool barrier) {
   out[threadIdx.x] = sum;
 }
 
+__global__ void beyond(int* out) {
+  FAIRLOSS_SHARED(int, values, [64]);
+  values[threadIdx.x] = 1;
+  __syncthreads();
+  const int* const first = values;  // of which UndefinedBehaviorSanitizer knows no bounds
+  out[threadIdx.x] = first[threadIdx.x + 1];
+}
+
 int main(int, char** arguments) {
   int out[64] = {};
   const auto wanted = [&](const char* name) { return std::strcmp(arguments[1], name) == 0; };
@@ -63,6 +71,7 @@ int main(int, char** arguments) {
     if (wanted("absent_lane")) launch(absent_lane, where);
     if (wanted("foreign_mask")) launch(foreign_mask, where);
     if (wanted("unwritten")) launch(unwritten, where, out);
+    if (wanted("beyond")) launch(beyond, where, out);
     if (wanted("with_barrier")) launch(reused, where, out, true);
     if (wanted("without_barrier")) launch(reused, where, out, false);
   } catch (const std::exception& error) {

@@ -19,7 +19,6 @@ extern "C" void __asan_unpoison_memory_region(const volatile void* begin, size_t
 #if defined(HOST_RUN_THREAD)
 extern "C" void* __tsan_get_current_fiber();
 extern "C" void* __tsan_create_fiber(unsigned flags);
-extern "C" void __tsan_destroy_fiber(void* fiber);
 extern "C" void __tsan_switch_to_fiber(void* fiber, unsigned flags);
 extern "C" void __tsan_acquire(void* address);
 extern "C" void __tsan_release(void* address);

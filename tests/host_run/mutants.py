@@ -1,34 +1,34 @@
 """Breaks the kernels on purpose, one small change at a time: a test must fail for each.
 
-    python tests/host_run/mutants.py [--list] [stem ...]
+    python tests/host_run/mutants.py [--all] [--list] [stem ...]
 
 Every operator is applied at every place of csrc/cuda where its pattern matches, except those in
-EQUIVALENT, which no result can show. A mutant is compiled in a folder of its own, and the tests of
-its op run against it until one fails: in order, then with one warp far ahead, and under
-AddressSanitizer where a mutant reaches beyond an array. Survivors are printed, and so is a kernel
-with fewer than five mutants; either ends in an error.
+EQUIVALENT, which no result can show. Without --all, and without a stem, that is a choice of five a
+device function, of as many operators as there are. The tests of its op run against a mutant until
+one fails: in order, then with one warp far ahead, and under AddressSanitizer where a mutant reaches
+beyond an array. Survivors are printed, and so is a kernel with fewer than five mutants; either ends
+in an error.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 import sys
-import tempfile
-from collections import Counter
-from collections.abc import Iterator
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
+from queue import SimpleQueue
 
 import build
+from trial import CUDA, ROOMS, SCHEDULES, Laboratory, laboratory, users
 
-CUDA = build.ROOT / "csrc/cuda"
-SCHEDULES = ("forward", "greedy")
 ENOUGH = 5  # mutants a kernel
-LONGEST = 120.0  # seconds of one run of the tests: a mutant may never end
 
 BEYOND = "bound"  # the operator whose mutants only a sanitizer sees for certain
 
@@ -37,11 +37,15 @@ OPERATORS = {
     "dropped barrier": (r"__sync(threads|warp)\([^)]*\);", ";"),
     "shuffle width": (r"kWarp / 2(?=; distance)", "kWarp / 4"),
     "bound": (
-        r"(?<=; )(\w+) < (?=[\w.]+(\.batch|batch|elements|whole|partials|classes)\b)",
+        r"(?<=; )(\w+) < "
+        r"(?=([\w.]+(\.batch|batch|elements|whole|partials|classes|samples|trials|probes)"
+        r"|p\.rows|p\.columns|all)\b)"
+        r"|(?<=first \+ row) < (?=rows\.present)",
         r"\1 <= ",
     ),
     "short bound": (
-        r"(?<=; )(\w+) < ((?:p\.)?(?:batch|elements|partials|classes));",
+        r"(?<=; )(\w+) < "
+        r"((?:p\.)?(?:batch|elements|partials|classes|samples|trials|rows|columns|all));",
         r"\1 < \2 - 1;",
     ),
     "index width": (
@@ -52,14 +56,47 @@ OPERATORS = {
     "initialisation": (r"(?<!\()\b(\w+) (\w+) = 0;", r"\1 \2 = 1;"),
     "first of a loop": (r"(?<=for \()(\w+) (\w+) = 0;", r"\1 \2 = 1;"),
     "mask": (r"\bkAllLanes\b(?=,)", "0x0000ffffu"),
-    "first lane": (r"(?<=\()(lane|threadIdx\.x) == 0", r"\1 == 1"),
+    # No lane, or the first thread of another warp: the other lanes of a warp have its sum as well.
+    "first lane": (r"(?<=\()(lane|threadIdx\.x) == 0", r"\1 == kWarp"),
     "stride": (r"\+= (thread_count\(\)|warp_count\(\)|blockDim\.x|kWarp)(?= \*|\))", r"+= 2 * \1"),
     "spoilt": (r"kIgnored \?", "kSpoilt ?"),
     "sign": (r"(\w\]) - p\.", r"\1 + p."),
+    "next": (r"(?<=\[)([\w.]+) \+ 1(?=\])", r"\1"),
+    "comparison": (r"(?<!distance) > (?=cosine|end|threshold|0)", " >= "),
+    "comparison with": (r" >= (?=block|p\.samples)", " > "),
+    "lost sum": (
+        r"\b(group\[l\]|sum\[l\]|above\[k\]|angle|along|variance|sum|rank) \+= ",
+        r"\1 = ",
+    ),
+    "parts": (r"2 \* kPartSamples", "kPartSamples"),
+    "copies not waited for": (r"kStages - 2", "kStages - 1"),
+    "copies not begun": (r"kStages - 1(?=;)", "kStages - 2"),
+    "copies of no group": (r"(?<=  )commit_copies\(\);", ";"),
+    "stage": (r"step % kStages", "(step + 1) % kStages"),
+    "place": (r"(?<=place_of\()first", "first / 2"),
+    "fragment": (r"\(a \? (\w+) : (\w+)\)", r"(a ? \2 : \1)"),
+    "operand": (r"n % 2 \* 2 \+ 1", "n % 2 * 2"),
+    "padding": (r"(i >= p\.batch|sample\.target == kPadding)(?=\)| \?)", "false"),
+    "excluded": (r"targets \| absent", "targets"),
+    "last rows": (r"row \+ 7\) / 8", "row) / 8"),
+    "lanes": (r"kWarp < 4", "kWarp < 3"),
+    "distance": (r"int distance = 4", "int distance = 8"),
+    "nothing": (r"peak == -INFINITY", "false"),
+    "tiles": (r"index \+= gridDim\.x", "index += 2 * gridDim.x"),
+    "group": (r"group \* kGroup", "int16_t(group) * kGroup"),
 }
 
 # (file, operator, part of the line): why no test could tell.
-EQUIVALENT: dict[tuple[str, str, str], str] = {}
+EQUIVALENT: dict[tuple[str, str, str], str] = {
+    ("cosine_fused.cu", "first lane", "threadIdx.x == 0"): "every thread has the same position",
+    # Not equivalent, but a warp would look through 500 million rows before it comes to these.
+    ("margin_logits.cu", "index width", "p.target[(2 + k) * p.batch + i]"): "takes minutes",
+    # Not equivalent either, but such a row of NaN has gigabytes.
+    ("margin_logits.cu", "index width", "p.grad_cosine[i * p.classes + j]"): "takes gigabytes",
+    ("margin_loss.cu", "index width", "p.derivatives[derivative * p.batch + i]"): "takes minutes",
+    ("class_statistics.cu", "bound", "first < p.columns"): "no lane has a column then",
+    ("class_statistics.cu", "short bound", "thread_index(); work < all"): "it begins no class",
+}
 
 
 @dataclass(frozen=True)
@@ -99,81 +136,17 @@ def enclosing(text: str, at: int) -> str | None:
     return None
 
 
-def users(file: str) -> list[str]:
-    """The stems of the kernels that a file goes into."""
-    if file.endswith(".cu"):
-        return [file.removesuffix(".cu")]
-    including = [p for p in CUDA.glob("*.cu*") if f'#include "{file}"' in p.read_text()]
-    return sorted({stem for p in including for stem in users(p.name)})
-
-
-def noticed_by(mutant: Mutant) -> str | None:
-    """The schedule under which a test failed, or None. Not to compile is to be noticed too."""
-    variant = "memory" if mutant.operator == BEYOND else "plain"
-    with tempfile.TemporaryDirectory(prefix="mutant-") as name:
-        folder = Path(name)
-        shutil.copytree(CUDA, folder / "csrc/cuda")
-        (folder / "csrc/cuda" / mutant.file).write_text(mutant.text)
-        stems = users(mutant.file)
-        for stem in stems:
-            source = folder / "csrc/cuda" / f"{stem}.cu"
-            if subprocess.run(compile_command(source, variant), capture_output=True).returncode:
-                return "compilation"
-        kernels = [folder / "csrc/cuda" / f"{p.stem}.o" for p in build.kernels()]
-        objects = [o if o.exists() else build.OUT / variant / o.name for o in kernels]
-        build.copy_package(folder / "fairloss_ext")
-        library = folder / "fairloss_ext" / "_C.abi3.so"
-        subprocess.run(link_command(objects, library, variant), check=True, capture_output=True)
-        # The short tests first; under a sanitizer they are enough.
-        rooms = ("host_run",) if variant == "memory" else ("host_run", "ext")
-        tests = [f"tests/{room}/test_{stem}.py" for room in rooms for stem in stems]
-        for schedule in SCHEDULES:
-            if fails(folder, variant, schedule, [t for t in tests if (build.ROOT / t).exists()]):
-                return schedule
-    return None
-
-
-def compile_command(source: Path, variant: str) -> list[str]:
-    includes = [f"-I{build.ROOT}/csrc/include", f"-I{build.ROOT}/tests/host_run"]
-    flags = [*build.kernel_flags(variant).split(), "-w", "-fPIC", "-fvisibility=hidden"]
-    cuda = ["-isystem", f"{build.cuda_folder()}/include"]
-    out = ["-c", str(source), "-o", str(source.with_suffix(".o"))]
-    return [build.compiler(), *flags, *includes, *cuda, *out]
-
-
-def link_command(objects: list[Path], library: Path, variant: str) -> list[str]:
-    runtime = [build.OUT / variant / f"{p.stem}.o" for p in build.runtime()]
-    common = [*(build.OUT / "cpu").glob("*.o"), *(build.OUT / "ops").glob("*.o")]
-    inputs = [str(path) for path in [*common, *runtime, *objects]]
-    sanitizer = build.VARIANTS[variant][0].split()
-    return [
-        build.compiler(),
-        "-shared",
-        *sanitizer,
-        *inputs,
-        "-o",
-        str(library),
-        *build.link_flags(),
-    ]
-
-
-def fails(folder: Path, variant: str, schedule: str, tests: list[str]) -> bool:
-    variables = {"PYTHONPATH": str(folder), "HOST_RUN_SCHEDULE": schedule, "OMP_NUM_THREADS": "1"}
-    if variant == "memory":
-        variables |= {"ASAN_OPTIONS": "detect_leaks=0", "LD_PRELOAD": build.sanitizer_runtime()}
-    # `python -m pytest` would put this folder, and the ordinary ops in it, before PYTHONPATH.
-    pytest = [str(Path(sys.executable).parent / "pytest"), "-x", "-p", "no:cacheprovider"]
-    try:
-        result = subprocess.run(
-            [*pytest, "-W", "ignore", "--capture=sys", *tests],
-            cwd=build.ROOT,
-            env=os.environ | variables,
-            capture_output=True,
-            timeout=LONGEST,
-        )
-    except subprocess.TimeoutExpired:
-        return True
-    return result.returncode != 0
+def chosen(mutants: Iterable[Mutant]) -> list[Mutant]:
+    """Of each device function ENOUGH mutants, taken from its operators in turn."""
+    functions: defaultdict[tuple[str, str], defaultdict[str, list[Mutant]]]
+    functions = defaultdict(lambda: defaultdict(list))
+    for mutant in mutants:
+        functions[mutant.file, mutant.kernel][mutant.operator].append(mutant)
+    found = []
+    for operators in functions.values():
+        in_turn = [m for row in zip_longest(*operators.values()) for m in row if m is not None]
+        found += in_turn[:ENOUGH]
+    return found
 
 
 def too_few(mutants: list[Mutant]) -> list[str]:
@@ -188,24 +161,61 @@ def too_few(mutants: list[Mutant]) -> list[str]:
     return found
 
 
+def check_unchanged(stems: Iterable[str], laboratory: Laboratory) -> None:
+    """A test that fails for the kernels as they are would notice every mutant."""
+    for stem in stems:
+        file = f"{stem}.cu"
+        for variant in ("plain", "memory"):
+            text = (CUDA / file).read_text()
+            noticed = laboratory.noticed_by(file, text, variant, ROOMS[:1], SCHEDULES[:1])
+            if noticed is not None:
+                raise RuntimeError(f"{file} as it is fails its tests ({variant}): {noticed}")
+
+
+def judged(mutants: list[Mutant], jobs: int) -> Iterator[str | None]:
+    """What noticed each mutant, in their order."""
+    free: SimpleQueue[Laboratory] = SimpleQueue()
+
+    def judge(mutant: Mutant) -> str | None:
+        laboratory = free.get()
+        try:
+            variant = "memory" if mutant.operator == BEYOND else "plain"
+            return laboratory.noticed_by(mutant.file, mutant.text, variant)
+        finally:
+            free.put(laboratory)
+
+    with ExitStack() as stack, ThreadPoolExecutor(jobs) as pool:
+        for _ in range(jobs):
+            free.put(stack.enter_context(laboratory()))
+        yield from pool.map(judge, mutants)
+
+
 def main(arguments: list[str]) -> int:
     stems = [a for a in arguments if not a.startswith("--")]
     files = sorted(p for p in CUDA.glob("*.cu*") if p.name != "launch.cuh")
     every = [mutant for path in files for mutant in mutants_of(path)]
     mutants = [m for m in every if not stems or set(stems) & set(users(m.file))]
+    if not stems and "--all" not in arguments:
+        mutants = chosen(mutants)
     if "--list" in arguments:
         print(*mutants, sep="\n")
         return 0
+    started = time.monotonic()
     build.build(["plain", "memory"])
+    with laboratory() as control:
+        check_unchanged(sorted({s for m in mutants for s in users(m.file)}), control)
     jobs = int(os.environ.get("MAX_JOBS") or os.cpu_count() or 1)
-    with ThreadPoolExecutor(jobs) as pool:
-        noticed = []
-        for mutant, by in zip(mutants, pool.map(noticed_by, mutants), strict=True):
-            noticed.append(by)
-            print(f"{by or 'SURVIVED':<12} {mutant}", flush=True)
+    survivors = 0
+    for mutant, noticed in zip(mutants, judged(mutants, jobs), strict=True):
+        survivors += noticed is None
+        print(f"{mutant}\n    {noticed or 'SURVIVED'}", flush=True)
     few = too_few(every)
-    survivors = noticed.count(None)
-    print(f"{len(mutants)} mutants, {survivors} survived", *few, sep="\n")
+    seconds = time.monotonic() - started
+    print(
+        f"{len(mutants)} of {len(every)} mutants in {seconds:.0f} s, {survivors} survived",
+        *few,
+        sep="\n",
+    )
     return 1 if survivors or few else 0
 
 

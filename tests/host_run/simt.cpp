@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "fiber.h"
+#include "mma.h"
 #include "schedule.h"
 
 namespace fairloss::host_run {
@@ -43,6 +45,10 @@ struct Thread {
   unsigned mask;
   uint64_t value, result;
   int source;
+  void (*combine)(const uint64_t* values) = nullptr;
+  Copies copies;
+  uint64_t arrival;   // for release(): what it did before it came to wait
+  uint64_t* meeting;  // for acquire(): what all did that it waited for
 };
 
 struct FreeDelete {
@@ -63,8 +69,8 @@ int current, num_threads;
 std::string failure;  // of a thread that cannot go on
 const std::function<void()>* kernel;
 std::map<const void*, Array> arrays;  // by site; null: the dynamic one
-char start_of_block, end_of_block, block_barrier;
-char warp_barrier[kMaxThreads / kWarp];
+char start_of_block, end_of_block;
+uint64_t meetings[1 << 12];  // used in turn: where one returns, all have left its last meeting
 
 Thread& self() { return threads[current]; }
 
@@ -100,10 +106,26 @@ void* stack(int thread) {
   return stacks + kStack * size_t(thread);
 }
 
+// The current thread, the last to arrive, orders what any of `members` did before what any of them
+// does next. One address for all meetings would not do: who leaves late would also come after what
+// others did on the way to the next one.
+template <typename Members>
+void meet(int begin, int count, const Members& members) {
+  static unsigned number = 0;
+  uint64_t* const meeting = &meetings[++number % std::size(meetings)];
+  for (int t = begin; t < begin + count; ++t) {
+    if (!members(t)) continue;
+    acquire(&threads[t].arrival);
+    threads[t].meeting = meeting;
+  }
+  release(meeting);
+}
+
 void finish_barrier() {
   for (int t = 0; t < num_threads; ++t) {
     if (threads[t].state != State::at_barrier) return;
   }
+  meet(0, num_threads, [](int) { return true; });
   for (int t = 0; t < num_threads; ++t) threads[t].state = State::ready;
 }
 
@@ -113,15 +135,19 @@ void finish_collective() {
   const int warp = current / kWarp * kWarp;
   const auto lane = [&](int l) -> Thread& { return threads[warp + l]; };
   const auto in_mask = [&](int l) { return (asking.mask >> l & 1) != 0; };
-  uint64_t ballot = 0;
+  uint64_t ballot = 0, values[kWarp] = {};
   for (int l = 0; l < kWarp; ++l) {
     if (!in_mask(l)) continue;
     if (warp + l >= num_threads || lane(l).state != State::in_collective ||
-        lane(l).kind != asking.kind || lane(l).mask != asking.mask) {
+        lane(l).kind != asking.kind || lane(l).mask != asking.mask ||
+        lane(l).combine != asking.combine) {
       return;
     }
     ballot |= uint64_t(lane(l).value != 0) << l;
+    values[l] = lane(l).value;
   }
+  if (asking.kind == Collective::gather) asking.combine(values);
+  if (asking.kind == Collective::sync) meet(warp, kWarp, [&](int t) { return in_mask(t - warp); });
   for (int l = 0; l < kWarp; ++l) {
     if (!in_mask(l)) continue;
     Thread& thread = lane(l);
@@ -135,7 +161,7 @@ void finish_collective() {
 }
 
 std::string deadlock() {
-  const char* kinds[] = {"__syncwarp", "a vote", "a shuffle"};
+  const char* kinds[] = {"__syncwarp", "a vote", "a shuffle", "ldmatrix or mma"};
   std::ostringstream report;
   report << "host run: deadlock in block " << position.block.x << " of " << position.grid_size.x
          << ". Every thread has returned or waits:";
@@ -159,6 +185,7 @@ void run_block(Schedule& schedule) {
   for (const auto& [site, array] : arrays) poison(array);
   for (int t = 0; t < num_threads; ++t) {
     threads[t].state = State::ready;
+    threads[t].copies = {};
     prepare(threads[t].fiber, stack(t), kStack, thread_main);
   }
   release(&start_of_block);
@@ -197,16 +224,15 @@ void run_grid(int64_t blocks, int block_threads, int64_t shared_bytes,
   position = {{0, 0, 0}, {0, 0, 0}, {unsigned(num_threads), 1, 1}, {unsigned(blocks), 1, 1}};
 #if defined(HOST_RUN_THREAD)
   main_fiber.thread_sanitizer = __tsan_get_current_fiber();
-  for (Thread& thread : threads) thread.fiber.thread_sanitizer = __tsan_create_fiber(0);
+  static std::vector<void*> fibers;  // a new one takes a millisecond: these serve every grid
+  while (fibers.size() < threads.size()) fibers.push_back(__tsan_create_fiber(0));
+  for (size_t t = 0; t < threads.size(); ++t) threads[t].fiber.thread_sanitizer = fibers[t];
 #endif
   const bool only_last = variable("HOST_RUN_BLOCKS", "all") == "last";
   for (int64_t block = only_last ? blocks - 1 : 0; block < blocks; ++block) {
     position.block.x = unsigned(block);
     run_block(schedule);
   }
-#if defined(HOST_RUN_THREAD)
-  for (Thread& thread : threads) __tsan_destroy_fiber(thread.fiber.thread_sanitizer);
-#endif
 }
 
 int64_t max_blocks() { return std::stoll(variable("HOST_RUN_MAX_BLOCKS", "3")); }
@@ -223,21 +249,32 @@ void* shared(const void* site, int64_t bytes, int64_t alignment) {
 void* dynamic_shared() { return arrays.at(nullptr).memory.get(); }
 
 void barrier() {
-  release(&block_barrier);
+  release(&self().arrival);
   self().state = State::at_barrier;
   finish_barrier();
   leave(self().state);
-  acquire(&block_barrier);
+  acquire(self().meeting);
+}
+
+void fail(const std::string& report) {
+  failure = report;
+  leave(State::failed);
+}
+
+Copies& copies() { return self().copies; }
+
+void gather(uint64_t value, void (*combine)(const uint64_t* values)) {
+  self().combine = combine;
+  collective(Collective::gather, ~0u, value, 0);
+  self().combine = nullptr;
 }
 
 uint64_t collective(Collective kind, unsigned mask, uint64_t value, int source) {
-  const int warp = current / kWarp;
   if ((mask >> (current % kWarp) & 1) == 0) {
-    failure = "thread " + std::to_string(current) + " asks for a collective of other lanes";
-    leave(State::failed);
+    fail("thread " + std::to_string(current) + " asks for a collective of other lanes");
   }
-  if (kind == Collective::sync) release(&warp_barrier[warp]);
   Thread& thread = self();
+  if (kind == Collective::sync) release(&thread.arrival);
   thread.kind = kind;
   thread.mask = mask;
   thread.value = value;
@@ -245,7 +282,7 @@ uint64_t collective(Collective kind, unsigned mask, uint64_t value, int source) 
   thread.state = State::in_collective;
   finish_collective();
   leave(thread.state);
-  if (kind == Collective::sync) acquire(&warp_barrier[warp]);
+  if (kind == Collective::sync) acquire(thread.meeting);
   return thread.result;
 }
 

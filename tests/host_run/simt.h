@@ -11,7 +11,9 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <functional>
+#include <string>
 #include <type_traits>
 
 namespace fairloss::host_run {
@@ -25,7 +27,7 @@ struct Position {
 extern Position position;
 
 // What the lanes of a warp do together. Lanes that ask for different things never meet.
-enum class Collective : int { sync, ballot, shuffle };
+enum class Collective : int { sync, ballot, shuffle, gather };
 
 // Runs body() for every thread of every block. Throws where the threads wait for one another.
 void run_grid(int64_t blocks, int threads, int64_t shared_bytes, const std::function<void()>& body);
@@ -53,6 +55,12 @@ T shuffle(unsigned mask, T value, int source) {
   __builtin_memcpy(&value, &bits, sizeof(T));
   return value;
 }
+
+// Calls combine(values of the 32 lanes) once, when all have come and before any goes on.
+void gather(uint64_t value, void (*combine)(const uint64_t* values));
+
+// Ends the launch with this report.
+void fail(const std::string& report);
 
 inline int lane() { return int(position.thread.x) % 32; }
 
@@ -144,12 +152,27 @@ T __ldg(const T* address) {
   return *address;
 }
 
+template <typename T>
+void __stcg(T* address, T value) {
+  *address = value;
+}
+
 // The device's short forms of functions are the host's exact ones.
 inline float __expf(float x) { return std::exp(x); }
 inline float __logf(float x) { return std::log(x); }
 inline float __fdividef(float x, float y) { return x / y; }
 inline float rsqrtf(float x) { return 1 / std::sqrt(x); }
 inline double rsqrt(double x) { return 1 / std::sqrt(x); }
+inline int __float_as_int(float x) {
+  int bits;
+  __builtin_memcpy(&bits, &x, sizeof x);
+  return bits;
+}
+inline float __int_as_float(int bits) {
+  float x;
+  __builtin_memcpy(&x, &bits, sizeof x);
+  return x;
+}
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline int __ffs(int x) { return __builtin_ffs(x); }
 inline int __clz(int x) { return x == 0 ? 32 : __builtin_clz(unsigned(x)); }

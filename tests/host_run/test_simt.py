@@ -11,12 +11,12 @@ import pytest
 import fairloss_ext
 
 SCHEDULES = ("forward", "reverse", "shuffle", "greedy")
+BUILD = Path(fairloss_ext.__file__).parents[1]  # build/host_run/<variant>
 
 
 def run(name, schedule="forward"):
-    program = Path(fairloss_ext.__file__).parents[1] / "faults"
     return subprocess.run(
-        [str(program), name],
+        [str(BUILD / "faults"), name],
         env=os.environ | {"HOST_RUN_SCHEDULE": schedule},
         capture_output=True,
         text=True,
@@ -59,3 +59,15 @@ def test_a_missing_barrier_shows_where_one_warp_runs_ahead():
 
 def test_an_unknown_schedule_is_named():
     assert "HOST_RUN_SCHEDULE: got quick" in run("collectives", "quick").stdout
+
+
+@pytest.mark.skipif(BUILD.name != "races", reason="for ThreadSanitizer")
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_missing_barrier_is_a_race_under_every_schedule(schedule):
+    assert "data race" in run("without_barrier", schedule).stderr
+    assert "data race" not in run("with_barrier", schedule).stderr
+
+
+@pytest.mark.skipif(BUILD.name != "memory", reason="for AddressSanitizer")
+def test_reading_beyond_shared_memory_is_reported():
+    assert "heap-buffer-overflow" in run("beyond").stderr

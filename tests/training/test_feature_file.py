@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,15 @@ import torch
 from PIL import Image
 from synthetic import write_folder
 
-from fairloss.data import list_images, open_aligned, read_features, read_folder, read_vectors
+from fairloss.data import (
+    list_images,
+    open_aligned,
+    read_features,
+    read_folder,
+    read_images,
+    read_vectors,
+    write_arrays,
+)
 from fairloss.files import FormatError
 from fairloss.models import build_model, embed
 from fairloss.training import embed_to_devkit, embed_to_npy, feature_file, load_config
@@ -47,6 +56,26 @@ def test_equals_embedding_in_memory(images, checkpoint, tmp_path):
     vectors = read_vectors(tmp_path / "mf", names, "_a.bin")
     unit = found.embeddings / np.linalg.norm(found.embeddings, axis=1, keepdims=True)
     np.testing.assert_allclose(vectors, unit, atol=1e-5)
+
+
+def test_arrays_are_mirrored_only_where_allowed(images, checkpoint, tmp_path):
+    faces, labels = read_folder(images, (32, 32), 1), np.repeat([0, 1, 2], 4)
+    model = build_model("small_cnn", 8, (32, 32), 1)
+    model.load_state_dict(torch.load(checkpoint))
+    for mirror in (True, False):
+        folder, output = tmp_path / f"{mirror}", tmp_path / f"{mirror}.npy"
+        pixels = faces.images(range(12)).numpy()
+        who, how = faces.identities, list("0123456789ab")
+        write_arrays(folder, [pixels], labels, np.arange(12), who, how, mirror)
+        names = read_images(folder, (32, 32), 1).names
+        embed_to_npy(checkpoint, folder, names, output)
+        found, expected = np.load(output), embed(model, faces, flip=mirror)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        assert json.loads(output.with_suffix(".json").read_text())["flip"] is mirror
+        embed_to_devkit(checkpoint, folder, names, tmp_path / "mf", f"_{mirror}.bin")
+        vectors = read_vectors(tmp_path / "mf", names, f"_{mirror}.bin")
+        unit = found / np.linalg.norm(found, axis=1, keepdims=True)
+        np.testing.assert_allclose(vectors, unit, atol=1e-5)
 
 
 def test_interrupted_run_goes_on(images, checkpoint, tmp_path, monkeypatch):

@@ -5,11 +5,7 @@
 
 #include <cmath>
 
-#if defined(__CUDACC__)
-#define FAIRLOSS_INLINE __host__ __device__ __forceinline__
-#else
-#define FAIRLOSS_INLINE inline
-#endif
+#include "fairloss/inline.h"
 
 namespace fairloss {
 

@@ -2,6 +2,7 @@
 
 from fairloss.agent.dqn import QNetwork, fit_dqn
 from fairloss.agent.grid import ACTIONS, MarginGrid
+from fairloss.agent.group_bias import GroupBias, GroupPolicy, skewness_reward
 from fairloss.agent.policy import Policy
 from fairloss.agent.states import GroupState
 from fairloss.agent.tabular import fit_tabular
@@ -9,6 +10,8 @@ from fairloss.agent.transitions import Transitions, standardised_reward
 
 __all__ = [
     "ACTIONS",
+    "GroupBias",
+    "GroupPolicy",
     "GroupState",
     "MarginGrid",
     "Policy",
@@ -16,5 +19,6 @@ __all__ = [
     "Transitions",
     "fit_dqn",
     "fit_tabular",
+    "skewness_reward",
     "standardised_reward",
 ]

@@ -100,9 +100,7 @@ class Policy:
                 f"q and visits must have shape {shape}, got {values.shape} and {counts.shape}"
             )
         known = np.where(counts > 0, values, np.nan)
-        preference = np.array([ACTIONS.index(name) for name in ("keep", "lower", "raise")])
-        ranked = np.where(counts > 0, values, -np.inf)[:, preference]
-        return cls(grid, preference[ranked.argmax(axis=1)], known, counts, provenance)
+        return cls(grid, greedy_actions(values, counts), known, counts, provenance)
 
     @classmethod
     def constant(cls, action: str, grid: MarginGrid = DEFAULT_GRID) -> Policy:
@@ -207,6 +205,14 @@ class Policy:
             np.array([row["visits"] for row in rows]),
             data["provenance"],
         )
+
+
+def greedy_actions(q: npt.ArrayLike, visits: npt.ArrayLike) -> IntArray:
+    """(S,) visited action with the largest Q, see `Policy.greedy`."""
+    preference = np.array([ACTIONS.index(name) for name in ("keep", "lower", "raise")])
+    ranked = np.where(np.asarray(visits) > 0, np.asarray(q), -np.inf)[:, preference]
+    actions: IntArray = preference[ranked.argmax(axis=1)]
+    return actions
 
 
 def _place(state: int, grid: MarginGrid) -> dict[str, int | float]:

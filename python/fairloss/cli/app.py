@@ -8,7 +8,7 @@ import warnings
 import typer
 from rich.console import Console
 
-from fairloss.cli import challenges, images, runs, tools
+from fairloss.cli import challenges, glyphs, images, runs, tools
 from fairloss.cli.evaluate import evaluate
 
 app = typer.Typer(
@@ -22,9 +22,11 @@ app.command("demo")(runs.demo)
 app.command("train")(runs.train)
 app.command("collect")(runs.collect)
 app.command("fit-policy")(runs.fit_policy)
+app.command("search-loss")(runs.search_loss)
 app.command("embed")(images.embed)
 app.command("report")(tools.report)
 app.command("doctor")(tools.doctor)
+images.data.command("glyphs")(glyphs.glyphs)
 app.add_typer(images.data, name="data")
 evaluate.command("ijb")(challenges.ijb)
 evaluate.command("megaface")(challenges.megaface)

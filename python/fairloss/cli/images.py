@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -10,7 +10,8 @@ import numpy.typing as npt
 import typer
 
 from fairloss.cli.progress import bars
-from fairloss.data import list_images, open_aligned, read_devkit_list, read_landmarks
+from fairloss.data import open_aligned, read_devkit_list, read_landmarks
+from fairloss.data.arrays import list_identified
 from fairloss.data.features import check_npy, stem
 from fairloss.files import read_text, write_whole
 from fairloss.training import embed_to_devkit, embed_to_npy
@@ -80,7 +81,9 @@ def data_megaface(
 
 
 def embed(
-    data: Annotated[Path, typer.Option(help="Folder of identity/image files, or of the list's.")],
+    data: Annotated[
+        Path, typer.Option(help="Folder of identity/image files, arrays, or the list's images.")
+    ],
     checkpoint: Annotated[Path, typer.Option(help="model.pt of a run folder.")],
     output: Annotated[
         Path,
@@ -137,8 +140,8 @@ def _listed(
         found = read_landmarks(landmarks)
         return found.names, found.points, None
     if names is None:
-        listed = list_images(data)
-        return listed, None, [str(PurePosixPath(name).parent) for name in listed]
+        listed, people = list_identified(data)
+        return listed, None, people
     if names.suffix == ".json" or ".json_" in names.name:
         kit = read_devkit_list(names)
         return kit.paths, None, kit.identities

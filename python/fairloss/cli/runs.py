@@ -1,4 +1,4 @@
-"""Commands that train: demo, train, collect, fit-policy."""
+"""Commands that train: demo, train, collect, fit-policy, search-loss."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from fairloss.demo import DemoConfig
 from fairloss.experience import CollectConfig, Experience
 from fairloss.experience import collect as collect_experience
 from fairloss.experience import fit_policy as fit
-from fairloss.training import TrainConfig, load_config
+from fairloss.loss_search import ProcessMap, SearchConfig
+from fairloss.loss_search import search as search_run
+from fairloss.training import TrainConfig, load_config, read_json
 from fairloss.training import train as train_run
 
 Settings = Annotated[
     list[str] | None,
     typer.Argument(metavar="[CONFIG] [KEY=VALUE]...", help="A YAML file first, then overrides."),
 ]
-C = TypeVar("C", DemoConfig, TrainConfig, CollectConfig)
+C = TypeVar("C", DemoConfig, TrainConfig, CollectConfig, SearchConfig)
 
 
 def demo(settings: Settings = None) -> None:
@@ -63,7 +65,8 @@ def train(settings: Settings = None) -> None:
       model.embedding_size=128
     - head.name=FairLoss (or any head of docs/losses.md), head.scale=32, head.margin (its first
       margin), head.kind=arc (or cos), head.policy=policy.json (default: the package's),
-      head.options={t: 1.12} (what else the head takes), head.sample_rate=1
+      head.options={t: 1.12} (what else the head takes), head.sample_rate=1; or
+      head.loss=loss.json (of `fairloss search-loss`)
     - optimizer.learning_rate=0.1, optimizer.decay_at=[0.625,0.875] (fractions of the epochs),
       optimizer.momentum=0.9, optimizer.weight_decay=5e-4, optimizer.clip=5
     - tensorboard=false: also write scalars to output/tensorboard
@@ -120,6 +123,40 @@ def fit_policy(
         f"largest difference to the exact Q {result.largest_gap:.2g}, "
         f"{result.disagreements} states decided otherwise"
     )
+
+
+def search_loss(settings: Settings = None) -> None:
+    """Search a loss: a population of models trains with different ones, and the best go on.
+
+    Example: `fairloss search-loss data=faces output=runs/search epochs=30`, then
+    `fairloss train data=faces output=runs/found head.loss=runs/search/loss.json`
+
+    Writes output/loss.json, output/model (the run folder of the last best model), and
+    trajectory.svg and loss.svg. Settings are those of `fairloss train`, of the head only
+    head.scale and head.sample_rate, and:
+
+    - search.method=search-softmax, random-softmax or am-lfs
+    - search.population=4: models of a round; a round is one epoch of each
+    - search.held_out=10: training identities that only give the reward, verification of them
+    - search.learning_rate=0.3, search.sigma=0.1, search.start=0.2: of the Gaussian
+    - search.unit=margin (a = 1 - e^(s z), z Gaussian) or linear (a = -z e^(s / 3))
+    - search.bins=1 (of p, each with its own a), search.intervals=6 (of am-lfs)
+    - workers=1: processes
+    """
+    config = _config(settings, SearchConfig)
+    with bars() as progress, ProcessMap(config.workers) as processes:
+        path = search_run(config, None, progress, map if config.workers == 1 else processes)
+    provenance = read_json(path)["provenance"]
+    typer.echo(
+        f"{provenance['steps']} optimiser steps in {provenance['rounds']} rounds, reward "
+        f"{provenance['reward']:.4f}: {path}"
+    )
+    try:
+        from fairloss.report.search_figures import write_search_figures
+    except ImportError:
+        typer.echo('no figures: they need pip install "fairloss-ext[report]"')
+    else:
+        typer.echo(f"figures: {', '.join(str(name) for name in write_search_figures(path.parent))}")
 
 
 def _config(settings: list[str] | None, schema: type[C]) -> C:

@@ -18,15 +18,16 @@ from fairloss.data import (
     encoded_batches,
     image_batches,
     read_features,
-    read_folder,
+    read_images,
 )
+from fairloss.data.arrays import may_mirror
 from fairloss.models import embed, embed_batches
 from fairloss.training import Progress, load_backbone
 
 Floats = npt.NDArray[np.floating[Any]]
 
 Checkpoint = Annotated[Path | None, typer.Option(help="model.pt of a run folder.")]
-Images = Annotated[Path | None, typer.Option(help="Folder the images' names are relative to.")]
+Images = Annotated[Path | None, typer.Option(help="Folder of the named images, or of arrays.")]
 FeatureFile = Annotated[
     Path | None, typer.Option(help="A .npy of `fairloss embed`, in place of images.")
 ]
@@ -44,7 +45,10 @@ class Source:
     features: Path | None
 
     def embeddings(self, names: Sequence[str], progress: Progress) -> Floats:
-        """(N, D) features of the named images, image plus mirror where they are computed here."""
+        """(N, D) features of the named images, image plus mirror where they are computed here.
+
+        Images that must not be mirrored (`FaceImages.mirror`) are left as they are.
+        """
         if self.features is not None:
             found = read_features(self.features)
             return found.embeddings[found.rows(names)]
@@ -53,7 +57,7 @@ class Source:
         model, config = load_backbone(self.checkpoint)
         height, width = config.image_size
         batches = image_batches(self.data, names, (height, width), config.channels)
-        return _embed(model, batches, len(names), progress)
+        return _embed(model, batches, len(names), progress, flip=may_mirror(self.data))
 
     def identified(self, progress: Progress) -> tuple[Floats, list[str]]:
         """(N, D) features of everything there is, and N names of people."""
@@ -89,23 +93,23 @@ def folder_embeddings(
     """The readable images of a folder of identities, and their (N, D) features."""
     model, config = load_backbone(checkpoint)
     height, width = config.image_size
-    faces = read_folder(
+    faces = read_images(
         folder,
         (height, width),
         config.channels,
         progress=lambda done, total: progress("read images", done, total),
     )
     found = embed(model, faces, progress=lambda done, total: progress("embed", done, total))
-    return faces, found.numpy()
+    return faces, found.cpu().numpy()
 
 
 def _embed(
-    model: torch.nn.Module, batches: Any, total: int, progress: Progress
+    model: torch.nn.Module, batches: Any, total: int, progress: Progress, flip: bool = True
 ) -> npt.NDArray[np.float32]:
     parts: list[npt.NDArray[np.float32]] = []
     done = 0
-    for embeddings in embed_batches(model, batches):
-        parts.append(embeddings.numpy())
+    for embeddings in embed_batches(model, batches, flip=flip):
+        parts.append(embeddings.cpu().numpy())
         done += len(embeddings)
         progress("embed", done, total)
     return np.concatenate(parts)

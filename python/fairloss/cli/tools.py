@@ -17,7 +17,7 @@ from fairloss.models import embed as embed_faces
 from fairloss.training import check_embedder, load_backbone, record_embedder
 
 Checkpoint = Annotated[Path, typer.Option(help="model.pt of a run folder.")]
-Data = Annotated[Path, typer.Option(help="Folder of identity/image files.")]
+Data = Annotated[Path, typer.Option(help="Folder of identity/image files, or of arrays.")]
 
 gallery = typer.Typer(help="Search a gallery of faces.", no_args_is_help=True)
 
@@ -39,7 +39,7 @@ def gallery_build(
     built = Gallery(embeddings.shape[1])
     built.add(faces.names, embeddings)
     built.save(output)
-    record_embedder(output, checkpoint)
+    record_embedder(output, checkpoint, flip=faces.mirror)
     typer.echo(f"{len(built)} embeddings of {faces.num_classes} identities: {output}")
 
 
@@ -57,8 +57,8 @@ def gallery_query(
     from fairloss.gallery import Gallery
 
     loaded = Gallery.load(gallery)
-    check_embedder(gallery, checkpoint)
-    found = loaded.search(_embed_files(images, checkpoint), k)
+    flip = check_embedder(gallery, checkpoint)
+    found = loaded.search(_embed_files(images, checkpoint, flip), k)
     for image, matches in zip(images, found, strict=True):
         table = Table(title=str(image), title_justify="left")
         table.add_column("nearest")
@@ -91,7 +91,9 @@ def doctor() -> None:
     typer.echo(render(diagnose()))
 
 
-def _embed_files(images: list[Path], checkpoint: Path) -> np.ndarray[Any, np.dtype[np.float32]]:
+def _embed_files(
+    images: list[Path], checkpoint: Path, flip: bool
+) -> np.ndarray[Any, np.dtype[np.float32]]:
     import torch
 
     from fairloss.data.decode import decode_image
@@ -110,4 +112,4 @@ def _embed_files(images: list[Path], checkpoint: Path) -> np.ndarray[Any, np.dty
     pixels = torch.stack([decode(path) for path in images])
     names = [str(path) for path in images]
     probes = FaceImages(pixels, torch.zeros(len(images), dtype=torch.int64), ["probe"], names)
-    return embed_faces(model, probes).numpy()
+    return embed_faces(model, probes, flip=flip).cpu().numpy()

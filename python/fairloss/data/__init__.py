@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fairloss.data.align import align_face, similarity_transform
+from fairloss.data.arrays import read_arrays, read_images, write_arrays
 from fairloss.data.batches import augment, epoch_batches, epoch_order, to_input
 from fairloss.data.cmc import Cmc, cmc_name, read_cmc, write_cmc
 from fairloss.data.decode import UnreadableImage
@@ -24,6 +25,7 @@ from fairloss.data.features import (
     write_manifest,
 )
 from fairloss.data.folder import list_images, read_folder
+from fairloss.data.groups import read_groups
 from fairloss.data.ijb import (
     Enrolled,
     Landmarks,
@@ -81,11 +83,14 @@ __all__ = [
     "pareto_counts",
     "person_of",
     "planted_megaface",
+    "read_arrays",
     "read_cmc",
     "read_devkit_list",
     "read_enrolled",
     "read_features",
     "read_folder",
+    "read_groups",
+    "read_images",
     "read_landmarks",
     "read_matrix",
     "read_noise_list",
@@ -100,6 +105,7 @@ __all__ = [
     "similarity_transform",
     "split_identities",
     "to_input",
+    "write_arrays",
     "write_cmc",
     "write_devkit_list",
     "write_features",

@@ -34,8 +34,10 @@ def epoch_batches(num_samples: int, batch_size: int, seed: int, epoch: int) -> l
     return list(order.tensor_split(-(-num_samples // batch_size)))
 
 
-def augment(images: Tensor, seed: int, epoch: int, step: int) -> Tensor:
+def augment(images: Tensor, seed: int, epoch: int, step: int, mirror: bool = True) -> Tensor:
     """Mirror each image with probability 1/2 and shift it; uint8 (B, channels, H, W) in and out.
+
+    Without `mirror` images are shifted alone.
 
     Shifts are whole pixels, uniform over -H//16..H//16 down and -W//16..W//16 across (7 pixels at
     112), and repeat the edge. Our choice: about the error of a face alignment.
@@ -51,7 +53,8 @@ def augment(images: Tensor, seed: int, epoch: int, step: int) -> Tensor:
     mirrored = torch.randint(2, (count, 1), generator=generator, dtype=torch.bool)
     rows = (torch.arange(height) + down).clamp_(0, height - 1)
     columns = (torch.arange(width) + across).clamp_(0, width - 1)
-    columns = torch.where(mirrored, width - 1 - columns, columns)
+    if mirror:
+        columns = torch.where(mirrored, width - 1 - columns, columns)
     # one gather over flat positions is several times faster than indexing rows and columns
     source = (rows[:, :, None] * width + columns[:, None, :]).reshape(count, 1, height * width)
     source = source.to(images.device).expand(count, channels, height * width)

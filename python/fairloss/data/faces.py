@@ -24,11 +24,13 @@ class FaceImages(Dataset[tuple[Tensor, int]]):
         labels: (N,) integer labels, each a position in `identities`.
         identities: the C distinct class names; every one has at least one image.
         names: N image names of the form "identity/file".
+        mirror: whether a mirrored image still shows its identity; so it is for faces.
 
     Attributes:
         labels: (N,) int64.
         identities: list of C names, the name of label c at position c.
         names: list of N names.
+        mirror: as given; without it images are mirrored neither in training nor in evaluation.
         num_classes: C.
         counts: (C,) int64, images per identity.
         channels, image_size: the shape of one image, `image_size` being (H, W).
@@ -38,11 +40,18 @@ class FaceImages(Dataset[tuple[Tensor, int]]):
     """
 
     def __init__(
-        self, pixels: Tensor, labels: Indices, identities: Iterable[str], names: Iterable[str]
+        self,
+        pixels: Tensor,
+        labels: Indices,
+        identities: Iterable[str],
+        names: Iterable[str],
+        *,
+        mirror: bool = True,
     ) -> None:
         self.labels = torch.as_tensor(labels, dtype=torch.int64)
         self.identities = list(identities)
         self.names = list(names)
+        self.mirror = mirror
         self.num_classes = len(self.identities)
         self._check(pixels)
         self._pixels = pixels
@@ -106,6 +115,7 @@ class FaceImages(Dataset[tuple[Tensor, int]]):
             labels,
             [self.identities[label] for label in kept.tolist()],
             [self.names[position] for position in positions.tolist()],
+            mirror=self.mirror,
         )
 
     def of_identities(self, identities: Iterable[str]) -> FaceImages:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from fairloss.data.align import align_face
+from fairloss.data.arrays import holds_arrays, read_arrays
 from fairloss.data.decode import as_pixels, decode_image, pillow
 from fairloss.data.folder import MAX_THREADS
 from fairloss.files import FormatError
@@ -33,14 +34,22 @@ def image_batches(
 ) -> Iterator[Tensor]:
     """Yield uint8 (B, channels, H, W) batches of `root/name`, in order.
 
-    A missing or unreadable image is an error: leaving one out would shift every row after it.
+    `root` may be a folder of arrays too, which are read through a memory map. A missing or
+    unreadable image is an error: leaving one out would shift every row after it.
 
     Args:
-        points: (N, 5, 2) landmarks to align each image by (`align_face`), before it is resized.
+        points: (N, 5, 2) landmarks to align each image by (`align_face`), before it is resized;
+            of files only.
 
     Raises:
         FormatError: naming the image.
+        ValueError: as `read_arrays`.
     """
+    if holds_arrays(root):
+        if points is not None:
+            raise ValueError(f"landmarks: {root} holds arrays, only image files can be aligned")
+        yield from _array_batches(root, names, image_size, channels, batch_size)
+        return
     files = [Path(root) / name for name in names]
     readers = [
         partial(_read, file, None if points is None else points[row])
@@ -59,6 +68,24 @@ def encoded_batches(
     """`image_batches` of encoded images from the file at `path`, which errors name."""
     readers = [partial(_encoded, path, number, image) for number, image in enumerate(images)]
     yield from _batches(readers, image_size, channels, batch_size)
+
+
+def _array_batches(
+    root: str | os.PathLike[str],
+    names: Sequence[str],
+    image_size: tuple[int, int],
+    channels: int,
+    batch_size: int,
+) -> Iterator[Tensor]:
+    faces = read_arrays(root, image_size, channels)
+    place = {name: row for row, name in enumerate(faces.names)}
+    unknown = [name for name in names if name not in place]
+    if unknown:
+        raise FormatError(root, f"holds no image {unknown[0]!r}; one is {faces.names[0]!r}")
+    if len(place) < len(faces):
+        raise FormatError(root, "two images have one name, identity/variant")
+    for start in range(0, len(names), batch_size):
+        yield faces.images([place[name] for name in names[start : start + batch_size]])
 
 
 def _batches(

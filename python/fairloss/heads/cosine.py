@@ -70,14 +70,14 @@ class CosineHead(Head):
         sample_rate: float = 1.0,
         sample_seed: int = 0,
         workspace: int | Literal["auto", "recompute"] = "auto",
-        compute_dtype: torch.dtype = torch.float32,
+        compute_dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(num_classes, embedding_size, reduction=reduction)
         check_scale(scale)
         choice("kind", kind, KINDS)
         choice("extension", extension, EXTENSIONS)
         choice("margin_grad", margin_grad, MARGIN_GRADS)
-        choice("compute_dtype", compute_dtype, COMPUTE_DTYPES)
+        choice("compute_dtype", compute_dtype, (None, *COMPUTE_DTYPES))
         check_rate("sample_rate", sample_rate)
         self.kind, self.extension, self.margin_grad = kind, extension, margin_grad
         self.sample_rate, self.sample_seed = sample_rate, sample_seed
@@ -97,6 +97,17 @@ class CosineHead(Head):
         if self.training and self.sample_rate < 1:
             weight, margins, labels = self._sampled(labels)
         target_cosine, negative_logsumexp = self.partition(embeddings, weight, labels)
+        return self.target_losses(embeddings, target_cosine, negative_logsumexp, labels, margins)
+
+    def target_losses(
+        self,
+        embeddings: Tensor,
+        target_cosine: Tensor,
+        negative_logsumexp: Tensor,
+        labels: Tensor,
+        margins: Tensor,
+    ) -> Tensor:
+        """(B,) losses from the two numbers of each sample; `margins` are those of the classes."""
         own = self.sample_margins(embeddings, target_cosine, labels)
         return margin_loss(
             target_cosine,

@@ -18,11 +18,13 @@ def embed(
     batch_size: int = 256,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """(N, D) float32 raw embeddings of un-augmented images, with the model in eval mode.
+    """(N, D) float32 raw embeddings of un-augmented images, on the model's device, in eval mode.
 
     With `flip` the embeddings of each image and its mirror are added, as published evaluations do;
-    normalise afterwards. The model's mode is restored.
+    normalise afterwards; images that `faces.mirror` forbids to mirror are left as they are. The
+    model's mode is restored.
     """
+    flip = flip and faces.mirror
     parts = []
     starts = range(0, len(faces), batch_size)
     batches = (faces.images(torch.arange(s, min(s + batch_size, len(faces)))) for s in starts)
@@ -39,13 +41,14 @@ def embed_batches(
 ) -> Iterator[Tensor]:
     """`embed` of images that need not fit in memory: uint8 (B, channels, H, W) batches.
 
-    Yields (B, D) float32 for each. The model is in eval mode while a batch is embedded; its mode is
-    restored after it.
+    Yields (B, D) float32 for each, on the model's device. The model is in eval mode while a batch
+    is embedded; its mode is restored after it.
     """
+    device = next(model.parameters()).device
     for batch in batches:
         training = model.training
         model.eval()
-        images = to_input(batch)
+        images = to_input(batch).to(device)
         embeddings = model(images)
         if flip:
             embeddings = embeddings + model(images.flip(3))

@@ -11,15 +11,18 @@ from fairloss.training.config import (
     TrainConfig,
     as_yaml,
     changes,
+    check_device,
     check_numbers,
     load_config,
 )
 from fairloss.training.feature_file import embed_to_devkit, embed_to_npy
+from fairloss.training.loss_file import read_loss, write_loss
 from fairloss.training.run import build_head, read_faces, train
 from fairloss.training.run_folder import RunFolder, read_json, write_json
-from fairloss.training.trainer import Progress, Trainer, group_table
+from fairloss.training.trainer import Diverged, Progress, Trainer, group_table
 
 __all__ = [
+    "Diverged",
     "HeadConfig",
     "ModelConfig",
     "OptimizerConfig",
@@ -31,6 +34,7 @@ __all__ = [
     "backbone",
     "build_head",
     "changes",
+    "check_device",
     "check_embedder",
     "check_numbers",
     "embed_to_devkit",
@@ -40,8 +44,10 @@ __all__ = [
     "load_config",
     "read_faces",
     "read_json",
+    "read_loss",
     "record_embedder",
     "train",
     "write_json",
+    "write_loss",
     "write_whole",
 ]

@@ -8,7 +8,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
+import torch
+
 RESUME = ("auto", "never")
+DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass
@@ -26,6 +29,7 @@ class HeadConfig:
     policy: str | None = None  # FairLoss only: a policy.json; default: the package's
     sample_rate: float = 1.0  # of the classes outside the batch, the part a step compares with
     options: dict[str, Any] = field(default_factory=dict)  # more arguments of the head
+    loss: str | None = None  # loss.json of search-loss: gives name, scale and options
 
 
 @dataclass
@@ -39,7 +43,7 @@ class OptimizerConfig:
 
 @dataclass
 class TrainConfig:
-    data: str = "???"  # folder of identity/image files
+    data: str = "???"  # folder of identity/image files, or of arrays
     output: str = "???"  # run folder
     epochs: int = 32
     seed: int = 0
@@ -48,6 +52,7 @@ class TrainConfig:
     image_size: list[int] = field(default_factory=lambda: [112, 112])  # height, width
     channels: int = 3  # 3: RGB, 1: grey
     augment: bool = True  # random mirror and shift
+    device: str = "auto"  # cpu, cuda, or auto: a GPU where torch finds one
     init: str | None = None  # run folder whose backbone and class weights to start from
     tensorboard: bool = False  # also write scalars to output/tensorboard
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -71,10 +76,26 @@ class TrainConfig:
             )
         if self.resume not in RESUME:
             raise ValueError(f"resume: got {self.resume!r}, allowed are {', '.join(RESUME)}")
+        check_device(self.device)
         if len(self.image_size) != 2:
             raise ValueError(f"image_size: got {self.image_size}, expected [height, width]")
         if sorted(self.optimizer.decay_at) != list(self.optimizer.decay_at):
             raise ValueError(f"optimizer.decay_at: got {self.optimizer.decay_at}, must ascend")
+
+
+def check_device(name: str) -> None:
+    """ValueError if there is no such setting: whether the device is here shows when it is used."""
+    if name not in DEVICES:
+        raise ValueError(f"device: got {name!r}, allowed are {', '.join(DEVICES)}")
+
+
+def device_of(name: str) -> torch.device:
+    """The device that a setting names; ValueError if this machine has none."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device: cuda, but torch finds no GPU; see `fairloss doctor`")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
 
 
 def check_numbers(positive: dict[str, float], natural: dict[str, float]) -> None:

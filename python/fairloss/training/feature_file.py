@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fairloss.data import image_batches, write_manifest, write_vector
+from fairloss.data.arrays import may_mirror
 from fairloss.data.features import check_npy
 from fairloss.files import write_whole
 from fairloss.models import embed_batches
@@ -37,14 +38,15 @@ def embed_to_npy(
 ) -> None:
     """Write (N, D) float32 features of `root/name` to `output` (.npy) and their manifest.
 
-    Rows follow `names`: for IJB, the order of its image list. `output` appears when it is
+    `root` is a folder of files or of arrays. Rows follow `names`: for IJB, the order of its image
+    list. `output` appears when it is
     complete; an interrupted run with the same images, checkpoint and options goes on.
 
     Args:
         checkpoint: a run's model.pt.
         identities: N names of people, for the manifest.
         points: (N, 5, 2) landmarks to align by.
-        flip: add the features of the mirror image.
+        flip: add the features of the mirror image, where `FaceImages.mirror` allows it.
         progress: called as progress(done, total).
 
     Raises:
@@ -53,6 +55,7 @@ def embed_to_npy(
     check_npy(output)
     model, config = load_backbone(checkpoint)
     size = config.model.embedding_size
+    flip = flip and may_mirror(root)
     job = _job(checkpoint, names, points, flip)
     partial = output.with_name(f".{output.name}.partial")
     state = output.with_name(f".{output.name}.partial.json")
@@ -65,7 +68,7 @@ def embed_to_npy(
     left = None if points is None else points[done:]
     batches = image_batches(root, names[done:], (height, width), config.channels, BATCH, left)
     for embeddings in embed_batches(model, batches, flip=flip):
-        rows[done : done + len(embeddings)] = embeddings.numpy()
+        rows[done : done + len(embeddings)] = embeddings.cpu().numpy()
         rows.flush()
         done += len(embeddings)
         text = json.dumps(job | {"done": done})
@@ -94,13 +97,14 @@ def embed_to_devkit(
     kept, so an interrupted run goes on; for another checkpoint take another suffix.
     """
     model, config = load_backbone(checkpoint)
+    flip = flip and may_mirror(root)
     missing = [name for name in names if not (output / f"{name}{suffix}").is_file()]
     height, width = config.image_size
     batches = image_batches(root, missing, (height, width), config.channels, BATCH)
     done = 0
     for embeddings in embed_batches(model, batches, flip=flip):
         unit = embeddings / embeddings.norm(dim=1, keepdim=True)
-        for name, vector in zip(missing[done:], unit.numpy(), strict=False):
+        for name, vector in zip(missing[done:], unit.cpu().numpy(), strict=False):
             write_whole(output / f"{name}{suffix}", lambda path, v=vector: write_vector(path, v))  # type: ignore[misc]
         done += len(embeddings)
         if progress is not None:

@@ -17,16 +17,24 @@ from torch import Tensor, nn
 
 from fairloss.agent import MarginGrid, Policy
 from fairloss.agent.grid import FloatArray
-from fairloss.data import FaceImages, read_folder
+from fairloss.data import FaceImages, read_images
 from fairloss.files import write_whole
 from fairloss.heads import HEADS, FairLoss, Head
 from fairloss.training.backbone import backbone
-from fairloss.training.config import HeadConfig, TrainConfig, as_yaml, changes, load_config
+from fairloss.training.config import (
+    HeadConfig,
+    TrainConfig,
+    as_yaml,
+    changes,
+    device_of,
+    load_config,
+)
+from fairloss.training.loss_file import with_loss
 from fairloss.training.run_folder import RunFolder, read_json, write_json
 from fairloss.training.trainer import Progress, Trainer, group_table
 
 # What a resumed run may change without becoming another run.
-FREE_SETTINGS = ("output", "resume", "tensorboard")
+FREE_SETTINGS = ("output", "resume", "tensorboard", "device")
 
 
 def train(
@@ -78,7 +86,7 @@ def read_faces(config: TrainConfig, progress: Progress | None = None) -> FaceIma
     """The folder `config.data`, at the configured size."""
     height, width = config.image_size
     report = None if progress is None else partial(progress, "read images")
-    return read_folder(config.data, (height, width), config.channels, progress=report)
+    return read_images(config.data, (height, width), config.channels, progress=report)
 
 
 def build_head(
@@ -93,6 +101,7 @@ def build_head(
     `seed` draws classes where `sample_rate` is below 1, and nothing else. `counts` (C,) are the
     images of each class, for the head that asks for them (LDAM); by default one each.
     """
+    config = with_loss(config)
     if config.name not in HEADS:
         raise ValueError(f"head.name: got {config.name!r}, allowed are {', '.join(HEADS)}")
     head = HEADS[config.name]
@@ -167,6 +176,7 @@ def build_trainer(config: TrainConfig, faces: FaceImages, folder: RunFolder) -> 
         batch_size=config.batch_size,
         seed=config.seed,
         augment=config.augment,
+        device=device_of(config.device),
         on_skip=lambda step, reason: folder.log("skip", step=step, reason=reason),
     )
 
@@ -180,8 +190,10 @@ def initialise(model: nn.Module, head: Head, faces: FaceImages, run: Path) -> No
     if not (run / "model.pt").is_file() or not (run / "head.pt").is_file():
         raise ValueError(f"init: {run} holds no finished run (model.pt and head.pt)")
     check_same_faces("init", faces, run)
-    model.load_state_dict(torch.load(run / "model.pt", weights_only=True))
-    head.weight.data.copy_(torch.load(run / "head.pt", weights_only=True)["weight"])
+    model.load_state_dict(torch.load(run / "model.pt", map_location="cpu", weights_only=True))
+    head.weight.data.copy_(
+        torch.load(run / "head.pt", map_location="cpu", weights_only=True)["weight"]
+    )
     if isinstance(head, FairLoss):
         # A class starts from the margin it was trained with: any other would be a mere label.
         kind, margins = trained_margins("init", run, head.policy.grid)
@@ -202,7 +214,7 @@ def trained_margins(setting: str, run: Path, grid: MarginGrid) -> tuple[str, Flo
         raise ValueError(f"{setting}: {run} holds no finished run (config.yaml and head.pt)")
     head = load_config(run / "config.yaml", [], TrainConfig).head
     kinds = {"ArcFace": "arc", "CosFace": "cos", "FairLoss": head.kind or "arc"}
-    state = torch.load(run / "head.pt", weights_only=True)
+    state = torch.load(run / "head.pt", map_location="cpu", weights_only=True)
     margins = state.get("margins", torch.tensor(torch.nan)).double().numpy()
     try:
         grid.index(np.atleast_1d(margins))
@@ -332,7 +344,7 @@ def _with_whole_paths(config: TrainConfig, reads_data: bool) -> TrainConfig:
         config,
         data=str(whole(config.data)) if reads_data else config.data,
         init=whole(config.init),
-        head=replace(config.head, policy=whole(config.head.policy)),
+        head=with_loss(replace(config.head, policy=whole(config.head.policy))),
     )
 
 

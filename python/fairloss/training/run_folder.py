@@ -84,7 +84,7 @@ class RunFolder:
         if not found:
             return None
         try:
-            state: dict[str, Any] = torch.load(found[-1], weights_only=True)
+            state: dict[str, Any] = torch.load(found[-1], map_location="cpu", weights_only=True)
         except Exception as error:
             raise ValueError(
                 f"{found[-1]}: damaged ({error}); remove it to go on from the one before"

@@ -26,6 +26,10 @@ Progress = Callable[[str, int, int], None]  # (what, done, total)
 MAX_SKIPPED_IN_A_ROW = 10
 
 
+class Diverged(RuntimeError):
+    """Training left the finite numbers and will not come back."""
+
+
 class Epoch(NamedTuple):
     """What one epoch did."""
 
@@ -44,7 +48,8 @@ class Trainer:
     Args:
         model: images (B, channels, H, W) -> embeddings (B, D).
         head: (embeddings, labels) -> loss.
-        faces: the training set.
+        faces: the training set, which stays in the machine's memory.
+        device: where the model and the head are moved to, and every batch.
         on_skip: called with (step, reason) when a step is left out.
     """
 
@@ -58,9 +63,11 @@ class Trainer:
         batch_size: int,
         seed: int,
         augment: bool = True,
+        device: torch.device | str = "cpu",
         on_skip: Callable[[int, str], None] = lambda step, reason: None,
     ) -> None:
-        self.model, self.head, self.faces = model, head, faces
+        self.device = torch.device(device)
+        self.model, self.head, self.faces = model.to(self.device), head.to(self.device), faces
         self.batch_size, self.seed, self.augment = batch_size, seed, augment
         self.clip, self.on_skip = optimizer.clip, on_skip
         self.step = 0
@@ -97,8 +104,8 @@ class Trainer:
         for number, indices in enumerate(batches):
             images = self.faces.images(indices)
             if self.augment:
-                images = augment(images, self.seed, epoch, number)
-            losses.append(self._train_step(to_input(images), indices))
+                images = augment(images, self.seed, epoch, number, self.faces.mirror)
+            losses.append(self._train_step(to_input(images).to(self.device), indices))
             progress(number + 1, len(batches))
         taken = [loss for loss in losses if loss is not None]
         if not taken:
@@ -113,7 +120,9 @@ class Trainer:
     def statistics(self) -> ClassStatistics:
         """Class statistics of un-augmented training embeddings, with the model in eval mode."""
         embeddings = embed(self.model, self.faces, flip=False)
-        return class_statistics(embeddings, self.faces.labels, self.faces.num_classes)
+        labels = self.faces.labels.to(embeddings.device)
+        found = class_statistics(embeddings, labels, self.faces.num_classes)
+        return ClassStatistics(*(values.cpu() for values in found))
 
     def state(self) -> dict[str, Any]:
         """All that the next epoch depends on."""
@@ -122,7 +131,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "head": self.head.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "rng": torch.get_rng_state(),  # dropout
+            "rng": self._random_state(),  # dropout
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -131,14 +140,23 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.head.load_state_dict(state["head"])
         self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["rng"])
+        if len(state["rng"]) == len(self._random_state()):  # of the same kind of device
+            if self.device.type == "cuda":
+                torch.cuda.set_rng_state(state["rng"], self.device)
+            else:
+                torch.set_rng_state(state["rng"])
+
+    def _random_state(self) -> Tensor:
+        if self.device.type == "cuda":
+            return torch.cuda.get_rng_state(self.device)
+        return torch.get_rng_state()
 
     def _train_step(self, inputs: Tensor, indices: Tensor) -> float | None:
         """The loss, or None where the step was left out because a number was not finite."""
         self.step += 1
         self.optimizer.zero_grad(set_to_none=True)
         embeddings = self.model(inputs)
-        loss = self.head(embeddings, self.faces.labels[indices])
+        loss = self.head(embeddings, self.faces.labels[indices].to(self.device))
         if not loss.isfinite():
             self._skip(self._culprit(embeddings, indices))
             return None
@@ -156,7 +174,7 @@ class Trainer:
         if rows:
             who = ", ".join(f"{row} ({self.faces.identities[row]})" for row in rows[:5])
             return f"{len(rows)} rows of the head's weight are not finite: class {who}"
-        spoilt = indices[~embeddings.isfinite().all(dim=1)].tolist()
+        spoilt = indices[~embeddings.isfinite().all(dim=1).cpu()].tolist()
         if spoilt:
             who = ", ".join(self.faces.names[image] for image in spoilt[:5])
             return f"{len(spoilt)} embeddings are not finite: {who}"
@@ -169,8 +187,8 @@ class Trainer:
         if self._skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
             raise self._diverged(f"{self._skipped_in_a_row} steps in a row were left out")
 
-    def _diverged(self, what: str) -> RuntimeError:
-        return RuntimeError(
+    def _diverged(self, what: str) -> Diverged:
+        return Diverged(
             f"{what}, the last at step {self.step}: {self._last_reason}. Try a lower learning rate "
             "or scale."
         )
@@ -194,7 +212,7 @@ def group_table(statistics: ClassStatistics, margins: Tensor) -> list[dict[str, 
     """
     groups = GroupState(statistics.count.numpy())
     variance_bins = groups.variance_bins(statistics.intra_variance.numpy())
-    each = np.broadcast_to(margins.double().numpy(), groups.counts.shape)
+    each = np.broadcast_to(margins.double().cpu().numpy(), groups.counts.shape)
     table = []
     for count_bin in range(BINS):
         for variance_bin in range(BINS):

@@ -1,0 +1,74 @@
+"""Time and memory of a call, on a GPU or, in a dry run, on a CPU."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from interleaved import LeftOut
+
+ROUNDS, WARM_UP = 15, 3
+Contender = Callable[[], object]
+
+
+@dataclass
+class Time:
+    seconds: float | None = None  # median
+    peak_mib: float | None = None
+    reason: str = ""  # why there is none
+
+
+class Clock:
+    def __init__(self, device: torch.device, rounds: int = ROUNDS) -> None:
+        self.device, self.rounds = device, rounds
+
+    def race(self, contenders: Mapping[str, Contender]) -> dict[str, Time]:
+        """Rounds alternate between the contenders; one that fails is left out, with its reason."""
+        times = {name: self._first(function) for name, function in contenders.items()}
+        running = {name: f for name, f in contenders.items() if not times[name].reason}
+        walls: dict[str, list[float]] = {name: [] for name in running}
+        for _ in range(self.rounds):
+            for name, function in running.items():
+                walls[name].append(self.seconds(function))
+        for name, found in walls.items():
+            times[name].seconds = statistics.median(found)
+        return times
+
+    def seconds(self, function: Contender) -> float:
+        """Between two events of the stream; of a CPU, of the clock."""
+        if self.device.type != "cuda":
+            start = time.perf_counter()
+            function()
+            return time.perf_counter() - start
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda.synchronize()
+        begin.record()
+        function()
+        end.record()
+        torch.cuda.synchronize()
+        return begin.elapsed_time(end) / 1e3
+
+    def _first(self, function: Contender) -> Time:
+        """Warms up, which is when things go wrong, and measures the memory."""
+        try:
+            for _ in range(WARM_UP):
+                function()
+            return Time(peak_mib=self._peak(function))
+        except (LeftOut, ImportError, RuntimeError, TypeError, ValueError) as error:
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            lines = str(error).splitlines()
+            return Time(reason=f"{type(error).__name__}: {lines[0] if lines else ''}")
+
+    def _peak(self, function: Contender) -> float | None:
+        if self.device.type != "cuda":
+            return None
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        function()
+        torch.cuda.synchronize()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20

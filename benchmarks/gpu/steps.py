@@ -1,0 +1,171 @@
+"""The steps, each a process of its own: what one of them breaks, the others survive."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from gpu.results import Row
+
+ROOT = Path(__file__).parents[2]
+# Not through the package, which would load the ops.
+find_toolkit = runpy.run_path(str(ROOT / "fairloss_ext/_toolkit.py"))["find_toolkit"]
+BUILD = ROOT / "build" / "gpu"
+LIMIT = 3600.0  # seconds of one process
+
+
+class Missing(Exception):
+    """What a step needs is not on this machine."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where the steps run. A dry run takes the CPU, the library that is there, little of each."""
+
+    device: str
+    dry_run: bool
+
+    def environment(self) -> dict[str, str]:
+        library = ROOT if self.dry_run else BUILD / "lib"
+        folders = [library, ROOT / "benchmarks", ROOT / "python", ROOT / "tests"]
+        return os.environ | {
+            "PYTHONPATH": os.pathsep.join(map(str, folders)),
+            "FAIRLOSS_TEST_DEVICE": self.device,
+        }
+
+
+def build(plan: Plan) -> str:
+    """Beside the ordinary build, for this card alone."""
+    if plan.dry_run:
+        return "the library that is there"
+    major, minor = torch.cuda.get_device_capability()
+    architectures = os.environ.get("TORCH_CUDA_ARCH_LIST", f"{major}.{minor}+PTX")
+    command = [sys.executable, "setup.py", "--quiet", "build", "--build-base", str(BUILD)]
+    variables = {"FORCE_CUDA": "1", "TORCH_CUDA_ARCH_LIST": architectures}
+    call([*command, "--build-lib", str(BUILD / "lib")], os.environ | variables, ROOT)
+    return f"for {architectures}"
+
+
+def tests(plan: Plan) -> str:
+    """The ordinary tests of the ops, their tensors on the GPU."""
+    chosen = ["tests/ext"]
+    if plan.dry_run:
+        chosen = ["tests/ext/test_margin_loss.py", "-k", "formula or straight_through"]
+    pytest = str(Path(sys.executable).parent / "pytest")
+    output = call([pytest, *chosen, "--capture=sys"], plan.environment(), ROOT)
+    return output.strip().splitlines()[-1]
+
+
+def sanitizer(tool: str) -> Callable[[Plan], str]:
+    """One tool of compute-sanitizer on small shapes of every op; it looks at our kernels only."""
+
+    def run(plan: Plan) -> str:
+        program = [sys.executable, "-m", "gpu.small", plan.device]
+        if plan.dry_run:
+            return call(program, plan.environment()).strip()
+        found = shutil.which("compute-sanitizer") or in_toolkit("compute-sanitizer")
+        if found is None:
+            raise Missing("compute-sanitizer is neither on PATH nor in the CUDA toolkit")
+        checker = [found, "--tool", tool, "--error-exitcode", "86", *only_ours(found)]
+        # torch's allocator hands out parts of larger blocks, whose ends memcheck could not see.
+        variables = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
+        output = call([*checker, *program], plan.environment() | variables)
+        summary = re.findall(r"ERROR SUMMARY: .*|RACECHECK SUMMARY: .*", output)
+        return summary[-1] if summary else "no summary"
+
+    return run
+
+
+def only_ours(checker: str) -> list[str]:
+    """Its option has changed names."""
+    listed = subprocess.run([checker, "--help"], capture_output=True, text=True).stdout
+    for option, key in (("--kernel-name", "kernel_substring"), ("--filter", "kernel_substring")):
+        if option in listed:
+            return [option, f"{key}=fairloss"]
+    return []
+
+
+def in_toolkit(name: str) -> str | None:
+    toolkit = find_toolkit(os.environ.get("CUDA_HOME"))
+    return None if toolkit is None else shutil.which(name, path=f"{toolkit.folder}/bin")
+
+
+def convergence(plan: Plan) -> str:
+    """The demo: the loss must halve. In a dry run its pictures are made up."""
+    output = BUILD / ("dry-demo" if plan.dry_run else "demo")
+    shutil.rmtree(output, ignore_errors=True)
+    settings = [f"output={output}", f"device={plan.device}"]
+    if plan.dry_run:
+        small = {
+            "pretrain_epochs": 2,
+            "chain_epochs": 3,
+            "epochs": 2,
+            "replicates": 20,
+            "unseen": 3,
+        }
+        settings += [f"{name}={number}" for name, number in small.items()]
+        settings += ["image_size=[32,32]", f"data={made_up(plan, BUILD / 'dry-faces')}"]
+    command = [sys.executable, "-c", "from fairloss.cli import main; main()", "demo"]
+    call([*command, *settings], plan.environment())
+    lines = [json.loads(line) for line in (output / "fair/metrics.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if line["event"] == "epoch"]
+    words = f"loss of the first epoch {losses[0]:.3g}, of the last {losses[-1]:.3g}"
+    if not plan.dry_run and not losses[-1] < 0.5 * losses[0]:
+        raise RuntimeError(f"it does not converge: {words}")
+    return words
+
+
+def made_up(plan: Plan, folder: Path) -> Path:
+    """Faces of tests/synthetic.py."""
+    code = "import pathlib, synthetic, sys; "
+    code += "synthetic.write_folder(pathlib.Path(sys.argv[1]), [6] * 10)"
+    shutil.rmtree(folder, ignore_errors=True)
+    call([sys.executable, "-c", code, str(folder)], plan.environment())
+    return folder
+
+
+def race(plan: Plan, name: str) -> list[Row]:
+    command = [sys.executable, "-m", "gpu.races", name, plan.device]
+    output = call([*command, "tiny"] if plan.dry_run else command, plan.environment())
+    lines = [line for line in output.splitlines() if line.startswith('{"op"')]
+    return [Row(**json.loads(line)) for line in lines]
+
+
+def call(
+    command: list[str], environment: Mapping[str, str], folder: Path = ROOT / "benchmarks"
+) -> str:
+    """What the process printed; RuntimeError with its end if it failed.
+
+    Python looks into its folder first, and the root of the repository holds the ordinary build.
+    """
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LIMIT,
+    )
+    if done.returncode != 0:
+        end = "\n".join(done.stdout.splitlines()[-40:])
+        raise RuntimeError(f"exit status {done.returncode}: {end}")
+    return done.stdout
+
+
+STEPS: dict[str, Callable[[Plan], str]] = {
+    "build": build,
+    "tests": tests,
+    **{tool: sanitizer(tool) for tool in ("memcheck", "racecheck", "synccheck", "initcheck")},
+    "convergence": convergence,
+}

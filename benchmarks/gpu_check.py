@@ -1,0 +1,132 @@
+"""All that only a machine with a GPU can tell, in one command and one pair of files.
+
+    python benchmarks/gpu_check.py [--dry-run] [--results FOLDER]
+
+Builds the kernels, runs the tests of the ops on the GPU, compute-sanitizer, the demo, and races
+against what trainers run today, over ceilings measured in the same run. A step that fails is
+written down, the others go on, and the exit status is 1. --dry-run goes through every line on a
+CPU, with tiny shapes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from gpu import steps
+from gpu.ceilings import ceilings
+from gpu.clock import ROUNDS, Clock
+from gpu.races import RACES
+from gpu.results import Results, Step
+from gpu.steps import BUILD, STEPS, Missing, Plan
+
+RESULTS = Path(__file__).parent / "results"
+PEERS = ("pytorch-metric-learning", "liger-kernel", "cut-cross-entropy")
+NO_GPU = 2
+DRY_STEPS = ("build", "tests", "memcheck", "convergence")
+DRY_RACES = ("head-128x512x100000", "partition-128x512x100000", "margins", "statistics", "ranks")
+
+
+def why_not(cuda: str | None, has_gpu: bool) -> str | None:
+    """Why there is nothing to check here, for a reader; None where there is."""
+    if cuda is None:
+        return (
+            "torch is built for CPU. On a machine with a GPU: rm -r .venv && "
+            "make gpu-check TORCH_BUILD=cu130 (or the build of your driver)"
+        )
+    if not has_gpu:
+        return f"torch is built for CUDA {cuda}, but it finds no GPU: see nvidia-smi"
+    return None
+
+
+def check(plan: Plan, folder: Path) -> Results:
+    results = Results(device_name(plan), plan.dry_run, versions())
+    for name, step in chosen(STEPS, plan, DRY_STEPS).items():
+        attempt(results, folder, name, lambda step=step: step(plan))
+    attempt(results, folder, "ceilings", lambda: measure_ceilings(plan, results))
+    for name in chosen(RACES, plan, DRY_RACES):
+        attempt(results, folder, name, lambda name=name: race(plan, results, name))
+    return results
+
+
+def chosen(everything: Mapping[str, Any], plan: Plan, few: Sequence[str]) -> dict[str, Any]:
+    """A dry run leaves out what differs in an argument only."""
+    return {name: x for name, x in everything.items() if not plan.dry_run or name in few}
+
+
+def attempt(results: Results, folder: Path, name: str, step: Callable[[], str]) -> None:
+    """Runs a step, and writes down what became of it: the files are whole after each."""
+    print(f"{name} ...", flush=True)
+    started, status = time.perf_counter(), "passed"
+    try:
+        detail = step()
+    except Missing as error:
+        status, detail = "missing", str(error)
+    except Exception as error:  # whatever it is: the other steps go on
+        status, detail = "failed", f"{type(error).__name__}: {error}"
+    results.steps.append(Step(name, status, time.perf_counter() - started, detail))
+    print(f"{name}: {status}. {detail}", flush=True)
+    results.write(folder)
+
+
+def measure_ceilings(plan: Plan, results: Results) -> str:
+    side, copied = (64, 1 << 16) if plan.dry_run else (8192, 1 << 30)
+    results.ceilings |= ceilings(clock_of(plan), side, copied)
+    return ", ".join(f"{name} {rate:.3g}/s" for name, rate in results.ceilings.items())
+
+
+def race(plan: Plan, results: Results, name: str) -> str:
+    """A contender of ours that fails fails the step; a peer that does is a line of the table."""
+    rows = steps.race(plan, name)
+    results.rows += rows
+    results.missing |= {row.contender: row.reason for row in rows if "LeftOut" in row.reason}
+    broken = [f"{r.contender}: {r.reason}" for r in rows if r.reason and r.contender[:4] == "ours"]
+    if broken or not rows:
+        raise RuntimeError("; ".join(broken) or "no contender finished")
+    return f"{len(rows)} contenders"
+
+
+def clock_of(plan: Plan) -> Clock:
+    return Clock(torch.device(plan.device), 2 if plan.dry_run else ROUNDS)
+
+
+def device_name(plan: Plan) -> str:
+    return "dry run" if plan.dry_run else torch.cuda.get_device_name()
+
+
+def versions() -> dict[str, str]:
+    found = {"torch": torch.__version__, "CUDA": torch.version.cuda or "none"}
+    for name in PEERS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "missing"
+    if torch.cuda.is_available():
+        found["capability"] = ".".join(map(str, torch.cuda.get_device_capability()))
+    return found
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dry-run", action="store_true", help="every line, on a CPU")
+    parser.add_argument("--results", type=Path, help="folder of the two files")
+    options = parser.parse_args(arguments)
+    plan = Plan("cpu" if options.dry_run else "cuda", options.dry_run)
+    reason = None if plan.dry_run else why_not(torch.version.cuda, torch.cuda.is_available())
+    if reason is not None:
+        print(f"gpu-check: {reason}", file=sys.stderr)
+        return NO_GPU
+    folder = options.results or (BUILD / "dry-run" if plan.dry_run else RESULTS)
+    results = check(plan, folder)
+    print("written:", *results.write(folder))
+    return 1 if any(step.status == "failed" for step in results.steps) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,53 @@
+// Numbers of 16 bits and float.
+#pragma once
+
+#include "launch.cuh"
+
+namespace fairloss::cuda {
+
+__device__ inline float to_float(float value) { return value; }
+__device__ inline float to_float(__nv_bfloat16 value) { return __bfloat162float(value); }
+__device__ inline float to_float(__half value) { return __half2float(value); }
+
+template <typename T>
+__device__ T from_float(float value);
+template <>
+__device__ inline float from_float(float value) {
+  return value;
+}
+template <>
+__device__ inline __nv_bfloat16 from_float(float value) {
+  return __float2bfloat16_rn(value);
+}
+template <>
+__device__ inline __half from_float(float value) {
+  return __float2half_rn(value);
+}
+
+// To the 10 bits of TF32, ties away from zero, as cvt.rna.tf32 does.
+__device__ inline float to_tf32(float value) {
+  union {
+    float number;
+    uint32_t bits;
+  } at{value};
+  if (std::isfinite(value)) at.bits = (at.bits + 0x1000u) & ~0x1fffu;
+  return at.number;
+}
+
+// N numbers in one access of memory.
+template <typename T, int N>
+struct alignas(N * sizeof(T)) Pack {
+  T lane[N];
+};
+
+template <int N, typename T>
+__device__ Pack<T, N> load_pack(const T* address) {
+  return *reinterpret_cast<const Pack<T, N>*>(address);
+}
+
+template <typename T, int N>
+__device__ void store_pack(T* address, const Pack<T, N>& pack) {
+  *reinterpret_cast<Pack<T, N>*>(address) = pack;
+}
+
+}  // namespace fairloss::cuda

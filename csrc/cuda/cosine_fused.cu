@@ -1,0 +1,209 @@
+// Cosines of a tile in registers, and what becomes of them there: terms in the forward pass, slopes
+// in the backward pass. One kernel, which strides over tiles, with an end of its own for each.
+#include "cosine_fused.h"
+#include "fused_tile.cuh"
+#include "reduce.cuh"
+#include "vector.cuh"
+
+namespace fairloss::cuda {
+
+template <typename T>
+__device__ Sample sample_of(const FusedTermsProblem<T>& p, const TilePosition& at, int64_t i) {
+  return sample_of(p.chunk, at, i);
+}
+
+template <typename T>
+__device__ Sample sample_of(const FusedSlopesProblem<T>& p, const TilePosition& at, int64_t i) {
+  Sample sample = sample_of(p.chunk, at, i);
+  if (i >= p.chunk.batch) return sample;
+  sample.pull = p.upstream.pull[i];
+  sample.push = p.upstream.push[i];
+  sample.nlse = p.upstream.nlse[i];
+  return sample;
+}
+
+// The tile's rows to a matrix (rows, stride), 16 bytes a thread.
+template <typename T>
+__device__ void store_tile(const TilePosition& at, int64_t stride, unsigned thread, const T* staged,
+                           T* matrix) {
+  constexpr unsigned kLanes = Vector<T>::kLanes, kVectors = kTile / kLanes;
+  for (unsigned v = thread; v < at.classes * kVectors; v += kThreads) {
+    const unsigned row = v / kVectors, column = v % kVectors * kLanes;
+    if (at.first_sample + column >= stride) continue;
+    store_vector(matrix + (at.first_class + row) * stride + at.first_sample + column,
+                 load_vector(staged + row * kPitch + column));
+  }
+}
+
+// Over the lanes that hold the same columns.
+template <typename Combine>
+__device__ float over_rows(float value, Combine combine) {
+  for (int distance = 4; distance < kWarp; distance *= 2) {
+    value = combine(value, __shfl_xor_sync(kAllLanes, value, distance));
+  }
+  return value;
+}
+
+// What terms are relative to: a column without any has the peak of -inf.
+__device__ inline float shift_of(float peak) { return peak == -INFINITY ? 0 : peak; }
+
+__device__ inline float keep(float, float cosine) { return cosine; }
+__device__ inline int16_t keep(int16_t, float cosine) { return to_fixed(cosine); }
+
+// Products become what is kept of them and partial sums.
+template <typename T>
+__device__ void finish_tile(const FusedTermsProblem<T>& p, const Tile& tile, void* shared,
+                            Products& products) {
+  using Kept = typename KeptBy<T>::Type;
+  FAIRLOSS_SHARED(float, peaks, [kWarpsDown][kTile]);
+  FAIRLOSS_SHARED(float, sums, [kWarpsDown][kTile]);
+  Kept* const staged = static_cast<Kept*>(shared);
+  const TilePosition at = tile.at;
+  const unsigned thread = thread_again();
+  const Corner corner = products_of(thread);
+  const unsigned absent = absent_rows(at, corner.row);
+  const float scale = *p.chunk.scale;
+  Curve curve = tile.curve;
+#pragma unroll
+  for (int n = 0; n < kAcross; ++n) {
+    const unsigned first = corner.column + 8 * n;
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      const Sample sample = tile.samples[first + j];
+      curve.threshold = sample.threshold;
+      const unsigned targets = targets_of(sample, corner.row), excluded = targets | absent;
+      if (sample.target == kPadding) {
+#pragma unroll
+        for (unsigned k = 0; k < kRows; ++k) products.of(k, n, j) = 0;
+      } else if (targets != 0) {
+#pragma unroll
+        for (unsigned k = 0; k < kRows; ++k) {
+          if (has(targets, k)) p.target_cosine[at.first_sample + first + j] = products.of(k, n, j);
+        }
+      }
+      float peak = -INFINITY, sum = 0;
+#pragma unroll
+      for (unsigned k = 0; k < kRows; ++k) {
+        float& product = products.of(k, n, j);
+        staged[(corner.row + 8 * k) * kPitch + first + j] = keep(Kept(), product);
+        product = has(excluded, k) ? -INFINITY : scale * curve.value(product);
+        peak = fmaxf(peak, product);
+      }
+      peak = over_rows(peak, [](float x, float y) { return fmaxf(x, y); });
+#pragma unroll
+      for (unsigned k = 0; k < kRows; ++k) {
+        sum += __expf(products.of(k, n, j) - shift_of(peak));
+      }
+      sum = over_rows(sum, [](float x, float y) { return x + y; });
+      if (thread % kWarp < 4) {
+        peaks[corner.row / kWarpRows][first + j] = peak;
+        sums[corner.row / kWarpRows][first + j] = sum;
+      }
+    }
+  }
+  __syncthreads();
+  if (p.kept != nullptr) store_tile(at, p.chunk.stride, thread, staged, p.kept);
+  const int64_t i = at.first_sample + thread;
+  if (thread >= kTile || i >= p.chunk.stride) return;
+  float peak = -INFINITY, sum = 0;
+  for (int w = 0; w < kWarpsDown; ++w) peak = fmaxf(peak, peaks[w][thread]);
+  for (int w = 0; w < kWarpsDown; ++w) {
+    sum += sums[w][thread] * __expf(peaks[w][thread] - shift_of(peak));
+  }
+  float* partials = p.partials + at.first_class / kGroup * 2 * p.chunk.stride;
+  partials[i] = peak;
+  partials[p.chunk.stride + i] = sum;
+}
+
+// Products become slopes and a part of the scale's gradient.
+template <typename T>
+__device__ void finish_tile(const FusedSlopesProblem<T>& p, const Tile& tile, void* shared,
+                            Products& products) {
+  T* const staged = static_cast<T*>(shared);
+  const TilePosition at = tile.at;
+  const unsigned thread = thread_again();
+  const Corner corner = products_of(thread);
+  const unsigned absent = absent_rows(at, corner.row);
+  const float scale = *p.chunk.scale;
+  Curve curve = tile.curve;
+  float along = 0;  // of 64 products; float's rounding is smaller than theirs
+#pragma unroll
+  for (int n = 0; n < kAcross; ++n) {
+    const unsigned first = corner.column + 8 * n;
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      const Sample sample = tile.samples[first + j];
+      curve.threshold = sample.threshold;
+      const unsigned targets = targets_of(sample, corner.row), excluded = targets | absent;
+#pragma unroll
+      for (unsigned k = 0; k < kRows; ++k) {
+        const NegativeSlope negative =
+            negative_slope(products.of(k, n, j), curve, scale, sample.nlse, sample.push);
+        if (!has(excluded, k)) along += negative.along;
+        staged[(corner.row + 8 * k) * kPitch + first + j] =
+            T(has(targets, k) ? sample.pull : negative.slope);
+      }
+    }
+  }
+  __syncthreads();
+  store_tile(at, p.chunk.stride, thread, staged, p.slopes);
+  const double sum = block_sum(double(along));
+  if (thread == 0) p.scale_partials[at.index] = sum;
+}
+
+template <typename T, typename Problem>
+__global__ void __launch_bounds__(kThreads, 2)
+    cosine_fused_kernel(const Problem p, int64_t tiles, int64_t across) {
+  FAIRLOSS_DYNAMIC_SHARED(unsigned char, shared);
+  FAIRLOSS_SHARED(Tile, tile, );
+  const auto rows_from = [&](const T* matrix, int64_t first, int64_t rows) {
+    const int64_t bytes = p.operands.depth * int64_t(sizeof(T));
+    const auto* data = reinterpret_cast<const unsigned char*>(matrix);
+    return TileRows{data + first * bytes, bytes, in_tile(rows - first)};
+  };
+  for (int64_t index = blockIdx.x; index < tiles; index += gridDim.x) {
+    const TilePosition at = position_of(p.chunk, across, index);
+    if (threadIdx.x == 0) {
+      tile.at = at;
+      tile.curve = curve_of(p.chunk, at.first_sample);
+    }
+    if (threadIdx.x < kTile) {
+      tile.samples[threadIdx.x] = sample_of(p, at, at.first_sample + threadIdx.x);
+    }
+    Products products;
+    multiply_tile<T>(rows_from(p.operands.weight, at.first_class, p.chunk.rows),
+                     rows_from(p.operands.embeddings, at.first_sample, p.chunk.stride), shared,
+                     products);
+    finish_tile(p, tile, shared, products);
+    __syncthreads();  // before the next tile takes all that is shared
+  }
+}
+
+// Shared memory holds the ring, and after it what is staged of a tile.
+template <typename T, typename Staged, typename Problem>
+static void launch_fused(const Problem& p, cudaStream_t stream) {
+  constexpr int64_t kStagedBytes = kTile * kPitch * sizeof(Staged);
+  const int64_t tiles = tiles_of(p.chunk.rows, p.chunk.stride);
+  launch(cosine_fused_kernel<T, Problem>,
+         {blocks_for(tiles, 1), kThreads, std::max<int64_t>(kRingBytes, kStagedBytes), stream}, p,
+         tiles, tiles_of(1, p.chunk.stride));
+}
+
+template <typename T>
+void launch_fused_terms(const FusedTermsProblem<T>& p, cudaStream_t stream) {
+  launch_fused<T, typename KeptBy<T>::Type>(p, stream);
+}
+
+template <typename T>
+void launch_fused_slopes(const FusedSlopesProblem<T>& p, cudaStream_t stream) {
+  launch_fused<T, T>(p, stream);
+}
+
+template void launch_fused_terms(const FusedTermsProblem<float>&, cudaStream_t);
+template void launch_fused_terms(const FusedTermsProblem<__nv_bfloat16>&, cudaStream_t);
+template void launch_fused_terms(const FusedTermsProblem<__half>&, cudaStream_t);
+template void launch_fused_slopes(const FusedSlopesProblem<float>&, cudaStream_t);
+template void launch_fused_slopes(const FusedSlopesProblem<__nv_bfloat16>&, cudaStream_t);
+template void launch_fused_slopes(const FusedSlopesProblem<__half>&, cudaStream_t);
+
+}  // namespace fairloss::cuda

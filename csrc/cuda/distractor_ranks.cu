@@ -1,0 +1,95 @@
+#include "distractor_ranks.h"
+#include "reduce.cuh"
+#include "search.cuh"
+#include "vector.cuh"
+
+namespace fairloss::cuda {
+
+constexpr int64_t kSpoiltRank = -1;
+
+__global__ void start_ranks_kernel(const RankTrials p) {
+  for (int64_t t = thread_index(); t < p.trials; t += thread_count()) {
+    const int64_t probe = p.sorted_probes[t], trial = p.order[t];
+    const bool fine = probe >= 0 && probe < p.probes && !std::isnan(p.thresholds[trial]);
+    p.ranks[trial] = fine ? 0 : kSpoiltRank;
+  }
+  for (int64_t i = thread_index(); i <= p.probes; i += thread_count()) {
+    p.start[i] = first_not_below(p.sorted_probes, p.trials, i);
+  }
+}
+
+// Counts of a warp, below 2^16 each, so that one sum is of four.
+constexpr int kPacked = 4, kBits = 16;
+
+// A block of threads takes a probe: all of them pass over its row of scores, once for as many
+// thresholds as registers hold.
+__global__ void count_ranks_kernel(const RankTrials p, const ScoreBlock block) {
+  constexpr int kThresholds = 8, kWords = kThresholds / kPacked;
+  constexpr int kLanes = Vector<float>::kLanes, kWarps = kThreads / kWarp;
+  FAIRLOSS_SHARED(uint64_t, counts, [kWarps][kWords]);
+  FAIRLOSS_SHARED(bool, spoilt, [kWarps]);
+  const int thread = int(threadIdx.x), warp = thread / kWarp;
+  for (int64_t i = blockIdx.x; i < block.probes; i += gridDim.x) {
+    const float* scores = block.scores + i * block.stride;
+    const int64_t end = p.start[block.first_probe + i + 1];
+    for (int64_t t = p.start[block.first_probe + i]; t < end; t += kThresholds) {
+      float threshold[kThresholds];
+      for (int k = 0; k < kThresholds; ++k) {
+        threshold[k] = t + k < end ? p.thresholds[p.order[t + k]] : INFINITY;
+      }
+      int above[kThresholds] = {};
+      bool nan = false;
+      for (int64_t j = thread * kLanes; j < block.distractors; j += kThreads * kLanes) {
+        const Vector<float> score = load_vector(scores + j);
+        for (int l = 0; l < kLanes && j + l < block.distractors; ++l) {
+          for (int k = 0; k < kThresholds; ++k) above[k] += score.lane[l] > threshold[k];
+          nan = nan || std::isnan(score.lane[l]);
+        }
+      }
+      for (int w = 0; w < kWords; ++w) {
+        uint64_t word = 0;
+        for (int k = 0; k < kPacked; ++k) word |= uint64_t(above[w * kPacked + k]) << kBits * k;
+        word = warp_sum(word);
+        if (lane_index() == 0) counts[warp][w] = word;
+      }
+      nan = __any_sync(kAllLanes, nan);
+      if (lane_index() == 0) spoilt[warp] = nan;
+      __syncthreads();
+      if (thread < kThresholds && t + thread < end) {
+        int64_t rank = p.ranks[p.order[t + thread]];
+        for (int w = 0; w < kWarps; ++w) {
+          const uint64_t word = counts[w][thread / kPacked] >> kBits * (thread % kPacked);
+          rank = rank < 0 || spoilt[w] ? kSpoiltRank : rank + int64_t(word & 0xffff);
+        }
+        p.ranks[p.order[t + thread]] = rank;
+      }
+      __syncthreads();
+    }
+  }
+}
+
+__global__ void mask_padding_kernel(const ScoreBlock block) {
+  const int64_t all = block.rows * block.stride;
+  for (int64_t at = thread_index(); at < all; at += thread_count()) {
+    const bool padding =
+        at / block.stride >= block.probes || at % block.stride >= block.distractors;
+    if (padding) block.scores[at] = -INFINITY;
+  }
+}
+
+void launch_start_ranks(const RankTrials& p, cudaStream_t stream) {
+  const int64_t work = std::max(p.trials, p.probes + 1);
+  launch(start_ranks_kernel, {blocks_for(work, kThreads), kThreads, 0, stream}, p);
+}
+
+void launch_count_ranks(const RankTrials& p, const ScoreBlock& block, cudaStream_t stream) {
+  launch(count_ranks_kernel, {blocks_for(block.probes, 1), kThreads, 0, stream}, p, block);
+}
+
+void launch_mask_padding(const ScoreBlock& block, cudaStream_t stream) {
+  if (block.probes == block.rows && block.distractors == block.stride) return;
+  const int64_t all = block.rows * block.stride;
+  launch(mask_padding_kernel, {blocks_for(all, kThreads), kThreads, 0, stream}, block);
+}
+
+}  // namespace fairloss::cuda

@@ -1,0 +1,93 @@
+// Rows brought to length 1, and their gradients brought back. A warp takes a row; rows are read
+// twice, the second time from cache.
+#pragma once
+
+#include "cosine_partition.h"
+#include "reduce.cuh"
+#include "rows.cuh"
+
+namespace fairloss::cuda {
+
+// Visits the columns [0, depth) of a row, some at a time: visit(column, values), 0 from `columns`
+// on. vectors: the row is aligned to 16 bytes.
+template <typename T, typename Visit>
+__device__ void for_columns(const T* row, int64_t columns, int64_t depth, bool vectors,
+                            const Visit& visit) {
+  constexpr int kLanes = Vector<T>::kLanes;
+  for (int64_t d = lane_index() * kLanes; d < depth; d += kWarp * kLanes) {
+    visit(d, load_floats<kLanes>(row, d, columns, vectors));
+  }
+}
+
+// 1 / |row|; 0 for a row without a direction, NaN for one with a NaN or an infinity.
+template <typename T>
+__device__ float inverse_norm(const T* row, int64_t columns, bool vectors) {
+  float squared = 0;
+  for_columns(row, columns, columns, vectors, [&](int64_t, const auto& values) {
+    for (float value : values.lane) squared += value * value;
+  });
+  squared = warp_sum(squared);
+  if (squared > 1e-20f && squared < 1e38f) return 1 / sqrtf(squared);
+  double careful = 0;  // the square of a large bfloat16 is infinite in float, of a small one 0
+  for_columns(row, columns, columns, vectors, [&](int64_t, const auto& values) {
+    for (float value : values.lane) careful += double(value) * double(value);
+  });
+  const double norm = sqrt(warp_sum(careful));
+  if (std::isinf(norm)) return NAN;
+  return norm < kShortestNorm ? 0.0f : float(1 / norm);
+}
+
+template <typename In, typename Out>
+__global__ void unit_rows_kernel(const UnitRowsProblem<In, Out> p, bool vectors) {
+  constexpr int kLanes = Vector<In>::kLanes;
+  for (int64_t i = warp_index(); i < p.padded_rows; i += warp_count()) {
+    const In* row = p.raw.data + i * p.raw.stride;
+    const int64_t columns = i < p.rows ? p.raw.columns : 0;
+    const float inverse = inverse_norm(row, columns, vectors);
+    const bool zero = p.zero_spoilt && std::isnan(inverse);
+    for_columns(row, columns, p.depth, vectors, [&](int64_t d, const auto& values) {
+      Pack<Out, kLanes> unit;
+      for (int l = 0; l < kLanes; ++l) {
+        const float value = zero || d + l >= columns ? 0 : values.lane[l] * inverse;
+        unit.lane[l] = from_float<Out>(p.tf32 ? to_tf32(value) : value);
+      }
+      store_pack(p.unit + i * p.depth + d, unit);
+    });
+    if (lane_index() == 0) p.inverse_norms[i] = inverse;
+  }
+}
+
+template <typename T>
+__global__ void row_gradient_kernel(const RowGradientProblem<T> p, bool vectors) {
+  constexpr int kLanes = Vector<T>::kLanes;
+  for (int64_t i = warp_index(); i < p.rows; i += warp_count()) {
+    const T* row = p.raw.data + i * p.raw.stride;
+    const float* across = p.across + i * p.depth;
+    const float inverse = p.inverse_norms[i];
+    const float own = p.own == nullptr ? 1 : p.own[i];
+    float along = 0;  // of the gradient, on the unit row
+    for_columns(row, p.raw.columns, p.raw.columns, vectors, [&](int64_t d, const auto& raw) {
+      for (int l = 0; l < kLanes; ++l) {
+        if (d + l < p.raw.columns) along += raw.lane[l] * inverse * across[d + l];
+      }
+    });
+    along = warp_sum(along);
+    const float factor = inverse / *p.boost;
+    for_columns(row, p.raw.columns, p.raw.columns, vectors, [&](int64_t d, const auto& raw) {
+      Pack<T, kLanes> gradient;
+      for (int l = 0; l < kLanes; ++l) {
+        const float from = d + l < p.raw.columns ? across[d + l] : 0;
+        const float value = factor * (from - raw.lane[l] * inverse * along);
+        gradient.lane[l] = from_float<T>(own == 1 ? value : own);
+      }
+      T* out = p.gradient + i * p.raw.columns + d;
+      if (vectors && d + kLanes <= p.raw.columns) {
+        store_pack(out, gradient);
+      } else {
+        for (int l = 0; l < kLanes && d + l < p.raw.columns; ++l) out[l] = gradient.lane[l];
+      }
+    });
+  }
+}
+
+}  // namespace fairloss::cuda

@@ -1,0 +1,59 @@
+"""A fixed number of classes drawn in every step, and those of the batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fairloss_ext import _library, reference
+from fairloss_ext._arguments import as_labels, as_step
+
+
+def sampled_classes(
+    labels: Tensor,  # (B,)
+    num_classes: int,
+    samples: int,
+    step: Tensor | int,
+    seed: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """Exactly `samples` classes at random, the batch's others behind them, and where labels are.
+
+    A permutation of the classes, keyed by a hash of (seed, step), is evaluated where it is needed:
+    work of size S + B, whatever the number of classes. Nothing is sorted and nothing waits for a
+    GPU; every rank, device and resumed run draws the same. Shapes are fixed, and with `step` as a
+    tensor so is a captured or compiled graph.
+
+    Args:
+        labels: (B,) int32 or int64 in [-1, num_classes); -1 is no class.
+        num_classes: C, below 2^31.
+        samples: S, 0 to C. Each set of S classes is as likely as any other.
+        step: number of the step, an integer or a 0-d int64 tensor.
+        seed: any signed 64-bit integer.
+
+    Returns:
+        classes (S + B,) int64: the first S are drawn, all different. Slot S + i holds the class of
+        sample i if it was not drawn and no earlier sample has it, else -1. And positions (B,)
+        int64, where in these the labels are; -1 stays -1. On a GPU, where labels cannot be looked
+        at without waiting, one out of range becomes -2, which the other ops answer with NaN.
+
+    Raises:
+        ValueError or RuntimeError naming the argument.
+    """
+    labels = as_labels(labels)
+    step = as_step(step, labels.device)
+    if not _library.serves("sampled_classes", labels):
+        return reference.sampled_classes(labels, num_classes, samples, step, seed)
+    classes, positions = torch.ops.fairloss.sampled_classes(
+        labels, step, num_classes, samples, seed
+    )
+    return classes, positions
+
+
+def _fake(
+    labels: Tensor, step: Tensor, num_classes: int, samples: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    batch = labels.shape[0]
+    return labels.new_empty((samples + batch,)), labels.new_empty((batch,))
+
+
+_library.register("sampled_classes", _fake)

@@ -1,0 +1,95 @@
+"""`fairloss_ext.sampled_classes` in plain torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from fairloss_ext._arguments import as_labels, as_step, check_range, check_shape
+
+ROUNDS = 12  # as kRounds in csrc/include/fairloss/permutation.h
+
+# The constants of splitmix64, as signed integers.
+_GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
+_FIRST = 0xBF58476D1CE4E5B9 - (1 << 64)
+_SECOND = 0x94D049BB133111EB - (1 << 64)
+
+
+def sampled_classes(
+    labels: Tensor,  # (B,)
+    num_classes: int,
+    samples: int,
+    step: Tensor | int,
+    seed: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """See `fairloss_ext.sampled_classes`."""
+    labels = as_labels(labels)
+    if not 1 <= num_classes < 2**31:
+        raise RuntimeError(
+            f"num_classes: expected at least 1 and fewer than 2^31, got {num_classes}"
+        )
+    if not 0 <= samples <= num_classes:
+        raise RuntimeError(f"samples: expected 0 to {num_classes}, got {samples}")
+    check_shape("labels", labels, labels.numel())
+    check_range("labels", labels, -1, num_classes)
+    key = splitmix64(torch.tensor(seed, device=labels.device), as_step(step, labels.device))
+    bits = (num_classes - 1).bit_length()
+
+    def walk(network: Callable[[Tensor, Tensor, int], Tensor], start: Tensor) -> Tensor:
+        """Goes on from what lies beyond the classes until it is back."""
+        found = network(start, key, bits)
+        while (beyond := found >= num_classes).any():
+            found = torch.where(beyond, network(found, key, bits), found)
+        return found
+
+    drawn = walk(_forward, torch.arange(samples, device=labels.device))
+    place = walk(_backward, labels.clamp(min=0))
+    same = labels[:, None] == labels
+    first = same.int().argmax(dim=1) if len(labels) else labels  # of equal ones the first
+    is_first = first == torch.arange(len(labels), device=labels.device)
+    positions = torch.where(place < samples, place, samples + first)
+    others = torch.where((labels >= 0) & (place >= samples) & is_first, labels, -1)
+    return torch.cat([drawn, others]), torch.where(labels < 0, -1, positions)
+
+
+def _halves(round_number: int, bits: int) -> tuple[int, int]:
+    """Bits of the left and the right half."""
+    halves = (bits // 2, bits - bits // 2)
+    return halves if round_number % 2 == 0 else (halves[1], halves[0])
+
+
+def _forward(x: Tensor, key: Tensor, bits: int) -> Tensor:
+    """A Feistel network: (left, right) becomes (right, left ^ hash(right))."""
+    for number in range(ROUNDS):
+        left_bits, right_bits = _halves(number, bits)
+        left, right = x >> right_bits, x & ((1 << right_bits) - 1)
+        hashed = splitmix64(key, (number << 32) | right) & ((1 << left_bits) - 1)
+        x = (right << left_bits) | (left ^ hashed)
+    return x
+
+
+def _backward(x: Tensor, key: Tensor, bits: int) -> Tensor:
+    for number in reversed(range(ROUNDS)):
+        left_bits, right_bits = _halves(number, bits)
+        right, low = x >> left_bits, x & ((1 << left_bits) - 1)
+        hashed = splitmix64(key, (number << 32) | right) & ((1 << left_bits) - 1)
+        x = ((low ^ hashed) << right_bits) | right
+    return x
+
+
+def splitmix64(seed: Tensor, number: Tensor) -> Tensor:
+    """Output `number` (from 0) of the generator splitmix64 started at `seed`, bits as int64.
+
+    Products of integer tensors wrap around.
+    """
+    z = seed + (number + 1) * _GOLDEN
+    z = (z ^ _shifted(z, 30)) * _FIRST
+    z = (z ^ _shifted(z, 27)) * _SECOND
+    return z ^ _shifted(z, 31)
+
+
+def _shifted(bits: Tensor, by: int) -> Tensor:
+    """``bits >> by`` of unsigned integers: torch's shift repeats the sign bit."""
+    return (bits >> by) & ((1 << (64 - by)) - 1)

@@ -1,0 +1,12 @@
+"""Han characters drawn by real typefaces: many classes, a natural long tail, free fonts.
+
+class = character, sample = typeface
+"""
+
+from __future__ import annotations
+
+from fairloss.data.glyphs.build import make_glyphs
+from fairloss.data.glyphs.options import GlyphOptions
+from fairloss.data.glyphs.packages import FULL, LITE, fetch_fonts
+
+__all__ = ["FULL", "LITE", "GlyphOptions", "fetch_fonts", "make_glyphs"]

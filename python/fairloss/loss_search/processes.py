@@ -1,0 +1,60 @@
+"""A `map` over processes that survives the death of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from types import TracebackType
+from typing import TypeVar
+
+import torch
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+
+class ProcessMap:
+    """As the builtin map, in `workers` processes, in order; a context manager.
+
+    Where a process dies, BrokenProcessPool is raised and the next call starts others:
+    `multiprocessing.Pool` would wait for the lost result without end. Torch's threads are shared
+    out among the processes.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __call__(self, function: Callable[[A], R], arguments: Iterable[A]) -> Iterator[R]:
+        if self._pool is None:
+            threads = max(1, torch.get_num_threads() // self.workers)
+            self._pool = ProcessPoolExecutor(
+                self.workers,
+                mp_context=get_context("spawn"),  # forked, torch's threads would hang
+                initializer=torch.set_num_threads,
+                initargs=(threads,),
+            )
+        try:
+            yield from self._pool.map(function, arguments)
+        except BrokenProcessPool:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the processes."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+    def __enter__(self) -> ProcessMap:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self.close()

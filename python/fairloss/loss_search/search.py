@@ -1,0 +1,251 @@
+"""`search(config)`: rounds of a population, from a folder of faces to a loss."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fairloss.data import FaceImages
+from fairloss.heads import Head
+from fairloss.loss_search.config import SearchConfig
+from fairloss.loss_search.member import Round, Split, read_split, run_member, set_options, split
+from fairloss.loss_search.space import search_of, space_of
+from fairloss.training import (
+    Progress,
+    RunFolder,
+    TrainConfig,
+    as_yaml,
+    build_head,
+    changes,
+    read_loss,
+    write_json,
+    write_loss,
+    write_whole,
+)
+from fairloss.training.run import (
+    build_trainer,
+    check_same_faces,
+    faces_record,
+    learning_rate_at,
+    refuse_several_ranks,
+    save_result,
+    write_run_files,
+)
+
+Map = Callable[[Callable[[int], int], Iterable[int]], Iterable[int]]
+
+# What a resumed search may change without becoming another one.
+FREE_SETTINGS = ("output", "resume", "workers")
+# A member that dies twice again at the same place does not die of bad luck.
+ATTEMPTS = 3
+
+
+def search(
+    config: SearchConfig,
+    faces: FaceImages | None = None,
+    progress: Progress | None = None,
+    map: Map = map,
+) -> Path:
+    """Search a loss; returns the path of `output/loss.json`.
+
+    In each of `config.epochs` rounds every member of the population starts from the same model,
+    head and optimiser, trains an epoch with a loss of its own, and is rewarded for verifying
+    held-out identities; the mean of the losses moves, and the best member, its optimiser's state
+    included, is where all members of the next round start. `output/model` is the run folder of the
+    last best one.
+
+    An interrupted search goes on where it was, member by member, and ends as it would have. A
+    member that dies is trained again.
+
+    Args:
+        config: checked settings.
+        faces: the images, instead of reading `config.data`.
+        progress: called as progress("search", members trained, members in all).
+        map: runs the members; the builtin one by one, `ProcessMap`, or any other with its
+            signature. They share nothing but the run folder.
+
+    Raises:
+        ValueError: a setting, the data or an existing search does not fit.
+    """
+    config.check()
+    refuse_several_ranks()
+    own = None if faces is None else split(faces, config.search.held_out, config.seed)
+    config = config.completed(reads_data=faces is None)
+    folder = RunFolder(config.output)
+    _check_existing(config, folder)
+    return _Search(config, folder, own, progress).run(map)
+
+
+def load_head(path: str | Path, num_classes: int, embedding_size: int, **options: Any) -> Head:
+    """The searched loss of a loss.json as a head; `options` are those of `CosineHead`.
+
+    Raises:
+        ValueError: it is no such file, or an option does not fit.
+    """
+    found = read_loss(path)
+    head = replace(found, options=found.options | options)
+    return build_head(head, num_classes, embedding_size)
+
+
+class _Search:
+    """A search under way."""
+
+    def __init__(
+        self,
+        config: SearchConfig,
+        folder: RunFolder,
+        own: Split | None,
+        progress: Progress | None,
+    ) -> None:
+        self.config, self.folder, self.own, self.progress = config, folder, own, progress
+        self.seen, self.held_out = own or read_split(config, progress)
+        assert config.head.scale is not None
+        self.space = space_of(config.search, config.head.scale)
+        self.agent = search_of(config.search, self.space, config.seed)
+        self.cost, self.rewards = 0, [0.0]
+
+    def run(self, map: Map) -> Path:
+        """All rounds that are left."""
+        started, first = time.perf_counter(), self._start_or_resume()
+        for number in range(first, self.config.epochs + 1):
+            self._round(number, map)
+        result = self.folder / "loss.json"
+        if first <= self.config.epochs or not result.is_file():
+            self._save_result(result)
+            self.folder.log("end", cost=self.cost, seconds=time.perf_counter() - started)
+        return result
+
+    def _round(self, number: int, map: Map) -> None:
+        started = time.perf_counter()
+        mean = self.agent.mean
+        points = self.agent.sample(self.config.members, number)
+        options = [self.space.options(point) for point in points]
+        job = Round(self.config, number, options, self.own)
+        self._train(job, map)
+        results = [torch.load(job.path(m), weights_only=True) for m in range(len(points))]
+        self.rewards = [result["reward"] for result in results]
+        best = int(np.argmax(self.rewards))
+        if results[best]["loss"] is None:
+            raise RuntimeError(f"all models of round {number} diverged; try a lower learning rate")
+        self.agent.update(points, self.rewards)
+        self.cost += sum(result["steps"] for result in results)
+        state = results[best]["state"]
+        self.folder.log(
+            "round",
+            epoch=number,
+            epochs=self.config.epochs,
+            step=state["step"],
+            cost=self.cost,
+            mean=mean.tolist(),
+            points=points.tolist(),
+            rewards=self.rewards,
+            losses=[result["loss"] for result in results],
+            best=best,
+            new_mean=self.agent.mean.tolist(),
+            learning_rate=learning_rate_at(self.config, number),
+            seconds=time.perf_counter() - started,
+        )
+        self._save(number, state)
+        for member in range(len(points)):
+            job.path(member).unlink()
+
+    def _train(self, job: Round, map: Map) -> None:
+        """Every member, those that died again."""
+        members = range(len(job.options))
+        for attempt in range(1, ATTEMPTS + 1):
+            missing = [member for member in members if not job.path(member).is_file()]
+            done = (job.number - 1) * len(members) + len(members) - len(missing)
+            try:
+                for more, _ in enumerate(map(partial(run_member, job), missing), start=1):
+                    if self.progress is not None:
+                        self.progress("search", done + more, self.config.epochs * len(members))
+                return
+            except Exception as death:  # of any kind: a map has its own for a lost process
+                if attempt == ATTEMPTS:
+                    raise
+                reason = f"{type(death).__name__}: {death}"
+                self.folder.log("death", epoch=job.number, reason=reason)
+
+    def _start_or_resume(self) -> int:
+        """The first round to run."""
+        state = self.folder.load_checkpoint()
+        if state is None:
+            (self.folder / "metrics.jsonl").unlink(missing_ok=True)
+            write_json(self.folder / "identities.json", self._record())
+            write_whole(
+                self.folder / "config.yaml", lambda path: path.write_text(as_yaml(self.config))
+            )
+            options = self.space.options(self.agent.mean)
+            head = replace(self.config.head, options=options)
+            trainer = build_trainer(replace(self.config, head=head), self.seen, self.folder)
+            self._save(0, trainer.state())
+            return 1
+        check_same_faces("output", self.seen, self.folder.path)
+        self.agent.mean = state["search"]["mean"].numpy()
+        self.cost, self.rewards = state["search"]["cost"], state["search"]["rewards"]
+        self.folder.forget_after(state["step"])
+        if state["epoch"] < self.config.epochs or not (self.folder / "loss.json").is_file():
+            self.folder.log("resume", epoch=state["epoch"], step=state["step"])
+        return int(state["epoch"]) + 1
+
+    def _record(self) -> dict[str, Any]:
+        return faces_record(self.seen) | {"held_out": self.held_out.identities}
+
+    def _save(self, number: int, state: dict[str, Any]) -> None:
+        mean = torch.from_numpy(self.agent.mean.copy())
+        own = {"mean": mean, "cost": self.cost, "rewards": self.rewards}
+        self.folder.save_checkpoint(number, state | {"search": own})
+
+    def _save_result(self, path: Path) -> None:
+        """model/, a run folder, and last loss.json: then the search is done."""
+        head = replace(self.config.head, options=self.space.options(self.agent.expected()))
+        folder = RunFolder(self.folder / "model")
+        common = {field.name: getattr(self.config, field.name) for field in fields(TrainConfig)}
+        config = TrainConfig(**common | {"output": str(folder.path), "head": head})
+        trainer = build_trainer(config, self.seen, folder)
+        state = self.folder.load_checkpoint()
+        assert state is not None
+        trainer.restore(state)
+        set_options(trainer.head, head.options)
+        write_run_files(config, trainer, folder)
+        save_result(trainer, folder)
+        settings = self.config.search
+        write_loss(
+            path,
+            head,
+            {
+                "method": settings.method,
+                "mean": self.agent.mean.tolist(),
+                "sigma": settings.sigma,
+                "rounds": self.config.epochs,
+                "population": self.config.members,
+                "steps": self.cost,
+                "held_out": settings.held_out,
+                "reward": max(self.rewards),
+                "seed": self.config.seed,
+            },
+        )
+
+
+def _check_existing(config: SearchConfig, folder: RunFolder) -> None:
+    path = folder / "config.yaml"
+    if not path.exists():
+        return
+    if config.resume == "never":
+        raise ValueError(
+            f"output: {folder.path} already holds a search; resume=auto continues it, or name "
+            "another folder"
+        )
+    shown = changes(path, config, FREE_SETTINGS)
+    if shown:
+        raise ValueError(
+            f"output: {folder.path} holds a search with other settings ({shown}); use them, or "
+            "name another folder"
+        )

@@ -1,0 +1,44 @@
+"""loss.json: a searched loss, as the settings of an ordinary head."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fairloss.training.config import HeadConfig
+from fairloss.training.run_folder import read_json, write_json
+
+SCHEMA = "fairloss.loss"
+
+
+def write_loss(path: str | os.PathLike[str], head: HeadConfig, provenance: dict[str, Any]) -> None:
+    """Write name, scale and options of `head`, with where they come from."""
+    settings = {"name": head.name, "scale": head.scale, "options": head.options}
+    write_json(Path(path), {"schema": SCHEMA, "head": settings, "provenance": provenance})
+
+
+def read_loss(path: str | os.PathLike[str]) -> HeadConfig:
+    """The head's settings; ValueError naming the file if it holds no loss of this version."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"head.loss: {path} does not exist")
+    content = read_json(Path(path))
+    settings = content.get("head")
+    keys = {"name", "scale", "options"}
+    if content.get("schema") != SCHEMA or not isinstance(settings, dict) or set(settings) != keys:
+        raise ValueError(f"head.loss: {path} is not a file of schema {SCHEMA}")
+    return HeadConfig(**settings)
+
+
+def with_loss(config: HeadConfig) -> HeadConfig:
+    """`config` with what its `loss` file says in place of the file, so that it stands alone.
+
+    Raises:
+        ValueError: a setting is given that the file gives, or it is no such file.
+    """
+    if config.loss is None:
+        return config
+    if replace(config, loss=None, sample_rate=1.0) != HeadConfig():
+        raise ValueError(f"head.loss: {config.loss} gives name, scale and options; leave them out")
+    return replace(read_loss(config.loss), sample_rate=config.sample_rate)

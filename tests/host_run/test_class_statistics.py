@@ -1,0 +1,112 @@
+"""What the ordinary tests of class_statistics cannot see: bad labels on a GPU, classes in parts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fairloss_ext import class_statistics, reference
+
+FLOATS = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+
+
+def assert_close(found, expected):
+    """Near ties between centres may go either way, but not the angle to the nearest."""
+    for name in ("count", "center", "intra_angle", "intra_variance", "inter_angle"):
+        ours, theirs = getattr(found, name), getattr(expected, name)
+        torch.testing.assert_close(ours, theirs, atol=3e-6, rtol=0, equal_nan=True)
+    assert torch.equal(found.nearest_class < 0, expected.nearest_class < 0)
+
+
+@pytest.mark.parametrize("bad", [-2, 7, 2**40])
+def test_a_sample_with_a_bad_label_is_left_out(monkeypatch, bad):
+    embeddings, labels = torch.randn(300, 5), torch.randint(0, 7, (300,))
+    labels[[3, 299]] = -1
+    expected = class_statistics(embeddings, labels, 7)
+    labels[[3, 299]] = bad
+    monkeypatch.setenv("HOST_RUN_UNCHECKED", "1")
+    for ours, theirs in zip(class_statistics(embeddings, labels, 7), expected, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@FLOATS
+@pytest.mark.parametrize("dim", [1, 63, 512, 1000])
+@pytest.mark.parametrize(("samples", "classes"), [(1, 1), (33, 7), (130, 1), (300, 200)])
+@pytest.mark.parametrize("offset", [0, 1])  # 1: not aligned to 16 bytes
+def test_odd_shapes(dtype, dim, samples, classes, offset):
+    stride = dim + 8 - dim % 8 + offset
+    store = torch.rand(samples * stride + offset).to(dtype)  # of one sign: no center is 0
+    embeddings = store.as_strided((samples, dim), (stride, 1), offset)
+    labels = torch.randint(-1, classes, (samples,))
+    found = class_statistics(embeddings, labels, classes)
+    assert_close(found, reference.class_statistics(embeddings, labels, classes))
+
+
+@FLOATS
+def test_classes_of_many_samples_are_split_anywhere(dtype):
+    """Parts are of 128 samples, from 256 on; classes begin at any place between parts."""
+    counts = [255, 3, 256, 0, 257, 383, 1, 384, 385, 1100, 100, *[0] * 30, 260, 256]
+    labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    labels = torch.cat([torch.full((77,), -1), labels])
+    labels = labels[torch.randperm(len(labels))]
+    embeddings = (torch.randn(len(labels), 40) + 0.5).to(dtype)
+    found = class_statistics(embeddings, labels, len(counts))
+    assert found.count.tolist() == counts
+    assert_close(found, reference.class_statistics(embeddings, labels, len(counts)))
+
+
+@pytest.mark.parametrize("ignored", range(0, 129, 16))
+def test_a_class_does_not_depend_on_where_its_parts_stand(ignored):
+    torch.manual_seed(1)
+    embeddings, labels = torch.randn(1000, 6), torch.randint(0, 2, (1000,))
+    expected = class_statistics(embeddings, labels, 2)
+    more = torch.cat([torch.randn(ignored, 6), embeddings])
+    found = class_statistics(more, torch.cat([torch.full((ignored,), -1), labels]), 2)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_spoilt_sample_spoils_its_class_of_many_parts_only():
+    embeddings, labels = torch.randn(1200, 6), torch.arange(1200) % 3
+    embeddings[1000, 2] = torch.nan
+    found = class_statistics(embeddings, labels, 3)
+    for value in (found.intra_angle, found.intra_variance, found.inter_angle, found.center[:, 5]):
+        assert value.isnan().tolist() == [False, True, False]
+    assert found.nearest_class.tolist() == [2, -1, 0]
+
+
+def test_more_classes_than_threads():
+    """On a circle: the nearest of a class are both its neighbours, so only the angle is sure."""
+    angle = torch.arange(1000) * (2 * torch.pi / 1000)
+    embeddings, labels = torch.stack([angle.cos(), angle.sin()], 1), torch.arange(1000)
+    found = class_statistics(embeddings, labels.flip(0), 1000)
+    assert (found.count == 1).all()
+    torch.testing.assert_close(found.center, embeddings.flip(0), atol=1e-6, rtol=0)
+    torch.testing.assert_close(found.inter_angle, angle[1:2].expand(1000), atol=1e-5, rtol=0)
+
+
+def test_the_same_bits_in_every_run():
+    embeddings, labels = torch.randn(2000, 33), torch.randint(-1, 5, (2000,))
+    first, second = (class_statistics(embeddings, labels, 5) for _ in range(2))
+    for ours, theirs in zip(first, second, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_rows_that_lie_beyond_2_to_the_31():
+    stride, samples = 2**23 + 1, 300
+    store = torch.empty(stride * samples, dtype=torch.bfloat16)  # touched at the rows only
+    embeddings = store.as_strided((samples, 9), (stride, 1))
+    embeddings.copy_(torch.randn(samples, 9))
+    labels = torch.arange(samples) % 4
+    found = class_statistics(embeddings, labels, 4)
+    for ours, theirs in zip(found, class_statistics(embeddings.clone(), labels, 4), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_the_nearest_center_in_any_tile():
+    """Tiles are of 96 x 160 classes here; each class has one nearest, 300 classes away."""
+    classes = 600
+    embeddings = torch.eye(300).repeat(2, 1)
+    found = class_statistics(embeddings, torch.arange(classes), classes)
+    assert torch.equal(found.nearest_class, (torch.arange(classes) + 300) % classes)
+    assert (found.inter_angle == 0).all()

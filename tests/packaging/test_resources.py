@@ -1,0 +1,132 @@
+"""What tests/host_run says of kernels: registers, spills, occupancy, and the mutants it chooses."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "host_run"))
+import build
+import mutants
+import resources
+from occupancy import MULTIPROCESSORS, resident_warps
+
+TOOLKIT = build.find_toolkit(None)
+needs_nvcc = pytest.mark.skipif(TOOLKIT is None, reason="needs nvcc")
+
+# 1024 threads leave a thread 64 registers: too few for 96 floats that all live at once.
+GREEDY = """
+__global__ void __launch_bounds__(1024) greedy(float* data) {
+  float kept[96];
+  for (int i = 0; i < 96; ++i) kept[i] = data[i * 1024 + threadIdx.x];
+  __syncthreads();
+  for (int round = 0; round < 2; ++round) {
+#pragma unroll
+    for (int i = 0; i < 96; ++i) kept[i] = kept[i] * kept[(i * 7 + 5) % 96] + kept[(i + 1) % 96];
+  }
+#pragma unroll
+  for (int i = 0; i < 96; ++i) data[i * 1024 + threadIdx.x] = kept[i];
+}
+"""
+
+
+@needs_nvcc
+def test_a_spilled_register_is_noticed(tmp_path):
+    source = tmp_path / "greedy.cu"
+    source.write_text(GREEDY)
+    found = resources.report([source])
+    assert [(r.kernel, r.architecture) for r in found] == [
+        ("greedy", a) for a in resources.ARCHITECTURES
+    ]
+    assert len(resources.spills(found)) == len(found)
+    source.write_text("__global__ void frugal(float* data) { data[threadIdx.x] = 1; }")
+    assert resources.spills(resources.report([source])) == []
+
+
+# The toolkit's own calculator, which runs on the host.
+CALCULATOR = """
+#include <cstdio>
+#include <cuda_occupancy.h>
+int main() {
+  int major, warps, registers, shared, threads;
+  long of_shared;
+  while (scanf("%d %d %ld", &major, &warps, &of_shared) == 3) {
+    scanf("%d %d %d", &registers, &shared, &threads);
+    cudaOccDeviceProp card;
+    card.computeMajor = major;
+    card.computeMinor = 0;
+    card.maxThreadsPerBlock = 1024;
+    card.maxThreadsPerMultiprocessor = 32 * warps;
+    card.regsPerBlock = card.regsPerMultiprocessor = 65536;
+    card.warpSize = 32;
+    card.sharedMemPerMultiprocessor = of_shared;
+    card.sharedMemPerBlock = 48 << 10;
+    card.sharedMemPerBlockOptin = of_shared - 1024;
+    card.reservedSharedMemPerBlock = 1024;
+    card.numSms = 1;
+    cudaOccFuncAttributes kernel;
+    kernel.maxThreadsPerBlock = 1024;
+    kernel.numRegs = registers;
+    kernel.sharedSizeBytes = 0;
+    kernel.maxDynamicSharedSizeBytes = of_shared - 1024;
+    kernel.shmemLimitConfig = FUNC_SHMEM_LIMIT_OPTIN;
+    cudaOccDeviceState state;
+    state.carveoutConfig = SHAREDMEM_CARVEOUT_MAX_SHARED;
+    cudaOccResult result;
+    if (cudaOccMaxActiveBlocksPerMultiprocessor(&result, &card, &kernel, &state, threads, shared)) {
+      return 1;
+    }
+    printf("%d ", result.activeBlocksPerMultiprocessor * ((threads + 31) / 32));
+  }
+}
+"""
+
+
+@needs_nvcc
+def test_occupancy_is_that_of_the_toolkits_calculator(tmp_path):
+    source = tmp_path / "calculator.cpp"
+    source.write_text(CALCULATOR)
+    program = [build.compiler(), "-w", f"-I{TOOLKIT.folder}/include", str(source)]
+    subprocess.run([*program, "-o", str(tmp_path / "calculator")], check=True)
+    cases = [
+        (architecture, registers, shared, threads)
+        for architecture in MULTIPROCESSORS
+        for registers in (16, 32, 40, 56, 64, 72, 96, 128, 168, 255)
+        for shared in (0, 256, 1025, 17_000, 49_152, 100_000)
+        for threads in (32, 96, 128, 256, 384, 1024)
+        if registers * threads <= 65536
+    ]
+    lines = []
+    for architecture, *case in cases:
+        card = MULTIPROCESSORS[architecture]
+        numbers = (int(architecture) // 10, card.warps, card.shared, *case)
+        lines.append(" ".join(map(str, numbers)))
+    done = subprocess.run(
+        [tmp_path / "calculator"], input="\n".join(lines), capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    expected = dict(zip(cases, map(int, done.stdout.split()), strict=True))
+    assert {case: resident_warps(*case) for case in cases} == expected
+
+
+def test_the_choice_of_mutants_spreads_over_operators():
+    def mutant(operator, line, kernel="k"):
+        return mutants.Mutant("x.cu", line, operator, kernel, "", "")
+
+    every = [mutant("bound", n) for n in range(9)] + [mutant("mask", 10), mutant("sign", 11)]
+    found = mutants.chosen([*every, mutant("bound", 12, "other")])
+    assert [(m.operator, m.line) for m in found if m.kernel == "k"] == [
+        *[("bound", 0), ("mask", 10), ("sign", 11)],
+        *[("bound", 1), ("bound", 2)],
+    ]
+    assert [m.line for m in found if m.kernel == "other"] == [12]
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+def test_every_kernel_has_enough_mutants():
+    files = sorted(p for p in mutants.CUDA.glob("*.cu*") if p.name != "launch.cuh")
+    assert mutants.too_few([m for path in files for m in mutants.mutants_of(path)]) == []
