@@ -223,7 +223,7 @@ def _search(embeddings: np.ndarray[Any, Any], faces: FaceImages, output: Path) -
     gallery = Gallery(embeddings.shape[1])
     gallery.add([faces.names[i] for i in others], embeddings[others])
     gallery.save(output / "gallery")
-    record_embedder(output / "gallery", output / "fair" / "model.pt")
+    record_embedder(output / "gallery", output / "fair" / "model.pt", flip=faces.mirror)
     found = gallery.search(embeddings[probes], NEIGHBOURS)
     queries = [
         {

@@ -1,47 +1,24 @@
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import re
-import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from command import fairloss
 from glyph_fonts import write_font
 from synthetic import write_folder
 
 from fairloss.agent import Policy
-from fairloss.cli import main
 from fairloss.gallery import Gallery
 
 SMALL = ["epochs=2", "image_size=[32,32]", "channels=1", "batch_size=16"]
 SMALL += ["model.embedding_size=16", "optimizer.learning_rate=0.02"]
-COMMANDS = ["demo", "train", "collect", "fit-policy", "search-loss", "embed", "report"]
-COMMANDS += [
-    "doctor",
-    "data orl",
-    "data glyphs",
-    "evaluate pairs",
-    "gallery build",
-    "gallery query",
-]
-
-
-def fairloss(*arguments):
-    """Run the command in this process: exit code, output and error."""
-    output, errors = io.StringIO(), io.StringIO()
-    argv, sys.argv = sys.argv, ["fairloss", *map(str, arguments)]
-    code = 0
-    try:
-        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-            main()
-    except SystemExit as stop:
-        code = stop.code or 0
-    finally:
-        sys.argv = argv
-    return SimpleNamespace(returncode=code, stdout=output.getvalue(), stderr=errors.getvalue())
+PROTOCOLS = ["pairs", "rfw", "groups", "ytf", "ijb", "megaface", "plot"]
+COMMANDS = ["demo", "train", "collect", "fit-policy", "search-loss", "embed", "report", "doctor"]
+COMMANDS += ["data orl", "data glyphs", "data align", "data megaface"]
+COMMANDS += [f"evaluate {protocol}" for protocol in PROTOCOLS]
+COMMANDS += ["gallery build", "gallery query"]
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from synthetic import write_folder
 
-from fairloss.data import read_images, write_arrays
+from fairloss.data import image_batches, read_images, write_arrays
+from fairloss.data.arrays import list_identified, may_mirror
+from fairloss.files import FormatError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 1, 4, 6), dtype=np.uint8)
 LABELS = np.array([0, 0, 1, 2, 2])
@@ -73,3 +76,32 @@ def test_as_many_images_as_labels(tmp_path: Path):
     with pytest.raises(ValueError, match="parts: got 2 images, expected 5"):
         write_arrays(tmp_path, [PIXELS[:2]], LABELS, VARIANTS, ["a"], ["x"], mirror=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_listing_agrees_with_reading(folder: Path, tmp_path: Path):
+    files = write_folder(tmp_path / "faces", [2, 1])
+    for images, size, mirror in ((folder, (4, 6), False), (files, (32, 32), True)):
+        faces = read_images(images, size, 1)
+        names, people = list_identified(images)
+        assert names == faces.names
+        assert people == [faces.identities[label] for label in faces.labels.tolist()]
+        assert may_mirror(images) is faces.mirror is mirror
+    with pytest.raises(ValueError, match="holds several sets; name one: set"):
+        list_identified(tmp_path)
+
+
+def test_batches_follow_the_names(folder: Path):
+    names = ["c/sans", "a/serif", "b/sans"]
+    found = list(image_batches(folder, names, (4, 6), 1, batch_size=2))
+    assert [len(batch) for batch in found] == [2, 1]
+    assert torch.equal(torch.cat(found), torch.from_numpy(PIXELS[[4, 1, 2]]))
+
+
+def test_batches_refuse_what_arrays_do_not_hold(folder: Path):
+    with pytest.raises(FormatError, match="holds no image 'b/serif'; one is 'a/sans'"):
+        next(image_batches(folder, ["a/sans", "b/serif"], (4, 6), 1))
+    with pytest.raises(ValueError, match="landmarks: .* only image files can be aligned"):
+        next(image_batches(folder, ["a/sans"], (4, 6), 1, points=np.zeros((1, 5, 2))))
+    np.save(folder / "variants.npy", np.zeros(5, dtype=np.int32))
+    with pytest.raises(FormatError, match="two images have one name"):
+        next(image_batches(folder, ["a/serif"], (4, 6), 1))

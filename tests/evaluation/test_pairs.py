@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from fairloss.evaluation import Pairs, all_pairs, pair_scores, pairs, unit_embeddings
+from fairloss.evaluation import (
+    Pairs,
+    all_pairs,
+    linked_identities,
+    pair_scores,
+    pairs,
+    unit_embeddings,
+)
 
 
 def test_all_pairs_by_hand():
@@ -18,6 +25,16 @@ def test_all_pairs_counts_each_unordered_pair_once():
     assert len({frozenset(p) for p in zip(found.first, found.second, strict=True)}) == len(found)
     sizes = np.bincount(identities)
     assert found.genuine.sum() == (sizes * (sizes - 1) // 2).sum()
+
+
+def test_linked_identities_by_hand():
+    # Images a..e; genuine pairs link a-b, b-c and d-e, the impostor pair a-d links nothing.
+    images = ["a", "b", "b", "c", "a", "d", "d", "e"]
+    rows = np.arange(8)
+    listed = Pairs(rows[0::2], rows[1::2], np.array([True, True, False, True]))
+    who = linked_identities(images, listed)
+    assert who[0] == who[1] == who[2] == who[3] == who[4]
+    assert who[5] == who[6] == who[7] != who[0]
 
 
 def test_pair_scores_match_float64_in_any_chunk(monkeypatch):

@@ -19,3 +19,9 @@ def test_image_plus_mirror_where_allowed() -> None:
         faces = FaceImages(PIXELS, [0, 1], ["a", "b"], ["a/1", "b/1"], mirror=mirror)
         torch.testing.assert_close(embed(model, faces), expected)
         torch.testing.assert_close(embed(model, faces, flip=False), plain)
+
+
+def test_batches_go_to_the_model_s_device() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(24, 3)).to("meta")
+    faces = FaceImages(PIXELS, [0, 1], ["a", "b"], ["a/1", "b/1"])
+    assert embed(model, faces).device.type == "meta"

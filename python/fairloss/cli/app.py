@@ -8,7 +8,8 @@ import warnings
 import typer
 from rich.console import Console
 
-from fairloss.cli import glyphs, runs, tools
+from fairloss.cli import challenges, glyphs, images, runs, tools
+from fairloss.cli.evaluate import evaluate
 
 app = typer.Typer(
     help="Fair Loss for long-tailed face recognition: train, evaluate, search.",
@@ -22,12 +23,15 @@ app.command("train")(runs.train)
 app.command("collect")(runs.collect)
 app.command("fit-policy")(runs.fit_policy)
 app.command("search-loss")(runs.search_loss)
-app.command("embed")(tools.embed)
+app.command("embed")(images.embed)
 app.command("report")(tools.report)
 app.command("doctor")(tools.doctor)
-tools.data.command("glyphs")(glyphs.glyphs)
-app.add_typer(tools.data, name="data")
-app.add_typer(tools.evaluate, name="evaluate")
+images.data.command("glyphs")(glyphs.glyphs)
+app.add_typer(images.data, name="data")
+evaluate.command("ijb")(challenges.ijb)
+evaluate.command("megaface")(challenges.megaface)
+evaluate.command("plot")(challenges.plot)
+app.add_typer(evaluate, name="evaluate")
 app.add_typer(tools.gallery, name="gallery")
 
 

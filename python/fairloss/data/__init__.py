@@ -2,32 +2,115 @@
 
 from __future__ import annotations
 
+from fairloss.data.align import align_face, similarity_transform
 from fairloss.data.arrays import read_arrays, read_images, write_arrays
 from fairloss.data.batches import augment, epoch_batches, epoch_order, to_input
+from fairloss.data.cmc import Cmc, cmc_name, read_cmc, write_cmc
 from fairloss.data.decode import UnreadableImage
+from fairloss.data.devkit import (
+    DevkitList,
+    read_devkit_list,
+    read_noise_list,
+    read_vector,
+    read_vectors,
+    write_devkit_list,
+    write_vector,
+)
 from fairloss.data.faces import FaceImages
-from fairloss.data.folder import read_folder
+from fairloss.data.features import (
+    Features,
+    read_features,
+    read_matrix,
+    write_features,
+    write_manifest,
+)
+from fairloss.data.folder import list_images, read_folder
 from fairloss.data.groups import read_groups
+from fairloss.data.ijb import (
+    Enrolled,
+    Landmarks,
+    TemplateMedia,
+    TemplatePairs,
+    read_enrolled,
+    read_landmarks,
+    read_template_media,
+    read_template_pairs,
+    read_ytf_splits,
+)
+from fairloss.data.images import encoded_batches, image_batches, open_aligned
 from fairloss.data.long_tail import long_tailed, orl_split, pareto_counts, split_identities
 from fairloss.data.orl import export_orl, orl_wheel, read_orl
+from fairloss.data.pair_bin import PairBin, read_pair_bin, write_pair_bin
+from fairloss.data.pair_lists import (
+    NamedPairs,
+    contiguous_folds,
+    interleaved_folds,
+    person_of,
+    read_pairs,
+)
+from fairloss.data.plain_pickle import load_plain
+from fairloss.data.planted import Planted, planted_megaface, write_planted
 
 __all__ = [
+    "Cmc",
+    "DevkitList",
+    "Enrolled",
     "FaceImages",
+    "Features",
+    "Landmarks",
+    "NamedPairs",
+    "PairBin",
+    "Planted",
+    "TemplateMedia",
+    "TemplatePairs",
     "UnreadableImage",
+    "align_face",
     "augment",
+    "cmc_name",
+    "contiguous_folds",
+    "encoded_batches",
     "epoch_batches",
     "epoch_order",
     "export_orl",
+    "image_batches",
+    "interleaved_folds",
+    "list_images",
+    "load_plain",
     "long_tailed",
+    "open_aligned",
     "orl_split",
     "orl_wheel",
     "pareto_counts",
+    "person_of",
+    "planted_megaface",
     "read_arrays",
+    "read_cmc",
+    "read_devkit_list",
+    "read_enrolled",
+    "read_features",
     "read_folder",
     "read_groups",
     "read_images",
+    "read_landmarks",
+    "read_matrix",
+    "read_noise_list",
     "read_orl",
+    "read_pair_bin",
+    "read_pairs",
+    "read_template_media",
+    "read_template_pairs",
+    "read_vector",
+    "read_vectors",
+    "read_ytf_splits",
+    "similarity_transform",
     "split_identities",
     "to_input",
     "write_arrays",
+    "write_cmc",
+    "write_devkit_list",
+    "write_features",
+    "write_manifest",
+    "write_pair_bin",
+    "write_planted",
+    "write_vector",
 ]

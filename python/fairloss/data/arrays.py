@@ -11,15 +11,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from fairloss.data.faces import FaceImages
-from fairloss.data.files import write_whole
-from fairloss.data.folder import read_folder
+from fairloss.data.folder import list_images, read_folder
+from fairloss.files import write_whole
 
 VERSION = 1
 IMAGES, LABELS, VARIANTS, INDEX = "images.npy", "labels.npy", "variants.npy", "index.json"
@@ -39,13 +40,38 @@ def read_images(
     Raises:
         ValueError: as the two, and for a folder that holds several folders of arrays.
     """
+    if holds_arrays(folder):
+        return read_arrays(folder, image_size, channels)
+    _refuse_several(Path(folder))
+    return read_folder(folder, image_size, channels, progress)
+
+
+def list_identified(folder: str | os.PathLike[str]) -> tuple[list[str], list[str]]:
+    """Names of the images in a folder of arrays or of files, and the identity of each.
+
+    They come in the order of `read_images`, which leaves out what cannot be read.
+
+    Raises:
+        ValueError: as `read_images`.
+    """
     root = Path(folder)
-    if (root / INDEX).is_file():
-        return read_arrays(root, image_size, channels)
-    parts = sorted(path.parent.name for path in root.glob(f"*/{INDEX}"))
-    if parts:
-        raise ValueError(f"folder {str(root)!r} holds several sets; name one: {', '.join(parts)}")
-    return read_folder(root, image_size, channels, progress)
+    if holds_arrays(root):
+        index = _read_index(root)
+        labels, names = _read_names(root, index)
+        return names, [index["identities"][label] for label in labels]
+    _refuse_several(root)
+    names = list_images(root)
+    return names, [str(PurePosixPath(name).parent) for name in names]
+
+
+def holds_arrays(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder is one of arrays."""
+    return (Path(folder) / INDEX).is_file()
+
+
+def may_mirror(folder: str | os.PathLike[str]) -> bool:
+    """`FaceImages.mirror` of the images in a folder of arrays or of files."""
+    return not holds_arrays(folder) or bool(_read_index(Path(folder))["mirror"])
 
 
 def read_arrays(
@@ -58,9 +84,7 @@ def read_arrays(
         FileNotFoundError: a file is missing.
     """
     root = Path(folder)
-    index = json.loads((root / INDEX).read_text())
-    if index.get("version") != VERSION:
-        raise ValueError(f"{root / INDEX}: version {index.get('version')}, expected {VERSION}")
+    index = _read_index(root)
     # copy on write: torch has no read-only tensors, and nothing may reach the file
     pixels = np.load(root / IMAGES, mmap_mode="c")
     if pixels.shape[1:] != (channels, *image_size):
@@ -69,9 +93,8 @@ def read_arrays(
             f"folder {str(root)!r} holds images of image_size=[{height},{width}], channels={has}; "
             f"got image_size={list(image_size)}, channels={channels}"
         )
-    labels, variants = np.load(root / LABELS), np.load(root / VARIANTS)
-    who, how = index["identities"], index["variants"]
-    names = (f"{who[c]}/{how[v]}" for c, v in zip(labels, variants, strict=True))
+    labels, names = _read_names(root, index)
+    who = index["identities"]
     return FaceImages(torch.from_numpy(pixels), labels, who, names, mirror=index["mirror"])
 
 
@@ -99,6 +122,25 @@ def write_arrays(
         "mirror": mirror,
     }
     write_whole(folder / INDEX, lambda path: path.write_text(json.dumps(index, indent=1) + "\n"))
+
+
+def _refuse_several(root: Path) -> None:
+    parts = sorted(path.parent.name for path in root.glob(f"*/{INDEX}"))
+    if parts:
+        raise ValueError(f"folder {str(root)!r} holds several sets; name one: {', '.join(parts)}")
+
+
+def _read_index(root: Path) -> dict[str, Any]:
+    index: dict[str, Any] = json.loads((root / INDEX).read_text())
+    if index.get("version") != VERSION:
+        raise ValueError(f"{root / INDEX}: version {index.get('version')}, expected {VERSION}")
+    return index
+
+
+def _read_names(root: Path, index: dict[str, Any]) -> tuple[Integers, list[str]]:
+    labels, variants = np.load(root / LABELS), np.load(root / VARIANTS)
+    who, how = index["identities"], index["variants"]
+    return labels, [f"{who[c]}/{how[v]}" for c, v in zip(labels, variants, strict=True)]
 
 
 def _write_pixels(path: Path, parts: Iterable[Pixels], count: int) -> None:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -47,11 +47,17 @@ def decode_image(source: Path | BinaryIO, image_size: tuple[int, int], channels:
     from PIL import Image, ImageOps
 
     with Image.open(source) as opened:
-        image = ImageOps.exif_transpose(opened)
-        if image.mode.startswith("I"):
-            # Pillow would clip 16-bit values at 255 instead of scaling them
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        image = image.convert("L" if channels == 1 else "RGB")
+        return as_pixels(ImageOps.exif_transpose(opened), image_size, channels)
+
+
+def as_pixels(image: Any, image_size: tuple[int, int], channels: int) -> Tensor:
+    """`decode_image` of an opened Pillow image, whose orientation is taken as it is."""
+    from PIL import Image, ImageOps
+
+    if image.mode.startswith("I"):
+        # Pillow would clip 16-bit values at 255 instead of scaling them
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    image = image.convert("L" if channels == 1 else "RGB")
     height, width = image_size
     pixels = torch.from_numpy(np.array(ImageOps.fit(image, (width, height))))
     return pixels.view(height, width, channels).permute(2, 0, 1)

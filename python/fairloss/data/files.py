@@ -1,10 +1,9 @@
-"""Files of data sets: where fetched ones are kept, their digests, and writing them whole."""
+"""Files of data sets: where fetched ones are kept, and their digests."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 
@@ -23,16 +22,3 @@ def sha256(file: Path) -> str:
         while part := opened.read(2**20):
             digest.update(part)
     return digest.hexdigest()
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file in the same folder, then rename it to `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -92,6 +92,15 @@ def read_folder(
     return FaceImages(pixels[: len(read)], labels, identities, map(_name, read))
 
 
+def list_images(folder: str | os.PathLike[str]) -> list[str]:
+    """`identity/image` names of a folder, ordered as in `read_folder`; ValueError if none."""
+    listed = _list_images(Path(folder))
+    names = [_name(file) for files in listed.values() for file in files]
+    if not names:
+        raise ValueError(f"folder {str(folder)!r}: {LAYOUT}; found {len(listed)} empty folders")
+    return names
+
+
 def natural_key(name: str) -> tuple[list[str | int], str]:
     """Sort key that orders runs of digits by value: s2 before s10."""
     # split() with a group alternates text and digits, so equal positions always compare alike

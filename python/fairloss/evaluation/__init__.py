@@ -7,6 +7,7 @@ from fairloss.evaluation.bootstrap import (
     paired_difference,
     roc_intervals,
 )
+from fairloss.evaluation.clusters import cluster_mean
 from fairloss.evaluation.curve import Roc, SortedScores, roc
 from fairloss.evaluation.folds import (
     FoldAccuracy,
@@ -14,30 +15,81 @@ from fairloss.evaluation.folds import (
     identity_folds,
     pair_fold_accuracy,
 )
+from fairloss.evaluation.groups import evaluate_groups, frequency_groups
+from fairloss.evaluation.ijb import (
+    Templates,
+    evaluate_ijb_identification,
+    evaluate_ijb_verification,
+    nearest_tar,
+    pool_templates,
+)
+from fairloss.evaluation.insightface import InsightfaceVerification, insightface_verification
+from fairloss.evaluation.megaface import (
+    MegaFace,
+    compare_megaface,
+    evaluate_megaface,
+)
 from fairloss.evaluation.metrics import FARS, Verification, verification
-from fairloss.evaluation.pairs import Pairs, all_pairs, pair_scores, unit_embeddings
+from fairloss.evaluation.open_set import Search, search_gallery
+from fairloss.evaluation.pairs import (
+    Pairs,
+    all_pairs,
+    linked_identities,
+    pair_scores,
+    unit_embeddings,
+)
 from fairloss.evaluation.protocol import compare_pairs, evaluate_pairs
+from fairloss.evaluation.refined import replace_noisy
+from fairloss.evaluation.rfw import PairSet, evaluate_rfw, skewed_error_ratio
+from fairloss.evaluation.ten_fold import compare_pair_list, evaluate_pair_list, evaluate_scores
+from fairloss.evaluation.ytf import mean_of_frames, pairwise_frame_scores, video_scores
 
 __all__ = [
     "FARS",
     "FoldAccuracy",
+    "InsightfaceVerification",
     "Interval",
+    "MegaFace",
+    "PairSet",
     "Pairs",
     "Roc",
+    "Search",
     "SortedScores",
+    "Templates",
     "Verification",
     "all_pairs",
+    "cluster_mean",
+    "compare_megaface",
+    "compare_pair_list",
     "compare_pairs",
+    "evaluate_groups",
+    "evaluate_ijb_identification",
+    "evaluate_ijb_verification",
+    "evaluate_megaface",
+    "evaluate_pair_list",
     "evaluate_pairs",
+    "evaluate_rfw",
+    "evaluate_scores",
     "fold_accuracy",
+    "frequency_groups",
     "identity_bootstrap",
     "identity_folds",
     "identity_weights",
+    "insightface_verification",
+    "linked_identities",
+    "mean_of_frames",
+    "nearest_tar",
     "pair_fold_accuracy",
     "pair_scores",
     "paired_difference",
+    "pairwise_frame_scores",
+    "pool_templates",
+    "replace_noisy",
     "roc",
     "roc_intervals",
+    "search_gallery",
+    "skewed_error_ratio",
     "unit_embeddings",
     "verification",
+    "video_scores",
 ]

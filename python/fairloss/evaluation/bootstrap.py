@@ -74,7 +74,7 @@ def identity_bootstrap(
     def named(weights: Weights) -> dict[str, float | None]:
         return {"statistic": statistic(weights)}
 
-    return _intervals(named, pairs, identities, replicates, seed, confidence)["statistic"]
+    return pair_intervals(named, pairs, identities, replicates, seed, confidence)["statistic"]
 
 
 def roc_intervals(
@@ -99,7 +99,7 @@ def roc_intervals(
         roc = ranked.roc(weights)
         return {name: statistic(roc) for name, statistic in statistics.items()}
 
-    return _intervals(evaluate, pairs, identities, replicates, seed, confidence)
+    return pair_intervals(evaluate, pairs, identities, replicates, seed, confidence)
 
 
 def paired_difference(
@@ -126,7 +126,7 @@ def paired_difference(
         a, b = ranked_a.roc(weights), ranked_b.roc(weights)
         return {name: statistic(b) - statistic(a) for name, statistic in statistics.items()}
 
-    return _intervals(difference, pairs, identities, replicates, seed, confidence)
+    return pair_intervals(difference, pairs, identities, replicates, seed, confidence)
 
 
 def identity_weights(
@@ -134,41 +134,39 @@ def identity_weights(
 ) -> Iterator[Weights]:
     """Yield the (P,) pair weights of each replicate.
 
-    As many identities are drawn, with replacement, as appear in the pairs.
+    As many identities are drawn, with replacement, as appear in the pairs. A published list may
+    call two photographs of one person an impostor pair; it weighs c_i as well.
     """
     index = identity_index(identities)
     first, second = index[pairs.first], index[pairs.second]
-    if not np.array_equal(first == second, pairs.genuine):
+    if not (first == second)[pairs.genuine].all():
         raise ValueError("pairs.genuine does not agree with identities")
     present, numbers = np.unique(np.concatenate((first, second)), return_inverse=True)
     first, second = np.split(numbers, 2)
     count = len(present)
     if count < 2:
         raise ValueError(f"pairs must compare at least 2 identities, got {count}")
-    impostor = np.flatnonzero(~pairs.genuine)
-    second = second[impostor]
+    across = np.flatnonzero(first != second)
+    second = second[across]
     generator = np.random.default_rng(seed)
     for _ in range(replicates):
         draws = generator.integers(count, size=count)
         multiplicity = np.bincount(draws, minlength=count).astype(np.float64)
         weights = multiplicity[first]
-        weights[impostor] *= multiplicity[second]
+        weights[across] *= multiplicity[second]
         yield weights
 
 
-def _intervals(
+def pair_intervals(
     statistics: Callable[[Weights], Mapping[str, float | None]],
     pairs: Pairs,
     identities: npt.ArrayLike,
-    replicates: int,
-    seed: int,
-    confidence: float,
+    replicates: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
 ) -> dict[str, Interval]:
-    if replicates < 1 or not 0 < confidence < 1:
-        raise ValueError(
-            "need replicates >= 1 and confidence in (0, 1), "
-            f"got replicates = {replicates} and confidence = {confidence}"
-        )
+    """`identity_bootstrap` of several named statistics, all from the same replicates."""
+    check_bootstrap(replicates, confidence)
     value = statistics(np.ones(len(pairs)))
     drawn: dict[str, list[float]] = {name: [] for name in value}
     for weights in identity_weights(pairs, identities, replicates, seed):
@@ -177,15 +175,29 @@ def _intervals(
         for name, replicate in statistics(weights).items():
             if replicate is not None:
                 drawn[name].append(replicate)
-    tail = (1 - confidence) / 2
-    intervals = {}
-    for name, values in drawn.items():
-        at_data = value[name]
-        if at_data is None or not values:
-            raise ValueError(f"{name} is undefined on the data or on all {replicates} replicates")
-        low, high = np.quantile(values, (tail, 1 - tail))
-        dropped = replicates - len(values)
-        intervals[name] = Interval(
-            float(at_data), float(low), float(high), replicates, dropped, confidence
+    return {
+        name: percentile_interval(name, value[name], values, replicates, confidence)
+        for name, values in drawn.items()
+    }
+
+
+def check_bootstrap(replicates: int, confidence: float) -> None:
+    """ValueError unless there is a replicate and the confidence is a probability."""
+    if replicates < 1 or not 0 < confidence < 1:
+        raise ValueError(
+            "need replicates >= 1 and confidence in (0, 1), "
+            f"got replicates = {replicates} and confidence = {confidence}"
         )
-    return intervals
+
+
+def percentile_interval(
+    name: str, value: float | None, drawn: npt.ArrayLike, replicates: int, confidence: float
+) -> Interval:
+    """The interval of the replicates that are defined; ValueError if there is none."""
+    values = np.asarray(drawn, dtype=np.float64)
+    if value is None or not len(values):
+        raise ValueError(f"{name} is undefined on the data or on all {replicates} replicates")
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(values, (tail, 1 - tail))
+    dropped = replicates - len(values)
+    return Interval(float(value), float(low), float(high), replicates, dropped, confidence)

@@ -107,23 +107,7 @@ def pair_fold_accuracy(
     Raises:
         ValueError: lengths differ, or a fold has no genuine or no impostor pair.
     """
-    scores, genuine = check_scored_pairs(scores, genuine)
-    scores = scores.astype(np.float64)  # the threshold may lie between float32 neighbours
-    fold = np.asarray(fold_of_pair)
-    if folds < 2 or fold.shape != scores.shape:
-        raise ValueError(
-            f"need folds >= 2 and a fold for each of {len(scores)} pairs, "
-            f"got folds = {folds} and shape {fold.shape}"
-        )
-    for number in range(folds):
-        _refuse_one_class(number, genuine[fold == number])
-    accuracies, thresholds = [], []
-    for number in range(folds):
-        test, train = fold == number, (fold >= 0) & (fold != number)
-        threshold = _best_threshold(scores[train], genuine[train])
-        accepted, same = scores[test] >= threshold, genuine[test]
-        accuracies.append(float(accepted[same].mean() + (~accepted[~same]).mean()) / 2)
-        thresholds.append(threshold)
+    accuracies, thresholds = FoldScores(scores, genuine, fold_of_pair, folds).score()
     return FoldAccuracy(
         accuracies=tuple(accuracies),
         thresholds=tuple(thresholds),
@@ -133,15 +117,85 @@ def pair_fold_accuracy(
     )
 
 
-def _refuse_one_class(number: int, genuine: npt.NDArray[np.bool_]) -> None:
+class FoldScores:
+    """Pairs in folds, sorted once, to be scored many times under different weights.
+
+    Args and Raises: as `pair_fold_accuracy`.
+    """
+
+    def __init__(
+        self,
+        scores: npt.ArrayLike,
+        genuine: npt.ArrayLike,
+        fold_of_pair: npt.ArrayLike,
+        folds: int,
+    ) -> None:
+        values, self._genuine = check_scored_pairs(scores, genuine)
+        # in float64, as the threshold may lie between float32 neighbours
+        self._scores = values.astype(np.float64)
+        fold = np.asarray(fold_of_pair)
+        if folds < 2 or fold.shape != values.shape:
+            raise ValueError(
+                f"need folds >= 2 and a fold for each of {len(values)} pairs, "
+                f"got folds = {folds} and shape {fold.shape}"
+            )
+        for number in range(folds):
+            refuse_one_class(number, self._genuine[fold == number])
+        self._test = [np.flatnonzero(fold == number) for number in range(folds)]
+        self._train = [np.flatnonzero((fold >= 0) & (fold != number)) for number in range(folds)]
+        self._ranked = [SortedScores(self._scores[t], self._genuine[t]) for t in self._train]
+
+    def score(
+        self, weights: npt.NDArray[np.float64] | None = None
+    ) -> tuple[list[float], list[float]]:
+        """Balanced accuracy and threshold of each fold, under (P,) weights, default all 1.
+
+        Raises:
+            ValueError: the weights leave no genuine or no impostor pair in or beside a fold.
+        """
+        scored = [self._score(number, weights) for number in range(len(self._test))]
+        return [accuracy for accuracy, _ in scored], [threshold for _, threshold in scored]
+
+    def mean(self, weights: npt.NDArray[np.float64]) -> float | None:
+        """Mean accuracy under (P,) weights, over the folds that keep both classes.
+
+        None if no fold does: small folds can lose a class when people are drawn.
+        """
+        counted = [
+            number
+            for number in range(len(self._test))
+            if self._both(self._test[number], weights) and self._both(self._train[number], weights)
+        ]
+        if not counted:
+            return None
+        return float(np.mean([self._score(number, weights)[0] for number in counted]))
+
+    def _score(self, number: int, weights: npt.NDArray[np.float64] | None) -> tuple[float, float]:
+        test, train = self._test[number], self._train[number]
+        curve = self._ranked[number].roc(None if weights is None else weights[train])
+        best = int(np.argmax(curve.tar - curve.far))
+        threshold = float(curve.threshold[best : best + 2].mean())
+        right = (self._scores[test] >= threshold) == self._genuine[test]
+        weight = np.ones(len(test)) if weights is None else weights[test]
+        return _balanced(right, self._genuine[test], weight), threshold
+
+    def _both(self, pairs: npt.NDArray[np.int64], weights: npt.NDArray[np.float64]) -> bool:
+        kept = self._genuine[pairs][weights[pairs] > 0]
+        return bool(kept.any() and not kept.all())
+
+
+def _balanced(
+    right: npt.NDArray[np.bool_], genuine: npt.NDArray[np.bool_], weight: npt.NDArray[np.float64]
+) -> float:
+    share = weight * right
+    same = share[genuine].sum() / weight[genuine].sum()
+    different = share[~genuine].sum() / weight[~genuine].sum()
+    return float(same + different) / 2
+
+
+def refuse_one_class(number: int, genuine: npt.NDArray[np.bool_]) -> None:
     if genuine.all() or not genuine.any():
         raise ValueError(
             f"fold {number} has {genuine.sum()} genuine and {(~genuine).sum()} impostor pairs; "
             "it needs both: at least 2 identities, one of them with 2 samples"
         )
-
-
-def _best_threshold(scores: npt.NDArray[np.float64], genuine: npt.NDArray[np.bool_]) -> float:
-    far, tar, threshold = SortedScores(scores, genuine).roc()
-    best = int(np.argmax(tar - far))
-    return float(threshold[best : best + 2].mean())

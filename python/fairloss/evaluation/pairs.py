@@ -54,6 +54,33 @@ def identity_index(identities: npt.ArrayLike) -> npt.NDArray[np.int64]:
     return np.unique(array, return_inverse=True)[1].astype(np.int64)
 
 
+def linked_identities(labels: npt.ArrayLike, pairs: Pairs) -> npt.NDArray[np.int64]:
+    """Clusters of samples for the bootstrap: equal labels, and what genuine pairs link.
+
+    Published lists name people loosely or not at all. People who are never linked count twice, so
+    intervals from labels that tell images apart, not people, can be somewhat too narrow.
+
+    Args:
+        labels: (N,) integers or strings, such as names of people or numbers of images.
+        pairs: P pairs of samples.
+
+    Returns:
+        (N,) equal numbers within a cluster.
+    """
+    index = identity_index(labels)
+    parent = list(range(int(index.max(initial=-1)) + 1))
+
+    def root(node: int) -> int:
+        while parent[node] != node:
+            parent[node] = node = parent[parent[node]]
+        return node
+
+    linked = np.stack((index[pairs.first], index[pairs.second]), axis=1)[pairs.genuine]
+    for first, second in linked.tolist():
+        parent[root(first)] = root(second)
+    return np.array([root(node) for node in index.tolist()], dtype=np.int64)
+
+
 def all_pairs(identities: npt.ArrayLike) -> Pairs:
     """Every unordered pair of different samples, once: N (N - 1) / 2 of them.
 

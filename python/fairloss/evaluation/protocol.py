@@ -13,8 +13,8 @@ from fairloss.evaluation.curve import Roc
 from fairloss.evaluation.folds import fold_accuracy, identity_folds
 from fairloss.evaluation.metrics import Verification, verification
 from fairloss.evaluation.pairs import Pairs, all_pairs, identity_index, pair_scores
+from fairloss.evaluation.ten_fold import REPORT_VERSION, in_report
 
-REPORT_VERSION = 1
 MAX_FOLDS = 10  # as LFW
 
 
@@ -59,7 +59,7 @@ def evaluate_pairs(
     return (
         _header(identities, seed)
         | point.as_dict()
-        | _by_far(point, intervals)
+        | in_report(point, _as_dicts(intervals))
         | {"fold_accuracy": _folds(scores, pairs, identities, folds, seed)}
     )
 
@@ -101,7 +101,7 @@ def compare_pairs(
     return _header(identities, seed) | {
         "a": a.as_dict(),
         "b": b.as_dict(),
-        "difference": _by_far(a, intervals),
+        "difference": in_report(a, _as_dicts(intervals)),
     }
 
 
@@ -130,15 +130,8 @@ def _statistics(point: Verification) -> dict[str, RocStatistic]:
     return statistics
 
 
-def _by_far(point: Verification, intervals: dict[str, Interval]) -> dict[str, Any]:
-    """The intervals in the layout of a report; strings stay where there is no interval."""
-    found = {name: interval.as_dict() for name, interval in intervals.items()}
-    tar: dict[str, float | str] = point.as_dict()["tar"]
-    return {
-        "auc": found["auc"],
-        "eer": found["eer"],
-        "tar": {far: found.get(far, reason) for far, reason in tar.items()},
-    }
+def _as_dicts(intervals: dict[str, Interval]) -> dict[str, Any]:
+    return {name: interval.as_dict() for name, interval in intervals.items()}
 
 
 def _folds(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import nn
 
 from fairloss.models.cnn import SmallCNN
-from fairloss.models.embedding import embed
+from fairloss.models.embedding import embed, embed_batches
 from fairloss.models.iresnet import UNITS, IResNet
 
 MODEL_NAMES = ("small_cnn", *(f"iresnet{depth}" for depth in UNITS))
 
-__all__ = ["MODEL_NAMES", "IResNet", "SmallCNN", "build_model", "embed"]
+__all__ = ["MODEL_NAMES", "IResNet", "SmallCNN", "build_model", "embed", "embed_batches"]
 
 
 def build_model(

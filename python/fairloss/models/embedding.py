@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from fairloss.data import FaceImages, to_input
 
 
-@torch.no_grad()
 def embed(
     model: nn.Module,
     faces: FaceImages,
@@ -26,15 +25,32 @@ def embed(
     model's mode is restored.
     """
     flip = flip and faces.mirror
-    training, device = model.training, next(model.parameters()).device
-    model.eval()
     parts = []
-    for start in range(0, len(faces), batch_size):
-        stop = min(start + batch_size, len(faces))
-        images = to_input(faces.images(torch.arange(start, stop))).to(device)
-        embeddings = model(images)
-        parts.append(embeddings + model(images.flip(3)) if flip else embeddings)
+    starts = range(0, len(faces), batch_size)
+    batches = (faces.images(torch.arange(s, min(s + batch_size, len(faces)))) for s in starts)
+    for start, embeddings in zip(starts, embed_batches(model, batches, flip=flip), strict=True):
+        parts.append(embeddings)
         if progress is not None:
-            progress(stop, len(faces))
-    model.train(training)
-    return torch.cat(parts).float()
+            progress(min(start + batch_size, len(faces)), len(faces))
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def embed_batches(
+    model: nn.Module, batches: Iterable[Tensor], *, flip: bool = True
+) -> Iterator[Tensor]:
+    """`embed` of images that need not fit in memory: uint8 (B, channels, H, W) batches.
+
+    Yields (B, D) float32 for each, on the model's device. The model is in eval mode while a batch
+    is embedded; its mode is restored after it.
+    """
+    device = next(model.parameters()).device
+    for batch in batches:
+        training = model.training
+        model.eval()
+        images = to_input(batch).to(device)
+        embeddings = model(images)
+        if flip:
+            embeddings = embeddings + model(images.flip(3))
+        model.train(training)
+        yield embeddings.float()

@@ -26,7 +26,7 @@ VARIANCE_WORDS = ("low variance", "medium variance", "high variance")
 INK, QUIET, GHOST = "#26262b", "#6b6b74", "#dcdce0"
 WIDTH = 5.4  # inches: narrow, so that a telephone shows 9.5 points as no less than 6
 
-_STYLE = {
+STYLE = {
     "svg.fonttype": "none",
     "font.size": 9.5,
     "axes.titlesize": 9.5,
@@ -68,7 +68,7 @@ def inline_svg(draw: Callable[Arguments, Figure]) -> Callable[Arguments, str]:
     @wraps(draw)
     def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> str:
         # A salt per figure keeps the ids that do matter apart on a page with several figures.
-        own = _STYLE | {"svg.hashsalt": draw.__name__}
+        own = STYLE | {"svg.hashsalt": draw.__name__}
         with matplotlib.style.context(["default", own], after_reset=True):
             text = io.StringIO()
             draw(*args, **kwargs).savefig(text, format="svg", metadata=_NO_METADATA)

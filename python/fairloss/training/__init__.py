@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fairloss.data.files import write_whole
+from fairloss.files import write_whole
 from fairloss.training.backbone import backbone, check_embedder, load_backbone, record_embedder
 from fairloss.training.config import (
     HeadConfig,
@@ -15,6 +15,7 @@ from fairloss.training.config import (
     check_numbers,
     load_config,
 )
+from fairloss.training.feature_file import embed_to_devkit, embed_to_npy
 from fairloss.training.loss_file import read_loss, write_loss
 from fairloss.training.run import build_head, read_faces, train
 from fairloss.training.run_folder import RunFolder, read_json, write_json
@@ -36,6 +37,8 @@ __all__ = [
     "check_device",
     "check_embedder",
     "check_numbers",
+    "embed_to_devkit",
+    "embed_to_npy",
     "group_table",
     "load_backbone",
     "load_config",

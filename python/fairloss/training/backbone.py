@@ -44,25 +44,34 @@ def load_backbone(checkpoint: str | os.PathLike[str]) -> tuple[nn.Module, TrainC
     return model.eval(), config
 
 
-def record_embedder(gallery: Path, checkpoint: Path) -> None:
-    """Write into a gallery's folder whose embeddings it holds."""
-    write_json(gallery / EMBEDDER, {"checkpoint_sha256": _digest(checkpoint)})
+def record_embedder(gallery: Path, checkpoint: Path, flip: bool = True) -> None:
+    """Write into a gallery's folder whose embeddings it holds, and whether of mirror images too."""
+    digest = checkpoint_digest(checkpoint)
+    write_json(gallery / EMBEDDER, {"checkpoint_sha256": digest, "flip": flip})
 
 
-def check_embedder(gallery: Path, checkpoint: Path) -> None:
-    """ValueError if the gallery holds another checkpoint's embeddings.
+def check_embedder(gallery: Path, checkpoint: Path) -> bool:
+    """Whether the gallery's embeddings have those of mirror images added, as probes must then.
 
-    A gallery without a record, built in Python, is taken at its user's word.
+    A gallery without a record, built in Python, is taken at its user's word, and to have them.
+
+    Raises:
+        ValueError: the gallery holds another checkpoint's embeddings.
     """
-    record = gallery / EMBEDDER
-    if record.is_file() and read_json(record)["checkpoint_sha256"] != _digest(checkpoint):
+    path = gallery / EMBEDDER
+    if not path.is_file():
+        return True
+    record = read_json(path)
+    if record["checkpoint_sha256"] != checkpoint_digest(checkpoint):
         raise ValueError(
             f"checkpoint: {checkpoint} is not the one {gallery} was built with; their embeddings "
             "cannot be compared"
         )
+    return bool(record.get("flip", True))
 
 
-def _digest(checkpoint: Path) -> str:
+def checkpoint_digest(checkpoint: Path) -> str:
+    """SHA-256 of the file, which tells one network's embeddings from another's."""
     return hashlib.sha256(checkpoint.read_bytes()).hexdigest()
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from fairloss.agent import MarginGrid, Policy
 from fairloss.agent.grid import FloatArray
 from fairloss.data import FaceImages, read_images
-from fairloss.data.files import write_whole
+from fairloss.files import write_whole
 from fairloss.heads import HEADS, FairLoss, Head
 from fairloss.training.backbone import backbone
 from fairloss.training.config import (

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from fairloss.data.files import write_whole
+from fairloss.files import write_whole
 
 VERSION = 1
 KEPT_CHECKPOINTS = 2  # the newest, and one in case it is damaged on disk

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from fairloss.data.files import write_whole
 from fairloss.data.glyphs.designs import Designs, survey
 from fairloss.data.glyphs.options import SETS, GlyphOptions
 from fairloss.data.glyphs.packages import FULL, LITE, Progress, fetch_fonts
 from fairloss.data.glyphs.selection import PAIR, Roles, hold_out
 from fairloss.data.glyphs.sets import Samples, write_sets
 from fairloss.data.glyphs.shards import Shard, draw_shards
+from fairloss.files import write_whole
 
 VERSION = 1
 PLAN, MANIFEST = "plan.json", "manifest.json"

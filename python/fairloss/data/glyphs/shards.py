@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.data.files import write_whole
 from fairloss.data.glyphs.rendering import Image, Pen, Shift, is_blank
 from fairloss.data.glyphs.typefaces import Typeface
+from fairloss.files import write_whole
 
 # Characters a shard: some 5,000 images, 5 MB and half a second, is what a kill can cost.
 CHARACTERS = 256

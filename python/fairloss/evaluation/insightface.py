@@ -1,0 +1,113 @@
+"""The numbers that insightface's trainer logs for a `.bin` set, by its own rules.
+
+arcface_torch's `eval/verification.py`: squared Euclidean distance of unit features, thresholds on
+a grid, `distance < threshold`, folds contiguous. Our own protocol (`evaluate_pair_list`) places the
+threshold between two scores instead; the two differ by a pair or so. This one is for comparing with
+their logs to the last digit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fairloss.evaluation.folds import refuse_one_class
+from fairloss.evaluation.pairs import Pairs
+
+ACCURACY_GRID = np.arange(0, 4, 0.01)
+VAL_GRID = np.arange(0, 4, 0.001)
+VAL_FAR = 1e-3
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class InsightfaceVerification:
+    """What `Accuracy-Flip` and its relatives are.
+
+    Attributes:
+        accuracy: mean of the folds' accuracies.
+        std: their population standard deviation.
+        accuracies: of each fold, at the first threshold of the grid that is best on the others.
+        val: mean TAR of the folds, at the threshold with FAR 1e-3 on the others, interpolated.
+        val_std: population standard deviation of the folds' TAR.
+        far: mean FAR of the folds at those thresholds.
+    """
+
+    accuracy: float
+    std: float
+    accuracies: tuple[float, ...]
+    val: float
+    val_std: float
+    far: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self) | {"accuracies": list(self.accuracies)}
+
+
+def insightface_verification(
+    embeddings: npt.ArrayLike, pairs: Pairs, fold_of_pair: npt.ArrayLike
+) -> InsightfaceVerification:
+    """Accuracy and validation rate as insightface's `verification.evaluate`.
+
+    Args:
+        embeddings: (N, D) real numbers; normalised here, in float64 as there.
+        pairs: P pairs of rows.
+        fold_of_pair: (P,) fold number 0, 1, ...; `contiguous_folds` are insightface's.
+
+    Raises:
+        ValueError: a fold has no genuine or no impostor pair.
+    """
+    distance, fold = squared_distances(embeddings, pairs), np.asarray(fold_of_pair)
+    accuracies, vals, fars = [], [], []
+    for number in range(int(fold.max()) + 1):
+        test, train = fold == number, fold != number
+        refuse_one_class(number, pairs.genuine[test])
+        same, different = _accepted(distance[train], pairs.genuine[train], ACCURACY_GRID)
+        # correct decisions: accepted genuine pairs and impostor pairs that are not accepted
+        best = ACCURACY_GRID[int(np.argmax(same - different))]
+        accuracies.append(float(((distance[test] < best) == pairs.genuine[test]).mean()))
+        threshold = _threshold_at_far(distance[train], pairs.genuine[train])
+        accepted = distance[test] < threshold
+        vals.append(float(accepted[pairs.genuine[test]].mean()))
+        fars.append(float(accepted[~pairs.genuine[test]].mean()))
+    return InsightfaceVerification(
+        accuracy=float(np.mean(accuracies)),
+        std=float(np.std(accuracies)),
+        accuracies=tuple(accuracies),
+        val=float(np.mean(vals)),
+        val_std=float(np.std(vals)),
+        far=float(np.mean(fars)),
+    )
+
+
+def squared_distances(embeddings: npt.ArrayLike, pairs: Pairs) -> Floats:
+    """(P,) squared Euclidean distance of the unit features of each pair, 0..4."""
+    array = np.asarray(embeddings, dtype=np.float64)
+    unit = array / np.linalg.norm(array, axis=1, keepdims=True)
+    return np.array(
+        [np.square(unit[a] - unit[b]).sum() for a, b in zip(pairs.first, pairs.second, strict=True)]
+    )
+
+
+def _accepted(
+    distance: Floats, genuine: npt.NDArray[np.bool_], grid: Floats
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Number of genuine and of impostor pairs with distance < threshold, for each threshold."""
+    counts = [np.searchsorted(np.sort(distance[g]), grid) for g in (genuine, ~genuine)]
+    return counts[0], counts[1]
+
+
+def _threshold_at_far(distance: Floats, genuine: npt.NDArray[np.bool_]) -> float:
+    """Where FAR reaches 1e-3 on straight lines between the thresholds of the grid; 0 if never."""
+    far = _accepted(distance, genuine, VAL_GRID)[1] / (~genuine).sum()
+    if far.max() < VAL_FAR:
+        return 0.0
+    after = int(np.searchsorted(far, VAL_FAR))
+    before = after - 1
+    share = (VAL_FAR - far[before]) / (far[after] - far[before])
+    return float(VAL_GRID[before] + share * (VAL_GRID[after] - VAL_GRID[before]))

@@ -1,0 +1,72 @@
+"""YouTube Faces: from features of frames to scores of pairs of videos."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from fairloss.evaluation.pairs import Pairs, pair_scores, unit_embeddings
+
+FACENET_FRAMES = 100
+
+
+def mean_of_frames(
+    embeddings: npt.ArrayLike, video_of_frame: npt.ArrayLike, videos: int
+) -> npt.NDArray[np.float32]:
+    """(V, D) mean feature of all frames of each video, not normalised.
+
+    Features are averaged as they come, so a frame of larger norm counts more; published numbers
+    are made like this (method of ArcFace, CosFace, SphereFace).
+
+    Args:
+        embeddings: (N, D) features of frames, not normalised.
+        video_of_frame: (N,) video number 0..V-1 of each frame.
+        videos: V.
+
+    Raises:
+        ValueError: a video has no frame, or lengths differ.
+    """
+    features, video = np.asarray(embeddings), np.asarray(video_of_frame)
+    if video.shape != features.shape[:1]:
+        raise ValueError(f"video_of_frame must have an entry for each of {len(features)} frames")
+    frames = np.bincount(video, minlength=videos)
+    if len(frames) > videos or not frames.all():
+        raise ValueError(f"video_of_frame must name each of 0..{videos - 1}, and no other video")
+    total = np.zeros((videos, features.shape[1]))
+    np.add.at(total, video, features)
+    return (total / frames[:, None]).astype(np.float32)
+
+
+def video_scores(
+    embeddings: npt.ArrayLike, video_of_frame: npt.ArrayLike, pairs: Pairs
+) -> npt.NDArray[np.float32]:
+    """(P,) cosine of the mean features of two videos; `pairs` names videos by number."""
+    videos = int(np.asarray(video_of_frame).max(initial=-1)) + 1
+    return pair_scores(mean_of_frames(embeddings, video_of_frame, videos), pairs)
+
+
+def pairwise_frame_scores(
+    embeddings: npt.ArrayLike,
+    video_of_frame: npt.ArrayLike,
+    pairs: Pairs,
+    frames: int = FACENET_FRAMES,
+) -> npt.NDArray[np.float32]:
+    """(P,) mean cosine over all pairs of the first frames of two videos, FaceNet's variant.
+
+    The mean of all inner products of two sets is the inner product of their means, so no pair of
+    frames is ever compared.
+
+    Args:
+        embeddings: (N, D) features of frames, in the order of time within each video.
+        video_of_frame: (N,) video number of each frame.
+        pairs: P pairs of videos.
+        frames: how many of each video count, 100 in FaceNet (Schroff et al., 2015, section 5.7).
+    """
+    video = np.asarray(video_of_frame)
+    order = np.argsort(video, kind="stable")
+    start = np.searchsorted(video[order], video[order])
+    first = order[np.arange(len(order)) - start < frames]
+    unit = unit_embeddings(np.asarray(embeddings)[first])
+    mean = mean_of_frames(unit, video[first], int(video.max()) + 1)
+    scores = np.einsum("pd,pd->p", mean[pairs.first], mean[pairs.second])
+    return np.asarray(scores.clip(-1.0, 1.0), dtype=np.float32)

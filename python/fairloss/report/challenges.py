@@ -1,0 +1,42 @@
+"""Figures of large challenges: several results beside one another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib.style
+from matplotlib.figure import Figure
+
+from fairloss.data import Cmc
+from fairloss.files import write_whole
+from fairloss.report.drawing import STYLE, WIDTH
+
+DASHES = ("-", "--", ":", "-.")
+
+
+def draw_cmc(curves: Mapping[str, Cmc], output: Path) -> None:
+    """CMC (recall over rank, log) and ROC (log) of each result, in one figure.
+
+    Args:
+        curves: name in the legend -> curves.
+        output: .svg, .png or .pdf.
+
+    Raises:
+        ValueError: another suffix.
+    """
+    kind = output.suffix.removeprefix(".")
+    if kind not in ("svg", "png", "pdf"):
+        raise ValueError(f"output: got {output}, expected a name that ends in .svg, .png or .pdf")
+    with matplotlib.style.context(["default", STYLE], after_reset=True):
+        figure = Figure(figsize=(2 * WIDTH, 3.5), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        for number, (name, curve) in enumerate(curves.items()):
+            dash = DASHES[number % len(DASHES)]
+            left.plot(curve.rank + 1, curve.recall, dash, drawstyle="steps-post", label=name)
+            known = curve.fpr > 0
+            right.plot(curve.fpr[known], curve.tpr[known], dash, label=name)
+        left.set(xscale="log", xlabel="rank (log)", ylabel="share of trials found")
+        right.set(xscale="log", xlabel="false accept rate (log)", ylabel="true accept rate")
+        left.legend(loc="lower right", frameon=False)
+        write_whole(output, lambda path: figure.savefig(path, format=kind))

@@ -1,0 +1,131 @@
+"""Embedding a list of images into files, so that an interrupted run goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fairloss.data import image_batches, write_manifest, write_vector
+from fairloss.data.arrays import may_mirror
+from fairloss.data.features import check_npy
+from fairloss.files import write_whole
+from fairloss.models import embed_batches
+from fairloss.training.backbone import checkpoint_digest, load_backbone
+
+BATCH = 256
+
+Progress = Callable[[int, int], object]
+Points = npt.NDArray[np.floating[Any]]
+
+
+def embed_to_npy(
+    checkpoint: Path,
+    root: Path,
+    names: Sequence[str],
+    output: Path,
+    *,
+    identities: Sequence[str] | None = None,
+    points: Points | None = None,
+    flip: bool = True,
+    progress: Progress | None = None,
+) -> None:
+    """Write (N, D) float32 features of `root/name` to `output` (.npy) and their manifest.
+
+    `root` is a folder of files or of arrays. Rows follow `names`: for IJB, the order of its image
+    list. `output` appears when it is
+    complete; an interrupted run with the same images, checkpoint and options goes on.
+
+    Args:
+        checkpoint: a run's model.pt.
+        identities: N names of people, for the manifest.
+        points: (N, 5, 2) landmarks to align by.
+        flip: add the features of the mirror image, where `FaceImages.mirror` allows it.
+        progress: called as progress(done, total).
+
+    Raises:
+        ValueError: naming an image that cannot be read.
+    """
+    check_npy(output)
+    model, config = load_backbone(checkpoint)
+    size = config.model.embedding_size
+    flip = flip and may_mirror(root)
+    job = _job(checkpoint, names, points, flip)
+    partial = output.with_name(f".{output.name}.partial")
+    state = output.with_name(f".{output.name}.partial.json")
+    done = _done(state, job) if partial.is_file() else 0
+    output.parent.mkdir(parents=True, exist_ok=True)
+    rows = np.lib.format.open_memmap(
+        partial, mode="r+" if done else "w+", dtype=np.float32, shape=(len(names), size)
+    )
+    height, width = config.image_size
+    left = None if points is None else points[done:]
+    batches = image_batches(root, names[done:], (height, width), config.channels, BATCH, left)
+    for embeddings in embed_batches(model, batches, flip=flip):
+        rows[done : done + len(embeddings)] = embeddings.cpu().numpy()
+        rows.flush()
+        done += len(embeddings)
+        text = json.dumps(job | {"done": done})
+        write_whole(state, lambda temporary, text=text: temporary.write_text(text))  # type: ignore[misc]
+        if progress is not None:
+            progress(done, len(names))
+    del rows
+    os.replace(partial, output)
+    write_manifest(output, names, identities, flip=flip, checkpoint_sha256=job["checkpoint"])
+    state.unlink()
+
+
+def embed_to_devkit(
+    checkpoint: Path,
+    root: Path,
+    names: Sequence[str],
+    output: Path,
+    suffix: str,
+    *,
+    flip: bool = True,
+    progress: Progress | None = None,
+) -> None:
+    """Write one MegaFace feature file an image, `output/name + suffix`, of unit length.
+
+    Unit length, because the kit's program compares by Euclidean distance. Files that exist are
+    kept, so an interrupted run goes on; for another checkpoint take another suffix.
+    """
+    model, config = load_backbone(checkpoint)
+    flip = flip and may_mirror(root)
+    missing = [name for name in names if not (output / f"{name}{suffix}").is_file()]
+    height, width = config.image_size
+    batches = image_batches(root, missing, (height, width), config.channels, BATCH)
+    done = 0
+    for embeddings in embed_batches(model, batches, flip=flip):
+        unit = embeddings / embeddings.norm(dim=1, keepdim=True)
+        for name, vector in zip(missing[done:], unit.cpu().numpy(), strict=False):
+            write_whole(output / f"{name}{suffix}", lambda path, v=vector: write_vector(path, v))  # type: ignore[misc]
+        done += len(embeddings)
+        if progress is not None:
+            progress(len(names) - len(missing) + done, len(names))
+
+
+def _job(
+    checkpoint: Path, names: Sequence[str], points: Points | None, flip: bool
+) -> dict[str, Any]:
+    """What must be the same for a run to go on."""
+    listed = hashlib.sha256(json.dumps(list(names)).encode())
+    if points is not None:
+        listed.update(np.ascontiguousarray(points, dtype=np.float32).tobytes())
+    return {"checkpoint": checkpoint_digest(checkpoint), "images": listed.hexdigest(), "flip": flip}
+
+
+def _done(state: Path, job: dict[str, Any]) -> int:
+    """Rows of an interrupted run of the same job; 0 if it was another."""
+    try:
+        found = json.loads(state.read_text())
+    except (OSError, ValueError):
+        return 0
+    done = int(found.pop("done"))
+    return done if found == job else 0
