@@ -196,6 +196,29 @@ def test_gradients_of_any_size(compute, factor):
         torch.testing.assert_close(b / factor, a, rtol=1e-3, atol=bound)
 
 
+def test_a_block_takes_several_tiles(monkeypatch):
+    """9 tiles for the 3 blocks of the host run: shared memory is used again."""
+    monkeypatch.setenv("HOST_RUN_CHUNK", "384")
+    inputs, labels = problem(300, 8, 384)
+    upstream = torch.randn(2, 300)
+    ours = run(cosine_partition, inputs, labels, upstream)
+    close(ours, run(double(reference.cosine_partition), inputs, labels, upstream))
+
+
+def test_one_boost_for_warps_whose_slopes_differ_in_size():
+    inputs, labels = problem(96, 8, 50, scale=8.0)
+    upstream = torch.ones(2, 96)
+    upstream[:, :32] = 1e-5
+    upstream[:, 64:] = 1e5
+    ours = run(cosine_partition, inputs, labels, upstream, compute_dtype=torch.float16)
+    exact = run(double(reference.cosine_partition), inputs, labels, upstream)
+    for rows in (slice(32), slice(32, 64), slice(64, 96)):
+        size = float(exact[2][rows].abs().max())
+        # Slopes of the first third are below the least number of float16, and lost in part.
+        bound = 0.02 if rows.start else 1.0
+        assert float((ours[2][rows] - exact[2][rows]).abs().max()) < bound * size
+
+
 @pytest.mark.parametrize("scale", [1.0, 64.0, 500.0, -20.0])
 @pytest.mark.parametrize("hard", [False, True])
 def test_any_scale(scale, hard):
