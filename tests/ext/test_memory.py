@@ -75,6 +75,10 @@ def distractor_ranks():
     fairloss_ext.distractor_ranks(torch.rand(ROWS, 4), torch.rand(9, 4), LABELS, scores, ROWS)
 
 
+def sampled_classes():
+    fairloss_ext.sampled_classes(LABELS, ROWS, ROWS // 2, 0)
+
+
 @pytest.mark.parametrize("name", fairloss_ext.ops.__all__)
 def test_steps_leave_nothing_behind(name):
     step = globals()[name]

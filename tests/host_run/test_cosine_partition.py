@@ -234,6 +234,17 @@ def test_any_scale(scale, hard):
     )
 
 
+def test_logits_that_are_all_far_below_zero():
+    """A peak that began at 0 would leave nothing of exp(-500)."""
+    (embeddings, weight, scale), labels = problem(40, 8, 200, scale=500.0)
+    direction = torch.randn(8)
+    inputs = (direction + 0.05 * embeddings, 0.05 * weight - direction, scale)
+    ours = run(cosine_partition, inputs, labels)
+    exact = run(double(reference.cosine_partition), inputs, labels)
+    assert float(exact[1].max()) < -400
+    close(ours, exact, tolerance=1e-3)
+
+
 def test_the_same_bits_in_every_run():
     inputs, labels = problem(70, 20, 600)
     first, second = (run(cosine_partition, inputs, labels) for _ in range(2))
