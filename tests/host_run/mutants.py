@@ -95,6 +95,7 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ("margin_logits.cu", "index width", "p.grad_cosine[i * p.classes + j]"): "takes gigabytes",
     ("margin_loss.cu", "index width", "p.derivatives[derivative * p.batch + i]"): "takes minutes",
     ("cosine_partition.cu", "bound", "first < p.batch"): "no lane has a sample then",
+    ("cosine_partition.cu", "first lane", "*p.boost = "): "all threads have the same boost",
     ("cosine_partition.cu", "short bound", "at < elements"): "elements come in fours",
     ("class_statistics.cu", "bound", "first < p.columns"): "no lane has a column then",
     ("class_statistics.cu", "comparison", "count > 0"): "what is read is not used",
