@@ -105,7 +105,7 @@ cuda-host-run: $(VENV)/.builders
 cuda-schedules: $(CUDA_SCHEDULES)
 
 $(CUDA_SCHEDULES): cuda-schedule-%: cuda-host-run
-	HOST_RUN_SCHEDULE=$* $(call host_run,plain,$(OP_TESTS))
+	HOST_RUN_SCHEDULE=$* $(call host_run,plain,$(OP_TESTS) $(if $(filter forward,$*),-m "slow or not slow"))
 
 # Under a sanitizer: what the tests of the host run have that is not `large`.
 cuda-memory: cuda-host-run

@@ -2,6 +2,7 @@
 // device.
 #pragma once
 
+#include <dlfcn.h>
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/library.h>
@@ -15,10 +16,6 @@
 #if !defined(FAIRLOSS_CUDA)
 #define FAIRLOSS_CUDA 0  // set by the build where csrc/cuda is compiled too
 #endif
-
-// In a libtorch with CUDA only: the same shared object loads in one without, where this is null.
-extern "C" __attribute__((weak)) AOTITorchError aoti_torch_get_current_cuda_stream(int32_t device,
-                                                                                   void** stream);
 
 namespace fairloss::ops {
 
@@ -39,16 +36,31 @@ class CudaStream {
 
 inline bool on_cuda(const torch::stable::Tensor& tensor) { return tensor.is_cuda(); }
 
+using GetStream = AOTITorchError (*)(int32_t device, void** stream);
+
+// aoti_torch_get_current_cuda_stream of a torch with CUDA, else null: the same shared object loads
+// in both. It is in a library that torch loads for itself alone, so that no reference of ours, weak
+// or not, would find it; dlopen finds what is loaded already.
+inline GetStream stream_getter() {
+  static const GetStream found = [] {
+    void* library = dlopen("libtorch_cuda.so", RTLD_LAZY | RTLD_NOLOAD);
+    void* symbol =
+        library == nullptr ? nullptr : dlsym(library, "aoti_torch_get_current_cuda_stream");
+    return reinterpret_cast<GetStream>(symbol);
+  }();
+  return found;
+}
+
 // The stream to launch on; as long as it lives the tensor's device is the current one.
 class CudaStream {
  public:
   explicit CudaStream(const torch::stable::Tensor& tensor) : guard_(tensor.get_device_index()) {
-    if (aoti_torch_get_current_cuda_stream == nullptr) {
+    const GetStream get_stream = stream_getter();
+    if (get_stream == nullptr) {
       throw std::runtime_error("fairloss: this torch is built without CUDA");
     }
     void* stream = nullptr;
-    const AOTITorchError error =
-        aoti_torch_get_current_cuda_stream(tensor.get_device_index(), &stream);
+    const AOTITorchError error = get_stream(tensor.get_device_index(), &stream);
     if (error != AOTI_TORCH_SUCCESS) throw std::runtime_error("fairloss: no current CUDA stream");
     stream_ = static_cast<cudaStream_t>(stream);
   }

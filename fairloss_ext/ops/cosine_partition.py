@@ -65,8 +65,8 @@ def cosine_partition(
             docs/accuracy.md for what they cost. None: float32, but on a GPU the dtype of the
             embeddings.
         fused: on a GPU, use the tensor-core product of our own whose epilogue sums the exponentials
-            in place of torch's product and a pass over its result. Its float32 is TF32. No GPU has
-            compared the two yet. On a CPU there is one way, which is fused.
+            in place of torch's product and a pass over its result. Its float32 is TF32; see
+            docs/kernels.md. On a CPU there is one way, which is fused.
         validate: look for labels out of range on a GPU too, which waits for it. Without it such a
             label makes its own sample NaN. On a CPU it is always an error.
 

@@ -83,9 +83,8 @@ def test_values_and_gradients_match_float64(batch, dim, classes, kind, grouped, 
         return margin_softmax_losses(e, w, labels, m[rows], kind=kind, scale=s)
 
     def ours(function):
-        return lambda e, w, m, s: function(
-            e, w, labels, m, groups, kind=kind, scale=s, reduction="none"
-        )
+        options = {"kind": kind, "reduction": "none", "compute_dtype": torch.float32}
+        return lambda e, w, m, s: function(e, w, labels, m, groups, scale=s, **options)
 
     truth = results(exact, torch.Tensor.double)
     mine = results(ours(margin_softmax_loss), torch.Tensor.detach)
@@ -215,9 +214,9 @@ def test_bf16_autocast_trains(function):
     linear = torch.nn.Linear(16, 16)
     _, weight, labels = problem()
     weight.requires_grad_()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast(weight.device.type, dtype=torch.bfloat16):
         embeddings = linear(torch.randn(24, 16))
-        loss = function(embeddings, weight, labels, 0.5)
+        loss = function(embeddings, weight, labels, 0.5, compute_dtype=torch.float32)
     loss.backward()
     assert embeddings.dtype == torch.bfloat16
     assert loss.dtype == weight.grad.dtype == torch.float32
