@@ -44,9 +44,6 @@ __device__ float over_rows(float value, Combine combine) {
   return value;
 }
 
-// What terms are relative to: a column without any has the peak of -inf.
-__device__ inline float shift_of(float peak) { return peak == -INFINITY ? 0 : peak; }
-
 __device__ inline float keep(float, float cosine) { return cosine; }
 __device__ inline int16_t keep(int16_t, float cosine) { return to_fixed(cosine); }
 
@@ -92,7 +89,7 @@ __device__ void finish_tile(const FusedTermsProblem<T>& p, const Tile& tile, voi
       peak = over_rows(peak, [](float x, float y) { return fmaxf(x, y); });
 #pragma unroll
       for (unsigned k = 0; k < kRows; ++k) {
-        sum += __expf(products.of(k, n, j) - shift_of(peak));
+        sum += relative(products.of(k, n, j), peak);
       }
       sum = over_rows(sum, [](float x, float y) { return x + y; });
       if (thread % kWarp < 4) {
@@ -105,14 +102,8 @@ __device__ void finish_tile(const FusedTermsProblem<T>& p, const Tile& tile, voi
   if (p.kept != nullptr) store_tile(at, p.chunk.stride, thread, staged, p.kept);
   const int64_t i = at.first_sample + thread;
   if (thread >= kTile || i >= p.chunk.stride) return;
-  float peak = -INFINITY, sum = 0;
-  for (int w = 0; w < kWarpsDown; ++w) peak = fmaxf(peak, peaks[w][thread]);
-  for (int w = 0; w < kWarpsDown; ++w) {
-    sum += sums[w][thread] * __expf(peaks[w][thread] - shift_of(peak));
-  }
-  float* partials = p.partials + at.first_class / kGroup * 2 * p.chunk.stride;
-  partials[i] = peak;
-  partials[p.chunk.stride + i] = sum;
+  store_partial(peaks, sums, int(thread), p.chunk.stride,
+                p.partials + at.first_class / kGroup * 2 * p.chunk.stride + i);
 }
 
 // Products become slopes and a part of the scale's gradient.

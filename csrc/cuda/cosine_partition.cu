@@ -38,11 +38,6 @@ struct Samples {
   }
 };
 
-// Sums relative to their greatest logit; without terms that is -inf, and nothing is added to 0.
-__device__ inline float relative(float logit, float peak) {
-  return __expf(logit - (peak == -INFINITY ? 0 : peak));
-}
-
 __global__ void __launch_bounds__(kThreads, 2) cosine_terms_kernel(const TermsProblem p) {
   FAIRLOSS_SHARED(float, peaks, [kWarps][kSamples]);
   FAIRLOSS_SHARED(float, sums, [kWarps][kSamples]);
@@ -92,14 +87,8 @@ __global__ void __launch_bounds__(kThreads, 2) cosine_terms_kernel(const TermsPr
     __syncthreads();
     const int64_t sample = at.sample - lane_index() * kLaneSamples + int(threadIdx.x);
     if (int(threadIdx.x) < kSamples && sample < chunk.stride) {
-      float peak = -INFINITY, sum = 0;
-      for (int w = 0; w < kWarps; ++w) peak = fmaxf(peak, peaks[w][threadIdx.x]);
-      for (int w = 0; w < kWarps; ++w) {
-        sum += sums[w][threadIdx.x] * relative(peaks[w][threadIdx.x], peak);
-      }
-      float* out = p.partials + at.group * 2 * chunk.stride + sample;
-      out[0] = peak;
-      out[chunk.stride] = sum;
+      store_partial(peaks, sums, int(threadIdx.x), chunk.stride,
+                    p.partials + at.group * 2 * chunk.stride + sample);
     }
     __syncthreads();
   }

@@ -46,6 +46,24 @@ __device__ inline float from_fixed(int16_t fixed) {
 __device__ inline float stored_cosine(float cosine) { return cosine; }
 __device__ inline float stored_cosine(int16_t cosine) { return from_fixed(cosine); }
 
+// Sums relative to their greatest logit; without terms that is -inf, and nothing is added to 0.
+__device__ inline float relative(float logit, float peak) {
+  return __expf(logit - (peak == -INFINITY ? 0 : peak));
+}
+
+// What kParts parts of a group found of a column, put together in their order: the greatest logit
+// to out[0], the sum relative to it to out[stride].
+template <int kParts>
+__device__ void store_partial(const float (&peaks)[kParts][kSamples],
+                              const float (&sums)[kParts][kSamples], int column, int64_t stride,
+                              float* out) {
+  float peak = -INFINITY, sum = 0;
+  for (int w = 0; w < kParts; ++w) peak = fmaxf(peak, peaks[w][column]);
+  for (int w = 0; w < kParts; ++w) sum += sums[w][column] * relative(peaks[w][column], peak);
+  out[0] = peak;
+  out[stride] = sum;
+}
+
 // p f(cos) and d loss / d cosine of a non-target.
 struct NegativeSlope {
   float along, slope;
