@@ -8,13 +8,9 @@ import torch
 from torch import Tensor
 
 from fairloss_ext._arguments import as_labels, as_step, check_range, check_shape
+from fairloss_ext.splitmix64 import splitmix64
 
 ROUNDS = 12  # as kRounds in csrc/include/fairloss/permutation.h
-
-# The constants of splitmix64, as signed integers.
-_GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
-_FIRST = 0xBF58476D1CE4E5B9 - (1 << 64)
-_SECOND = 0x94D049BB133111EB - (1 << 64)
 
 
 def sampled_classes(
@@ -77,19 +73,3 @@ def _backward(x: Tensor, key: Tensor, bits: int) -> Tensor:
         hashed = splitmix64(key, (number << 32) | right) & ((1 << left_bits) - 1)
         x = ((low ^ hashed) << right_bits) | right
     return x
-
-
-def splitmix64(seed: Tensor, number: Tensor) -> Tensor:
-    """Output `number` (from 0) of the generator splitmix64 started at `seed`, bits as int64.
-
-    Products of integer tensors wrap around.
-    """
-    z = seed + (number + 1) * _GOLDEN
-    z = (z ^ _shifted(z, 30)) * _FIRST
-    z = (z ^ _shifted(z, 27)) * _SECOND
-    return z ^ _shifted(z, 31)
-
-
-def _shifted(bits: Tensor, by: int) -> Tensor:
-    """``bits >> by`` of unsigned integers: torch's shift repeats the sign bit."""
-    return (bits >> by) & ((1 << (64 - by)) - 1)
