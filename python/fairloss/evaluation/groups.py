@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fairloss.evaluation.bootstrap import roc_intervals
-from fairloss.evaluation.curve import Roc, SortedScores
+from fairloss.evaluation.curve import SortedScores
 from fairloss.evaluation.metrics import check_fars, not_measurable, verification
 from fairloss.evaluation.pairs import Pairs
-from fairloss.evaluation.ten_fold import REPORT_VERSION, in_report
+from fairloss.evaluation.ten_fold import REPORT_VERSION, in_report, roc_statistics
 
 FREQUENCY_CUTS = (20, 100)  # few and many shots of Liu et al., "OLTR", CVPR 2019, section 4.1
 
@@ -111,14 +110,12 @@ def _group(
     if not genuine or genuine == len(pairs):
         return counts | {"reason": not_measurable(len(pairs) - genuine) + f", {genuine} genuine"}
     point = verification(scores, pairs.genuine)
-    statistics = {"auc": Roc.auc, "eer": Roc.eer} | {
-        str(far): partial(Roc.tar_at, far=far) for far, v in point.tar.items() if v is not None
-    }
+    statistics = roc_statistics(point)
     intervals = roc_intervals(scores, statistics, pairs, identities, replicates, seed)
     accepted = scores >= threshold
     return (
         counts
-        | in_report(point, {name: value.as_dict() for name, value in intervals.items()})
+        | in_report(point, intervals)
         | {
             "at_common_threshold": {
                 "far": float(accepted[~pairs.genuine].mean()),

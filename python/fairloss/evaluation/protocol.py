@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.evaluation.bootstrap import Interval, RocStatistic, paired_difference, roc_intervals
-from fairloss.evaluation.curve import Roc
+from fairloss.evaluation.bootstrap import paired_difference, roc_intervals
 from fairloss.evaluation.folds import fold_accuracy, identity_folds
-from fairloss.evaluation.metrics import Verification, verification
+from fairloss.evaluation.metrics import verification
 from fairloss.evaluation.pairs import Pairs, all_pairs, identity_index, pair_scores
-from fairloss.evaluation.ten_fold import REPORT_VERSION, in_report
+from fairloss.evaluation.ten_fold import REPORT_VERSION, in_report, roc_statistics
 
 MAX_FOLDS = 10  # as LFW
 
@@ -54,12 +52,12 @@ def evaluate_pairs(
     scores = pair_scores(embeddings, pairs)
     point = verification(scores, pairs.genuine)
     intervals = roc_intervals(
-        scores, _statistics(point), pairs, identities, replicates=replicates, seed=seed
+        scores, roc_statistics(point), pairs, identities, replicates=replicates, seed=seed
     )
     return (
         _header(identities, seed)
         | point.as_dict()
-        | in_report(point, _as_dicts(intervals))
+        | in_report(point, intervals)
         | {"fold_accuracy": _folds(scores, pairs, identities, folds, seed)}
     )
 
@@ -96,12 +94,12 @@ def compare_pairs(
     scores_a, scores_b = pair_scores(embeddings_a, pairs), pair_scores(embeddings_b, pairs)
     a, b = verification(scores_a, pairs.genuine), verification(scores_b, pairs.genuine)
     intervals = paired_difference(
-        scores_a, scores_b, _statistics(a), pairs, identities, replicates=replicates, seed=seed
+        scores_a, scores_b, roc_statistics(a), pairs, identities, replicates=replicates, seed=seed
     )
     return _header(identities, seed) | {
         "a": a.as_dict(),
         "b": b.as_dict(),
-        "difference": in_report(a, _as_dicts(intervals)),
+        "difference": in_report(a, intervals),
     }
 
 
@@ -119,19 +117,6 @@ def _header(identities: npt.ArrayLike, seed: int) -> dict[str, Any]:
         "identities": int(index.max()) + 1,
         "seed": seed,
     }
-
-
-def _statistics(point: Verification) -> dict[str, RocStatistic]:
-    """AUC, EER and every TAR the data can measure, named as in `Verification.as_dict`."""
-    statistics: dict[str, RocStatistic] = {"auc": Roc.auc, "eer": Roc.eer}
-    for far, tar in point.tar.items():
-        if tar is not None:
-            statistics[str(far)] = partial(Roc.tar_at, far=far)
-    return statistics
-
-
-def _as_dicts(intervals: dict[str, Interval]) -> dict[str, Any]:
-    return {name: interval.as_dict() for name, interval in intervals.items()}
 
 
 def _folds(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.evaluation.bootstrap import Weights, pair_intervals
+from fairloss.evaluation.bootstrap import Interval, RocStatistic, Weights, pair_intervals
 from fairloss.evaluation.curve import Roc, SortedScores
 from fairloss.evaluation.folds import FoldScores, pair_fold_accuracy
 from fairloss.evaluation.insightface import insightface_verification
@@ -67,12 +68,11 @@ def evaluate_scores(
     """`evaluate_pair_list` of (P,) scores, higher meaning more similar, without "insightface"."""
     statistics = PairStatistics(scores, pairs, fold_of_pair)
     intervals = pair_intervals(statistics, pairs, identities, replicates, seed)
-    found = {name: interval.as_dict() for name, interval in intervals.items()}
     return (
         {"version": REPORT_VERSION, "pairs": len(pairs), "seed": seed}
         | {"identities": int(identity_index(identities).max()) + 1}
         | statistics.point.as_dict()
-        | in_report(statistics.point, found)
+        | in_report(statistics.point, intervals)
         | {"fold_accuracy": statistics.folds.as_dict()}
     )
 
@@ -108,14 +108,13 @@ def compare_pair_list(
         return {name: _minus(of_b[name], of_a[name]) for name in of_a}
 
     intervals = pair_intervals(difference, pairs, identities, replicates, seed)
-    found = {name: interval.as_dict() for name, interval in intervals.items()}
     return {
         "version": REPORT_VERSION,
         "pairs": len(pairs),
         "seed": seed,
         "a": a.point.as_dict() | {"fold_accuracy": a.folds.as_dict()},
         "b": b.point.as_dict() | {"fold_accuracy": b.folds.as_dict()},
-        "difference": in_report(a.point, found),
+        "difference": in_report(a.point, intervals),
     }
 
 
@@ -128,11 +127,7 @@ class PairStatistics:
         self.folds = pair_fold_accuracy(scores, pairs.genuine, fold_of_pair, folds)
         self._folded = FoldScores(scores, pairs.genuine, fold_of_pair, folds)
         self._ranked = SortedScores(scores, pairs.genuine)
-        self._of_curve = {"auc": Roc.auc, "eer": Roc.eer} | {
-            str(far): partial(Roc.tar_at, far=far)
-            for far, tar in self.point.tar.items()
-            if tar is not None
-        }
+        self._of_curve = roc_statistics(self.point)
 
     def __call__(self, weights: Weights) -> dict[str, float | None]:
         curve = self._ranked.roc(weights)
@@ -142,8 +137,18 @@ class PairStatistics:
         return found | {"accuracy": self._folded.mean(weights)}
 
 
-def in_report(point: Verification, found: dict[str, Any]) -> dict[str, Any]:
-    """Values by name in the layout of a report; where a TAR has none, the reason stays."""
+def roc_statistics(point: Verification) -> dict[str, RocStatistic]:
+    """AUC, EER and the TAR of every FAR that can be measured, by their names in a report."""
+    statistics: dict[str, RocStatistic] = {"auc": Roc.auc, "eer": Roc.eer}
+    for far, tar in point.tar.items():
+        if tar is not None:
+            statistics[str(far)] = partial(Roc.tar_at, far=far)
+    return statistics
+
+
+def in_report(point: Verification, intervals: Mapping[str, Interval]) -> dict[str, Any]:
+    """Intervals by name in the layout of a report; where a TAR has none, the reason stays."""
+    found = {name: interval.as_dict() for name, interval in intervals.items()}
     tar: dict[str, float | str] = point.as_dict()["tar"]
     named = {name: found[name] for name in ("auc", "eer", "accuracy") if name in found}
     return named | {"tar": {far: found.get(far, reason) for far, reason in tar.items()}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from fairloss.files import write_whole
 from fairloss.report.run_folder import read_run
 
 
@@ -39,11 +40,6 @@ def write_report(run: str | os.PathLike[str], output: str | os.PathLike[str] | N
     from fairloss.report.sections import report_page
 
     path = folder / "report.html" if output is None else Path(output)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(report_page(content), encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    page = report_page(content)
+    write_whole(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
     return path

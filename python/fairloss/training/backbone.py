@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from fairloss.data.files import sha256
 from fairloss.models import build_model
 from fairloss.training.config import TrainConfig, load_config
 from fairloss.training.run_folder import read_json, write_json
@@ -72,7 +72,7 @@ def check_embedder(gallery: Path, checkpoint: Path) -> bool:
 
 def checkpoint_digest(checkpoint: Path) -> str:
     """SHA-256 of the file, which tells one network's embeddings from another's."""
-    return hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    return sha256(checkpoint)
 
 
 def backbone(config: TrainConfig) -> nn.Module:
