@@ -175,6 +175,10 @@ def extensions() -> list[object]:
         ("FAIRLOSS_CUDA", str(int(bool(CUDA)))),
     ]
     link = list(sanitizers)
+    if sys.platform == "linux":
+        # Of a library linked statically nothing is shared: a compiler whose libstdc++ is static
+        # would mix its streams and locales with those of torch's libstdc++, and crash.
+        link.append("-Wl,--exclude-libs,ALL")
     if CUDA:
         link += nvcc.link_flags(nvcc.find_toolkit(os.environ.get("CUDA_HOME")).folder)
     ops = CppExtension(

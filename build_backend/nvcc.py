@@ -83,8 +83,9 @@ def architectures(wanted: str | None, known: Iterable[str]) -> list[str]:
 
 
 def known_architectures(nvcc: str) -> list[str]:
-    listed = subprocess.run([nvcc, "--list-gpu-code"], check=True, capture_output=True, text=True)
-    return re.findall(r"sm_(\w+)", listed.stdout)
+    """["75", "80", ..., "90", "90a", ...]; --list-gpu-code leaves out those with a letter."""
+    listed = subprocess.run([nvcc, "--help"], check=True, capture_output=True, text=True)
+    return sorted(set(re.findall(r"'sm_(\w+)'", listed.stdout)))
 
 
 def code_flags(architectures: Iterable[str]) -> list[str]:

@@ -34,6 +34,11 @@ def number(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     return one.mul(value)
 
 
+def numbers(values: Sequence[float], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A (len(values),) tensor; a copy from the host would wait for a GPU."""
+    return torch.stack([number(value, dtype, device) for value in values])
+
+
 def as_step(step: Tensor | int, device: torch.device) -> Tensor:
     """A 0-d int64 tensor, for the same reason."""
     if not isinstance(step, Tensor):
@@ -103,6 +108,19 @@ class MarginTable(NamedTuple):
     rows: str  # one of ROWS
     kind: Kind
 
+    @property
+    def classes(self) -> int:
+        """Labels end below this; where no class has a row of its own, any is fine."""
+        if self.rows != "per_class":
+            return torch.iinfo(torch.int64).max
+        return len(self.values if self.groups is None else self.groups)
+
+    def check_now(self, labels: Tensor) -> None:
+        """RuntimeError naming the first label or group out of range; waits for a GPU."""
+        check_now("labels", labels, -1, self.classes)
+        if self.groups is not None:
+            check_now("groups", self.groups, 0, len(self.values))
+
 
 def margin_table(
     margins: Margins | None,
@@ -127,7 +145,7 @@ def margin_table(
     elif margins is None:
         raise ValueError("margins: expected a number, a (C,) or a (G,) tensor, got None")
     else:
-        values = as_margins(margins, like)
+        values = as_margins(margins, like.dtype, like.device)
         one = values.dim() == 0 or (kind == "combined" and values.dim() == 1)
         rows = "one" if one else "per_class"
     values = values.to(device=like.device, dtype=like.dtype)
@@ -153,13 +171,15 @@ def margin_table(
     return MarginTable(values, groups, rows, kind)
 
 
-def as_margins(margins: Margins, like: Tensor) -> Tensor:
+def as_margins(margins: Margins, dtype: torch.dtype, device: torch.device) -> Tensor:
     """A number, a sequence or an array as a tensor."""
     if isinstance(margins, Tensor):
         return margins
     if isinstance(margins, (float, int, torch.SymFloat)):
-        return number(margins, like.dtype, like.device)
-    return torch.as_tensor(margins, dtype=like.dtype, device=like.device)
+        return number(margins, dtype, device)
+    if isinstance(margins, (tuple, list)) and len(margins) == 3:  # of all classes, most often
+        return numbers(margins, dtype, device)
+    return torch.as_tensor(margins, dtype=dtype, device=device)
 
 
 def keep_margins_shape(ctx: Any, margins: Tensor, rows: int) -> None:

@@ -166,16 +166,22 @@ struct Upstream {
       push[i] = g.negative_logsumexp[i];
       nlse[i] = p.negative_logsumexp[i];
     }
-    if (p.compute == Precision::float16) fit_into_float16(p.scale);
+    if (p.compute == Precision::float16) fit_into_float16(p.scale * steepest(p));
   }
 
  private:
+  // The greatest slope of f(cos) for a cosine in [-1, 1].
+  static float steepest(const CosinePartition& p) {
+    if (p.hard_threshold == nullptr) return 1;
+    return std::fmax(1.0f, 2 * std::fabs(p.hard[0]) + std::fabs(p.hard[1]));
+  }
+
   // float16 ends at 2^-24: the largest slope that can be is brought to 2^15 at most, so that all
   // above 2^-39 of it count.
-  void fit_into_float16(float scale) {
+  void fit_into_float16(float steepness) {
     float largest = 0;
     for (size_t i = 0; i < push.size(); ++i) {
-      largest = std::fmax(largest, std::fmax(std::fabs(pull[i]), std::fabs(push[i] * scale)));
+      largest = std::fmax(largest, std::fmax(std::fabs(pull[i]), std::fabs(push[i] * steepness)));
     }
     if (largest == 0 || !(largest < kInfinity)) return;
     // At most 2^100: what needs more is too small to matter, and 2^128 is infinite.

@@ -139,7 +139,7 @@ __global__ void __launch_bounds__(kSumThreads) logsumexp_kernel(const LogSumExpP
 // One block: the boost depends on all samples.
 __global__ void __launch_bounds__(kSumThreads) upstream_kernel(const UpstreamProblem p) {
   FAIRLOSS_SHARED(float, largest_of, [kWarp]);
-  const float scale = *p.scale;
+  const float steepness = *p.scale * steepest(p.hard_coefficients);
   float largest = 0;
   for (int64_t i = threadIdx.x; i < p.stride; i += blockDim.x) {
     float pull = 0, push = 0, nlse = INFINITY, own = 1;
@@ -160,7 +160,7 @@ __global__ void __launch_bounds__(kSumThreads) upstream_kernel(const UpstreamPro
     p.push[i] = push;
     p.nlse[i] = nlse;
     p.own[i] = own;
-    largest = fmaxf(largest, fmaxf(fabsf(pull), fabsf(push * scale)));
+    largest = fmaxf(largest, fmaxf(fabsf(pull), fabsf(push * steepness)));
   }
   if (!p.fit_into_float16) {
     if (threadIdx.x == 0) *p.boost = 1;

@@ -69,6 +69,7 @@ struct UpstreamProblem {
   const float* target_cosine;            // (B,)
   const float* negative_logsumexp;       // (B,)
   const float* scale;                    // one number
+  const float* hard_coefficients;        // (3,) or null, as in ClassChunk
   bool fit_into_float16;  // multiplies by a power of 2 that brings the largest slope near 2^14
 
   float* pull;   // (stride,) gradient of the target cosine, 0 for a spoilt sample

@@ -22,6 +22,12 @@ __device__ inline Curve curve_of(const ClassChunk& p, int64_t sample) {
   return {p.hard_threshold[sample], of[0], of[1], of[2]};
 }
 
+// The greatest slope of f(cos) for a cosine in [-1, 1].
+__device__ inline float steepest(const float* hard_coefficients) {
+  if (hard_coefficients == nullptr) return 1;
+  return fmaxf(1, 2 * fabsf(hard_coefficients[0]) + fabsf(hard_coefficients[1]));
+}
+
 // The row of the chunk that holds the sample's target, -1 if it is not in it.
 __device__ inline int target_row(const ClassChunk& p, int64_t sample) {
   const int64_t row = sample < p.batch && p.labels[sample] >= 0 ? p.labels[sample] - p.first : -1;

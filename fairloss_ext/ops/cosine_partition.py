@@ -14,6 +14,7 @@ from fairloss_ext._arguments import (
     as_scale,
     check_device,
     check_now,
+    numbers,
     physical_memory,
 )
 from fairloss_ext.options import COMPUTE_DTYPES, choice
@@ -88,7 +89,7 @@ def cosine_partition(
     if (hard_threshold is None) != (hard_coefficients is None):
         raise ValueError("hard_threshold and hard_coefficients go together")
     if hard_coefficients is not None and not isinstance(hard_coefficients, Tensor):
-        hard_coefficients = torch.tensor(hard_coefficients, device=embeddings.device)
+        hard_coefficients = numbers(hard_coefficients, torch.float32, embeddings.device)
     to_keep = _bytes_to_keep(embeddings, weight, scale, workspace, compute)
     if not _library.serves("cosine_partition", embeddings):
         return reference.cosine_partition(
@@ -124,7 +125,7 @@ def _bytes_to_keep(
     elif workspace == "auto":
         size = _kept_dtype(embeddings, compute).itemsize
         most = size * _padded(embeddings.shape[0]) * weight.shape[0] * 9 // 10
-        limit = torch.sym_min(_auto_workspace(embeddings), torch.sym_max(WHOLE_WORKSPACE, most))
+        limit = min(_auto_workspace(embeddings), max(WHOLE_WORKSPACE, most))
     elif isinstance(workspace, int) and workspace >= 0:
         limit = workspace
     else:

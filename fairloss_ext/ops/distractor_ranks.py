@@ -25,7 +25,8 @@ def distractor_ranks(
 
     Args:
         probes: (P, D) float32, bfloat16 or float16.
-        distractors: (M, D), the same dtypes; tensor, array or memory map.
+        distractors: (M, D), the same dtypes; tensor, array or memory map. Those of a host reach
+            probes on a GPU a block at a time.
         probe_index: (T,) integers, the probe of each trial.
         scores: (T,) float32, the similarity of each trial's genuine pair.
         tail: how many of the highest of all P M similarities to return.
@@ -41,8 +42,11 @@ def distractor_ranks(
     """
     probe_rows = as_matrix("probes", probes)
     distractor_rows = as_matrix("distractors", distractors)
-    trial_probes = torch.as_tensor(probe_index).to(torch.int64)
-    trial_scores = torch.as_tensor(scores).detach().float()
+    device = probe_rows.device
+    trial_probes = torch.as_tensor(probe_index).to(device, torch.int64)
+    trial_scores = torch.as_tensor(scores).detach().to(device, torch.float32)
+    if distractor_rows.device != device:
+        return in_blocks(probe_rows, distractor_rows, trial_probes, trial_scores, tail)
     if not _library.serves("distractor_ranks", probe_rows):
         return reference.distractor_ranks(
             probe_rows, distractor_rows, trial_probes, trial_scores, tail
@@ -51,6 +55,32 @@ def distractor_ranks(
         probe_rows, distractor_rows, trial_probes, trial_scores, tail
     )
     return ranks, tail_scores
+
+
+def in_blocks(
+    probes: Tensor,  # (P, D)
+    distractors: Tensor,  # (M, D)
+    probe_index: Tensor,  # (T,)
+    scores: Tensor,  # (T,)
+    tail: int,
+    block: int = 1 << 17,  # rows; 256 MiB of 512 floats
+) -> tuple[Tensor, Tensor]:
+    """The same, with a block of distractors at a time on the device of the probes."""
+    pairs = len(probes) * len(distractors)
+    if not 0 <= tail <= pairs:
+        raise ValueError(f"tail: expected 0 to {pairs}, got {tail}")
+    ranks = torch.zeros_like(probe_index)
+    spoilt = torch.zeros_like(probe_index, dtype=torch.bool)
+    highest = scores.new_empty(0)
+    for start in range(0, max(1, len(distractors)), block):
+        rows = distractors[start : start + block].to(probes.device)
+        wanted = min(tail, len(probes) * len(rows))
+        more, tail_scores = distractor_ranks(probes, rows, probe_index, scores, wanted)
+        ranks += more
+        spoilt |= more < 0
+        both = torch.cat([highest, tail_scores])
+        highest = both.topk(min(tail, len(both))).values  # NaN counts as the highest
+    return ranks.masked_fill(spoilt, -1), highest
 
 
 def _fake(

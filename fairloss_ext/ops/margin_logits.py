@@ -59,6 +59,7 @@ def margin_logits(
     check_device(cosine.device, labels=labels)
     if validate:
         check_now("labels", labels, -1, cosine.shape[1])
+        margin_table(margins, groups, None, kind, cosine).check_now(labels)
     if not _library.serves("margin_logits", cosine):
         return reference.margin_logits(
             cosine,

@@ -14,7 +14,6 @@ from fairloss_ext._arguments import (
     as_labels,
     as_scale,
     check_device,
-    check_now,
     keep_margins_shape,
     margin_table,
 )
@@ -55,6 +54,8 @@ def margin_loss(
     """
     labels = as_labels(labels)
     check_device(target_cosine.device, negative_logsumexp=negative_logsumexp, labels=labels)
+    if validate:
+        margin_table(margins, groups, sample_margins, kind, target_cosine).check_now(labels)
     if not _library.serves("margin_loss", target_cosine):
         return reference.margin_loss(
             target_cosine,
@@ -69,8 +70,6 @@ def margin_loss(
             sample_margins=sample_margins,
         )
     table = margin_table(margins, groups, sample_margins, kind, target_cosine)
-    if validate and table.rows == "per_class":
-        check_now("labels", labels, -1, len(table.values if table.groups is None else table.groups))
     losses: Tensor = torch.ops.fairloss.margin_loss(
         target_cosine,
         negative_logsumexp,

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from fairloss_ext._arguments import Margins, margin_table, reduce
+from fairloss_ext._arguments import Margins, as_margins, margin_table, reduce
 from fairloss_ext.ops.cosine_partition import cosine_partition
 from fairloss_ext.ops.margin_loss import margin_loss
 from fairloss_ext.options import REDUCTIONS, Extension, Kind, MarginGrad, Reduction, choice
@@ -66,6 +66,8 @@ def margin_softmax_loss(
     """
     # Refuse what does not fit before the heavy op.
     choice("reduction", reduction, REDUCTIONS)
+    if margins is not None:
+        margins = as_margins(margins, torch.float32, embeddings.device)
     margin_table(margins, groups, sample_margins, kind, weight, num_classes=weight.shape[0])
     target_cosine, negative_logsumexp = cosine_partition(
         embeddings,
@@ -88,5 +90,6 @@ def margin_softmax_loss(
         extension=extension,
         margin_grad=margin_grad,
         sample_margins=sample_margins,
+        validate=validate,
     )
     return reduce(losses, labels, reduction)

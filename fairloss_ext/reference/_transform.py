@@ -18,12 +18,9 @@ def sample_margins(table: MarginTable, labels: Tensor) -> tuple[Tensor, Tensor, 
     """(m1, m2, m3), each (B,), of every sample; a label of -1 reads row 0 and is masked later."""
     if table.rows == "per_sample":
         check_shape("sample_margins", table.values, len(labels), *table.values.shape[1:])
-    elif table.rows == "per_class":
-        if table.groups is not None:
-            check_range("groups", table.groups, 0, len(table.values))
-        check_range(
-            "labels", labels, -1, len(table.values if table.groups is None else table.groups)
-        )
+    if table.groups is not None:
+        check_range("groups", table.groups, 0, len(table.values))
+    check_range("labels", labels, -1, table.classes)
     if table.rows == "one":
         rows = torch.zeros_like(labels)
     elif table.rows == "per_sample":

@@ -10,7 +10,6 @@ from fairloss_ext._arguments import (
     Margins,
     as_labels,
     as_scale,
-    check_range,
     check_shape,
     margin_table,
 )
@@ -36,7 +35,6 @@ def margin_loss(
     labels = as_labels(labels)
     check_shape("negative_logsumexp", negative_logsumexp, len(target_cosine))
     check_shape("labels", labels, len(target_cosine))
-    check_range("labels", labels, -1, torch.iinfo(torch.int64).max)
     dtype, device = target_cosine.dtype, target_cosine.device
     table = margin_table(margins, groups, sample_margins, kind, target_cosine)
     # A spoilt sample (NaN) keeps its own gradient, and spoils no shared one.

@@ -452,6 +452,20 @@ def test_float16_fits_any_upstream(loss_scale):
         assert worst(a.double() / loss_scale, b.double()) < (1.0 if loss_scale < 1 else 1e-2)
 
 
+@pytest.mark.parametrize("curve", [(0.0, 1e4, 0.0), (3e3, 1.0, 0.0), (0.0, -1e4, 0.0)])
+def test_float16_fits_a_steep_curve(curve):
+    """Slopes of hard negatives are those of the curve, however steep it is."""
+    inputs, labels, upstream = problem(6, 9, 40, scale=1e-3)
+    hard = {"hard_threshold": torch.full((6,), 0.2), "hard_coefficients": curve}
+    expected = gradients(cosine_partition, inputs, labels, upstream, **hard)
+    found = gradients(
+        cosine_partition, inputs, labels, upstream, compute_dtype=torch.float16, **hard
+    )
+    for a, b in zip(found[2:4], expected[2:4], strict=True):
+        assert a.isfinite().all()
+        assert worst(a, b) < 3e-2
+
+
 @pytest.mark.parametrize("scale", [1e5, 1e9, -1e9])
 def test_probabilities_never_exceed_one(scale):
     """A logit this large is rounded by more than 1: gradients lose digits, not their bounds."""

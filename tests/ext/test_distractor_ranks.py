@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairloss_ext import distractor_ranks, reference
+from fairloss_ext.ops.distractor_ranks import in_blocks
 
 BOTH = pytest.mark.parametrize("function", [distractor_ranks, reference.distractor_ranks])
 
@@ -31,6 +32,29 @@ def test_by_hand_with_ties(function):
     ranks, tail = function(probes, distractors, index, scores, tail=3)
     assert ranks.tolist() == [1, 0, 4, 3, 0, 1]  # a tie is not strictly more similar
     torch.testing.assert_close(tail, torch.tensor([0.9, 0.9, 0.5]))
+
+
+@pytest.mark.parametrize("block", [1, 7, 50, 51])
+@pytest.mark.parametrize("distractors", [0, 50])
+def test_blocks_add_up(block, distractors):
+    p, d = torch.randn(9, 6), torch.randn(distractors, 6)
+    index, scores = torch.randint(0, 9, (30,)), torch.randn(30)
+    tail = min(40, len(p) * len(d))
+    expected = distractor_ranks(p, d, index, scores, tail)
+    found = in_blocks(p, d, index, scores, tail, block)
+    assert found[0].tolist() == expected[0].tolist()
+    torch.testing.assert_close(found[1], expected[1])
+    with pytest.raises(ValueError, match="tail: expected 0 to"):
+        in_blocks(p, d, index, scores, len(p) * len(d) + 1, block)
+
+
+def test_what_lies_on_the_host_reaches_the_probes():
+    p, d = torch.randn(9, 6), torch.randn(50, 6)
+    index, scores = torch.randint(0, 9, (30,)), torch.randn(30)
+    ranks, tail = distractor_ranks(p, d.cpu(), index.cpu(), scores.cpu().numpy(), 5)
+    expected = distractor_ranks(p, d, index, scores, 5)
+    assert ranks.tolist() == expected[0].tolist()
+    torch.testing.assert_close(tail, expected[1])
 
 
 @settings(deadline=None)

@@ -230,6 +230,25 @@ def test_bad_arguments_are_named(arguments, message):
             function(torch.zeros(2), torch.zeros(2), torch.tensor([0, 4]), **(good | arguments))
 
 
+@pytest.mark.parametrize(
+    ("table", "labels", "message"),
+    [
+        ({"margins": 0.5}, [0, -2], "labels: value -2 at position 1"),
+        ({"margins": torch.zeros(2)}, [2, 0], "labels: value 2 at position 0"),
+        (
+            {"margins": torch.zeros(2), "groups": torch.tensor([0, 2, 1])},
+            [0, 0],
+            "groups: value 2 at position 1",
+        ),
+        ({"margins": None, "sample_margins": torch.zeros(2)}, [0, -3], "labels: value -3"),
+    ],
+)
+def test_validate_names_what_is_out_of_range(table, labels, message):
+    labels = torch.tensor(labels)
+    with pytest.raises(RuntimeError, match=message):
+        margin_loss(torch.zeros(2), torch.zeros(2), labels, validate=True, **table)
+
+
 def test_sequences_and_arrays_are_read_like_tensors():
     cosine, nlse, labels = problem(classes=3)
     expected = margin_loss(cosine, nlse, labels, torch.tensor([0.3, 0.4, 0.5], dtype=torch.float64))

@@ -205,6 +205,24 @@ def test_a_block_takes_several_tiles(monkeypatch):
     close(ours, run(double(reference.cosine_partition), inputs, labels, upstream))
 
 
+def test_more_partial_sums_than_threads(monkeypatch):
+    """A chunk a class: 1,100 partial sums of the scale's gradient for a block of 1,024."""
+    monkeypatch.setenv("HOST_RUN_CHUNK", "1")
+    inputs, labels = problem(3, 2, 1100)
+    ours = run(cosine_partition, inputs, labels)
+    close(ours, run(double(reference.cosine_partition), inputs, labels))
+
+
+@pytest.mark.parametrize("curve", [(0.0, 1e4, 0.0), (3e3, 1.0, 0.0), (0.0, -1e4, 0.0)])
+def test_slopes_of_a_steep_curve_fit_into_float16(curve):
+    inputs, labels = problem(20, 9, 90, scale=1e-3)
+    options = {"hard_threshold": torch.full((20,), 0.2), "hard_coefficients": curve}
+    exact = run(cosine_partition, inputs, labels, **options)
+    ours = run(cosine_partition, inputs, labels, compute_dtype=torch.float16, **options)
+    for a, b in zip(ours[2:4], exact[2:4], strict=True):
+        assert float((a - b).abs().max()) < 3e-2 * float(b.abs().max())
+
+
 def test_one_boost_for_warps_whose_slopes_differ_in_size():
     inputs, labels = problem(1100, 8, 20, scale=8.0)  # more samples than a block has threads
     upstream = torch.ones(2, 1100)
