@@ -93,9 +93,9 @@ class Slopes {
         boost(chunks.scratch({})) {
     cuda::launch_upstream(
         {p.batch(), chunks.stride, floats(g.grad_target_cosine), floats(g.grad_negative_logsumexp),
-         floats(g.target_cosine), floats(g.negative_logsumexp), p.scale.const_data_ptr<float>(), data_or_null<float>(p.hard_coefficients),
-         p.compute == Precision::float16, of_samples(0), of_samples(1), of_samples(2),
-         of_samples(3), floats(boost)},
+         floats(g.target_cosine), floats(g.negative_logsumexp), p.scale.const_data_ptr<float>(),
+         data_or_null<float>(p.hard_coefficients), p.compute == Precision::float16, of_samples(0),
+         of_samples(1), of_samples(2), of_samples(3), floats(boost)},
         chunks.stream);
   }
 
