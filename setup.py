@@ -174,11 +174,12 @@ def extensions() -> list[object]:
         ("TORCH_TARGET_VERSION", "0x020b000000000000"),
         ("FAIRLOSS_CUDA", str(int(bool(CUDA)))),
     ]
-    link = list(sanitizers)
+    host_link = list(sanitizers)
     if sys.platform == "linux":
         # Of a library linked statically nothing is shared: a compiler whose libstdc++ is static
         # would mix its streams and locales with those of torch's libstdc++, and crash.
-        link.append("-Wl,--exclude-libs,ALL")
+        host_link.append("-Wl,--exclude-libs,ALL")
+    link = list(host_link)
     if CUDA:
         link += nvcc.link_flags(nvcc.find_toolkit(os.environ.get("CUDA_HOME")).folder)
     ops = CppExtension(
@@ -197,7 +198,7 @@ def extensions() -> list[object]:
         include_dirs=[get_include()],
         depends=headers,
         extra_compile_args=flags,
-        extra_link_args=sanitizers,
+        extra_link_args=host_link,
         language="c++",
     )
     return [ops, host]

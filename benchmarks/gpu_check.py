@@ -2,9 +2,9 @@
 
     python benchmarks/gpu_check.py [--dry-run] [--results FOLDER]
 
-Builds the kernels, runs the tests of the ops on the GPU, compute-sanitizer, the demo, and races
-against what trainers run today, over ceilings measured in the same run. A step that fails is
-written down, the others go on, and the exit status is 1. --dry-run goes through every line on a
+Builds the kernels, runs the tests of the ops on the GPU, compute-sanitizer, CUDA graphs, the demo,
+and races against what trainers run today, over ceilings measured in the same run. A step that fails
+is written down, the others go on, and the exit status is 1. --dry-run goes through every line on a
 CPU, with tiny shapes.
 """
 
@@ -29,7 +29,7 @@ from gpu.steps import BUILD, STEPS, Missing, Plan
 RESULTS = Path(__file__).parent / "results"
 PEERS = ("pytorch-metric-learning", "liger-kernel", "cut-cross-entropy")
 NO_GPU = 2
-DRY_STEPS = ("build", "tests", "memcheck", "convergence")
+DRY_STEPS = ("build", "tests", "memcheck", "graphs", "convergence")
 DRY_RACES = ("head-128x512x100000", "partition-128x512x100000", "margins", "statistics", "ranks")
 
 

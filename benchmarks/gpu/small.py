@@ -1,35 +1,70 @@
 """Every op once on small odd shapes, forward and backward: what compute-sanitizer can bear.
 
-python -m gpu.small cuda
+python -m gpu.small cuda [case ...]
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 
-from fairloss_ext import margin_softmax_loss
+from fairloss_ext import cosine_partition, margin_softmax_loss, sampled_classes
 from gpu.clock import Clock
 from gpu.races import choices, margins, ranks, statistics
+from gpu.results import Row
+
+SHAPES = ((33, 63, 7), (5, 1, 1), (70, 512, 1000))
 
 
-def main(device: str) -> None:
-    clock = Clock(torch.device(device), rounds=1)
-    failed = []
-    for race in (margins, statistics, ranks):
-        failed += [row for row in race(clock, tiny=True) if row.reason]
-    for batch, dim, classes in ((33, 63, 7), (5, 1, 1), (70, 512, 1000)):
-        for options in ({}, *choices(margin_softmax_loss).values()):
+def of_race(race: Callable[[Clock, bool], Iterator[Row]], device: torch.device) -> None:
+    for row in race(Clock(device, rounds=1), True):
+        if row.reason:
+            raise RuntimeError(f"{row.op}, {row.contender}: {row.reason}")
+
+
+def losses(device: torch.device, fused: bool) -> None:
+    """Every dtype, plain and with hard negatives."""
+    options = [
+        o for o in ({}, *choices(margin_softmax_loss).values()) if o.get("fused", 0) == fused
+    ]
+    for batch, dim, classes in SHAPES:
+        labels = torch.randint(-1, classes, (batch,), device=device)
+        for dtype in (torch.float32, torch.bfloat16, torch.float16):
             leaves = [
-                torch.randn(n, dim, device=device, requires_grad=True) for n in (batch, classes)
+                torch.randn(n, dim, device=device, dtype=dtype, requires_grad=True)
+                for n in (batch, classes)
             ]
-            labels = torch.randint(-1, classes, (batch,), device=device)
-            margin_softmax_loss(*leaves, labels, 0.5, **options).backward()
-    if failed:
-        sys.exit(f"{failed[0].op}: {failed[0].reason}")
+            hard = {"hard_threshold": torch.zeros(batch, device=device)}
+            hard["hard_coefficients"] = torch.tensor([0.2, 1.0, 0.1], device=device)
+            for chosen in options:
+                margin_softmax_loss(*leaves, labels, 0.5, **chosen).backward()
+                target, nlse = cosine_partition(*leaves, labels, **chosen, **hard)
+                (nlse.clamp(min=-100) - target).sum().backward()
+
+
+def samples(device: torch.device) -> None:
+    labels = torch.randint(1000, (70,), device=device)
+    sampled_classes(labels, 1000, 100, seed=0, step=1)
+
+
+CASES: dict[str, Callable[[torch.device], None]] = {
+    "margins": partial(of_race, margins),
+    "statistics": partial(of_race, statistics),
+    "ranks": partial(of_race, ranks),
+    "samples": samples,
+    "losses": partial(losses, fused=False),
+    "fused": partial(losses, fused=True),
+}
+
+
+def main(device: str, *chosen: str) -> None:
+    for name in chosen or CASES:
+        CASES[name](torch.device(device))
     print("every op ran")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

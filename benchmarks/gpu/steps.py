@@ -100,6 +100,12 @@ def in_toolkit(name: str) -> str | None:
     return None if toolkit is None else shutil.which(name, path=f"{toolkit.folder}/bin")
 
 
+def graphs(plan: Plan) -> str:
+    """Every op captured in a CUDA graph, which nothing that waits for the GPU can be."""
+    program = [sys.executable, "-m", "gpu.graph", plan.device]
+    return call(program, plan.environment()).strip().splitlines()[-1]
+
+
 def convergence(plan: Plan) -> str:
     """The demo: the loss must halve. In a dry run its pictures are made up."""
     output = BUILD / ("dry-demo" if plan.dry_run else "demo")
@@ -167,5 +173,6 @@ STEPS: dict[str, Callable[[Plan], str]] = {
     "build": build,
     "tests": tests,
     **{tool: sanitizer(tool) for tool in ("memcheck", "racecheck", "synccheck", "initcheck")},
+    "graphs": graphs,
     "convergence": convergence,
 }

@@ -12,6 +12,8 @@ pytestmark = pytest.mark.skipif(
 )
 OPS = (
     "class_statistics",
+    "cosine_partition",
+    "cosine_partition_backward",
     "distractor_ranks",
     "margin_logits",
     "margin_logits_backward",

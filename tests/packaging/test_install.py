@@ -102,6 +102,18 @@ def test_install_compiles_against_the_torch_that_is_there(environment, source_tr
     assert version.stdout.strip() == torch.__version__
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="a flag of its linkers")
+def test_a_static_libstdcxx_keeps_to_itself(environment, source_tree):
+    """Mixed with the libstdc++ of torch it loses numbers from messages, or crashes."""
+    result = environment.pip("install", ".", cwd=source_tree, LDFLAGS="-static-libstdc++")
+    assert result.returncode == 0, result.stdout + result.stderr
+    call = "margin_loss(torch.zeros(2), torch.zeros(2), torch.zeros(3, dtype=torch.int64), 0.5)"
+    result = environment.run(
+        "-c", f"import torch; from fairloss_ext import *; {call}", cwd=environment.elsewhere
+    )
+    assert "labels: expected shape (2,), got (3, )" in result.stderr
+
+
 @pytest.mark.parametrize("editable", [[], ["--editable"]], ids=["regular", "editable"])
 @pytest.mark.parametrize(
     ("variables", "reason"),
