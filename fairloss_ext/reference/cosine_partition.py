@@ -13,6 +13,10 @@ from fairloss_ext._arguments import as_labels, as_scale, check_range, check_shap
 from fairloss_ext.options import COMPUTE_DTYPES, choice
 
 SHORTEST_NORM = 1e-12  # as kShortestNorm in csrc/cpu/rows.h
+# Asked here: torch 2.11 cannot trace the question.
+AUTOCAST_DEVICES = tuple(
+    device for device in ("cpu", "cuda", "mps", "xpu") if torch.amp.is_autocast_available(device)
+)
 
 
 def cosine_partition(
@@ -62,7 +66,7 @@ def cosine_partition(
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
     """Autocast would round cosines to 16 bits: at scale 64 an error of 13% in a probability."""
-    if not torch.amp.is_autocast_available(device.type):
+    if device.type not in AUTOCAST_DEVICES:
         return nullcontext()
     return torch.autocast(device.type, enabled=False)
 

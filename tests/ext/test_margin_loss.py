@@ -73,9 +73,10 @@ def test_float32_is_as_good_as_torch(batch, classes, kind, seed):
     mine = margin_loss(*arguments, kind=kind)
     plain = reference.margin_loss(*arguments, kind=kind)
     if batch:
-        scale = exact.abs().max() + 1
-        allowed = 3 * (plain - exact).abs().max() / scale + 1e-6
-        assert (mine - exact).abs().max() / scale <= allowed
+        # Of a batch of one torch may be right by chance: one more rounding of phi, times 64, and of
+        # an acos that is off by two, as on a GPU.
+        allowed = 3 * (plain - exact).abs().max() + 3 * 64 * 2**-24
+        assert (mine - exact).abs().max() <= allowed
 
 
 def test_arcface_extension_steps_down_and_stays_decreasing():
