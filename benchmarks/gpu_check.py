@@ -1,11 +1,12 @@
 """All that only a machine with a GPU can tell, in one command and one pair of files.
 
-    python benchmarks/gpu_check.py [--dry-run] [--results FOLDER]
+    python benchmarks/gpu_check.py [--dry-run] [--results FOLDER] [step or race ...]
 
 Builds the kernels, runs the tests of the ops on the GPU, compute-sanitizer, CUDA graphs, the demo,
 and races against what trainers run today, over ceilings measured in the same run. A step that fails
-is written down, the others go on, and the exit status is 1. --dry-run goes through every line on a
-CPU, with tiny shapes.
+is written down, the others go on, and the exit status is 1. Steps and races that are named are run
+again, and the results of the others stay. --dry-run goes through every line on a CPU, with tiny
+shapes.
 """
 
 from __future__ import annotations
@@ -13,24 +14,25 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import torch
 from gpu import steps
 from gpu.ceilings import ceilings
 from gpu.clock import ROUNDS, Clock
 from gpu.races import RACES
-from gpu.results import Results, Step
+from gpu.results import Results, Step, read
 from gpu.steps import BUILD, STEPS, Missing, Plan
 
 RESULTS = Path(__file__).parent / "results"
 PEERS = ("pytorch-metric-learning", "liger-kernel", "cut-cross-entropy")
 NO_GPU = 2
-DRY_STEPS = ("build", "tests", "memcheck", "graphs", "convergence")
-DRY_RACES = ("head-128x512x100000", "partition-128x512x100000", "margins", "statistics", "ranks")
+# A dry run leaves out what differs in an argument only.
+DRY = ("build", "tests", "memcheck", "graphs", "convergence", "ceilings")
+DRY += ("head-128x512x100000", "partition-128x512x100000", "margins", "statistics", "ranks")
 
 
 def why_not(cuda: str | None, has_gpu: bool) -> str | None:
@@ -45,19 +47,19 @@ def why_not(cuda: str | None, has_gpu: bool) -> str | None:
     return None
 
 
-def check(plan: Plan, folder: Path) -> Results:
+def check(plan: Plan, folder: Path, named: Sequence[str] = ()) -> Results:
     results = Results(device_name(plan), plan.dry_run, versions())
-    for name, step in chosen(STEPS, plan, DRY_STEPS).items():
-        attempt(results, folder, name, lambda step=step: step(plan))
-    attempt(results, folder, "ceilings", lambda: measure_ceilings(plan, results))
-    for name in chosen(RACES, plan, DRY_RACES):
-        attempt(results, folder, name, lambda name=name: race(plan, results, name))
+    if named and (earlier := folder / f"{results.slug}.json").exists():
+        results = read(earlier)
+    everything: dict[str, Callable[[], str]] = {
+        **{name: partial(step, plan) for name, step in STEPS.items()},
+        "ceilings": partial(measure_ceilings, plan, results),
+        **{name: partial(race, plan, results, name) for name in RACES},
+    }
+    for name, step in everything.items():
+        if name in (named or (DRY if plan.dry_run else everything)):
+            attempt(results, folder, name, step)
     return results
-
-
-def chosen(everything: Mapping[str, Any], plan: Plan, few: Sequence[str]) -> dict[str, Any]:
-    """A dry run leaves out what differs in an argument only."""
-    return {name: x for name, x in everything.items() if not plan.dry_run or name in few}
 
 
 def attempt(results: Results, folder: Path, name: str, step: Callable[[], str]) -> None:
@@ -70,7 +72,7 @@ def attempt(results: Results, folder: Path, name: str, step: Callable[[], str]) 
         status, detail = "missing", str(error)
     except Exception as error:  # whatever it is: the other steps go on
         status, detail = "failed", f"{type(error).__name__}: {error}"
-    results.steps.append(Step(name, status, time.perf_counter() - started, detail))
+    results.put(Step(name, status, time.perf_counter() - started, detail))
     print(f"{name}: {status}. {detail}", flush=True)
     results.write(folder)
 
@@ -84,7 +86,7 @@ def measure_ceilings(plan: Plan, results: Results) -> str:
 def race(plan: Plan, results: Results, name: str) -> str:
     """A contender of ours that fails fails the step; a peer that does is a line of the table."""
     rows = steps.race(plan, name)
-    results.rows += rows
+    results.put_rows(rows)
     results.missing |= {row.contender: row.reason for row in rows if "LeftOut" in row.reason}
     broken = [f"{r.contender}: {r.reason}" for r in rows if r.reason and r.contender[:4] == "ours"]
     if broken or not rows:
@@ -116,14 +118,18 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dry-run", action="store_true", help="every line, on a CPU")
     parser.add_argument("--results", type=Path, help="folder of the two files")
+    steps = [*STEPS, "ceilings", *RACES]
+    parser.add_argument("steps", nargs="*", metavar="step", help=f"of {', '.join(steps)}")
     options = parser.parse_args(arguments)
+    if unknown := set(options.steps) - set(steps):
+        parser.error(f"no step is named {', '.join(sorted(unknown))}; there are {', '.join(steps)}")
     plan = Plan("cpu" if options.dry_run else "cuda", options.dry_run)
     reason = None if plan.dry_run else why_not(torch.version.cuda, torch.cuda.is_available())
     if reason is not None:
         print(f"gpu-check: {reason}", file=sys.stderr)
         return NO_GPU
     folder = options.results or (BUILD / "dry-run" if plan.dry_run else RESULTS)
-    results = check(plan, folder)
+    results = check(plan, folder, options.steps)
     print("written:", *results.write(folder))
     return 1 if any(step.status == "failed" for step in results.steps) else 0
 

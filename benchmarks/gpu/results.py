@@ -61,6 +61,15 @@ class Results:
     def slug(self) -> str:
         return "gpu-" + re.sub(r"[^a-z0-9]+", "-", self.device.lower()).strip("-")
 
+    def put(self, step: Step) -> None:
+        """Add a step, or replace the one of its name."""
+        self.steps = [old for old in self.steps if old.name != step.name] + [step]
+
+    def put_rows(self, rows: list[Row]) -> None:
+        """Add the rows of a race, or replace those of its ops and sizes."""
+        again = {(row.op, row.size) for row in rows}
+        self.rows = [old for old in self.rows if (old.op, old.size) not in again] + rows
+
     def write(self, folder: Path) -> list[Path]:
         """Write `folder`/gpu-<device>.json and .md, each whole, and return their paths."""
         folder.mkdir(parents=True, exist_ok=True)

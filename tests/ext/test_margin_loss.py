@@ -73,9 +73,8 @@ def test_float32_is_as_good_as_torch(batch, classes, kind, seed):
     mine = margin_loss(*arguments, kind=kind)
     plain = reference.margin_loss(*arguments, kind=kind)
     if batch:
-        # Of a batch of one torch may be right by chance: one more rounding of phi, times 64, and of
-        # an acos that is off by two, as on a GPU.
-        allowed = 3 * (plain - exact).abs().max() + 3 * 64 * 2**-24
+        # Torch may be right by chance where the batch is small: roundings of what is added up.
+        allowed = 3 * ((plain - exact).abs().max() + 2**-24 * (64 + exact.abs().max()))
         assert (mine - exact).abs().max() <= allowed
 
 
