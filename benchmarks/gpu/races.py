@@ -76,6 +76,7 @@ def head(clock: Clock, tiny: bool, size: Size) -> Iterator[Row]:
     def ours(*leaves: Tensor, **options: Any) -> Tensor:
         return margin_softmax_loss(*leaves, MARGIN, scale=SCALE, **options)
 
+    compiled_in_autocast = in_autocast(clock, peers.compiled_step)
     contenders = {
         "ours": step(ours),
         "ours, recompute": step(ours, workspace="recompute"),
@@ -83,6 +84,7 @@ def head(clock: Clock, tiny: bool, size: Size) -> Iterator[Row]:
         "eager": step(peers.insightface_style),
         "eager, autocast": step(in_autocast(clock, peers.insightface_style)),
         "compiled": lambda: peers.compiled_step(*leaves, labels),
+        "compiled, autocast": lambda: compiled_in_autocast(*leaves, labels),
         "linear_cross_entropy": step(peers.linear_cross_entropy),
         "metric_learning": metric_learning(leaves, labels),
         "liger": step(peers.liger),
@@ -125,8 +127,8 @@ def choices(function: Callable[..., Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def in_autocast(clock: Clock, loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def run(*arguments: Tensor) -> Tensor:
+def in_autocast(clock: Clock, loss: Callable[..., Any]) -> Callable[..., Any]:
+    def run(*arguments: Tensor) -> Any:
         with torch.autocast(clock.device.type, torch.bfloat16):
             return loss(*arguments)
 
