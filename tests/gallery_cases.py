@@ -11,6 +11,7 @@ import numpy as np
 from fairloss.gallery import Gallery, fill, filling, rows
 
 SIZE, BATCH, COUNT = 8, 50, 300
+SMALL_SHARD = 100 * 4 * SIZE  # bytes of 100 rows
 
 
 def embeddings(count, size=SIZE, seed=0):
@@ -28,11 +29,6 @@ def numbered(count, prefix="person"):
 def unit(array):
     array = np.asarray(array, dtype=np.float64)
     return array / np.linalg.norm(array, axis=1, keepdims=True)
-
-
-def small_shards(limit=100):
-    """Shards of so many rows."""
-    return limit * 4 * SIZE
 
 
 def build(folder: Path, index: str = "ivf") -> None:
@@ -63,7 +59,7 @@ def killed(step: int, program: str, folder: Path) -> None:
     A file is flushed, then renamed: steps alternate between the two.
     """
     filling.SAVE_EVERY = 0.0
-    rows.SHARD_BYTES = filling.SHARD_BYTES = small_shards()
+    rows.SHARD_BYTES = SMALL_SHARD
     left = [step]
 
     def counted(function):

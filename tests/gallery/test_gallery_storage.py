@@ -94,6 +94,17 @@ def test_only_what_changed_is_written(tmp_path, monkeypatch):
     assert_same(found, gallery)
 
 
+@pytest.mark.parametrize("index", ["flat", "ivf"])
+def test_removed_embeddings_leave_the_disk(tmp_path, index):
+    gallery = gallery_of(200, index=index)
+    row = gallery._rows.take(np.array([7])).tobytes()
+    gallery.save(tmp_path)
+    assert any(row in path.read_bytes() for path in tmp_path.iterdir())
+    gallery.remove(["person 7"])
+    gallery.save(tmp_path)
+    assert not any(row in path.read_bytes() for path in tmp_path.iterdir())
+
+
 def test_rows_stay_on_disk(tmp_path):
     gallery_of(20).save(tmp_path)
     found = Gallery.load(tmp_path)

@@ -12,12 +12,12 @@ import pytest
 from gallery_cases import (
     BATCH,
     COUNT,
+    SMALL_SHARD,
     build,
     embeddings,
     killed,
     numbered,
     save_other,
-    small_shards,
 )
 
 from fairloss.gallery import Gallery, filling, rows
@@ -37,15 +37,15 @@ def _server():
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
-    monkeypatch.setattr(rows, "SHARD_BYTES", small_shards())
-    monkeypatch.setattr(filling, "SHARD_BYTES", small_shards())
+    monkeypatch.setattr(rows, "SHARD_BYTES", SMALL_SHARD)
 
 
 def die(step, program, folder):
     """Whether the program was killed; otherwise it must have ended well."""
     process = CONTEXT.Process(target=killed, args=(step, program, folder))
     process.start()
-    process.join()
+    process.join(60)
+    process.kill()  # where it hangs
     assert process.exitcode in (0, -signal.SIGKILL)
     return process.exitcode != 0
 
@@ -103,6 +103,13 @@ def test_every_step_of_a_save_leaves_the_old_gallery_or_the_new(tmp_path):
             break
     assert step > 6  # two files a shard, two shards, an index, the manifest: each flushed, renamed
     assert seen == {(True, False), (False, True)}
+
+
+def test_a_full_shard_is_saved_at_once(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(Gallery, "save", lambda self, folder: saved.append(len(self)))
+    build(tmp_path)  # 50 at a time, 100 a shard
+    assert saved == [100, 200, 300, 300, 300]  # and at the end of the batches, and with the index
 
 
 def test_what_came_before_an_error_is_kept(tmp_path):

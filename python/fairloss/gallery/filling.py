@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from fairloss.gallery.gallery import Gallery
-from fairloss.gallery.rows import SHARD_BYTES
 
 SAVE_EVERY = 60.0  # seconds: what is lost at most; a save rewrites one shard, well under a second
 
@@ -32,12 +31,11 @@ def fill(
     """
     done = saved = 0
     since = time.monotonic()
-    most = max(SHARD_BYTES // (4 * gallery.embedding_size), 1)
     try:
         for embeddings in batches:
             gallery.add(names[done : done + len(embeddings)], embeddings)
             done += len(embeddings)
-            if done - saved >= most or time.monotonic() - since >= SAVE_EVERY:
+            if done - saved >= gallery._rows.shard_rows or time.monotonic() - since >= SAVE_EVERY:
                 gallery.save(folder)
                 saved, since = done, time.monotonic()
             progress(done, len(names))

@@ -138,7 +138,7 @@ class Gallery:
         Args:
             index: another kind from now on; None: as before.
             memory: bytes that "auto" may use; None: half of the machine's.
-            progress: called as progress(embeddings done, all), after training.
+            progress: called as progress(embeddings done, all).
 
         Raises:
             ValueError: no such kind, or too few embeddings to train "ivf-pq" (256).
@@ -170,15 +170,14 @@ class Gallery:
 
         Args:
             recall: share of the probes whose exact best match it must find, above 0 to 1.
-            probes: (Q, D) embeddings that are not in the gallery; None: up to 1,000 of its own,
-                held out while indexes are measured.
+            probes: (Q, D) array or tensor; None: up to 1,000 of its own embeddings, held out.
             batch: probes of one timed search.
             kinds: to measure; "flat" always is.
             memory: bytes for all indexes together; None: half of the machine's.
             progress: called as progress(what, done, total).
 
         Raises:
-            ValueError: an argument is out of range, or there are too few embeddings (20).
+            ValueError: an argument is out of range, or the gallery holds fewer than 20 embeddings.
         """
         tuning = tune(
             self._rows,
@@ -211,7 +210,7 @@ class Gallery:
 
         A reader sees the old gallery or the new one, and an interrupted save leaves the old
         one. One writer at a time. What is in the folder already is not written again, and from
-        now on the embeddings are read from there. The layout is described in `storage`.
+        now on the embeddings are read from there (docs/gallery.md has the layout).
         """
         storage.write(Path(folder), storage.Stored(self._rows, self._index, self._wanted))
 
@@ -219,7 +218,7 @@ class Gallery:
     def load(cls, folder: str | os.PathLike[str], device: str = "auto") -> Gallery:
         """Open a gallery, verifying version, checksums and counts.
 
-        The embeddings stay on disk, mapped into memory, so they may be larger than it.
+        Embeddings stay on disk, mapped into memory.
 
         Raises:
             FileNotFoundError: there is no gallery in `folder`.

@@ -67,17 +67,26 @@ class Index:
 
     def search(self, rows: Rows, probes: Floats, k: int, device: Device) -> tuple[Floats, Ids]:
         """(Q, k) scores and ids, best first; -inf and -1 where it found fewer."""
+        if self.kind == "hnsw":
+            return self._search_graph(probes, k)
         if self._moved is None:
             self._moved = device.moved(self.kind, self.faiss)
-        if self.kind == "hnsw":
-            import_faiss().downcast_index(self.faiss.index).hnsw.efSearch = self.parameter
-        else:
-            self._moved.nprobe = self.parameter
-        if self.kind != "ivf-pq":
+        self._moved.nprobe = self.parameter
+        if self.kind == "ivf":
             scores, ids = self._moved.search(probes, k)
-            return np.where(ids < 0, -np.inf, scores).astype(np.float32), ids
+            return np.where(ids < 0, np.float32(-np.inf), scores), ids
         _, ids = self._moved.search(probes, min(k + kinds.SPARE_CANDIDATES, self.faiss.ntotal))
         return best(_scores(rows, probes, ids), ids, k)
+
+    def _search_graph(self, probes: Floats, k: int) -> tuple[Floats, Ids]:
+        """The search of IndexIDMap wakes all threads to translate ids, even those of one probe."""
+        faiss = import_faiss()
+        graph = faiss.downcast_index(self.faiss.index)
+        graph.hnsw.efSearch = self.parameter
+        scores, at = graph.search(probes, k)
+        known = faiss.rev_swig_ptr(self.faiss.id_map.data(), self.faiss.ntotal)
+        missing = at < 0
+        return np.where(missing, np.float32(-np.inf), scores), np.where(missing, -1, known[at])
 
     def _changed(self) -> None:
         self.file = self._moved = None

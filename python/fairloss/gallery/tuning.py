@@ -19,6 +19,7 @@ HELD_OUT = 1000  # 99% is then 990 of them: known to 0.6% (two standard errors)
 # A median of more than 15 rounds hardly moves, one of fewer than 5 is at the mercy of two; between
 # them as many as fit in so many seconds.
 ROUNDS, FEWEST_ROUNDS, BUDGET = 15, 5, 60.0
+TURN = 0.02  # seconds of searches in a row: what the others left in the caches matters no more
 EQUAL = 1e-6  # cosines closer than this are one: products in another order differ by so much
 
 Progress = Callable[[str, int, int], object]
@@ -175,14 +176,24 @@ def _race(entries: Sequence[_Entry], probes: Floats, batch: int, progress: Progr
     order, done, rounds = list(entries), 0, ROUNDS
     started = time.perf_counter()
     while done < rounds:
-        part = np.take(probes, range(done * batch, (done + 1) * batch), axis=0, mode="wrap")
-        order.append(order.pop(0))  # nobody always follows the same one, whose data is in cache
+        order.append(order.pop(0))  # nobody always follows the same one
         for entry in order:
-            start = time.perf_counter()
-            entry.search(part)
-            entry.times.append((time.perf_counter() - start) / batch)
+            entry.times.append(_turn(entry, probes, batch, done))
         if not done:
             elapsed = time.perf_counter() - started
             rounds = min(max(int(BUDGET / elapsed), FEWEST_ROUNDS), ROUNDS)
         done += 1
         progress("time", done, rounds)
+
+
+def _turn(entry: _Entry, probes: Floats, batch: int, first: int) -> float:
+    """Seconds for a probe, over searches of different batches; the first only warms the caches."""
+    start, elapsed, count = 0.0, 0.0, 0
+    while elapsed < TURN:
+        at = (first + count) * batch
+        entry.search(np.take(probes, range(at, at + batch), axis=0, mode="wrap"))
+        if not count:
+            start = time.perf_counter()
+        elapsed = time.perf_counter() - start
+        count += 1
+    return elapsed / ((count - 1) * batch)
