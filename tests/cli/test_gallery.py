@@ -157,7 +157,8 @@ def test_merge_equals_building_at_once(data, model, built, tmp_path):
     other.mkdir()
     build(tmp_path / "a", write_model(other, seed=1), tmp_path / "gallery-c")
     foreign = (parts[0], tmp_path / "gallery-c", "--output", tmp_path / "mixed")
-    refused("another checkpoint", "merge", *foreign)
+    refused("different checkpoints", "merge", *foreign)
+    assert not (tmp_path / "mixed").exists()
 
 
 def test_tune_prints_writes_and_keeps(built, tmp_path):

@@ -173,11 +173,17 @@ def merge(
 
     if (output / MANIFEST).is_file():
         raise ValueError(f"output: {output} already holds a gallery")
+    embedders = {read_embedder(folder) for folder in galleries} - {None}
+    if len(embedders) > 1:
+        raise ValueError(
+            "galleries: they hold embeddings of different checkpoints, or some with mirror images "
+            "and some without, which cannot be compared"
+        )
     merged = Gallery.load(galleries[0])
     for folder in galleries[1:]:
         merged.merge(Gallery.load(folder))
-    for folder in galleries:
-        claim_gallery(output, read_embedder(folder))
+    for embedder in embedders:
+        claim_gallery(output, embedder)
     with bars() as progress:
         _reindex(merged, index, memory, progress)
     merged.save(output)
