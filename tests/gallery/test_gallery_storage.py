@@ -1,20 +1,22 @@
+import contextlib
 import json
 import os
 
 import numpy as np
 import pytest
 
-from fairloss.gallery import Gallery, storage
+from fairloss.gallery import Gallery, rows, storage
 
 faiss = pytest.importorskip("faiss")
 
 
-def gallery_of(count, seed=0):
-    gallery = Gallery(8)
+def gallery_of(count, seed=0, index="flat"):
+    gallery = Gallery(8, index=index)
     gallery.add(
         [f"person {i}" for i in range(count)],
         np.random.default_rng(seed).normal(size=(count, 8)),
     )
+    gallery.reindex()
     return gallery
 
 
@@ -65,14 +67,62 @@ def test_empty_gallery(tmp_path):
 def test_manifest_and_replacement(tmp_path):
     gallery_of(5).save(tmp_path)
     first = files(tmp_path)
-    gallery_of(6).save(tmp_path)
-    assert len(first) == len(files(tmp_path)) == 3
+    gallery_of(6, index="hnsw").save(tmp_path)
+    assert (len(first), len(files(tmp_path))) == (3, 4)
     assert_same(Gallery.load(tmp_path), gallery_of(6))
     manifest = json.loads((tmp_path / "manifest.json").read_text())
-    assert (manifest["version"], manifest["embedding_size"], manifest["count"]) == (1, 8, 6)
-    assert {f["name"] for f in manifest["files"].values()} | {"manifest.json"} == set(
-        files(tmp_path)
-    )
+    assert (manifest["version"], manifest["embedding_size"], manifest["count"]) == (2, 8, 6)
+    (shard,), index = manifest["shards"], manifest["index"]
+    assert (index["kind"], index["covers"]) == ("hnsw", 6)
+    named = {entry["name"] for entry in (*shard.values(), index["file"])}
+    assert named | {"manifest.json"} == set(files(tmp_path))
+
+
+def test_only_what_changed_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(rows, "SHARD_BYTES", 100 * 4 * 8)
+    gallery = gallery_of(250, index="ivf")
+    gallery.save(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert len(before) == 3 * 2 + 1 + 1
+    found = Gallery.load(tmp_path)
+    found.add(["guest"], np.ones((1, 8)))
+    found.save(tmp_path)
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    kept = before.items() & after.items()
+    assert len(kept) == len(after) - 3  # the last shard's rows and names, and the manifest
+    gallery.add(["guest"], np.ones((1, 8)))
+    assert_same(found, gallery)
+
+
+@pytest.mark.parametrize("index", ["flat", "ivf"])
+def test_removed_embeddings_leave_the_disk(tmp_path, index):
+    gallery = gallery_of(200, index=index)
+    row = gallery._rows.take(np.array([7])).tobytes()
+    gallery.save(tmp_path)
+    assert any(row in path.read_bytes() for path in tmp_path.iterdir())
+    gallery.remove(["person 7"])
+    gallery.save(tmp_path)
+    assert not any(row in path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_rows_stay_on_disk(tmp_path):
+    gallery_of(20).save(tmp_path)
+    found = Gallery.load(tmp_path)
+    (shard,) = found._rows.shards
+    assert isinstance(shard.rows, np.memmap)
+    assert not shard.rows.flags.writeable
+
+
+def test_merge_of_saved_galleries(tmp_path):
+    for number, name in enumerate(("a", "b")):
+        gallery_of(20, seed=number).save(tmp_path / name)
+    merged = Gallery.load(tmp_path / "a")
+    merged.merge(Gallery.load(tmp_path / "b"))
+    merged.save(tmp_path / "c")
+    expected = gallery_of(20, seed=0)
+    expected.merge(gallery_of(20, seed=1))
+    assert_same(Gallery.load(tmp_path / "c"), expected)
+    assert_same(Gallery.load(tmp_path / "b"), gallery_of(20, seed=1))
 
 
 def test_saving_twice_changes_nothing(tmp_path):
@@ -101,33 +151,11 @@ def test_failed_index_write_keeps_the_old_gallery(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(faiss, "write_index", failing_write)
         with pytest.raises(RuntimeError, match="disk full"):
-            gallery_of(6).save(tmp_path)
+            gallery_of(6, index="hnsw").save(tmp_path)
+    found = Gallery.load(tmp_path)
+    assert_same(found, gallery_of(5))
+    found.save(tmp_path)
     assert files(tmp_path) == before
-    assert_same(Gallery.load(tmp_path), gallery_of(5))
-
-
-@pytest.mark.parametrize("step", range(3))
-def test_killed_at_any_step_keeps_the_old_gallery(tmp_path, monkeypatch, step):
-    """A killed process runs no clean-up; the next save does it."""
-    gallery_of(5).save(tmp_path)
-    done = []
-
-    def replace(source, target, real=os.replace):
-        if len(done) == step:
-            raise KeyboardInterrupt
-        done.append(target)
-        real(source, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(storage.os, "replace", replace)
-        patch.setattr(storage.shutil, "rmtree", lambda *_, **__: None)
-        with pytest.raises(KeyboardInterrupt):
-            gallery_of(6).save(tmp_path)
-    assert len(files(tmp_path)) > 3
-    assert_same(Gallery.load(tmp_path), gallery_of(5))
-    gallery_of(7).save(tmp_path)
-    assert len(files(tmp_path)) == 3
-    assert_same(Gallery.load(tmp_path), gallery_of(7))
 
 
 def test_killed_before_clean_up_has_the_new_gallery(tmp_path, monkeypatch):
@@ -154,10 +182,10 @@ def test_reader_overtaken_by_a_writer_sees_the_new_gallery(tmp_path, monkeypatch
     assert_same(Gallery.load(tmp_path), gallery_of(6))
 
 
-@pytest.mark.parametrize("pattern", ["index-*", "names-*"])
+@pytest.mark.parametrize("pattern", ["index-*", "names-*", "rows-*"])
 @pytest.mark.parametrize("damage", ["flip", "truncate"])
 def test_damaged_file(tmp_path, pattern, damage):
-    gallery_of(5).save(tmp_path)
+    gallery_of(5, index="hnsw").save(tmp_path)
     path = only(tmp_path, pattern)
     content = bytearray(path.read_bytes())
     if damage == "flip":
@@ -169,9 +197,9 @@ def test_damaged_file(tmp_path, pattern, damage):
         Gallery.load(tmp_path)
 
 
-@pytest.mark.parametrize("pattern", ["index-*", "names-*"])
+@pytest.mark.parametrize("pattern", ["index-*", "names-*", "rows-*"])
 def test_missing_file(tmp_path, pattern):
-    gallery_of(5).save(tmp_path)
+    gallery_of(5, index="hnsw").save(tmp_path)
     only(tmp_path, pattern).unlink()
     with pytest.raises(ValueError, match="incomplete"):
         Gallery.load(tmp_path)
@@ -180,10 +208,16 @@ def test_missing_file(tmp_path, pattern):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, "version 2, this program reads version 1"),
+        ({"version": 1}, "version 1, this program reads version 2: build the gallery again"),
+        ({"version": 3}, "version 3, this program reads version 2"),
         ({"format": "other"}, "does not describe"),
-        ({"count": 4}, "counts 4 embeddings, the index 5, the names 5"),
-        ({"embedding_size": 9}, "embedding size 9, the index 8"),
+        ({"count": 4}, "5 embeddings, not as many as it says"),
+        ({"next_id": 4}, "ids are not ascending"),
+        ({"embedding_size": 9}, "but 9 in the manifest"),
+        ({"wanted": "kd-tree"}, "index must be one of"),
+        ({"shards": 5}, "malformed"),
+        ({"shards": [{"rows": {}}]}, "malformed"),
+        ({"index": []}, "malformed"),
     ],
 )
 def test_manifest_that_does_not_fit(tmp_path, change, message):
@@ -194,20 +228,38 @@ def test_manifest_that_does_not_fit(tmp_path, change, message):
         Gallery.load(tmp_path)
 
 
-def test_files_of_different_galleries(tmp_path):
-    """Valid checksums, but the names belong to other ids."""
-    gallery, other = gallery_of(5), gallery_of(6)
-    other.remove(["person 0"])
-    gallery.save(tmp_path / "a")
-    other.save(tmp_path / "b")
-    manifest_path = tmp_path / "a" / "manifest.json"
-    manifest = json.loads(manifest_path.read_text())
-    theirs = json.loads((tmp_path / "b" / "manifest.json").read_text())["files"]["names"]
+@pytest.mark.parametrize("part", ["rows", "names", "index"])
+def test_files_of_different_galleries(tmp_path, part):
+    """Valid checksums, but what they hold belongs to other embeddings."""
+    manifests = {}
+    for name, count in (("a", 5), ("b", 6)):
+        gallery_of(count, index="hnsw").save(tmp_path / name)
+        manifests[name] = json.loads((tmp_path / name / "manifest.json").read_text())
+    entry = {
+        "rows": lambda manifest: manifest["shards"][0]["rows"],
+        "names": lambda manifest: manifest["shards"][0]["names"],
+        "index": lambda manifest: manifest["index"]["file"],
+    }[part]
+    theirs = entry(manifests["b"])
     os.replace(tmp_path / "b" / theirs["name"], tmp_path / "a" / theirs["name"])
-    manifest["files"]["names"] = theirs
-    manifest_path.write_text(json.dumps(manifest))
-    with pytest.raises(ValueError, match="other ids"):
+    entry(manifests["a"]).update(theirs)
+    (tmp_path / "a" / "manifest.json").write_text(json.dumps(manifests["a"]))
+    with pytest.raises(ValueError, match="differ|other embeddings"):
         Gallery.load(tmp_path / "a")
+
+
+def test_manifests_of_noise_raise_nothing_else(tmp_path):
+    gallery_of(5, index="hnsw").save(tmp_path)
+    path = tmp_path / "manifest.json"
+    content = path.read_bytes()
+    generator = np.random.default_rng(0)
+    for _ in range(2000):
+        noisy = bytearray(content)
+        for place in generator.integers(len(content), size=generator.integers(1, 4)):
+            noisy[place] = generator.integers(256)
+        path.write_bytes(noisy)
+        with contextlib.suppress(ValueError):
+            Gallery.load(tmp_path)
 
 
 def test_broken_manifest_and_no_gallery(tmp_path):
@@ -217,6 +269,6 @@ def test_broken_manifest_and_no_gallery(tmp_path):
     (tmp_path / "manifest.json").write_text('{"format": "fairloss-gallery", "vers')
     with pytest.raises(ValueError, match="not valid JSON"):
         Gallery.load(tmp_path)
-    (tmp_path / "manifest.json").write_text('{"format": "fairloss-gallery", "version": 1}')
+    (tmp_path / "manifest.json").write_text('{"format": "fairloss-gallery", "version": 2}')
     with pytest.raises(ValueError, match="lacks"):
         Gallery.load(tmp_path)

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from fairloss.cli import challenges, glyphs, images, runs, tools
 from fairloss.cli.evaluate import evaluate
+from fairloss.cli.gallery import gallery
 
 app = typer.Typer(
     help="Fair Loss for long-tailed face recognition: train, evaluate, search.",
@@ -32,7 +33,7 @@ evaluate.command("ijb")(challenges.ijb)
 evaluate.command("megaface")(challenges.megaface)
 evaluate.command("plot")(challenges.plot)
 app.add_typer(evaluate, name="evaluate")
-app.add_typer(tools.gallery, name="gallery")
+app.add_typer(gallery, name="gallery")
 
 
 def run() -> None:

@@ -25,11 +25,15 @@ class Features:
         embeddings: (N, D) floating point, memory-mapped, not normalised.
         names: N image names, all different.
         identities: N names of people, or None where the writer did not know them.
+        checkpoint_sha256: of the network's file, or None where the writer did not know it.
+        flip: whether features of mirror images were added, or None likewise.
     """
 
     embeddings: npt.NDArray[np.floating[Any]]
     names: list[str]
     identities: list[str] | None = None
+    checkpoint_sha256: str | None = None
+    flip: bool | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -81,7 +85,8 @@ def read_features(path: str | os.PathLike[str]) -> Features:
         )
     if len(set(names)) != len(names):
         raise FormatError(manifest, "names: some are given twice")
-    return Features(embeddings, names, _people(manifest, value, len(names)))
+    people = _people(manifest, value, len(names))
+    return Features(embeddings, names, people, value.get("checkpoint_sha256"), value.get("flip"))
 
 
 def write_features(

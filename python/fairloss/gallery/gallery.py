@@ -1,17 +1,18 @@
-"""Exact cosine search over named embeddings."""
+"""Cosine search over named embeddings."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
 from fairloss.evaluation.pairs import unit_embeddings
-from fairloss.gallery import storage
+from fairloss.gallery import kinds, storage
+from fairloss.gallery.device import Device
+from fairloss.gallery.index import Index, nearest, train
+from fairloss.gallery.rows import Floats, Rows
+from fairloss.gallery.tuning import Tuning, tune
 
 
 class Match(NamedTuple):
@@ -22,41 +23,55 @@ class Match(NamedTuple):
 
 
 class Gallery:
-    """Named embeddings on the unit sphere, searched exactly with faiss.
+    """Named embeddings on the unit sphere, searched with faiss.
 
     A name may hold several embeddings, such as several photos of one person; each is a match
     of its own.
 
+    Searches compare every embedding until `reindex` builds an index; embeddings added after that
+    are compared exactly, beside the index, until it is called again. Embeddings are always kept
+    and the index is made from them, so nothing is lost with it (docs/gallery.md).
+
     Args:
         embedding_size: length D of every embedding, at least 1.
+        index: what `reindex` builds: "flat" (none, exact), "ivf", "hnsw", "ivf-pq", or "auto", by
+            number of embeddings and memory.
+        device: where to search, "cpu", "cuda", or "auto": on a GPU if faiss sees one.
 
     Raises:
         ImportError: faiss is not installed.
+        ValueError: an argument is none of these, or there is no GPU for "cuda".
     """
 
-    def __init__(self, embedding_size: int) -> None:
+    def __init__(self, embedding_size: int, index: str = kinds.AUTO, device: str = "auto") -> None:
         if embedding_size < 1:
             raise ValueError(f"embedding_size must be at least 1, got {embedding_size}")
-        faiss = storage.import_faiss()
-        self._index: storage.Index = faiss.IndexIDMap2(faiss.IndexFlatIP(embedding_size))
-        self._names: dict[int, str] = {}  # id -> name, in the order of addition
+        self._wanted = kinds.check_kind(index)
+        self._device = Device(device)
+        self._rows = Rows(embedding_size)
+        self._index: Index | None = None
 
     @property
     def embedding_size(self) -> int:
         """Length D of every embedding."""
-        return int(self._index.d)
+        return self._rows.size
 
     @property
     def names(self) -> list[str]:
         """Each name once, in the order of first addition."""
-        return list(dict.fromkeys(self._names.values()))
+        return list(dict.fromkeys(self._rows.names))
+
+    @property
+    def index(self) -> str:
+        """The kind of index that answers: "flat" where there is none."""
+        return "flat" if self._index is None else self._index.kind
 
     def __len__(self) -> int:
         """Number of embeddings, not of names."""
-        return len(self._names)
+        return len(self._rows)
 
     def __repr__(self) -> str:
-        return f"Gallery({len(self)} embeddings of size {self.embedding_size})"
+        return f"Gallery({len(self)} embeddings of size {self.embedding_size}, {self.index} index)"
 
     def add(self, names: Sequence[str], embeddings: Any) -> None:
         """Add embeddings. A batch with an error changes nothing.
@@ -73,18 +88,19 @@ class Gallery:
         unit = self._unit(embeddings)
         if len(names) != len(unit):
             raise ValueError(f"names has {len(names)} entries but embeddings has {len(unit)} rows")
-        self._append(names, unit)
+        self._rows.append(names, unit)
 
     def remove(self, names: Sequence[str]) -> int:
         """Remove every embedding of these names and return how many there were.
 
-        A name that is not in the gallery counts as nothing to remove.
+        A name that is not in the gallery counts as nothing to remove. An "hnsw" index cannot
+        forget, so it is dropped: searches are exact until `reindex`.
         """
-        unwanted = set(_check_names(names))
-        ids = [number for number, name in self._names.items() if name in unwanted]
-        self._index.remove_ids(np.array(ids, dtype=np.int64))
-        for number in ids:
-            del self._names[number]
+        ids = self._rows.remove(set(_check_names(names)))
+        if self._index is not None and len(ids):
+            covered = ids[ids < self._index.covers]
+            if len(covered) and not self._index.remove(covered):
+                self._index = None
         return len(ids)
 
     def search(self, embeddings: Any, k: int = 5) -> list[list[Match]]:
@@ -92,7 +108,7 @@ class Gallery:
 
         Args:
             embeddings: (Q, D) array or tensor of real numbers; normalised here.
-            k: at least 1; a smaller gallery gives fewer matches.
+            k: at least 1; a smaller gallery gives fewer matches, and so may an index.
 
         Returns:
             Q lists of at most k matches.
@@ -102,14 +118,79 @@ class Gallery:
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
-        unit = self._unit(embeddings)
-        if not len(self):
-            return [[] for _ in unit]
-        scores, ids = self._index.search(unit, min(k, len(self)))
+        scores, ids = nearest(self._rows, self._index, self._unit(embeddings), k, self._device)
+        found = ids >= 0
+        names = iter(self._rows.names_of(ids[found]))
         return [
-            [Match(self._names[number], score) for number, score in zip(*row, strict=True)]
-            for row in zip(ids.tolist(), scores.tolist(), strict=True)
+            [Match(next(names), score) for score in row[there].tolist()]
+            for row, there in zip(scores, found, strict=True)
         ]
+
+    def reindex(
+        self,
+        index: str | None = None,
+        *,
+        memory: int | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> None:
+        """Bring the index up to date, and train one where there is none that suits.
+
+        Args:
+            index: another kind from now on; None: as before.
+            memory: bytes that "auto" may use; None: half of the machine's.
+            progress: called as progress(embeddings done, all).
+
+        Raises:
+            ValueError: no such kind, or too few embeddings to train "ivf-pq" (256).
+        """
+        wanted = self._wanted if index is None else kinds.check_kind(index)
+        count, kind = len(self), wanted
+        if kind == kinds.AUTO:
+            budget = kinds.default_memory() if memory is None else memory
+            kind = kinds.choose_kind(count, self.embedding_size, budget)
+        if kind == "flat" or not count:
+            self._index = None
+        elif self.index == kind and self._index and not self._index.outgrown(count):
+            self._index.extend(self._rows, progress=progress)
+        else:
+            self._index = train(kind, self._rows, progress=progress)
+        self._wanted = wanted
+
+    def tune(
+        self,
+        recall: float = 0.99,
+        *,
+        probes: Any = None,
+        batch: int = 1,
+        kinds: Sequence[str] = kinds.KINDS,
+        memory: int | None = None,
+        progress: Callable[[str, int, int], object] = lambda what, done, total: None,
+    ) -> Tuning:
+        """Measure every kind of index and take the fastest that finds enough.
+
+        Args:
+            recall: share of the probes whose exact best match it must find, above 0 to 1.
+            probes: (Q, D) array or tensor; None: up to 1,000 of its own embeddings, held out.
+            batch: probes of one timed search.
+            kinds: to measure; "flat" always is.
+            memory: bytes for all indexes together; None: half of the machine's.
+            progress: called as progress(what, done, total).
+
+        Raises:
+            ValueError: an argument is out of range, or the gallery holds fewer than 20 embeddings.
+        """
+        tuning = tune(
+            self._rows,
+            self._device,
+            probes=None if probes is None else self._unit(probes),
+            recall=recall,
+            batch=batch,
+            wanted=kinds,
+            memory=memory,
+            progress=progress,
+        )
+        self._index, self._wanted = tuning.index, tuning.chosen.kind
+        return tuning
 
     def merge(self, other: Gallery) -> None:
         """Add every embedding of another gallery, which stays as it is.
@@ -121,38 +202,34 @@ class Gallery:
             raise ValueError(
                 f"other must have embedding size {self.embedding_size}, got {other.embedding_size}"
             )
-        if len(other):
-            ids = np.fromiter(other._names, dtype=np.int64)
-            self._append(list(other._names.values()), other._index.reconstruct_batch(ids))
+        for shard in list(other._rows.shards):
+            self._rows.append(shard.names, shard.rows)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the gallery to a folder, replacing the gallery there.
 
         A reader sees the old gallery or the new one, and an interrupted save leaves the old
-        one. One writer at a time. The layout is described in `storage`.
+        one. One writer at a time. What is in the folder already is not written again, and from
+        now on the embeddings are read from there (docs/gallery.md has the layout).
         """
-        storage.write(Path(folder), self._index, self._names)
+        storage.write(Path(folder), storage.Stored(self._rows, self._index, self._wanted))
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str]) -> Gallery:
-        """Read a gallery, verifying version, checksums and counts.
+    def load(cls, folder: str | os.PathLike[str], device: str = "auto") -> Gallery:
+        """Open a gallery, verifying version, checksums and counts.
+
+        Embeddings stay on disk, mapped into memory.
 
         Raises:
             FileNotFoundError: there is no gallery in `folder`.
             ValueError: it is damaged, incomplete, or of another version.
         """
-        index, names = storage.read(Path(folder))
-        gallery = cls(index.d)
-        gallery._index, gallery._names = index, names
+        stored = storage.read(Path(folder))
+        gallery = cls(stored.rows.size, stored.wanted, device)
+        gallery._rows, gallery._index = stored.rows, stored.index
         return gallery
 
-    def _append(self, names: Sequence[str], unit: npt.NDArray[np.float32]) -> None:
-        start = next(reversed(self._names), -1) + 1  # ids only grow
-        ids = np.arange(start, start + len(names), dtype=np.int64)
-        self._index.add_with_ids(unit, ids)
-        self._names.update(zip(ids.tolist(), names, strict=True))
-
-    def _unit(self, embeddings: Any) -> npt.NDArray[np.float32]:
+    def _unit(self, embeddings: Any) -> Floats:
         if hasattr(embeddings, "detach"):  # a tensor, on any device and of any float type
             embeddings = embeddings.detach().float().cpu().numpy()
         unit = unit_embeddings(embeddings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fairloss.files import write_whole
-from fairloss.training.backbone import backbone, check_embedder, load_backbone, record_embedder
+from fairloss.training.backbone import backbone, checkpoint_digest, load_backbone
 from fairloss.training.config import (
     HeadConfig,
     ModelConfig,
@@ -15,6 +15,13 @@ from fairloss.training.config import (
     check_numbers,
     load_config,
 )
+from fairloss.training.embedder import (
+    Embedder,
+    check_embedder,
+    claim_gallery,
+    read_embedder,
+    record_embedder,
+)
 from fairloss.training.feature_file import embed_to_devkit, embed_to_npy
 from fairloss.training.loss_file import read_loss, write_loss
 from fairloss.training.run import build_head, read_faces, train
@@ -23,6 +30,7 @@ from fairloss.training.trainer import Diverged, Progress, Trainer, group_table
 
 __all__ = [
     "Diverged",
+    "Embedder",
     "HeadConfig",
     "ModelConfig",
     "OptimizerConfig",
@@ -37,11 +45,14 @@ __all__ = [
     "check_device",
     "check_embedder",
     "check_numbers",
+    "checkpoint_digest",
+    "claim_gallery",
     "embed_to_devkit",
     "embed_to_npy",
     "group_table",
     "load_backbone",
     "load_config",
+    "read_embedder",
     "read_faces",
     "read_json",
     "read_loss",

@@ -11,9 +11,6 @@ from torch import nn
 from fairloss.data.files import sha256
 from fairloss.models import build_model
 from fairloss.training.config import TrainConfig, load_config
-from fairloss.training.run_folder import read_json, write_json
-
-EMBEDDER = "embedder.json"
 
 
 def load_backbone(checkpoint: str | os.PathLike[str]) -> tuple[nn.Module, TrainConfig]:
@@ -42,32 +39,6 @@ def load_backbone(checkpoint: str | os.PathLike[str]) -> tuple[nn.Module, TrainC
             "beside it describes it; give the run's model.pt"
         ) from error
     return model.eval(), config
-
-
-def record_embedder(gallery: Path, checkpoint: Path, flip: bool = True) -> None:
-    """Write into a gallery's folder whose embeddings it holds, and whether of mirror images too."""
-    digest = checkpoint_digest(checkpoint)
-    write_json(gallery / EMBEDDER, {"checkpoint_sha256": digest, "flip": flip})
-
-
-def check_embedder(gallery: Path, checkpoint: Path) -> bool:
-    """Whether the gallery's embeddings have those of mirror images added, as probes must then.
-
-    A gallery without a record, built in Python, is taken at its user's word, and to have them.
-
-    Raises:
-        ValueError: the gallery holds another checkpoint's embeddings.
-    """
-    path = gallery / EMBEDDER
-    if not path.is_file():
-        return True
-    record = read_json(path)
-    if record["checkpoint_sha256"] != checkpoint_digest(checkpoint):
-        raise ValueError(
-            f"checkpoint: {checkpoint} is not the one {gallery} was built with; their embeddings "
-            "cannot be compared"
-        )
-    return bool(record.get("flip", True))
 
 
 def checkpoint_digest(checkpoint: Path) -> str:

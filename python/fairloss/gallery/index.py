@@ -1,0 +1,170 @@
+"""A faiss index over part of a gallery's rows: training, growing, shrinking, searching."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fairloss.gallery import kinds
+from fairloss.gallery.device import Device, Faiss, import_faiss
+from fairloss.gallery.exact import best, search_exact
+from fairloss.gallery.rows import Floats, Ids, Rows
+
+Progress = Callable[[int, int], object]
+
+
+@dataclass(eq=False)
+class Index:
+    """An index of one of the approximate kinds.
+
+    Attributes:
+        kind: "ivf", "hnsw" or "ivf-pq".
+        faiss: knows the rows by their ids.
+        parameter: nprobe or efSearch.
+        covers: every row with an id below is in it, no other.
+        file: where it is on disk, as an entry of the manifest; None: not written as it is now.
+    """
+
+    kind: str
+    faiss: Faiss
+    parameter: int
+    covers: int = 0
+    file: dict[str, str] | None = None
+    _moved: Faiss = None
+
+    def extend(
+        self, rows: Rows, without: Ids | None = None, progress: Progress | None = None
+    ) -> None:
+        """Add the rows that are not in it yet, but those of the ids `without`."""
+        done, total = 0, len(rows)
+        for shard in rows.since(self.covers, without):
+            self.faiss.add_with_ids(shard.rows, shard.ids)
+            self._changed()
+            done += len(shard)
+            if progress is not None:
+                progress(done, total)
+        self.covers = rows.next_id
+
+    def add(self, rows: Rows, ids: Ids) -> None:
+        """Add rows that `extend` was told to leave out."""
+        self.faiss.add_with_ids(rows.take(ids), ids)
+        self._changed()
+
+    def remove(self, ids: Ids) -> bool:
+        """Forget rows; False where the kind cannot, which makes the whole index worthless."""
+        if self.kind == "hnsw":
+            return False
+        self.faiss.remove_ids(ids)
+        self._changed()
+        return True
+
+    def outgrown(self, count: int) -> bool:
+        """Whether it should be trained anew: four times the rows want twice the lists."""
+        return self.kind != "hnsw" and kinds.lists(count) > 2 * self.faiss.nlist
+
+    def search(self, rows: Rows, probes: Floats, k: int, device: Device) -> tuple[Floats, Ids]:
+        """(Q, k) scores and ids, best first; -inf and -1 where it found fewer."""
+        if self.kind == "hnsw":
+            return self._search_graph(probes, k)
+        if self._moved is None:
+            self._moved = device.moved(self.kind, self.faiss)
+        self._moved.nprobe = self.parameter
+        if self.kind == "ivf":
+            scores, ids = self._moved.search(probes, k)
+            return np.where(ids < 0, np.float32(-np.inf), scores), ids
+        _, ids = self._moved.search(probes, min(k + kinds.SPARE_CANDIDATES, self.faiss.ntotal))
+        return best(_scores(rows, probes, ids), ids, k)
+
+    def _search_graph(self, probes: Floats, k: int) -> tuple[Floats, Ids]:
+        """The search of IndexIDMap wakes all threads to translate ids, even those of one probe."""
+        faiss = import_faiss()
+        graph = faiss.downcast_index(self.faiss.index)
+        graph.hnsw.efSearch = self.parameter
+        scores, at = graph.search(probes, k)
+        known = faiss.rev_swig_ptr(self.faiss.id_map.data(), self.faiss.ntotal)
+        missing = at < 0
+        return np.where(missing, np.float32(-np.inf), scores), np.where(missing, -1, known[at])
+
+    def _changed(self) -> None:
+        self.file = self._moved = None
+
+
+def train(
+    kind: str, rows: Rows, *, without: Ids | None = None, progress: Progress | None = None
+) -> Index:
+    """An index of all rows but those of the ids `without`.
+
+    Raises:
+        ValueError: too few rows for the kind.
+    """
+    count = len(rows) - (0 if without is None else len(without))
+    if kind == "ivf-pq" and count < kinds.PQ_CENTROIDS:
+        raise ValueError(
+            f"index: ivf-pq is trained on at least {kinds.PQ_CENTROIDS} embeddings, got {count}"
+        )
+    index = Index(kind, _untrained(kind, count, rows.size), kinds.default_parameter(kind, count))
+    if progress is not None:
+        progress(0, len(rows))
+    if kind != "hnsw":
+        index.faiss.train(_sample(rows, count, index.faiss.nlist, without))
+    index.extend(rows, without, progress)
+    return index
+
+
+def nearest(
+    rows: Rows, index: Index | None, probes: Floats, k: int, device: Device
+) -> tuple[Floats, Ids]:
+    """(Q, at most k) scores and ids: from the index, and exactly from the rows it does not have."""
+    if index is None:
+        return search_exact(rows.shards, probes, k, device.knn())
+    scores, ids = search_exact(rows.since(index.covers), probes, k, device.knn())
+    found, at = index.search(rows, probes, min(k, len(rows)), device)
+    return best(np.hstack((found, scores)), np.hstack((at, ids)), k)
+
+
+def _untrained(kind: str, count: int, size: int) -> Faiss:
+    faiss: Any = import_faiss()
+    metric = faiss.METRIC_INNER_PRODUCT
+    if kind == "hnsw":
+        return faiss.IndexIDMap(faiss.IndexHNSWFlat(size, kinds.LINKS, metric))
+    lists = kinds.lists(count)
+    if kind == "ivf":
+        index = faiss.index_factory(size, f"IVF{lists},Flat", metric)
+    else:
+        # np: no polysemous codes, which take minutes to train and serve another kind of search
+        index = faiss.index_factory(size, f"IVF{lists},PQ{kinds.code_bytes(size)}np", metric)
+        _limit(index.pq.cp)
+    _limit(index.cp)
+    return index
+
+
+def _limit(clustering: Any) -> None:
+    clustering.min_points_per_centroid = 1  # a small gallery is no reason for a warning
+    clustering.max_points_per_centroid = kinds.MOST_POINTS
+    clustering.niter = kinds.ROUNDS
+
+
+def _sample(rows: Rows, count: int, lists: int, without: Ids | None) -> Floats:
+    """Rows to train on, every n-th, so that every part of the gallery has its share."""
+    wanted = kinds.MOST_POINTS * max(lists, kinds.PQ_CENTROIDS)
+    ids = np.concatenate([shard.ids for shard in rows.since(without=without)])
+    step = np.linspace(0, count - 1, min(count, wanted)).astype(np.int64)
+    return rows.take(ids[step])
+
+
+def _scores(rows: Rows, probes: Floats, ids: Ids) -> Floats:
+    """(Q, n) inner products with the rows of (Q, n) ids; -inf for id -1."""
+    known, place = np.unique(ids[ids >= 0], return_inverse=True)
+    scores = np.full(ids.shape, -np.inf, dtype=np.float32)
+    at = np.nonzero(ids >= 0)
+    # in parts, as the rows of all candidates of a large batch are more than a shard
+    fetched = rows.shard_rows
+    for start in range(0, len(place), fetched):
+        part = slice(start, start + fetched)
+        held = rows.take(known[place[part]])
+        q, n = at[0][part], at[1][part]
+        scores[q, n] = np.einsum("id,id->i", held, probes[q])
+    return scores

@@ -1,0 +1,97 @@
+"""Which index suits how many faces, and how large it is; plain arithmetic.
+
+flat     no index: every row is compared. Exact, nothing to build, rows may stay on disk.
+ivf      inverted file: rows in the lists of their nearest centroids, `nprobe` lists are searched.
+hnsw     graph of near neighbours (Malkov & Yashunin 2020), `efSearch` candidates are kept.
+ivf-pq   inverted file of product-quantised rows (Jegou et al. 2011); candidates are compared again
+         by their rows, which may stay on disk.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+
+KINDS = ("flat", "ivf", "hnsw", "ivf-pq")
+AUTO = "auto"
+PARAMETER = {"ivf": "nprobe", "hnsw": "efSearch", "ivf-pq": "nprobe"}
+
+# One core reads about 10 GB/s, so one probe is compared with 100 MB of rows (51,200 of 512) in
+# about 10 ms: less than the network takes to embed the probe.
+FLAT_BYTES = 100_000_000
+# k-means is told to expect so many points for each centroid (faiss warns below 39) ...
+FEWEST_POINTS = 39
+# ... and gains little from more than this; the sample must fit in memory.
+MOST_POINTS = 64
+# Rounds of k-means: those of faiss for the lists; its 25 for the codes take minutes at D = 512.
+ROUNDS = 10
+# Links of a node, twice as many on the lowest level: the most that its authors recommend is 48, for
+# data of high dimension; faiss's own default.
+LINKS = 32
+# Candidates that ivf-pq compares again, besides the k wanted.
+SPARE_CANDIDATES = 64
+PQ_CENTROIDS = 256  # of one byte
+
+
+def check_kind(index: str) -> str:
+    """The name, if it is one of an index."""
+    if index not in (AUTO, *KINDS):
+        raise ValueError(f"index must be one of {', '.join((AUTO, *KINDS))}, got {index!r}")
+    return index
+
+
+def choose_kind(count: int, size: int, memory: int) -> str:
+    """The fastest kind that fits, for `count` embeddings of length `size`.
+
+    `flat` while a search of all rows is fast enough for anybody, otherwise the first of `hnsw`,
+    `ivf` and `ivf-pq` that needs at most `memory` bytes; `ivf-pq` in any case.
+    """
+    if 4 * count * size <= FLAT_BYTES:
+        return "flat"
+    fitting = (kind for kind in ("hnsw", "ivf") if index_bytes(kind, count, size) <= memory)
+    return next(fitting, "ivf-pq")
+
+
+def index_bytes(kind: str, count: int, size: int) -> int:
+    """Memory that an index takes; the rows themselves, mapped from disk, not counted."""
+    if kind == "flat":
+        return 0
+    if kind == "hnsw":
+        # ids here and in the graph, links on the lowest level, 1 of LINKS - 1 rows one level up
+        links = 4 * (2 * LINKS + LINKS / (LINKS - 1))
+        return int(count * (4 * size + links + 8 + 12))
+    row = 4 * size if kind == "ivf" else code_bytes(size)
+    return count * (row + 8) + 4 * size * lists(count)
+
+
+def default_memory() -> int:
+    """Half of the machine's memory: the rest is for the network, and for the rows in the cache."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def lists(count: int) -> int:
+    """Lists of an inverted file: 4 sqrt(N), as faiss's guidelines have it.
+
+    A search costs the comparison with the centroids plus nprobe N / lists rows, which balance where
+    lists are a multiple of sqrt(N). Fewer where there are not enough rows to train so many.
+    """
+    return max(min(int(4 * math.sqrt(count)), count // FEWEST_POINTS), 1)
+
+
+def code_bytes(size: int) -> int:
+    """Bytes of a product-quantised row: one for four numbers, or the next divisor of D below."""
+    return next(pieces for pieces in range(max(size // 4, 1), 0, -1) if size % pieces == 0)
+
+
+def default_parameter(kind: str, count: int) -> int:
+    """nprobe or efSearch where nothing was measured: see docs/gallery.md; `tune` measures it."""
+    return 256 if kind == "hnsw" else max(lists(count) // 8, 1)
+
+
+def parameters(kind: str, count: int) -> list[int]:
+    """Values worth measuring, the cheapest first: powers of two."""
+    if kind == "flat":
+        return [0]
+    if kind == "hnsw":
+        return [2**power for power in range(4, 12)]
+    return [2**power for power in range(lists(count).bit_length())]

@@ -1,0 +1,83 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from gallery_cases import embeddings, numbered
+
+from fairloss.gallery import Gallery, device
+
+faiss = pytest.importorskip("faiss")
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """faiss as if it had a GPU, and the names of what was sent there."""
+    sent = []
+
+    def knn_gpu(resources, probes, rows, k, metric):
+        assert resources == "resources"
+        sent.append(f"{len(rows)} rows")
+        return faiss.knn(probes, rows, k, metric=metric)
+
+    def index_cpu_to_gpu(resources, number, index):
+        assert (resources, number) == ("resources", 0)
+        sent.append(type(index).__name__)
+        return faiss.clone_index(index)
+
+    fake = SimpleNamespace(
+        get_num_gpus=lambda: 1,
+        StandardGpuResources=lambda: "resources",
+        knn=faiss.knn,
+        knn_gpu=knn_gpu,
+        index_cpu_to_gpu=index_cpu_to_gpu,
+        METRIC_INNER_PRODUCT=faiss.METRIC_INNER_PRODUCT,
+    )
+    monkeypatch.setattr(device, "import_faiss", lambda: fake)
+    return sent
+
+
+PROBES = embeddings(5, seed=9)
+
+
+def filled(kind, where):
+    gallery = Gallery(8, index=kind, device=where)
+    gallery.add(numbered(500), embeddings(500))
+    gallery.reindex()
+    return gallery
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("flat", ["500 rows"] * 2),
+        ("ivf", ["IndexIVFFlat"]),  # once, not for each search
+        ("hnsw", []),
+        ("ivf-pq", []),
+    ],
+)
+def test_flat_and_ivf_go_to_the_gpu(gpu, kind, expected):
+    here, there = filled(kind, "cpu"), filled(kind, "auto")
+    assert there.search(PROBES) == there.search(PROBES) == here.search(PROBES)
+    assert gpu == expected
+
+
+def test_a_changed_index_is_sent_again(gpu):
+    gallery = filled("ivf", "cuda")
+    gallery.search(PROBES)
+    (before,) = gallery.search(PROBES[:1], 1)
+    gallery.remove([before[0].name])
+    assert gallery.search(PROBES[:1], 1) != [before]
+    gallery.add(["itself"], PROBES[:1])
+    gallery.reindex()
+    assert gallery.search(PROBES[:1], 1)[0][0].name == "itself"
+    assert gpu == ["IndexIVFFlat"] * 3
+
+
+def test_no_gpu(monkeypatch):
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0)
+    with pytest.raises(ValueError, match='device is "cuda", but faiss sees no GPU'):
+        Gallery(8, device="cuda")
+    with pytest.raises(ValueError, match="device must be one of auto, cpu, cuda"):
+        Gallery(8, device="gpu")
+    gallery = filled("flat", "auto")
+    assert np.isfinite(gallery.search(PROBES, 1)[0][0].score)

@@ -1,0 +1,153 @@
+import numpy as np
+import pytest
+from gallery_cases import embeddings, numbered, unit
+
+from fairloss.gallery import Gallery, kinds, rows
+
+faiss = pytest.importorskip("faiss")
+
+APPROXIMATE = ["ivf", "hnsw", "ivf-pq"]
+ALL = ["flat", *APPROXIMATE]
+PROBES = embeddings(40, 16, seed=9)
+
+
+def indexed(kind, count=1000):
+    gallery, array = Gallery(16, index=kind), embeddings(count, 16)
+    gallery.add(numbered(count), array)
+    gallery.reindex()
+    assert gallery.index == kind
+    return gallery, array
+
+
+def assert_search_equals_brute_force(gallery, names, array, k=7):
+    """With parameters that make every index exact."""
+    if gallery._index is not None:
+        gallery._index.parameter = 4000
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kinds, "SPARE_CANDIDATES", 4000)
+        found = gallery.search(PROBES, k)
+    cosine = unit(PROBES) @ unit(array).T
+    for row, matches in zip(cosine, found, strict=True):
+        best = np.argsort(-row)[:k]
+        assert [m.name for m in matches] == [names[i] for i in best]
+        np.testing.assert_allclose([m.score for m in matches], row[best], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_every_kind_finds_the_nearest(kind):
+    gallery, array = indexed(kind)
+    assert_search_equals_brute_force(gallery, numbered(1000), array)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_what_the_index_lacks_is_searched_too(kind):
+    gallery, array = indexed(kind)
+    extra = embeddings(100, 16, seed=5)
+    gallery.add(numbered(100, "late"), extra)
+    names = numbered(1000) + numbered(100, "late")
+    assert_search_equals_brute_force(gallery, names, np.concatenate((array, extra)))
+    gallery.reindex()
+    if kind != "flat":
+        assert gallery._index.faiss.ntotal == 1100
+    assert_search_equals_brute_force(gallery, names, np.concatenate((array, extra)))
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_removed_faces_are_not_found(kind):
+    gallery, array = indexed(kind)
+    late = embeddings(2, 16, seed=5)
+    gallery.add(["late 0", "late 1"], late)
+    gone = [f"person {i}" for i in range(0, 1000, 3)]
+    assert gallery.remove([*gone, "late 0"]) == len(gone) + 1
+    assert gallery.index == ("flat" if kind == "hnsw" else kind)  # a graph cannot forget
+    kept = [i for i in range(1000) if i % 3]
+    names, array = [*(f"person {i}" for i in kept), "late 1"], np.vstack((array[kept], late[1:]))
+    assert_search_equals_brute_force(gallery, names, array)
+    gallery.reindex()
+    assert gallery.index == kind
+    assert_search_equals_brute_force(gallery, names, array)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_round_trip(kind, tmp_path):
+    gallery, _ = indexed(kind)
+    gallery.add(["late"], PROBES[:1])
+    gallery.save(tmp_path)
+    found = Gallery.load(tmp_path)
+    assert found.index == kind
+    assert found.search(PROBES) == gallery.search(PROBES)
+    found.reindex()  # brings in the late one, of the same kind
+    assert found.index == kind
+    assert found.search(PROBES[:1], 1)[0][0].name == "late"
+
+
+def test_search_over_shards_equals_search_of_one(monkeypatch):
+    gallery, array = indexed("flat")
+    monkeypatch.setattr(rows, "SHARD_BYTES", 64 * 4 * 16)
+    sharded, _ = indexed("flat")
+    assert max(map(len, sharded._rows.shards)) == 64
+    assert_search_equals_brute_force(sharded, numbered(1000), array)
+    assert_search_equals_brute_force(sharded, numbered(1000), array, k=100)  # more than a shard
+    sharded.remove(numbered(200)[100:])
+    gallery.remove(numbered(200)[100:])
+    assert sharded.names == gallery.names
+    np.testing.assert_allclose(
+        [[m.score for m in row] for row in sharded.search(PROBES)],
+        [[m.score for m in row] for row in gallery.search(PROBES)],
+        atol=1e-6,
+    )
+
+
+def test_single_additions_are_packed(monkeypatch):
+    monkeypatch.setattr(rows, "SHARD_BYTES", 10 * 4 * 16)
+    gallery, array = Gallery(16), embeddings(25, 16)
+    for number in range(25):
+        gallery.add([f"person {number}"], array[number : number + 1])
+        gallery.search(PROBES[:1], 1)
+    assert [len(shard) for shard in gallery._rows.shards] == [10, 10, 5]
+    assert_search_equals_brute_force(gallery, numbered(25), array)
+
+
+def test_an_index_is_trained_anew_when_outgrown():
+    gallery, _ = indexed("ivf", 400)
+    lists = gallery._index.faiss.nlist
+    gallery.add(numbered(400, "more"), embeddings(400, 16, seed=1))
+    gallery.reindex()
+    assert gallery._index.faiss.nlist == lists
+    gallery.add(numbered(2000, "most"), embeddings(2000, 16, seed=2))
+    gallery.reindex()
+    assert gallery._index.faiss.nlist > 2 * lists
+
+
+def test_auto_follows_the_size(monkeypatch):
+    gallery, _ = indexed("flat")
+    gallery.reindex("auto")
+    assert gallery.index == "flat"
+    monkeypatch.setattr(kinds, "FLAT_BYTES", 1000)
+    gallery.reindex(memory=10**9)
+    assert gallery.index == "hnsw"
+    gallery.reindex(memory=80_000)
+    assert gallery.index == "ivf"
+    gallery.reindex(memory=0)
+    assert gallery.index == "ivf-pq"
+    gallery.remove(gallery.names)
+    gallery.reindex()
+    assert gallery.index == "flat"
+    assert gallery.search(PROBES) == [[]] * 40
+
+
+def test_a_timid_search_gives_fewer_matches():
+    """One list has fewer faces than were asked for."""
+    gallery, _ = indexed("ivf")
+    gallery._index.parameter = 1
+    found = gallery.search(PROBES, 900)
+    assert all(0 < len(matches) < 900 for matches in found)
+    assert all(np.isfinite(match.score) for matches in found for match in matches)
+
+
+def test_product_quantised_scores_are_exact():
+    gallery, array = indexed("ivf-pq")
+    cosine = dict(zip(numbered(1000), (unit(PROBES[:1]) @ unit(array).T)[0], strict=True))
+    (matches,) = gallery.search(PROBES[:1], 5)
+    for match in matches:
+        assert match.score == pytest.approx(cosine[match.name], abs=1e-6)

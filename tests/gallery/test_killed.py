@@ -1,0 +1,123 @@
+"""A gallery whose writer is killed, kill -9, before any of the steps that make a file durable."""
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from multiprocessing import forkserver
+
+import numpy as np
+import pytest
+from gallery_cases import (
+    BATCH,
+    COUNT,
+    SMALL_SHARD,
+    build,
+    embeddings,
+    killed,
+    numbered,
+    save_other,
+)
+
+from fairloss.gallery import Gallery, filling, rows
+
+PROBES = embeddings(20, seed=9)
+CONTEXT = multiprocessing.get_context("forkserver")  # imports once, then each process is a fork
+CONTEXT.set_forkserver_preload(["gallery_cases", "faiss", "pytest.__main__"])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _server():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # or it could not import ours
+        forkserver.ensure_running()
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch):
+    monkeypatch.setattr(rows, "SHARD_BYTES", SMALL_SHARD)
+
+
+def die(step, program, folder):
+    """Whether the program was killed; otherwise it must have ended well."""
+    process = CONTEXT.Process(target=killed, args=(step, program, folder))
+    process.start()
+    process.join(60)
+    process.kill()  # where it hangs
+    assert process.exitcode in (0, -signal.SIGKILL)
+    return process.exitcode != 0
+
+
+def content(folder):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    named = {entry["name"] for files in manifest["shards"] for entry in files.values()}
+    if manifest["index"]:
+        named.add(manifest["index"]["file"]["name"])
+    assert {path.name for path in folder.iterdir()} == named | {"manifest.json"}  # and no leftovers
+    return named
+
+
+def test_killed_builds_go_on_to_the_same_gallery(tmp_path, monkeypatch):
+    """Killed again and again, later each time: each build starts from what the last one left."""
+    monkeypatch.setattr(filling, "SAVE_EVERY", 0.0)
+    build(tmp_path / "calm")
+    calm = Gallery.load(tmp_path / "calm")
+    folder, kept, deaths = tmp_path / "gallery", 0, 0
+    while die(2 + deaths % 7, "build", folder):
+        deaths += 1
+        if (folder / "manifest.json").exists():
+            found = Gallery.load(folder)
+            assert len(found) >= kept  # nothing that was saved is lost
+            assert found.names == numbered(COUNT)[: len(found)]
+            assert len(found) % BATCH == 0
+            kept = len(found)
+        assert deaths < 100
+    assert deaths > 10
+    found = Gallery.load(folder)
+    assert found.index == "ivf"
+    assert found.names == calm.names
+    assert found.search(PROBES) == calm.search(PROBES)
+    assert content(folder) == content(tmp_path / "calm")  # the same bytes
+
+
+def test_every_step_of_a_save_leaves_the_old_gallery_or_the_new(tmp_path):
+    calm = tmp_path / "calm"
+    save_other(calm)
+    new, seen = Gallery.load(calm), set()
+    for step in range(100):
+        folder = tmp_path / str(step)
+        build(folder)
+        old = Gallery.load(folder)
+        dead = die(step, "save_other", folder)
+        found = Gallery.load(folder)
+        expected = new if found.names == new.names else old
+        seen.add((dead, expected is new))
+        assert found.names == expected.names
+        assert found.index == expected.index
+        assert found.search(PROBES) == expected.search(PROBES)
+        save_other(folder)
+        assert content(folder) == content(calm)
+        if not dead:
+            break
+    assert step > 6  # two files a shard, two shards, an index, the manifest: each flushed, renamed
+    assert seen == {(True, False), (False, True)}
+
+
+def test_a_full_shard_is_saved_at_once(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(Gallery, "save", lambda self, folder: saved.append(len(self)))
+    build(tmp_path)  # 50 at a time, 100 a shard
+    assert saved == [100, 200, 300, 300, 300]  # and at the end of the batches, and with the index
+
+
+def test_what_came_before_an_error_is_kept(tmp_path):
+    def broken():
+        yield np.eye(8)
+        raise OSError("no such image")
+
+    gallery = Gallery(8)
+    with pytest.raises(OSError, match="no such image"):
+        filling.fill(gallery, tmp_path, numbered(16), broken())
+    assert Gallery.load(tmp_path).names == numbered(8)
