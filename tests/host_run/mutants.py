@@ -3,11 +3,11 @@
     python tests/host_run/mutants.py [--all] [--list] [stem ...]
 
 Every operator is applied at every place of csrc/cuda where its pattern matches, except those in
-EQUIVALENT, which no result can show. Without --all, and without a stem, that is a choice of two a
-device function, of different operators, so that `make cuda-check` stays short. The tests of its op
-run against a mutant until one fails: in order, then with one warp far ahead, and under
-AddressSanitizer where a mutant reaches beyond an array. Survivors are printed, and so is a kernel
-with fewer than five mutants; either ends in an error.
+EQUIVALENT, which no result can show. Without --all, and without a stem, that is a choice of one a
+device function, so that `make cuda-check` stays short. The tests of its op run against a mutant
+until one fails: in order, then with one warp far ahead, and under AddressSanitizer where a mutant
+reaches beyond an array. Survivors are printed, and so is a kernel with fewer than five mutants;
+either ends in an error.
 """
 
 from __future__ import annotations
@@ -21,14 +21,13 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from queue import SimpleQueue
 
 import build
 from trial import CUDA, ROOMS, SCHEDULES, Laboratory, laboratory, users
 
-ENOUGH, FEW = 5, 2  # mutants a kernel; of a device function in a short run
+ENOUGH = 5  # mutants a kernel
 
 BEYOND = "bound"  # the operator whose mutants only a sanitizer sees for certain
 
@@ -146,16 +145,12 @@ def enclosing(text: str, at: int) -> str | None:
 
 
 def chosen(mutants: Iterable[Mutant]) -> list[Mutant]:
-    """Of each device function a FEW mutants, taken from its operators in turn."""
-    functions: defaultdict[tuple[str, str], defaultdict[str, list[Mutant]]]
-    functions = defaultdict(lambda: defaultdict(list))
+    """One mutant of each device function: of the first its first, of the second its second, and so
+    on, so that all operators take part."""
+    functions: defaultdict[tuple[str, str], list[Mutant]] = defaultdict(list)
     for mutant in mutants:
-        functions[mutant.file, mutant.kernel][mutant.operator].append(mutant)
-    found = []
-    for operators in functions.values():
-        in_turn = [m for row in zip_longest(*operators.values()) for m in row if m is not None]
-        found += in_turn[:FEW]
-    return found
+        functions[mutant.file, mutant.kernel].append(mutant)
+    return [found[n % len(found)] for n, found in enumerate(functions.values())]
 
 
 def too_few(mutants: list[Mutant]) -> list[str]:
