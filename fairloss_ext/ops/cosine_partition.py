@@ -81,7 +81,8 @@ def cosine_partition(
     """
     labels = as_labels(labels)
     if compute_dtype is None:
-        compute_dtype = embeddings.dtype if embeddings.is_cuda else torch.float32
+        theirs = embeddings.is_cuda and embeddings.dtype in COMPUTE_DTYPES
+        compute_dtype = embeddings.dtype if theirs else torch.float32
     compute = choice("compute_dtype", compute_dtype, COMPUTE_DTYPES)
     if validate:
         check_now("labels", labels, -1, weight.shape[0])
