@@ -1,0 +1,179 @@
+"""Identification of characters that no training has seen among all others: docs/gallery-scale.md.
+
+    python benchmarks/million.py runs/data/million/test runs/million/test.npy --results NAME.json
+
+Three parts of the unseen characters, drawn at random: enrolled ones with one image in the gallery,
+strangers with none, and the others, all of whose images are distractors. A probe and its mate are
+always of different designs, as weights and regional faces of one design are nearly the same image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import machine
+import numpy as np
+import numpy.typing as npt
+import torch
+from record import write_whole
+
+from fairloss.data import read_features
+from fairloss.evaluation import cluster_mean, evaluate_megaface, search_gallery
+from fairloss.evaluation.pairs import identity_index
+
+Integers = npt.NDArray[np.int64]
+
+FPIRS = (0.001, 0.01, 0.1)
+RANKS = (1, 5, 10, 100)
+PROBES_AT_ONCE = 128  # of the open-set search: their scores take 0.4 GB
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Rows of the features by what they are for."""
+
+    gallery: Integers  # one image of each enrolled character
+    mated: Integers  # other images of these, of other designs
+    strangers: Integers  # images of characters that are not enrolled
+    distractors: Integers
+
+
+def deal(character: Integers, design: Integers, given: argparse.Namespace) -> Roles:
+    """Characters dealt at random, and of each one's designs one image each."""
+    generator = np.random.default_rng(given.seed)
+    order = generator.permutation(character.max() + 1)
+    enrolled, strange, rest = np.split(order, np.cumsum((given.enrolled, given.strangers)))
+    shuffled = generator.permutation(len(character))
+    pair = character[shuffled] * (design.max() + 1) + design[shuffled]
+    one_a_design = shuffled[np.unique(pair, return_index=True)[1]]
+
+    def images(who: Integers) -> list[Integers]:
+        return [
+            generator.permutation(one_a_design[character[one_a_design] == c])[: 1 + given.images]
+            for c in who
+        ]
+
+    of_enrolled = images(enrolled)
+    return Roles(
+        gallery=np.array([rows[0] for rows in of_enrolled]),
+        mated=np.concatenate([rows[1:] for rows in of_enrolled]),
+        strangers=np.concatenate([rows[1:] for rows in images(strange)]),
+        distractors=np.flatnonzero(np.isin(character, rest)),
+    )
+
+
+def challenge(
+    features: npt.NDArray[Any], character: Integers, roles: Roles, given: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """MegaFace's protocol at growing numbers of distractors: `evaluate_megaface`."""
+    probes = np.sort(np.concatenate((roles.gallery, roles.mated)))
+    order = np.random.default_rng(given.seed).permutation(roles.distractors)
+    counts = [10**n for n in range(1, 9) if 10**n < len(order)] + [len(order)]
+    reports = []
+    for count in counts:
+        rows = features[np.sort(order[:count])]
+        started = time.perf_counter()
+        found = evaluate_megaface(features[probes], character[probes], rows)
+        took = time.perf_counter() - started
+        report = found.report(given.replicates, given.seed)
+        recall = {str(rank): float((found.rank < rank).mean()) for rank in RANKS}
+        reports.append(report | {"recall": recall, "search_s": took})
+        print(f"{count} distractors: rank-1 {report['rank_1']['value']:.4f}", flush=True)
+    return reports
+
+
+def open_set(
+    features: npt.NDArray[Any],
+    character: Integers,
+    roles: Roles,
+    distractors: Integers,
+    given: argparse.Namespace,
+) -> dict[str, Any]:
+    """TPIR at FPIR of mated probes and strangers in a gallery of enrolled and distractors."""
+    rows = np.concatenate((roles.gallery, distractors))
+    # a distractor is a subject of its own: whoever is found there is wrong
+    subject = np.concatenate((character[roles.gallery], -1 - np.arange(len(distractors))))
+    probes = np.concatenate((roles.mated, roles.strangers))
+    search = search_gallery(
+        features[rows], subject, features[probes], character[probes], PROBES_AT_ONCE
+    )
+    who = character[roles.mated]
+
+    def interval(hits: npt.NDArray[np.bool_]) -> dict[str, Any]:
+        return cluster_mean(hits, who, given.replicates, given.seed).as_dict()
+
+    rank = search.rank[search.mated]
+    report: dict[str, Any] = {
+        "gallery": len(rows),
+        "enrolled": len(roles.gallery),
+        "mated_probes": len(roles.mated),
+        "stranger_probes": len(roles.strangers),
+        "rank": {str(n): interval(rank < n) for n in RANKS},
+        "tpir": {},
+    }
+    for fpir in FPIRS:
+        at = search.tpir_at(fpir)
+        if at is not None:
+            hits = interval(search.hits(at[1]))
+            report["tpir"][str(fpir)] = hits | {"threshold": at[1]}
+    return report
+
+
+def markdown(record: dict[str, Any]) -> str:
+    def cell(found: dict[str, Any]) -> str:
+        return f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
+
+    lines = ["| distractors | rank-1 | rank-10 | TAR at FAR 1e-6 |", "| ---: | --- | --- | --- |"]
+    for one in record["challenge"]:
+        tar = one["tar"] if isinstance(one["tar"], str) else cell(one["tar"])
+        rates = f"{cell(one['rank_1'])} | {one['recall']['10']:.3f} | {tar}"
+        lines.append(f"| {one['distractors']:,} | {rates} |")
+    rates = [*(f"rank-{n}" for n in RANKS), *(f"TPIR at FPIR {fpir}" for fpir in FPIRS)]
+    lines += ["", "| gallery | " + " | ".join(rates) + " |", "| ---: |" + " --- |" * len(rates)]
+    for one in record["open_set"]:
+        found = [*one["rank"].values(), *one["tpir"].values()]
+        lines.append(f"| {one['gallery']:,} | " + " | ".join(map(cell, found)) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path, help="the set of glyphs that was embedded")
+    parser.add_argument("features", type=Path, help="its .npy")
+    parser.add_argument("--enrolled", type=int, default=1000, help="characters")
+    parser.add_argument("--strangers", type=int, default=1000, help="characters")
+    parser.add_argument("--images", type=int, default=5, help="most probes of a character")
+    parser.add_argument("--replicates", type=int, default=1000, help="of the bootstrap")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--results", type=Path, help="a .json file")
+    given = parser.parse_args()
+
+    features = read_features(given.features)
+    character = identity_index(features.identities)
+    typefaces = json.loads((given.data.parent / "manifest.json").read_text())["typefaces"]
+    design_of = {face["name"]: face["design"] for face in typefaces}
+    design = identity_index([design_of[name.split("/", 1)[1]] for name in features.names])
+    roles = deal(character, design, given)
+    record = {
+        "version": 1,
+        "machine": machine.describe(torch.get_num_threads()),
+        "characters": int(character.max()) + 1,
+        "images": len(features),
+        "challenge": challenge(features.embeddings, character, roles, given),
+        "open_set": [
+            open_set(features.embeddings, character, roles, distractors, given)
+            for distractors in (roles.distractors[:0], roles.distractors)
+        ],
+    }
+    print(markdown(record))
+    if given.results:
+        write_whole(given.results, json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
