@@ -197,11 +197,11 @@ def test_comparison():
     good = evaluate_megaface(features, people, rows)
     noise = np.random.default_rng(1).normal(size=features.shape)
     poor = evaluate_megaface(features + 2 * noise, people, rows)
-    found = compare_megaface(poor, good, replicates=100)
+    found = compare_megaface(poor, good, replicates=100)["difference"]
     gain = good.recall()[0] - poor.recall()[0]
     assert found["rank_1"]["value"] == pytest.approx(gain)
     assert found["tar"]["value"] == pytest.approx(good.tar_at() - poor.tar_at())
-    same = compare_megaface(good, good, replicates=10)["rank_1"]
+    same = compare_megaface(good, good, replicates=10)["difference"]["rank_1"]
     assert same["low"] == same["high"] == 0
     with pytest.raises(ValueError, match="same probes"):
         compare_megaface(good, evaluate_megaface(features, people, rows[:10]))
