@@ -221,7 +221,21 @@ def test_cmc_file_round_trip(tmp_path):
     assert curve.tpr_at(1e-5) == pytest.approx(0.5)  # linear in log FPR
     with pytest.raises(ValueError, match="outside"):
         curve.tpr_at(1e-7)
-    for wrong in ("[]", "{}", '{"cmc": [[0], [1]]}', '{"cmc": [[0], ["x"]], "roc": [[0], [1]]}'):
+    curves = (
+        '"x"',
+        '[[0], ["x"]]',
+        '[["0"], ["1"]]',
+        "[[0], [true]]",
+        "[[0], [1, 2]]",
+        "[[[0]], [[1]]]",
+        "[[], []]",
+        "[[1, 0], [0, 1]]",
+        "[[0], [NaN]]",
+        "[[0], [1e999]]",
+        f"[[0], [{10**400}]]",
+    )
+    whole = '{"cmc": [[0], [1]], "roc": [[0], [1]]}'
+    for wrong in ("[]", "{}", *(whole.replace("[[0], [1]]", curve, 1) for curve in curves)):
         path.write_text(wrong)
         with pytest.raises(FormatError, match=str(path)):
             read_cmc(path)
