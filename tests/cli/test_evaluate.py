@@ -200,6 +200,11 @@ def test_groups(images, features, tmp_path):
     (tmp_path / "identities.json").write_text(json.dumps(run))
     succeed("evaluate", "groups", *options, "--frequency", tmp_path / "identities.json")
     assert set(json.loads((tmp_path / "g.json").read_text())["groups"]) == {"tail", "mid"}
+    more = ("--frequency", tmp_path / "identities.json", "--against", features)
+    done = succeed("evaluate", "groups", *options, *more)
+    difference = json.loads((tmp_path / "g.json").read_text())["difference"]
+    assert difference["mean_eer"]["high"] == difference["groups"]["mid"]["auc"]["low"] == 0
+    assert "minus" in done.stdout
     done = fairloss("evaluate", "groups", *options, "--attributes", tmp_path / "people.csv")
     assert done.returncode == 2
     assert "has no column 'group'" in done.stderr
@@ -228,6 +233,12 @@ def test_rfw_and_ytf(tmp_path):
     assert report["std"]["value"] == 0.0
     assert report["subsets"]["Asian"]["genuine"] == 10
     assert "African" in done.stdout
+    write_features(tmp_path / "poor.npy", names, np.tile(unit_people(noise=2.0), (2, 1)))
+    done = succeed(
+        *("evaluate", "rfw", "--lists", lists, *options, "--against", tmp_path / "poor.npy")
+    )
+    assert "minus" in done.stdout
+    assert json.loads(output.read_text())["difference"]["mean"]["value"] > 0
     (tmp_path / "splits.txt").write_text(
         "split, first, second, same\n"
         + "".join(
@@ -243,6 +254,13 @@ def test_rfw_and_ytf(tmp_path):
         report = json.loads(output.read_text())
         assert (report["genuine"], report["fold_accuracy"]["folds"]) == (10, 10)
         assert report["accuracy"]["value"] > 0.9
+        write_features(tmp_path / "poor.npy", frames[::-1], unit_people(noise=2.0)[::-1])
+        rival = ("--against", tmp_path / "poor.npy", "--replicates", 10, "--output", output)
+        succeed("evaluate", "ytf", *options, *rival, *more)
+        found = json.loads(output.read_text())
+        gain = found["difference"]["accuracy"]["value"]
+        assert gain == pytest.approx(report["accuracy"]["value"] - found["a"]["accuracy"])
+        assert gain > 0
 
 
 def test_ijb(tmp_path):
@@ -273,9 +291,16 @@ def test_ijb(tmp_path):
     done = succeed("evaluate", "ijb", "--meta", meta, *options, "--replicates", 10)
     found = json.loads((tmp_path / "o.json").read_text())["identification"]
     assert found["galleries"]["G1"]["mated"] == found["galleries"]["G1"]["unmated"] == 10
-    assert found["mean"]["rank"]["1"] == 1.0
+    assert found["mean"]["rank"]["1"]["value"] == 1.0
     assert found["mean"]["tpir"]["0.01"] == "not measurable with 10 unmated probes"
     assert "TPIR@FPIR=0.1" in done.stdout
+    write_features(tmp_path / "poor.npy", names, unit_people(noise=2.0))
+    rival = ("--against", tmp_path / "poor.npy", "--replicates", 10)
+    done = succeed("evaluate", "ijb", "--meta", meta, *options, *rival)
+    found = json.loads((tmp_path / "o.json").read_text())
+    assert found["verification"]["difference"]["auc"]["value"] > 0
+    assert found["identification"]["difference"]["mean"]["rank"]["1"]["value"] > 0
+    assert done.stdout.count("minus") == 2
 
 
 def test_megaface(tmp_path):
@@ -292,6 +317,16 @@ def test_megaface(tmp_path):
     assert report["tar"] == "not measurable with 22000 impostors"
     curve = read_cmc(out / "cmc_facescrub_megaface_fairloss_1000_1.json")
     assert curve.rank_1() == report["rank_1"]["value"]
+    poor = read_features(planted / "facescrub.npy")
+    noise = np.random.default_rng(0).normal(size=poor.embeddings.shape)
+    write_features(tmp_path / "poor.npy", poor.names, poor.embeddings + noise.astype(np.float32))
+    rival = ("--against", tmp_path / "poor.npy", planted / "megaface.npy")
+    more = ("--size", 1000, "--output", out, "--algorithm", "rival")
+    done = succeed("evaluate", "megaface", *common, *packed, *more, *rival)
+    found = json.loads((out / "report_rival_1000_1.json").read_text())
+    gain = found["difference"]["rank_10"]["value"]
+    assert gain == pytest.approx(report["rank_10"]["value"] - found["a"]["rank_10"])
+    assert "minus" in done.stdout
     for name in ("facescrub", "megaface"):  # the same from the kit's file an image
         found = read_features(planted / f"{name}.npy")
         for image, vector in zip(found.names, found.embeddings, strict=True):

@@ -12,6 +12,7 @@ from fuzz import survive
 
 from fairloss.data import (
     DevkitList,
+    read_cmc,
     read_devkit_list,
     read_enrolled,
     read_features,
@@ -23,6 +24,7 @@ from fairloss.data import (
     read_vector,
     read_vectors,
     read_ytf_splits,
+    write_cmc,
     write_devkit_list,
     write_features,
     write_vector,
@@ -216,11 +218,15 @@ def fuzzed(folder: Path, kind: str):
     if kind == "noise":
         (folder / "n.txt").write_text("# comment\nAnn_1.jpg\n7\t1/2/3.jpg\n")
         return folder / "n.txt", read_noise_list, None
+    if kind == "cmc":
+        ranks = np.arange(4) / 4
+        write_cmc(folder / "cmc.json", ranks, ranks / 1e6, ranks)
+        return folder / "cmc.json", read_cmc, None
     write_devkit_list(folder / "list.json", DevkitList(["a/1.jpg", "b/1.jpg"], ["a", "b"]))
     return folder / "list.json", read_devkit_list, None
 
 
-KINDS = [*META, "manifest", "npy", "vector", "noise", "devkit"]
+KINDS = [*META, "manifest", "npy", "vector", "noise", "cmc", "devkit"]
 numpy_warns = pytest.mark.filterwarnings(
     "ignore::UserWarning", "ignore::SyntaxWarning", "ignore::DeprecationWarning"
 )

@@ -6,15 +6,22 @@ import json
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.metrics import roc_curve
 
 from fairloss.evaluation import (
+    Search,
+    all_pairs,
+    compare_ijb_identification,
+    compare_ijb_verification,
     evaluate_ijb_identification,
     evaluate_ijb_verification,
     nearest_tar,
     pool_templates,
     search_gallery,
+    verification,
 )
+from fairloss.evaluation.ijb import IdentificationStatistics
 
 
 def literal_pooling(features, template, media, score):
@@ -64,17 +71,51 @@ def test_nearest_tar_is_the_published_table():
     assert nearest_tar(scores, genuine, wanted) == pytest.approx(expected)
 
 
+def template_pairs(people=30, templates=4, seed=0):
+    """All pairs of templates, their subjects, and scores that follow the subject."""
+    generator = np.random.default_rng(seed)
+    subject = np.repeat(np.arange(people), templates)
+    pairs = all_pairs(subject)
+    ease = generator.normal(size=people)[subject[pairs.first]]
+    noise = generator.normal(size=len(pairs))
+    return (2 + ease) * pairs.genuine + noise, pairs, subject
+
+
 def test_verification_report():
-    generator = np.random.default_rng(0)
-    subject = generator.integers(30, size=2000)
-    genuine = generator.random(2000) < 0.3
-    scores = generator.normal(size=2000) + 2 * genuine
-    report = evaluate_ijb_verification(scores, genuine, subject, replicates=30)
+    scores, pairs, subject = template_pairs()
+    report = evaluate_ijb_verification(scores, pairs, subject, replicates=30)
     assert json.loads(json.dumps(report)) == report
-    assert report["tar_interval"]["0.1"]["value"] == report["tar"]["0.1"]
+    expected = verification(scores, pairs.genuine)
+    assert report["auc"]["value"] == pytest.approx(expected.auc)
+    assert report["eer"]["value"] == pytest.approx(expected.eer)
+    assert report["tar"]["0.1"]["value"] == expected.tar[0.1]
+    for number in (report["auc"], report["eer"], report["tar"]["0.001"]):
+        assert number["low"] < number["value"] < number["high"]
     assert report["tar"]["1e-06"].startswith("not measurable with")
-    assert "1e-06" not in report["tar_interval"]
     assert set(report["tar_nearest"]) == set(report["tar"])
+
+
+def test_verification_redraws_the_threshold():
+    # Four of 40 people are impostors to one another above everybody's mates, 24 of 3120 pairs: how
+    # often they are drawn decides whether FAR 0.01 lets a mate pass, though no genuine score moves.
+    subject = np.repeat(np.arange(40), 2)
+    pairs = all_pairs(subject)
+    alike = (subject[pairs.first] < 4) & (subject[pairs.second] < 4)
+    scores = np.where(pairs.genuine, 0.5, np.where(alike, 0.9, 0.0))
+    found = evaluate_ijb_verification(scores, pairs, subject, replicates=200)["tar"]["0.01"]
+    assert (found["low"], found["value"], found["high"]) == (0.0, 1.0, 1.0)
+
+
+def test_verification_comparison():
+    scores, pairs, subject = template_pairs()
+    better = scores + 0.3 * pairs.genuine
+    found = compare_ijb_verification(scores, better, pairs, subject, replicates=50)
+    gain = found["difference"]
+    assert gain["auc"]["value"] == pytest.approx(found["b"]["auc"] - found["a"]["auc"])
+    alone = evaluate_ijb_verification(scores, pairs, subject, replicates=50)["auc"]
+    assert 0 < gain["auc"]["low"] < gain["auc"]["high"]
+    assert gain["auc"]["high"] - gain["auc"]["low"] < (alone["high"] - alone["low"]) / 2
+    assert gain["tar"]["1e-06"] == found["a"]["tar"]["1e-06"]
 
 
 def at(*degrees):
@@ -140,4 +181,77 @@ def test_identification_against_brute_force():
             )
             assert found["tpir"][str(fpir)]["value"] == pytest.approx(tpir)
         means.append(found["tpir"]["0.1"]["value"])
-    assert report["mean"]["tpir"]["0.1"] == pytest.approx(np.mean(means))
+    assert report["mean"]["tpir"]["0.1"]["value"] == pytest.approx(np.mean(means))
+
+
+def two_galleries(noise=0.8, seed=3):
+    generator = np.random.default_rng(seed)
+    centers = generator.normal(size=(60, 16))
+    subject = generator.integers(60, size=400)
+    jitter = generator.normal(size=(400, 16))
+    searches = {
+        name: search_gallery(centers[who], who, centers[subject] + noise * jitter, subject)
+        for name, who in {"G1": np.arange(25), "G2": np.arange(25, 50)}.items()
+    }
+    return searches, subject
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_weights_of_probes_are_repetitions(seed):
+    searches, subject = two_galleries(noise=1.2)
+    drawn = np.bincount(np.random.default_rng(seed).integers(60, size=60), minlength=60)[subject]
+    again = np.repeat(np.arange(400), drawn)
+    repeated = {name: type(s)(*(field[again] for field in s)) for name, s in searches.items()}
+    expected = IdentificationStatistics(repeated).point
+    found = IdentificationStatistics(searches).weighted(drawn.astype(float))
+    assert len(found) == 3 * 5
+    for place, value in found.items():
+        inside = expected
+        for key in place:
+            inside = inside[key]
+        assert value == pytest.approx(inside)
+
+
+def test_interval_of_the_mean_over_galleries_agrees_with_scipy():
+    # One probe a person, mated in G1 or in G2: people are resampled as rows of (hit, gallery).
+    hit = np.random.default_rng(0).random(120) < 0.7
+    first = np.arange(120) < 60
+    empty = np.zeros(120, dtype=np.float32)
+
+    def search(mated):
+        rank = np.where(mated, np.where(hit, 0, 3), -1)
+        return Search(mated, rank, np.where(mated, empty, np.nan), empty)
+
+    searches = {"G1": search(first), "G2": search(~first)}
+    report = evaluate_ijb_identification(searches, np.arange(120), replicates=3000)
+    found = report["mean"]["rank"]["1"]
+    expected = stats.bootstrap(
+        (hit.astype(float), first.astype(float)),
+        lambda h, f, axis: (
+            ((h * f).sum(axis) / f.sum(axis) + (h * (1 - f)).sum(axis) / (1 - f).sum(axis)) / 2
+        ),
+        paired=True,
+        vectorized=True,
+        n_resamples=3000,
+        method="percentile",
+        rng=0,
+    ).confidence_interval
+    width = expected.high - expected.low
+    assert found["low"] == pytest.approx(expected.low, abs=0.06 * width)
+    assert found["high"] == pytest.approx(expected.high, abs=0.06 * width)
+
+
+def test_identification_comparison():
+    (poor, subject), (good, _) = two_galleries(1.6), two_galleries(0.8)
+    found = compare_ijb_identification(poor, good, subject, replicates=60)
+    assert json.loads(json.dumps(found)) == found
+    for key, at in (("rank", "1"), ("tpir", "0.1")):
+        gain = found["difference"]["mean"][key][at]
+        assert gain["value"] == pytest.approx(
+            found["b"]["mean"][key][at] - found["a"]["mean"][key][at]
+        )
+        assert gain["low"] > 0
+    same = compare_ijb_identification(good, good, subject, replicates=5)["difference"]
+    assert same["galleries"]["G1"]["rank"]["1"]["high"] == 0
+    with pytest.raises(ValueError, match="not so in 'G2'"):
+        compare_ijb_identification({"G1": good["G1"]}, good, subject)

@@ -197,11 +197,11 @@ def test_comparison():
     good = evaluate_megaface(features, people, rows)
     noise = np.random.default_rng(1).normal(size=features.shape)
     poor = evaluate_megaface(features + 2 * noise, people, rows)
-    found = compare_megaface(poor, good, replicates=100)
+    found = compare_megaface(poor, good, replicates=100)["difference"]
     gain = good.recall()[0] - poor.recall()[0]
     assert found["rank_1"]["value"] == pytest.approx(gain)
     assert found["tar"]["value"] == pytest.approx(good.tar_at() - poor.tar_at())
-    same = compare_megaface(good, good, replicates=10)["rank_1"]
+    same = compare_megaface(good, good, replicates=10)["difference"]["rank_1"]
     assert same["low"] == same["high"] == 0
     with pytest.raises(ValueError, match="same probes"):
         compare_megaface(good, evaluate_megaface(features, people, rows[:10]))
@@ -221,7 +221,21 @@ def test_cmc_file_round_trip(tmp_path):
     assert curve.tpr_at(1e-5) == pytest.approx(0.5)  # linear in log FPR
     with pytest.raises(ValueError, match="outside"):
         curve.tpr_at(1e-7)
-    for wrong in ("[]", "{}", '{"cmc": [[0], [1]]}', '{"cmc": [[0], ["x"]], "roc": [[0], [1]]}'):
+    curves = (
+        '"x"',
+        '[[0], ["x"]]',
+        '[["0"], ["1"]]',
+        "[[0], [true]]",
+        "[[0], [1, 2]]",
+        "[[[0]], [[1]]]",
+        "[[], []]",
+        "[[1, 0], [0, 1]]",
+        "[[0], [NaN]]",
+        "[[0], [1e999]]",
+        f"[[0], [{10**400}]]",
+    )
+    whole = '{"cmc": [[0], [1]], "roc": [[0], [1]]}'
+    for wrong in ("[]", "{}", *(whole.replace("[[0], [1]]", curve, 1) for curve in curves)):
         path.write_text(wrong)
         with pytest.raises(FormatError, match=str(path)):
             read_cmc(path)

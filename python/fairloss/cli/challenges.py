@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,12 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
+from fairloss.cli.against import AgainstFeatures, report_of, show_report
 from fairloss.cli.progress import bars
 from fairloss.cli.source import Floats, Output, Replicates, Seed
-from fairloss.cli.tables import show
+from fairloss.cli.tables import show, verification_rows
 from fairloss.data import (
     Cmc,
     DevkitList,
+    Enrolled,
     cmc_name,
     read_cmc,
     read_devkit_list,
@@ -28,11 +31,17 @@ from fairloss.data import (
     write_cmc,
 )
 from fairloss.evaluation import (
+    MegaFace,
     Pairs,
+    Search,
     Templates,
+    compare_ijb_identification,
+    compare_ijb_verification,
+    compare_megaface,
     evaluate_ijb_identification,
     evaluate_ijb_verification,
     evaluate_megaface,
+    linked_identities,
     pair_scores,
     pool_templates,
     replace_noisy,
@@ -46,6 +55,7 @@ def ijb(
     features: Annotated[Path, typer.Option(help="A .npy in the order of name_5pts_score.txt.")],
     name: Annotated[str, typer.Option("--set", help="ijbb or ijbc.")] = "ijbc",
     detector_score: Annotated[bool, typer.Option(help="Weigh images by it, as published.")] = True,
+    against: AgainstFeatures = None,
     output: Output = Path("ijb.json"),
     replicates: Replicates = 1000,
     seed: Seed = 0,
@@ -59,28 +69,25 @@ def ijb(
         raise ValueError(f"set must be ijbb or ijbc, got {name!r}")
     media = read_template_media(meta / f"{name}_face_tid_mid.txt")
     landmarks = read_landmarks(meta / f"{name}_name_5pts_score.txt")
-    found = read_features(features)
-    if not len(found) == len(media.names) == len(landmarks.names):
-        raise ValueError(
-            f"features: {len(found)} rows, but the meta files list {len(media.names)} and "
-            f"{len(landmarks.names)} images"
-        )
     score = landmarks.score if detector_score else None
-    templates = pool_templates(found.embeddings, media.template, media.media, score)
-    report: dict[str, Any] = {"set": name}
-    report["verification"] = _ijb_verification(meta, name, templates, replicates, seed)
-    table = {
-        f"TAR@FAR={float(far):g}": report["verification"]["tar_interval"].get(far, value)
-        for far, value in report["verification"]["tar"].items()
-    }
+    models = []
+    for path in [features] if against is None else [against, features]:
+        found = read_features(path)
+        if not len(found) == len(media.names) == len(landmarks.names):
+            raise ValueError(
+                f"features: {len(found)} rows in {path}, but the meta files list "
+                f"{len(media.names)} and {len(landmarks.names)} images"
+            )
+        models.append(pool_templates(found.embeddings, media.template, media.media, score))
+    verified = _ijb_verification(meta, name, models, replicates, seed)
+    report: dict[str, Any] = {"set": name, "verification": verified}
     probe_file = meta / f"{name}_1N_probe_mixed.csv"
     if probe_file.is_file():
-        report["identification"] = _ijb_identification(meta, name, templates, replicates, seed)
-        means = report["identification"]["mean"]
-        table |= {f"rank-{rank}": value for rank, value in means["rank"].items()}
-        table |= {f"TPIR@FPIR={fpir}": value for fpir, value in means["tpir"].items()}
+        report["identification"] = _ijb_identification(meta, name, models, replicates, seed)
     write_json(output, report)
-    show(name, table)
+    show_report(f"{name} 1:1", verified, verification_rows, against)
+    if "identification" in report:
+        show_report(f"{name} 1:N", report["identification"], _mean_rows, against)
     typer.echo(f"wrote {output}")
 
 
@@ -95,6 +102,10 @@ def megaface(
         Path | None, typer.Option(help="insightface's list: the refined variant.")
     ] = None,
     megaface_noises: Annotated[Path | None, typer.Option(help="Likewise.")] = None,
+    against: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(help="Probes and distractors of another model: report the difference to it."),
+    ] = None,
     algorithm: Annotated[str, typer.Option(help="Name in the result files.")] = "fairloss",
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("megaface"),
     replicates: Replicates = 1000,
@@ -110,25 +121,33 @@ def megaface(
         raise ValueError('lists: facescrub_features_list.json has no "id"')
     noisy = frozenset() if facescrub_noises is None else read_noise_list(facescrub_noises)
     dropped = frozenset() if megaface_noises is None else read_noise_list(megaface_noises)
+    people, bad = probe_list.identities, [Path(path).name in noisy for path in probe_list.paths]
+    models = [(facescrub, megaface)] if against is None else [against, (facescrub, megaface)]
     with bars() as progress:
-        probes = _features(facescrub, probe_list, suffix, progress)
-        bad = [Path(path).name in noisy for path in probe_list.paths]
-        probes = replace_noisy(probes, probe_list.identities, bad, seed)
+        probes = [
+            replace_noisy(_features(of_probes, probe_list, suffix, progress), people, bad, seed)
+            for of_probes, _ in models
+        ]
         for count in size or [1_000_000]:
             listed = read_devkit_list(lists / f"megaface_features_list.json_{count}_{number}")
-            rows = _features(megaface, listed, suffix, progress)
             excluded = [n for n, path in enumerate(listed.paths) if path in dropped]
-            found = evaluate_megaface(probes, probe_list.identities, rows, excluded)
-            report = found.report(replicates, seed) | {
+            found = [
+                evaluate_megaface(own, people, _features(rows, listed, suffix, progress), excluded)
+                for own, (_, rows) in zip(probes, models, strict=True)
+            ]
+            report = report_of(
+                found, MegaFace.report, compare_megaface, replicates=replicates, seed=seed
+            ) | {
                 "refined": bool(noisy or dropped),
                 "noisy_probes": sum(bad),
                 "noisy_distractors": len(excluded),
             }
-            write_cmc(output / cmc_name(algorithm, count, number), found.recall(), *found.roc())
+            ours = found[-1]
+            write_cmc(output / cmc_name(algorithm, count, number), ours.recall(), *ours.roc())
             write_json(output / f"report_{algorithm}_{count}_{number}.json", report)
             variant = "refined" if report["refined"] else "unrefined"
-            rows_of = {"rank-1": report["rank_1"], "TAR@FAR=1e-6": report["tar"]}
-            show(f"{report['trials']} trials, {count} distractors, {variant} list", rows_of)
+            title = f"{len(ours.rank)} trials, {count} distractors, {variant} list"
+            show_report(title, report, _megaface_rows, against and against[0])
     typer.echo(f"wrote {output}")
 
 
@@ -148,31 +167,67 @@ def plot(
     typer.echo(f"wrote {output}")
 
 
+def _megaface_rows(report: Mapping[str, Any]) -> dict[str, Any]:
+    keys = {"rank-1": "rank_1", "rank-10": "rank_10", "TAR@FAR=1e-6": "tar"}
+    return {name: report[key] for name, key in keys.items()}
+
+
+def _mean_rows(report: Mapping[str, Any]) -> dict[str, Any]:
+    means = report["mean"]
+    rows = {f"rank-{rank}": value for rank, value in means["rank"].items()}
+    return rows | {f"TPIR@FPIR={fpir}": value for fpir, value in means["tpir"].items()}
+
+
 def _ijb_verification(
-    meta: Path, name: str, templates: Templates, replicates: int, seed: int
+    meta: Path, name: str, models: list[Templates], replicates: int, seed: int
 ) -> dict[str, Any]:
     listed = read_template_pairs(meta / f"{name}_template_pair_label.txt")
-    first, second = templates.rows(listed.first), templates.rows(listed.second)
-    scores = pair_scores(templates.features, Pairs(first, second, listed.genuine))
-    # a genuine pair's first template is of the gallery, one for each subject: it stands for them
-    return evaluate_ijb_verification(
-        scores, listed.genuine, listed.first, replicates=replicates, seed=seed
+    first, second = models[0].rows(listed.first), models[0].rows(listed.second)
+    pairs = Pairs(first, second, listed.genuine)
+    # the list names templates, not people: those that genuine pairs link are one person's
+    subjects = linked_identities(np.arange(len(models[0].number)), pairs)
+    return report_of(
+        [pair_scores(templates.features, pairs) for templates in models],
+        evaluate_ijb_verification,
+        compare_ijb_verification,
+        pairs,
+        subjects,
+        replicates=replicates,
+        seed=seed,
     )
 
 
 def _ijb_identification(
-    meta: Path, name: str, templates: Templates, replicates: int, seed: int
+    meta: Path, name: str, models: list[Templates], replicates: int, seed: int
 ) -> dict[str, Any]:
     probes = read_enrolled(meta / f"{name}_1N_probe_mixed.csv")
+    galleries = {
+        gallery: read_enrolled(meta / f"{name}_1N_gallery_{gallery}.csv")
+        for gallery in (("G1", "G2") if name == "ijbc" else ("S1", "S2"))
+    }
+    return report_of(
+        [_searches(templates, galleries, probes) for templates in models],
+        evaluate_ijb_identification,
+        compare_ijb_identification,
+        probes.subject,
+        replicates=replicates,
+        seed=seed,
+    )
+
+
+def _searches(
+    templates: Templates, galleries: Mapping[str, Enrolled], probes: Enrolled
+) -> dict[str, Search]:
     searched = templates.features[templates.rows(probes.template)]
-    searches = {}
-    for gallery in ("G1", "G2") if name == "ijbc" else ("S1", "S2"):
-        enrolled = read_enrolled(meta / f"{name}_1N_gallery_{gallery}.csv")
-        rows = templates.rows(enrolled.template)
-        searches[gallery] = search_gallery(
-            templates.features[rows], enrolled.subject, searched, probes.subject
+    return {
+        name: search_gallery(
+            templates.features[templates.rows(enrolled.template)],
+            enrolled.subject,
+            searched,
+            probes.subject,
         )
-    return evaluate_ijb_identification(searches, probes.subject, replicates=replicates, seed=seed)
+        for name, enrolled in galleries.items()
+    }
 
 
 def _features(source: Path, listed: DevkitList, suffix: str, progress: Progress) -> Floats:

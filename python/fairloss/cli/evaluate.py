@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import csv
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 import numpy as np
 import typer
 
+from fairloss.cli.against import Against, AgainstFeatures, report_of, show_report
 from fairloss.cli.pair_sets import (
     as_pairs,
     bin_sets,
     evaluate_all_pairs,
     evaluate_listed,
     pair_set,
+    scores_of_videos,
     under,
 )
 from fairloss.cli.progress import bars
@@ -27,7 +30,13 @@ from fairloss.cli.source import (
     Seed,
     Source,
 )
-from fairloss.cli.tables import pairs_title, show, verification_rows
+from fairloss.cli.tables import (
+    group_rows,
+    groups_rows,
+    pairs_title,
+    rfw_rows,
+    verification_rows,
+)
 from fairloss.data import (
     read_features,
     read_pairs,
@@ -35,13 +44,14 @@ from fairloss.data import (
 )
 from fairloss.evaluation import (
     all_pairs,
+    compare_groups,
+    compare_rfw,
+    compare_scores,
     evaluate_groups,
     evaluate_rfw,
     evaluate_scores,
     frequency_groups,
     pair_scores,
-    pairwise_frame_scores,
-    video_scores,
 )
 from fairloss.files import FormatError, read_text
 from fairloss.training import read_json, write_json
@@ -64,9 +74,7 @@ def evaluate_pairs(
     interleave: Annotated[
         bool, typer.Option(help="A .bin of all positives, then all negatives.")
     ] = False,
-    against: Annotated[
-        Path | None, typer.Option(help="Another checkpoint or .npy: report the difference to it.")
-    ] = None,
+    against: Against = None,
     output: Annotated[
         Path | None, typer.Option(help="JSON report; default pairs.json beside the checkpoint.")
     ] = None,
@@ -93,11 +101,7 @@ def evaluate_pairs(
     given = checkpoint or features
     path = output or (given.parent if given else Path()) / "pairs.json"
     write_json(path, report)
-    if against is None:
-        show(pairs_title(report), verification_rows(report))
-    else:
-        title = f"{checkpoint or features} minus {against}"
-        show(title, verification_rows(report["difference"]))
+    show_report(pairs_title(report), report, verification_rows, against)
     typer.echo(f"wrote {path}")
 
 
@@ -107,6 +111,7 @@ def rfw(
     data: Images = None,
     checkpoint: Checkpoint = None,
     features: FeatureFile = None,
+    against: Against = None,
     output: Output = Path("rfw.json"),
     replicates: Replicates = 1000,
     seed: Seed = 0,
@@ -117,20 +122,19 @@ def rfw(
     `fairloss evaluate rfw --lists rfw/txts --data rfw/data --checkpoint runs/mine/model.pt`
     """
     source = Source(data, checkpoint, features)
+    sources = [source] if against is None else [source.rival(against), source]
     found = sorted(lists.glob("*/*_pairs.txt"))
     if len(found) < 2:
         raise ValueError(f"lists: {lists} holds {len(found)} files <subset>/<subset>_pairs.txt")
+    named = {path.parent.name: under(path.parent.name, read_pairs(path, "rfw")) for path in found}
     with bars() as progress:
-        subsets = {}
-        for path in found:
-            group = path.parent.name
-            named = under(group, read_pairs(path, "rfw"))
-            subsets[group] = pair_set(named, "rfw", source, progress)
-    report = evaluate_rfw(subsets, replicates=replicates, seed=seed)
+        models = [
+            {group: pair_set(pairs, "rfw", each, progress) for group, pairs in named.items()}
+            for each in sources
+        ]
+    report = report_of(models, evaluate_rfw, compare_rfw, replicates=replicates, seed=seed)
     write_json(output, report)
-    rows = {name: subset["accuracy"] for name, subset in report["subsets"].items()}
-    keys = ("mean", "std", "skewed_error_ratio")
-    show("fold accuracy", rows | {key: report[key] for key in keys} | {"worst": report["worst"]})
+    show_report("fold accuracy", report, rfw_rows, against)
     typer.echo(f"wrote {output}")
 
 
@@ -148,6 +152,7 @@ def groups(
         tuple[int, int], typer.Option(help="Images below which tail, above which head.")
     ] = (20, 100),
     far: Annotated[float, typer.Option(help="Of the threshold that all groups share.")] = 1e-3,
+    against: AgainstFeatures = None,
     output: Output = Path("groups.json"),
     replicates: Replicates = 1000,
     seed: Seed = 0,
@@ -171,16 +176,19 @@ def groups(
         counts = dict(zip(run["identities"], run["counts"], strict=True))
         group = frequency_groups([_known(counts, who, frequency) for who in found.identities], cuts)
     pairs = all_pairs(found.identities)
-    scores = pair_scores(found.embeddings, pairs)
-    report = evaluate_groups(
-        scores, pairs, found.identities, group, far=far, replicates=replicates, seed=seed
+    scores = [pair_scores(found.embeddings, pairs)]
+    if against is not None:
+        rival = read_features(against)
+        scores.insert(0, pair_scores(rival.embeddings[rival.rows(found.names)], pairs))
+    data = (pairs, found.identities, group)
+    report = report_of(
+        scores, evaluate_groups, compare_groups, *data, far=far, replicates=replicates, seed=seed
     )
     write_json(output, report)
-    for name, value in report["groups"].items():
-        title = f"{name}: {pairs_title(value)}"
-        show(title, {"": value["reason"]} if "reason" in value else verification_rows(value))
-    keys = ("mean_eer", "std_eer", "skewed_error_ratio", "worst")
-    show("all groups", {key: report[key] for key in keys})
+    for name, counted in report.get("b", report)["groups"].items():
+        title = f"{name}: {pairs_title(counted)}"
+        show_report(title, report, partial(group_rows, name=name), against)
+    show_report("all groups", report, groups_rows, against)
     typer.echo(f"wrote {output}")
 
 
@@ -193,6 +201,7 @@ def ytf(
     pairwise: Annotated[
         bool, typer.Option(help="Mean similarity of first frames, not mean feature.")
     ] = False,
+    against: AgainstFeatures = None,
     output: Output = Path("ytf.json"),
     replicates: Replicates = 1000,
     seed: Seed = 0,
@@ -202,23 +211,17 @@ def ytf(
     Example: `fairloss evaluate ytf --splits splits.txt --features frames.npy`
     """
     named = read_ytf_splits(splits)
-    found = read_features(features)
+    paths = [features] if against is None else [against, features]
+    scores = [scores_of_videos(path, named, pairwise) for path in paths]
     names = named.names()
-    place = {name: number for number, name in enumerate(names)}
-    video = [place.get(str(PurePosixPath(name).parent), -1) for name in found.names]
-    rows = np.flatnonzero(np.array(video) >= 0)
-    absent = sorted(set(range(len(names))) - set(video))
-    if absent:
-        raise ValueError(f"features: {len(absent)} videos have no frame, as {names[absent[0]]!r}")
-    scorer = pairwise_frame_scores if pairwise else video_scores
-    listed = as_pairs(named, place)
-    scores = scorer(found.embeddings[rows], np.array(video)[rows], listed)
+    listed = as_pairs(named, {name: number for number, name in enumerate(names)})
     people = [str(PurePosixPath(name).parent) for name in names]
-    report = evaluate_scores(
-        scores, listed, named.fold, people, replicates=replicates, seed=seed
+    data = (listed, named.fold, people)
+    report = report_of(
+        scores, evaluate_scores, compare_scores, *data, replicates=replicates, seed=seed
     ) | {"features": "pairwise frames" if pairwise else "mean of frames"}
     write_json(output, report)
-    show(pairs_title(report), verification_rows(report))
+    show_report(pairs_title(report), report, verification_rows, against)
     typer.echo(f"wrote {output}")
 
 

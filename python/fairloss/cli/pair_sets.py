@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from fairloss.cli.against import report_of
 from fairloss.cli.source import Source
 from fairloss.data import (
     NamedPairs,
     contiguous_folds,
     interleaved_folds,
     person_of,
+    read_features,
     read_pair_bin,
 )
 from fairloss.evaluation import (
@@ -24,16 +27,22 @@ from fairloss.evaluation import (
     evaluate_pair_list,
     evaluate_pairs,
     linked_identities,
+    pairwise_frame_scores,
+    video_scores,
 )
 from fairloss.training import Progress
 
 
 def evaluate_listed(sets: list[PairSet], replicates: int, seed: int) -> dict[str, Any]:
     """One list with one source, or with two: the second minus the first."""
-    if len(sets) == 1:
-        return evaluate_pair_list(*sets[0], replicates=replicates, seed=seed)
-    rival, ours = sets
-    return compare_pair_list(rival.embeddings, *ours, replicates=replicates, seed=seed)
+    return report_of(
+        [each.embeddings for each in sets],
+        evaluate_pair_list,
+        compare_pair_list,
+        *sets[-1][1:],
+        replicates=replicates,
+        seed=seed,
+    )
 
 
 def evaluate_all_pairs(
@@ -49,11 +58,12 @@ def evaluate_all_pairs(
             f"data: {where} has {len(set(people))} identities with {most} images at most; pairs "
             "need two identities, one of them with two images"
         )
-    if len(found) == 1:
-        return evaluate_pairs(found[0][0], people, replicates=replicates, seed=seed)
     if found[0][1] != people:
         raise ValueError("against: its rows show other people, or in another order")
-    return compare_pairs(found[0][0], found[1][0], people, replicates=replicates, seed=seed)
+    models = [embeddings for embeddings, _ in found]
+    return report_of(
+        models, evaluate_pairs, compare_pairs, people, replicates=replicates, seed=seed
+    )
 
 
 def bin_sets(
@@ -88,3 +98,18 @@ def under(folder: str, named: NamedPairs) -> NamedPairs:
     """The same pairs with their images in a folder more."""
     first, second = ([f"{folder}/{n}" for n in side] for side in (named.first, named.second))
     return NamedPairs(first, second, named.genuine, named.fold)
+
+
+def scores_of_videos(path: Path, named: NamedPairs, pairwise: bool) -> npt.NDArray[np.float32]:
+    """Score of each pair of videos, from a file of frames named person/video/frame."""
+    found, names = read_features(path), named.names()
+    place = {name: number for number, name in enumerate(names)}
+    video = np.array([place.get(str(PurePosixPath(name).parent), -1) for name in found.names])
+    absent = sorted(set(range(len(names))) - set(video.tolist()))
+    if absent:
+        raise ValueError(
+            f"features: {len(absent)} videos have no frame in {path}, as {names[absent[0]]!r}"
+        )
+    rows = np.flatnonzero(video >= 0)
+    scorer = pairwise_frame_scores if pairwise else video_scores
+    return scorer(found.embeddings[rows], video[rows], as_pairs(named, place))

@@ -27,14 +27,34 @@ def verification_rows(report: Mapping[str, Any]) -> dict[str, Any]:
     """AUC, EER, TAR@FAR and the folds' accuracy of a report of pairs."""
     rows = {"AUC": report["auc"], "EER": report["eer"]}
     rows |= {f"TAR@FAR={float(far):g}": value for far, value in report["tar"].items()}
-    if "accuracy" in report:
-        return {"fold accuracy": report["accuracy"]} | rows
-    if "fold_accuracy" in report:
-        folds = report["fold_accuracy"]
-        rows["balanced fold accuracy"] = folds if isinstance(folds, str) else folds["mean"]
-    return rows
+    return {"fold accuracy": report["accuracy"]} | rows if "accuracy" in report else rows
 
 
 def pairs_title(report: Mapping[str, Any]) -> str:
-    """How many pairs a report is about."""
-    return f"{report['genuine']} genuine and {report['impostor']} impostor pairs"
+    """How many pairs a report is about, or both reports of a comparison."""
+    counted = report.get("b", report)
+    return f"{counted['genuine']} genuine and {counted['impostor']} impostor pairs"
+
+
+def rfw_rows(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Accuracy of each subset, and their summary."""
+    rows = {name: subset["accuracy"] for name, subset in report["subsets"].items()}
+    keys = ("mean", "std", "skewed_error_ratio", "worst")
+    return rows | {key: report[key] for key in keys if key in report}
+
+
+def group_rows(report: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """One group of a report by groups."""
+    group = report["groups"][name]
+    if "reason" in group:
+        return {"": group["reason"]}
+    common = group["at_common_threshold"]
+    return verification_rows(group) | {
+        f"{rate.upper()} at the common threshold": common[rate] for rate in ("far", "tar")
+    }
+
+
+def groups_rows(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The summary of a report by groups."""
+    keys = ("mean_eer", "std_eer", "skewed_error_ratio", "worst")
+    return {key: report[key] for key in keys if key in report}

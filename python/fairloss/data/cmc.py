@@ -75,9 +75,12 @@ def read_cmc(path: str | os.PathLike[str]) -> Cmc:
 
 def _curve(path: str | os.PathLike[str], value: dict[str, Any], name: str) -> tuple[Floats, Floats]:
     try:
-        x, y = (np.array(axis, dtype=np.float64) for axis in value[name])
-    except (KeyError, ValueError, TypeError, OverflowError) as error:
+        x, y = (np.array(axis) for axis in value[name])
+    except (KeyError, ValueError, TypeError) as error:
         raise FormatError(path, f'"{name}": expected two lists of numbers') from error
+    if x.dtype.kind not in "iuf" or y.dtype.kind not in "iuf":
+        raise FormatError(path, f'"{name}": expected two lists of numbers')
+    x, y = x.astype(np.float64), y.astype(np.float64)
     if x.ndim != 1 or x.shape != y.shape or not len(x):
         raise FormatError(path, f'"{name}": expected two lists of one length')
     if not np.isfinite(x).all() or not np.isfinite(y).all() or (np.diff(x) < 0).any():

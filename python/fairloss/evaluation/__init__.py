@@ -7,17 +7,19 @@ from fairloss.evaluation.bootstrap import (
     paired_difference,
     roc_intervals,
 )
-from fairloss.evaluation.clusters import cluster_mean
-from fairloss.evaluation.curve import Roc, SortedScores, roc
+from fairloss.evaluation.clusters import cluster_intervals, cluster_mean
+from fairloss.evaluation.curve import Roc, RocCorners, SortedScores, roc
 from fairloss.evaluation.folds import (
     FoldAccuracy,
     fold_accuracy,
     identity_folds,
     pair_fold_accuracy,
 )
-from fairloss.evaluation.groups import evaluate_groups, frequency_groups
+from fairloss.evaluation.groups import compare_groups, evaluate_groups, frequency_groups
 from fairloss.evaluation.ijb import (
     Templates,
+    compare_ijb_identification,
+    compare_ijb_verification,
     evaluate_ijb_identification,
     evaluate_ijb_verification,
     nearest_tar,
@@ -40,8 +42,13 @@ from fairloss.evaluation.pairs import (
 )
 from fairloss.evaluation.protocol import compare_pairs, evaluate_pairs
 from fairloss.evaluation.refined import replace_noisy
-from fairloss.evaluation.rfw import PairSet, evaluate_rfw, skewed_error_ratio
-from fairloss.evaluation.ten_fold import compare_pair_list, evaluate_pair_list, evaluate_scores
+from fairloss.evaluation.rfw import PairSet, compare_rfw, evaluate_rfw, skewed_error_ratio
+from fairloss.evaluation.ten_fold import (
+    compare_pair_list,
+    compare_scores,
+    evaluate_pair_list,
+    evaluate_scores,
+)
 from fairloss.evaluation.ytf import mean_of_frames, pairwise_frame_scores, video_scores
 
 __all__ = [
@@ -53,15 +60,22 @@ __all__ = [
     "PairSet",
     "Pairs",
     "Roc",
+    "RocCorners",
     "Search",
     "SortedScores",
     "Templates",
     "Verification",
     "all_pairs",
+    "cluster_intervals",
     "cluster_mean",
+    "compare_groups",
+    "compare_ijb_identification",
+    "compare_ijb_verification",
     "compare_megaface",
     "compare_pair_list",
     "compare_pairs",
+    "compare_rfw",
+    "compare_scores",
     "evaluate_groups",
     "evaluate_ijb_identification",
     "evaluate_ijb_verification",

@@ -8,18 +8,20 @@ compared. Resampling pairs instead gives intervals that are too narrow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.evaluation.curve import Roc, SortedScores
+from fairloss.evaluation.curve import Roc, RocCorners
 from fairloss.evaluation.pairs import Pairs, identity_index
 
 Weights = npt.NDArray[np.float64]
 RocStatistic = Callable[[Roc], float]
+Key = TypeVar("Key", bound=Hashable)
+WeightedStatistics = Callable[[Weights], Mapping[Key, float | None]]
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ def identity_bootstrap(
     def named(weights: Weights) -> dict[str, float | None]:
         return {"statistic": statistic(weights)}
 
-    return pair_intervals(named, pairs, identities, replicates, seed, confidence)["statistic"]
+    found = pair_intervals(named, pairs, identities, replicates, seed, confidence)
+    return _defined(found)["statistic"]
 
 
 def roc_intervals(
@@ -93,13 +96,8 @@ def roc_intervals(
         statistics: name -> function of a `Roc`, such as `Roc.auc`.
         pairs, identities, replicates, seed, confidence: as in `identity_bootstrap`.
     """
-    ranked = SortedScores(scores, pairs.genuine)
-
-    def evaluate(weights: Weights) -> dict[str, float]:
-        roc = ranked.roc(weights)
-        return {name: statistic(roc) for name, statistic in statistics.items()}
-
-    return pair_intervals(evaluate, pairs, identities, replicates, seed, confidence)
+    of_scores = _of_curve(scores, statistics, pairs)
+    return _defined(pair_intervals(of_scores, pairs, identities, replicates, seed, confidence))
 
 
 def paired_difference(
@@ -119,14 +117,20 @@ def paired_difference(
         statistics: name -> function of a `Roc`, such as `Roc.auc`.
         pairs, identities, replicates, seed, confidence: as in `identity_bootstrap`.
     """
-    ranked_a = SortedScores(scores_a, pairs.genuine)
-    ranked_b = SortedScores(scores_b, pairs.genuine)
+    a, b = (_of_curve(scores, statistics, pairs) for scores in (scores_a, scores_b))
+    found = pair_intervals(minus(b, a), pairs, identities, replicates, seed, confidence)
+    return _defined(found)
 
-    def difference(weights: Weights) -> dict[str, float]:
-        a, b = ranked_a.roc(weights), ranked_b.roc(weights)
-        return {name: statistic(b) - statistic(a) for name, statistic in statistics.items()}
 
-    return pair_intervals(difference, pairs, identities, replicates, seed, confidence)
+def minus(b: WeightedStatistics[Key], a: WeightedStatistics[Key]) -> WeightedStatistics[Key]:
+    """Statistics of b minus those of a under the same weights; None where either is None."""
+
+    def difference(weights: Weights) -> dict[Key, float | None]:
+        of_a, of_b = a(weights), b(weights)
+        both = {name: (of_a[name], of_b[name]) for name in of_a if name in of_b}
+        return {name: None if x is None or y is None else y - x for name, (x, y) in both.items()}
+
+    return difference
 
 
 def identity_weights(
@@ -141,42 +145,65 @@ def identity_weights(
     first, second = index[pairs.first], index[pairs.second]
     if not (first == second)[pairs.genuine].all():
         raise ValueError("pairs.genuine does not agree with identities")
-    present, numbers = np.unique(np.concatenate((first, second)), return_inverse=True)
-    first, second = np.split(numbers, 2)
-    count = len(present)
+    present = np.zeros(int(index.max(initial=-1)) + 1, dtype=np.bool_)
+    present[first] = present[second] = True
+    number, count = np.cumsum(present) - 1, int(present.sum())
+    first, second = number[first], number[second]
     if count < 2:
         raise ValueError(f"pairs must compare at least 2 identities, got {count}")
-    across = np.flatnonzero(first != second)
-    second = second[across]
+    second[first == second] = count  # a number of its own, always drawn once
+    for multiplicity in draws(count, replicates, seed):
+        yield multiplicity[first] * np.append(multiplicity, 1.0)[second]
+
+
+def draws(count: int, replicates: int, seed: int) -> Iterator[Weights]:
+    """Yield (count,) how often each of `count` is drawn in `count` draws with replacement."""
     generator = np.random.default_rng(seed)
     for _ in range(replicates):
-        draws = generator.integers(count, size=count)
-        multiplicity = np.bincount(draws, minlength=count).astype(np.float64)
-        weights = multiplicity[first]
-        weights[across] *= multiplicity[second]
-        yield weights
+        yield np.bincount(generator.integers(count, size=count), minlength=count).astype(np.float64)
 
 
 def pair_intervals(
-    statistics: Callable[[Weights], Mapping[str, float | None]],
+    statistics: WeightedStatistics[Key],
     pairs: Pairs,
     identities: npt.ArrayLike,
     replicates: int = 1000,
     seed: int = 0,
     confidence: float = 0.95,
-) -> dict[str, Interval]:
-    """`identity_bootstrap` of several named statistics, all from the same replicates."""
+) -> dict[Key, Interval | None]:
+    """`identity_bootstrap` of several named statistics, all from the same replicates.
+
+    None where a statistic is undefined on the data or on every replicate.
+    """
     check_bootstrap(replicates, confidence)
-    value = statistics(np.ones(len(pairs)))
-    drawn: dict[str, list[float]] = {name: [] for name in value}
-    for weights in identity_weights(pairs, identities, replicates, seed):
-        if not weights[pairs.genuine].any() or not weights[~pairs.genuine].any():
-            continue
-        for name, replicate in statistics(weights).items():
+    genuine = np.flatnonzero(pairs.genuine)
+    kept = (
+        weights
+        for weights in identity_weights(pairs, identities, replicates, seed)
+        if 0 < weights[genuine].sum() < weights.sum()  # exact: whole numbers
+    )
+    return intervals(statistics, len(pairs), kept, replicates, confidence)
+
+
+def intervals(
+    statistics: WeightedStatistics[Key],
+    size: int,
+    weights: Iterable[Weights],
+    replicates: int,
+    confidence: float = 0.95,
+) -> dict[Key, Interval | None]:
+    """Intervals of statistics of (size,) weights, given the weights of each replicate.
+
+    Fewer weights than `replicates` count as replicates on which all are undefined.
+    """
+    value = statistics(np.ones(size))
+    drawn: dict[Key, list[float]] = {name: [] for name in value}
+    for each in weights:
+        for name, replicate in statistics(each).items():
             if replicate is not None:
                 drawn[name].append(replicate)
     return {
-        name: percentile_interval(name, value[name], values, replicates, confidence)
+        name: _percentiles(value[name], values, replicates, confidence)
         for name, values in drawn.items()
     }
 
@@ -190,14 +217,32 @@ def check_bootstrap(replicates: int, confidence: float) -> None:
         )
 
 
-def percentile_interval(
-    name: str, value: float | None, drawn: npt.ArrayLike, replicates: int, confidence: float
-) -> Interval:
-    """The interval of the replicates that are defined; ValueError if there is none."""
-    values = np.asarray(drawn, dtype=np.float64)
-    if value is None or not len(values):
-        raise ValueError(f"{name} is undefined on the data or on all {replicates} replicates")
+def _percentiles(
+    value: float | None, drawn: list[float], replicates: int, confidence: float
+) -> Interval | None:
+    if value is None or not drawn:
+        return None
     tail = (1 - confidence) / 2
-    low, high = np.quantile(values, (tail, 1 - tail))
-    dropped = replicates - len(values)
+    low, high = np.quantile(drawn, (tail, 1 - tail))
+    dropped = replicates - len(drawn)
     return Interval(float(value), float(low), float(high), replicates, dropped, confidence)
+
+
+def _defined(found: Mapping[str, Interval | None]) -> dict[str, Interval]:
+    defined = {name: interval for name, interval in found.items() if interval is not None}
+    for name in found:
+        if name not in defined:
+            raise ValueError(f"{name} is undefined on the data or on all replicates")
+    return defined
+
+
+def _of_curve(
+    scores: npt.ArrayLike, statistics: Mapping[str, RocStatistic], pairs: Pairs
+) -> WeightedStatistics[str]:
+    corners = RocCorners(scores, pairs.genuine)
+
+    def evaluate(weights: Weights) -> dict[str, float | None]:
+        roc = corners.roc(weights)
+        return {name: None if roc is None else of(roc) for name, of in statistics.items()}
+
+    return evaluate

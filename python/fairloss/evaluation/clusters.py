@@ -1,11 +1,18 @@
-"""Cluster bootstrap of a mean over trials, where trials of one person are not independent."""
+"""Cluster bootstrap over trials, where trials of one person are not independent."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.evaluation.bootstrap import Interval, check_bootstrap, percentile_interval
+from fairloss.evaluation.bootstrap import (
+    Interval,
+    Key,
+    WeightedStatistics,
+    check_bootstrap,
+    draws,
+    intervals,
+)
 from fairloss.evaluation.pairs import identity_index
 
 
@@ -28,23 +35,37 @@ def cluster_mean(
     Raises:
         ValueError: lengths differ, or there is no value.
     """
-    check_bootstrap(replicates, confidence)
     array, index = np.asarray(values, dtype=np.float64), identity_index(clusters)
     if array.shape != index.shape or not len(array):
         raise ValueError(f"values must have shape {index.shape} as clusters, got {array.shape}")
-    drawn = cluster_means(array, index, replicates, seed)
-    return percentile_interval("mean", float(array.mean()), drawn, replicates, confidence)
+    found = cluster_intervals(
+        lambda weights: {"mean": float(weights @ array / weights.sum())},
+        clusters,
+        replicates,
+        seed,
+        confidence,
+    )["mean"]
+    assert found is not None  # every draw draws somebody
+    return found
 
 
-def cluster_means(
-    values: npt.NDArray[np.float64], index: npt.NDArray[np.int64], replicates: int, seed: int
-) -> npt.NDArray[np.float64]:
-    """(replicates,) means; `index` numbers the clusters 0, 1, ..."""
-    sums, sizes = np.bincount(index, weights=values), np.bincount(index).astype(np.float64)
-    count = len(sizes)
-    generator = np.random.default_rng(seed)
-    means = np.empty(replicates)
-    for replicate in range(replicates):
-        drawn = np.bincount(generator.integers(count, size=count), minlength=count)
-        means[replicate] = drawn @ sums / (drawn @ sizes)
-    return means
+def cluster_intervals(
+    statistics: WeightedStatistics[Key],
+    clusters: npt.ArrayLike,
+    replicates: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> dict[Key, Interval | None]:
+    """Intervals of several statistics of (T,) trial weights, all from the same replicates.
+
+    A trial weighs as often as its cluster is drawn. None where a statistic is undefined on the data
+    or on every replicate.
+
+    Args:
+        statistics: maps (T,) float64 weights to values by name, None where undefined.
+        clusters, replicates, seed, confidence: as in `cluster_mean`.
+    """
+    check_bootstrap(replicates, confidence)
+    index = identity_index(clusters)
+    weights = (drawn[index] for drawn in draws(int(index.max()) + 1, replicates, seed))
+    return intervals(statistics, len(index), weights, replicates, confidence)

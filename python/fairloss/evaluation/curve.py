@@ -106,6 +106,41 @@ class SortedScores:
         return far * self.impostor * (1 + RELATIVE_TOLERANCE) >= 1
 
 
+class RocCorners:
+    """The ROC's corners only, to be counted many times under different weights.
+
+    Between two genuine scores the TAR stands still, so impostor pairs between them count together:
+    AUC, EER and TAR@FAR are those of the whole curve, at the cost of one pass over the pairs.
+
+    Args and Raises: as `SortedScores`.
+    """
+
+    def __init__(self, scores: npt.ArrayLike, genuine: npt.ArrayLike) -> None:
+        scores, genuine = check_scored_pairs(scores, genuine)
+        if genuine.all() or not genuine.any():
+            raise ValueError("genuine must hold at least one genuine and one impostor pair")
+        level = np.unique(scores[genuine])
+        above = np.searchsorted(level, scores)  # the first level at or above each score
+        tied = level[above.clip(max=len(level) - 1)] == scores
+        # steps from the top: 0 above all levels, 1 at the highest, 2 between it and the next, ...
+        step = 2 * (len(level) - above) - tied
+        self._steps = 2 * len(level) + 1
+        self._bin = step + self._steps * genuine
+        self._threshold = np.empty(self._steps + 1, dtype=scores.dtype)
+        self._threshold[0] = np.nextafter(scores.max(), np.inf, dtype=scores.dtype)
+        self._threshold[1:-1:2] = np.nextafter(level[::-1], np.inf, dtype=scores.dtype)
+        self._threshold[2::2] = level[::-1]
+        self._threshold[-1] = scores.min()
+
+    def roc(self, weights: npt.NDArray[np.float64]) -> Roc | None:
+        """Curve under (P,) non-negative weights; None if they leave no genuine or no impostor."""
+        counts = np.bincount(self._bin, weights, 2 * self._steps).reshape(2, self._steps)
+        far, tar = np.concatenate((np.zeros((2, 1)), np.cumsum(counts, axis=1)), axis=1)
+        if not tar[-1] or not far[-1]:
+            return None
+        return Roc(far / far[-1], tar / tar[-1], self._threshold)
+
+
 def check_scored_pairs(
     scores: npt.ArrayLike, genuine: npt.ArrayLike
 ) -> tuple[Floats, npt.NDArray[np.bool_]]:

@@ -81,10 +81,13 @@ def fold_accuracy(
     Raises:
         ValueError: as `pair_fold_accuracy`.
     """
+    return pair_fold_accuracy(scores, pairs.genuine, fold_within(fold_of_sample, pairs), folds)
+
+
+def fold_within(fold_of_sample: npt.ArrayLike, pairs: Pairs) -> npt.NDArray[np.int64]:
+    """(P,) fold that holds both samples of a pair, -1 if there is none."""
     fold = np.asarray(fold_of_sample)
-    within = fold[pairs.first] == fold[pairs.second]
-    fold_of_pair = np.where(within, fold[pairs.first], -1)
-    return pair_fold_accuracy(scores, pairs.genuine, fold_of_pair, folds)
+    return np.where(fold[pairs.first] == fold[pairs.second], fold[pairs.first], -1)
 
 
 def pair_fold_accuracy(

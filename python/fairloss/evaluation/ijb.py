@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.evaluation.clusters import cluster_mean
-from fairloss.evaluation.curve import SortedScores
-from fairloss.evaluation.metrics import FARS, check_fars, verification
+from fairloss.evaluation.bootstrap import Weights, pair_intervals
+from fairloss.evaluation.clusters import cluster_intervals
+from fairloss.evaluation.curve import RocCorners, SortedScores
+from fairloss.evaluation.metrics import FARS, check_fars
 from fairloss.evaluation.open_set import Search
-from fairloss.evaluation.pairs import unit_embeddings
-from fairloss.evaluation.ten_fold import REPORT_VERSION
+from fairloss.evaluation.pairs import Pairs, unit_embeddings
+from fairloss.evaluation.statistics import UNMEASURED, Place, compare, with_intervals
+from fairloss.evaluation.ten_fold import PairStatistics
 
 FPIRS = (0.01, 0.1)
 RANKS = (1, 5, 10)
+NEVER = -2.0  # of a mate that is not first: below every cosine, accepted at FPIR 1 only
 
 
 class Templates(NamedTuple):
@@ -77,41 +81,48 @@ def pool_templates(
 
 def evaluate_ijb_verification(
     scores: npt.ArrayLike,
-    genuine: npt.ArrayLike,
+    pairs: Pairs,
     subjects: npt.ArrayLike,
     *,
     replicates: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """1:1 verification of template pairs: TAR at FAR 1e-6..1e-1.
+    """1:1 verification of template pairs: TAR at FAR 1e-6..1e-1, AUC and EER.
 
     Args:
         scores: (P,) cosine of each pair of templates.
-        genuine: (P,) bool.
-        subjects: (P,) the person of the first template of each pair; genuine pairs of one person
-            are resampled together, at the thresholds of the data (with millions of impostor pairs
-            the thresholds move little, and re-ranking each replicate would take hours).
-        replicates, seed: of the bootstrap.
+        pairs: P pairs of templates.
+        subjects: (T,) the person of each template, as `linked_identities` finds them.
+        replicates, seed: of the identity-clustered bootstrap.
 
     Returns:
-        A JSON-ready report: as `verification`, with "tar_interval" (FAR -> interval) and
-        "tar_nearest" (FAR -> TAR at the point of the ROC whose FAR is nearest, the convention of
-        insightface's table, unstable at 1e-6).
+        A JSON-ready report: as `Verification`, with intervals, and "tar_nearest" (FAR -> TAR at the
+        point of the ROC whose FAR is nearest, the convention of insightface's table, unstable at
+        1e-6).
     """
-    values, same = np.asarray(scores), np.asarray(genuine, dtype=np.bool_)
-    point = verification(values, same)
-    people = np.asarray(subjects)[same]
-    intervals = {
-        str(far): cluster_mean(values[same] >= threshold, people, replicates, seed).as_dict()
-        for far, threshold in point.thresholds.items()
-        if threshold is not None
-    }
-    return (
-        {"version": REPORT_VERSION, "seed": seed}
-        | point.as_dict()
-        | {"tar_interval": intervals}
-        | {"tar_nearest": {str(far): tar for far, tar in nearest_tar(values, same, FARS).items()}}
+    resample = partial(
+        pair_intervals, pairs=pairs, identities=subjects, replicates=replicates, seed=seed
     )
+    statistics = PairStatistics(scores, pairs.genuine)
+    nearest = {str(far): tar for far, tar in nearest_tar(scores, pairs.genuine, FARS).items()}
+    return {"seed": seed} | with_intervals(statistics, resample) | {"tar_nearest": nearest}
+
+
+def compare_ijb_verification(
+    scores_a: npt.ArrayLike,
+    scores_b: npt.ArrayLike,
+    pairs: Pairs,
+    subjects: npt.ArrayLike,
+    *,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Two models on the same template pairs: b minus a under the same draws; see `compare`."""
+    resample = partial(
+        pair_intervals, pairs=pairs, identities=subjects, replicates=replicates, seed=seed
+    )
+    a, b = (PairStatistics(scores, pairs.genuine) for scores in (scores_a, scores_b))
+    return {"seed": seed} | compare(a, b, resample)
 
 
 def nearest_tar(
@@ -145,38 +156,96 @@ def evaluate_ijb_identification(
 
     Args:
         searches: name of the gallery -> its search, of the same probes.
-        probe_subject: (Q,), for the bootstrap (at the thresholds of the data).
+        probe_subject: (Q,), for the bootstrap: the probes' people are drawn, for all galleries at
+            once, and the galleries stay as they are.
         replicates, seed: of the bootstrap.
 
     Returns:
-        A JSON-ready report: "galleries" (name -> "mated", "unmated", "rank" and "tpir") and
-        "mean" of "rank" and "tpir", where all galleries have a number.
+        A JSON-ready report: "galleries" (name -> "mated", "unmated", "rank", "tpir" and
+        "thresholds") and "mean" of "rank" and "tpir", where all galleries have a number.
     """
-    subjects = np.asarray(probe_subject)
-    found: dict[str, dict[str, Any]] = {}
-    for name, search in searches.items():
-        people = subjects[search.mated]
-        rank: dict[str, Any] = {
-            str(r): cluster_mean(search.rank[search.mated] < r, people, replicates, seed).as_dict()
-            for r in RANKS
+    resample = partial(cluster_intervals, clusters=probe_subject, replicates=replicates, seed=seed)
+    return {"seed": seed} | with_intervals(IdentificationStatistics(searches), resample)
+
+
+def compare_ijb_identification(
+    a: Mapping[str, Search],
+    b: Mapping[str, Search],
+    probe_subject: npt.ArrayLike,
+    *,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Two models on the same probes and galleries: b minus a under the same draws; see `compare`.
+
+    Raises:
+        ValueError: the galleries differ in name or in the probes that have a mate.
+    """
+    for name in a.keys() | b.keys():
+        if name not in a or name not in b or not np.array_equal(a[name].mated, b[name].mated):
+            raise ValueError(f"a and b must search the same galleries, not so in {name!r}")
+    resample = partial(cluster_intervals, clusters=probe_subject, replicates=replicates, seed=seed)
+    of_a, of_b = IdentificationStatistics(a), IdentificationStatistics(b)
+    return {"seed": seed} | compare(of_a, of_b, resample)
+
+
+class IdentificationStatistics:
+    """Ranks and TPIR@FPIR of each gallery and their means, as functions of weights of probes.
+
+    The threshold is that of the weights: TPIR@FPIR is the TAR@FAR of mates that come first against
+    the best scores of unmated probes.
+    """
+
+    def __init__(self, searches: Mapping[str, Search]) -> None:
+        self._searches = searches
+        self._corners = {name: _first_against_unmated(s) for name, s in searches.items()}
+        galleries = {name: _gallery(search) for name, search in searches.items()}
+        means = {
+            key: _means([gallery[key] for gallery in galleries.values()])
+            for key in ("rank", "tpir")
         }
-        tpir: dict[str, Any] = {}
-        for fpir in FPIRS:
-            at = search.tpir_at(fpir)
-            unmated = int((~search.mated).sum())
-            tpir[str(fpir)] = (
-                f"not measurable with {unmated} unmated probes"
-                if at is None
-                else cluster_mean(search.hits(at[1]), people, replicates, seed).as_dict()
-                | {"threshold": at[1]}
-            )
-        counts = {"mated": int(search.mated.sum()), "unmated": int((~search.mated).sum())}
-        found[name] = counts | {"rank": rank, "tpir": tpir}
+        self.point: dict[str, Any] = {"galleries": galleries, "mean": means}
+
+    def weighted(self, weights: Weights) -> dict[Place, float | None]:
+        """ "rank" and "tpir" of each gallery that can be measured, and their means."""
+        found: dict[Place, float | None] = {}
+        for name, search in self._searches.items():
+            own = weights[search.mated]
+            total = own.sum()
+            for rank in RANKS:
+                hit = own @ (search.rank[search.mated] < rank)
+                found["galleries", name, "rank", str(rank)] = hit / total if total else None
+            curve = None if (corners := self._corners[name]) is None else corners.roc(weights)
+            for fpir, value in self.point["galleries"][name]["tpir"].items():
+                if not isinstance(value, str):
+                    tpir = None if curve is None else curve.tar_at(float(fpir))
+                    found["galleries", name, "tpir", fpir] = tpir
+        for key, table in self.point["mean"].items():
+            for at, value in table.items():
+                if not isinstance(value, str):
+                    values = [found["galleries", name, key, at] for name in self._searches]
+                    found["mean", key, at] = _mean(values)
+        return found
+
+
+def _first_against_unmated(search: Search) -> RocCorners | None:
+    """The score of each mated probe whose mate comes first, and the best of each unmated one."""
+    if search.mated.all() or not search.mated.any():
+        return None
+    first = np.where(search.rank == 0, search.mate_score, np.float32(NEVER))
+    return RocCorners(np.where(search.mated, first, search.best_other), search.mated)
+
+
+def _gallery(search: Search) -> dict[str, Any]:
+    unmated = int((~search.mated).sum())
+    at = {str(fpir): search.tpir_at(fpir) for fpir in FPIRS}
+    reason = f"{UNMEASURED} with {unmated} unmated probes"
     return {
-        "version": REPORT_VERSION,
-        "seed": seed,
-        "galleries": found,
-        "mean": {key: _means([g[key] for g in found.values()]) for key in ("rank", "tpir")},
+        "mated": int(search.mated.sum()),
+        "unmated": unmated,
+        "rank": {str(r): float((search.rank[search.mated] < r).mean()) for r in RANKS},
+        "tpir": {fpir: reason if found is None else found[0] for fpir, found in at.items()},
+        "thresholds": {fpir: None if found is None else found[1] for fpir, found in at.items()},
     }
 
 
@@ -185,5 +254,10 @@ def _means(tables: list[dict[str, Any]]) -> dict[str, float | str]:
     for key in tables[0]:
         values = [table[key] for table in tables]
         reasons = [value for value in values if isinstance(value, str)]
-        means[key] = reasons[0] if reasons else float(np.mean([v["value"] for v in values]))
+        means[key] = reasons[0] if reasons else float(np.mean(values))
     return means
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, distributed
 
-from fairloss.evaluation.clusters import cluster_mean
+from fairloss.evaluation.bootstrap import Weights
+from fairloss.evaluation.clusters import cluster_intervals
 from fairloss.evaluation.curve import RELATIVE_TOLERANCE
 from fairloss.evaluation.metrics import not_measurable
 from fairloss.evaluation.pairs import identity_index, unit_embeddings
-from fairloss.evaluation.ten_fold import REPORT_VERSION
+from fairloss.evaluation.statistics import Place, Resample, compare, with_intervals
 from fairloss_ext import distractor_ranks
 
 FAR = 1e-6
@@ -79,29 +81,38 @@ class MegaFace:
         accepted = len(mates) - np.searchsorted(mates, self.impostor[before], side="right")
         return before / self.impostors, accepted / len(mates)
 
-    def report(self, replicates: int = 1000, seed: int = 0) -> dict[str, Any]:
-        """JSON-ready: "rank_1" and "tar" at FAR 1e-6 with intervals that draw whole people.
-
-        The interval of the TAR holds the threshold at that of the data.
-        """
-        threshold = self.threshold_at()
-        rank_1 = cluster_mean(self.rank == 0, self.identity, replicates, seed)
-        tar: dict[str, Any] | str = not_measurable(self.impostors)
-        if threshold is not None:
-            accepted = self.score > threshold
-            tar = cluster_mean(accepted, self.identity, replicates, seed).as_dict()
+    @property
+    def point(self) -> dict[str, Any]:
+        """The numbers of `report` without intervals."""
+        tar = self.tar_at()
         return {
-            "version": REPORT_VERSION,
             "probes": self.probes,
             "identities": len(np.unique(self.identity)),
             "distractors": self.distractors,
             "trials": len(self.rank),
-            "rank_1": rank_1.as_dict(),
+            "rank_1": float((self.rank < 1).mean()),
             "rank_10": float((self.rank < 10).mean()),
             "far": FAR,
-            "tar": tar,
-            "threshold": threshold,
+            "tar": not_measurable(self.impostors) if tar is None else tar,
+            "threshold": self.threshold_at(),
         }
+
+    def weighted(self, weights: Weights) -> dict[Place, float | None]:
+        """ "rank_1", "rank_10" and "tar" under (T,) weights of trials, at the data's threshold."""
+        hits = {("rank_1",): self.rank < 1, ("rank_10",): self.rank < 10}
+        threshold = self.threshold_at()
+        if threshold is not None:
+            hits["tar",] = self.score > threshold
+        total = weights.sum()
+        return {place: float(weights @ hit / total) for place, hit in hits.items()}
+
+    def report(self, replicates: int = 1000, seed: int = 0) -> dict[str, Any]:
+        """JSON-ready: `point` with intervals of "rank_1", "rank_10" and "tar", drawing people."""
+        return with_intervals(self, self.resample(replicates, seed))
+
+    def resample(self, replicates: int, seed: int) -> Resample:
+        """Of whole people."""
+        return partial(cluster_intervals, clusters=self.identity, replicates=replicates, seed=seed)
 
 
 def evaluate_megaface(
@@ -150,21 +161,14 @@ def compare_megaface(
     """Two models on the same challenge: b minus a, both under the same draws of people.
 
     Returns:
-        JSON-ready: "rank_1" and "tar" at FAR 1e-6, an `Interval` each or why there is none.
+        JSON-ready: as `compare`, with "rank_1", "rank_10" and "tar" at FAR 1e-6.
 
     Raises:
         ValueError: the two are not of the same probes and number of distractors.
     """
     if not np.array_equal(a.identity, b.identity) or a.impostors != b.impostors:
         raise ValueError("a and b must be of the same probes and distractors")
-    found_first = (b.rank == 0).astype(np.float64) - (a.rank == 0)
-    report: dict[str, Any] = {"version": REPORT_VERSION}
-    report["rank_1"] = cluster_mean(found_first, a.identity, replicates, seed).as_dict()
-    of_a, of_b = a.threshold_at(), b.threshold_at()
-    if of_a is None or of_b is None:
-        return report | {"tar": not_measurable(a.impostors)}
-    accepted = (b.score > of_b).astype(np.float64) - (a.score > of_a)
-    return report | {"tar": cluster_mean(accepted, a.identity, replicates, seed).as_dict()}
+    return compare(a, b, a.resample(replicates, seed))
 
 
 def trials(people: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

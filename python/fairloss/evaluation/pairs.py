@@ -35,6 +35,16 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.first)
 
+    def __getitem__(self, rows: npt.NDArray[np.int64]) -> Pairs:
+        return Pairs(self.first[rows], self.second[rows], self.genuine[rows])
+
+    def equal(self, other: Pairs) -> bool:
+        """Whether both hold the same pairs in the same order."""
+        return all(
+            np.array_equal(getattr(self, name), getattr(other, name))
+            for name in ("first", "second", "genuine")
+        )
+
 
 def identity_index(identities: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """Number the identities 0, 1, ... in sorted order.

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.evaluation.bootstrap import paired_difference, roc_intervals
-from fairloss.evaluation.folds import fold_accuracy, identity_folds
-from fairloss.evaluation.metrics import verification
+from fairloss.evaluation.bootstrap import pair_intervals
+from fairloss.evaluation.folds import fold_within, identity_folds
 from fairloss.evaluation.pairs import Pairs, all_pairs, identity_index, pair_scores
-from fairloss.evaluation.ten_fold import REPORT_VERSION, in_report, roc_statistics
+from fairloss.evaluation.statistics import UNMEASURED, compare, with_intervals
+from fairloss.evaluation.ten_fold import PairStatistics
 
 MAX_FOLDS = 10  # as LFW
 
@@ -40,8 +41,8 @@ def evaluate_pairs(
     Returns:
         A JSON-ready report: "version", "samples", "identities", "seed", "genuine",
         "impostor", "auc" and "eer" (an `Interval`), "tar" (FAR -> `Interval`), "thresholds"
-        (FAR -> score) and "fold_accuracy" (a `FoldAccuracy`). In place of what cannot be
-        measured stands a string that says why.
+        (FAR -> score), "accuracy" (`Interval` of the mean over folds) and "fold_accuracy" (a
+        `FoldAccuracy`). In place of what cannot be measured stands a string that says why.
 
     Raises:
         ValueError: embeddings and identities differ in length, a row is zero or not finite,
@@ -49,17 +50,11 @@ def evaluate_pairs(
     """
     _check_lengths("embeddings", embeddings, identities)
     pairs = all_pairs(identities)
-    scores = pair_scores(embeddings, pairs)
-    point = verification(scores, pairs.genuine)
-    intervals = roc_intervals(
-        scores, roc_statistics(point), pairs, identities, replicates=replicates, seed=seed
+    statistics = _statistics(embeddings, pairs, identities, folds, seed)
+    resample = partial(
+        pair_intervals, pairs=pairs, identities=identities, replicates=replicates, seed=seed
     )
-    return (
-        _header(identities, seed)
-        | point.as_dict()
-        | in_report(point, intervals)
-        | {"fold_accuracy": _folds(scores, pairs, identities, folds, seed)}
-    )
+    return _header(identities, seed) | with_intervals(statistics, resample)
 
 
 def compare_pairs(
@@ -78,12 +73,11 @@ def compare_pairs(
         embeddings_a, embeddings_b: (N, D_a) and (N, D_b) real numbers; normalised here.
         identities: (N,) integers or strings.
         replicates: of the identity-clustered bootstrap.
-        seed: of the bootstrap.
+        seed: of the folds and of the bootstrap.
 
     Returns:
-        A JSON-ready report: "version", "samples", "identities", "seed", "a" and "b" (a
-        `Verification` each) and "difference" with "auc", "eer" (an `Interval`) and "tar"
-        (FAR -> `Interval`, or a string where it cannot be measured).
+        A JSON-ready report: "samples", "identities", "seed", and as `compare`, with "auc", "eer",
+        "accuracy" and "tar".
 
     Raises:
         ValueError: as `evaluate_pairs`.
@@ -91,16 +85,14 @@ def compare_pairs(
     _check_lengths("embeddings_a", embeddings_a, identities)
     _check_lengths("embeddings_b", embeddings_b, identities)
     pairs = all_pairs(identities)
-    scores_a, scores_b = pair_scores(embeddings_a, pairs), pair_scores(embeddings_b, pairs)
-    a, b = verification(scores_a, pairs.genuine), verification(scores_b, pairs.genuine)
-    intervals = paired_difference(
-        scores_a, scores_b, roc_statistics(a), pairs, identities, replicates=replicates, seed=seed
+    a, b = (
+        _statistics(embeddings, pairs, identities, None, seed)
+        for embeddings in (embeddings_a, embeddings_b)
     )
-    return _header(identities, seed) | {
-        "a": a.as_dict(),
-        "b": b.as_dict(),
-        "difference": in_report(a, intervals),
-    }
+    resample = partial(
+        pair_intervals, pairs=pairs, identities=identities, replicates=replicates, seed=seed
+    )
+    return _header(identities, seed) | compare(a, b, resample)
 
 
 def _check_lengths(name: str, embeddings: npt.ArrayLike, identities: npt.ArrayLike) -> None:
@@ -111,26 +103,27 @@ def _check_lengths(name: str, embeddings: npt.ArrayLike, identities: npt.ArrayLi
 
 def _header(identities: npt.ArrayLike, seed: int) -> dict[str, Any]:
     index = identity_index(identities)
-    return {
-        "version": REPORT_VERSION,
-        "samples": len(index),
-        "identities": int(index.max()) + 1,
-        "seed": seed,
-    }
+    return {"samples": len(index), "identities": int(index.max()) + 1, "seed": seed}
 
 
-def _folds(
-    scores: npt.NDArray[np.float32],
+def _statistics(
+    embeddings: npt.ArrayLike,
     pairs: Pairs,
     identities: npt.ArrayLike,
     folds: int | None,
     seed: int,
-) -> dict[str, Any] | str:
+) -> PairStatistics:
+    """Accuracy over identity-disjoint folds, of the pairs within a fold, where they can be had."""
+    scores = pair_scores(embeddings, pairs)
     if folds is None:
         samples = np.bincount(identity_index(identities))
         several = int((samples > 1).sum())
         folds = min(MAX_FOLDS, len(samples) // 2, several)
         if folds < 2:
-            return f"not measurable with {len(samples)} identities, {several} with several samples"
+            statistics = PairStatistics(scores, pairs.genuine)
+            people = f"{len(samples)} identities, {several} with several samples"
+            statistics.point["accuracy"] = f"{UNMEASURED} with {people}"
+            statistics.point["fold_accuracy"] = statistics.point["accuracy"]
+            return statistics
     fold_of_sample = identity_folds(identities, folds, seed)
-    return fold_accuracy(scores, pairs, fold_of_sample, folds).as_dict()
+    return PairStatistics(scores, pairs.genuine, fold_within(fold_of_sample, pairs))

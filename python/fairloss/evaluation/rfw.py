@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.evaluation.bootstrap import check_bootstrap, identity_weights, percentile_interval
-from fairloss.evaluation.folds import FoldScores
+from fairloss.evaluation.bootstrap import (
+    Interval,
+    WeightedStatistics,
+    Weights,
+    check_bootstrap,
+    identity_weights,
+    intervals,
+)
+from fairloss.evaluation.insightface import insightface_verification
 from fairloss.evaluation.pairs import Pairs, pair_scores
-from fairloss.evaluation.ten_fold import REPORT_VERSION, evaluate_pair_list
+from fairloss.evaluation.statistics import UNMEASURED, Place, Resample, compare, with_intervals
+from fairloss.evaluation.ten_fold import PairStatistics, pairs_header
 
 CONFIDENCE = 0.95
 
@@ -47,26 +55,66 @@ def evaluate_rfw(
     Raises:
         ValueError: fewer than 2 subsets, or as `evaluate_pair_list`.
     """
-    if len(subsets) < 2:
-        raise ValueError(f"subsets must be at least 2, got {list(subsets)}")
-    check_bootstrap(replicates, CONFIDENCE)
-    reports = {
-        name: evaluate_pair_list(*subset, replicates=replicates, seed=seed)
-        for name, subset in subsets.items()
-    }
-    accuracy = np.array([report["accuracy"]["value"] for report in reports.values()])
-    # a seed of its own for each: the subsets share nobody
-    drawn = np.array(
-        [_accuracies(s, replicates, seed + number) for number, s in enumerate(subsets.values())]
-    )
-    return {
-        "version": REPORT_VERSION,
-        "subsets": reports,
-        "mean": _interval("mean", accuracy.mean(), drawn.mean(axis=0)),
-        "std": _interval("std", accuracy.std(), drawn.std(axis=0)),
-        "skewed_error_ratio": _skewed_error_ratio(accuracy, drawn),
-        "worst": list(subsets)[int(accuracy.argmin())],
-    }
+    statistics = RfwStatistics(subsets, seed)
+    report = with_intervals(statistics, _resample(subsets, replicates, seed))
+    for name, subset in subsets.items():
+        insightface = insightface_verification(*subset[:3])
+        report["subsets"][name]["insightface"] = insightface.as_dict()
+    return report
+
+
+def compare_rfw(
+    a: Mapping[str, PairSet], b: Mapping[str, PairSet], *, replicates: int = 1000, seed: int = 0
+) -> dict[str, Any]:
+    """Two models on the same subsets: b minus a of every number, both under the same draws.
+
+    Returns:
+        JSON-ready: as `compare`, in the layout of `evaluate_rfw`.
+
+    Raises:
+        ValueError: the subsets or their pairs differ, or as `evaluate_rfw`.
+    """
+    for name in a.keys() | b.keys():
+        if name not in a or name not in b or not a[name].pairs.equal(b[name].pairs):
+            raise ValueError(f"a and b must have the same subsets and pairs, not so in {name!r}")
+    of_a, of_b = (RfwStatistics({name: each[name] for name in b}, seed) for each in (a, b))
+    return compare(of_a, of_b, _resample(b, replicates, seed))
+
+
+class RfwStatistics:
+    """`PairStatistics` of each subset and their summary, of all subsets' weights in a row."""
+
+    def __init__(self, subsets: Mapping[str, PairSet], seed: int = 0) -> None:
+        if len(subsets) < 2:
+            raise ValueError(f"subsets must be at least 2, got {list(subsets)}")
+        self._of = {
+            name: PairStatistics(
+                pair_scores(s.embeddings, s.pairs), s.pairs.genuine, s.fold_of_pair
+            )
+            for name, s in subsets.items()
+        }
+        self._ends = np.cumsum([len(subset.pairs) for subset in subsets.values()])
+        accuracy: dict[str, float] = {name: of.point["accuracy"] for name, of in self._of.items()}
+        headers = {name: pairs_header(s.pairs, s.identities, seed) for name, s in subsets.items()}
+        ratio = float(skewed_error_ratio(list(accuracy.values())))
+        self.point: dict[str, Any] = {
+            "subsets": {name: headers[name] | of.point for name, of in self._of.items()},
+            "mean": float(np.mean(list(accuracy.values()))),
+            "std": float(np.std(list(accuracy.values()))),
+            "skewed_error_ratio": ratio
+            if np.isfinite(ratio)
+            else f"{UNMEASURED}: a subset has no error",
+            "worst": min(accuracy, key=lambda name: accuracy[name]),
+        }
+
+    def weighted(self, weights: Weights) -> dict[Place, float | None]:
+        """Every number of every subset, "mean", "std" and "skewed_error_ratio"."""
+        found: dict[Place, float | None] = {}
+        for (name, of), part in zip(
+            self._of.items(), np.split(weights, self._ends[:-1]), strict=True
+        ):
+            found |= {("subsets", name, *place): v for place, v in of.weighted(part).items()}
+        return found | _summary([found["subsets", name, "accuracy"] for name in self._of])
 
 
 def skewed_error_ratio(accuracies: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -77,28 +125,30 @@ def skewed_error_ratio(accuracies: npt.ArrayLike) -> npt.NDArray[np.float64]:
         return np.where(smallest > 0, largest / smallest, np.inf)
 
 
-def _accuracies(subset: PairSet, replicates: int, seed: int) -> npt.NDArray[np.float64]:
-    """(replicates,) mean fold accuracy, NaN where a fold was left with one class."""
-    scores = pair_scores(subset.embeddings, subset.pairs)
-    folds = int(np.asarray(subset.fold_of_pair).max()) + 1
-    folded = FoldScores(scores, subset.pairs.genuine, subset.fold_of_pair, folds)
-    weights = identity_weights(subset.pairs, subset.identities, replicates, seed)
-    found = [folded.mean(weight) for weight in weights]
-    return np.array([np.nan if mean is None else mean for mean in found])
+def _summary(accuracies: Sequence[float | None]) -> dict[Place, float | None]:
+    """None where a subset lost a class, or a ratio where one has no error."""
+    known = [accuracy for accuracy in accuracies if accuracy is not None]
+    if len(known) < len(accuracies):
+        return {("mean",): None, ("std",): None, ("skewed_error_ratio",): None}
+    ratio = float(skewed_error_ratio(known))
+    return {
+        ("mean",): float(np.mean(known)),
+        ("std",): float(np.std(known)),
+        ("skewed_error_ratio",): ratio if np.isfinite(ratio) else None,
+    }
 
 
-def _interval(name: str, value: float, drawn: npt.NDArray[np.float64]) -> dict[str, Any]:
-    defined = drawn[np.isfinite(drawn)]
-    return percentile_interval(name, value, defined, len(drawn), CONFIDENCE).as_dict()
+def _resample(subsets: Mapping[str, PairSet], replicates: int, seed: int) -> Resample:
+    """People of each subset are drawn apart, with a seed of its own: the subsets share nobody."""
 
+    def resample(statistics: WeightedStatistics[Place]) -> dict[Place, Interval | None]:
+        check_bootstrap(replicates, CONFIDENCE)
+        drawn = [
+            identity_weights(subset.pairs, subset.identities, replicates, seed + number)
+            for number, subset in enumerate(subsets.values())
+        ]
+        weights = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+        size = sum(len(subset.pairs) for subset in subsets.values())
+        return intervals(statistics, size, weights, replicates, CONFIDENCE)
 
-def _skewed_error_ratio(
-    accuracy: npt.NDArray[np.float64], drawn: npt.NDArray[np.float64]
-) -> dict[str, Any] | str:
-    ratio = float(skewed_error_ratio(accuracy))
-    if not np.isfinite(ratio):
-        return "not measurable: a subset has no error"
-    ratios = skewed_error_ratio(drawn)
-    if not np.isfinite(ratios).any():
-        return "not measurable: every replicate has a subset without error"
-    return _interval("skewed_error_ratio", ratio, ratios)
+    return resample

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.evaluation.bootstrap import Interval, RocStatistic, Weights, pair_intervals
-from fairloss.evaluation.curve import Roc, SortedScores
+from fairloss.evaluation.bootstrap import RocStatistic, Weights, pair_intervals
+from fairloss.evaluation.curve import Roc, RocCorners
 from fairloss.evaluation.folds import FoldScores, pair_fold_accuracy
 from fairloss.evaluation.insightface import insightface_verification
 from fairloss.evaluation.metrics import Verification, verification
 from fairloss.evaluation.pairs import Pairs, identity_index, pair_scores
-
-REPORT_VERSION = 1
+from fairloss.evaluation.statistics import Place, compare, with_intervals
 
 
 def evaluate_pair_list(
@@ -66,15 +64,11 @@ def evaluate_scores(
     seed: int = 0,
 ) -> dict[str, Any]:
     """`evaluate_pair_list` of (P,) scores, higher meaning more similar, without "insightface"."""
-    statistics = PairStatistics(scores, pairs, fold_of_pair)
-    intervals = pair_intervals(statistics, pairs, identities, replicates, seed)
-    return (
-        {"version": REPORT_VERSION, "pairs": len(pairs), "seed": seed}
-        | {"identities": int(identity_index(identities).max()) + 1}
-        | statistics.point.as_dict()
-        | in_report(statistics.point, intervals)
-        | {"fold_accuracy": statistics.folds.as_dict()}
+    resample = partial(
+        pair_intervals, pairs=pairs, identities=identities, replicates=replicates, seed=seed
     )
+    statistics = PairStatistics(scores, pairs.genuine, fold_of_pair)
+    return pairs_header(pairs, identities, seed) | with_intervals(statistics, resample)
 
 
 def compare_pair_list(
@@ -92,67 +86,74 @@ def compare_pair_list(
     Both are resampled together, so what the draw of people does to both cancels.
 
     Returns:
-        A JSON-ready report: "a" and "b" (point values) and "difference" ("auc", "eer",
-        "accuracy" and "tar", an `Interval` each).
+        A JSON-ready report: as `compare`, with "auc", "eer", "accuracy" and "tar".
 
     Raises:
         ValueError: as `evaluate_pair_list`.
     """
-    a, b = (
-        PairStatistics(pair_scores(embeddings, pairs), pairs, fold_of_pair)
-        for embeddings in (embeddings_a, embeddings_b)
+    a, b = (pair_scores(embeddings, pairs) for embeddings in (embeddings_a, embeddings_b))
+    return compare_scores(a, b, pairs, fold_of_pair, identities, replicates=replicates, seed=seed)
+
+
+def compare_scores(
+    scores_a: npt.ArrayLike,
+    scores_b: npt.ArrayLike,
+    pairs: Pairs,
+    fold_of_pair: npt.ArrayLike,
+    identities: npt.ArrayLike,
+    *,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """`compare_pair_list` of two times (P,) scores, higher meaning more similar."""
+    resample = partial(
+        pair_intervals, pairs=pairs, identities=identities, replicates=replicates, seed=seed
     )
-
-    def difference(weights: Weights) -> dict[str, float | None]:
-        of_a, of_b = a(weights), b(weights)
-        return {name: _minus(of_b[name], of_a[name]) for name in of_a}
-
-    intervals = pair_intervals(difference, pairs, identities, replicates, seed)
-    return {
-        "version": REPORT_VERSION,
-        "pairs": len(pairs),
-        "seed": seed,
-        "a": a.point.as_dict() | {"fold_accuracy": a.folds.as_dict()},
-        "b": b.point.as_dict() | {"fold_accuracy": b.folds.as_dict()},
-        "difference": in_report(a.point, intervals),
-    }
+    a, b = (PairStatistics(s, pairs.genuine, fold_of_pair) for s in (scores_a, scores_b))
+    return pairs_header(pairs, identities, seed) | compare(a, b, resample)
 
 
 class PairStatistics:
-    """AUC, EER, every measurable TAR and the mean fold accuracy, as functions of pair weights."""
+    """AUC, EER, every measurable TAR and the mean fold accuracy, as functions of pair weights.
 
-    def __init__(self, scores: npt.ArrayLike, pairs: Pairs, fold_of_pair: npt.ArrayLike) -> None:
-        folds = int(np.asarray(fold_of_pair).max(initial=-1)) + 1
-        self.point: Verification = verification(scores, pairs.genuine)
-        self.folds = pair_fold_accuracy(scores, pairs.genuine, fold_of_pair, folds)
-        self._folded = FoldScores(scores, pairs.genuine, fold_of_pair, folds)
-        self._ranked = SortedScores(scores, pairs.genuine)
-        self._of_curve = roc_statistics(self.point)
+    Args:
+        scores: (P,) finite, higher means more similar.
+        genuine: (P,) bool.
+        fold_of_pair: (P,) fold number 0, 1, ... or -1 for a pair in none; None for no accuracy.
+    """
 
-    def __call__(self, weights: Weights) -> dict[str, float | None]:
-        curve = self._ranked.roc(weights)
-        found: dict[str, float | None] = {
-            name: statistic(curve) for name, statistic in self._of_curve.items()
+    def __init__(
+        self,
+        scores: npt.ArrayLike,
+        genuine: npt.NDArray[np.bool_],
+        fold_of_pair: npt.ArrayLike | None = None,
+    ) -> None:
+        self.verification: Verification = verification(scores, genuine)
+        self.point: dict[str, Any] = self.verification.as_dict()
+        self._corners = RocCorners(scores, genuine)
+        self._of_curve: dict[Place, RocStatistic] = {("auc",): Roc.auc, ("eer",): Roc.eer}
+        for far, tar in self.verification.tar.items():
+            if tar is not None:
+                self._of_curve["tar", str(far)] = partial(Roc.tar_at, far=far)
+        self._folded: FoldScores | None = None
+        if fold_of_pair is not None:
+            folds = int(np.asarray(fold_of_pair).max(initial=-1)) + 1
+            self._folded = FoldScores(scores, genuine, fold_of_pair, folds)
+            accuracy = pair_fold_accuracy(scores, genuine, fold_of_pair, folds)
+            self.point |= {"accuracy": accuracy.mean, "fold_accuracy": accuracy.as_dict()}
+
+    def weighted(self, weights: Weights) -> dict[Place, float | None]:
+        curve = self._corners.roc(weights)
+        found: dict[Place, float | None] = {
+            place: None if curve is None else statistic(curve)
+            for place, statistic in self._of_curve.items()
         }
-        return found | {"accuracy": self._folded.mean(weights)}
+        if self._folded is not None:
+            found["accuracy",] = None if curve is None else self._folded.mean(weights)
+        return found
 
 
-def roc_statistics(point: Verification) -> dict[str, RocStatistic]:
-    """AUC, EER and the TAR of every FAR that can be measured, by their names in a report."""
-    statistics: dict[str, RocStatistic] = {"auc": Roc.auc, "eer": Roc.eer}
-    for far, tar in point.tar.items():
-        if tar is not None:
-            statistics[str(far)] = partial(Roc.tar_at, far=far)
-    return statistics
-
-
-def in_report(point: Verification, intervals: Mapping[str, Interval]) -> dict[str, Any]:
-    """Intervals by name in the layout of a report; where a TAR has none, the reason stays."""
-    found = {name: interval.as_dict() for name, interval in intervals.items()}
-    tar: dict[str, float | str] = point.as_dict()["tar"]
-    named = {name: found[name] for name in ("auc", "eer", "accuracy") if name in found}
-    return named | {"tar": {far: found.get(far, reason) for far, reason in tar.items()}}
-
-
-def _minus(b: float | None, a: float | None) -> float | None:
-    return None if a is None or b is None else b - a
+def pairs_header(pairs: Pairs, identities: npt.ArrayLike, seed: int) -> dict[str, Any]:
+    """What is counted in a report on pairs."""
+    people = int(identity_index(identities).max()) + 1
+    return {"pairs": len(pairs), "seed": seed, "identities": people}

@@ -109,20 +109,17 @@ def verification(run: Run) -> str | None:
 def _metrics(
     fixed: dict[str, Any], fair: dict[str, Any], difference: dict[str, Any]
 ) -> list[tuple[str, Any, Any, Any]]:
-    """Name and the three entries of the reports: intervals, fold accuracies, or words."""
+    """Name and the three entries of the reports: intervals, or words."""
     reports = (fixed, fair, difference)
     rows = [(key.upper(), *(report[key] for report in reports)) for key in ("auc", "eer")]
     rows += [(f"TAR at FAR {far}", *(r["tar"][far] for r in reports)) for far in fixed["tar"]]
-    folds = (fixed["fold_accuracy"], fair["fold_accuracy"], "no paired interval")
-    return [*rows, ("Accuracy over folds", *folds)]
+    return [*rows, ("Accuracy over folds", *(report["accuracy"] for report in reports))]
 
 
 def _cell(entry: dict[str, Any] | str, style: Callable[[float], str]) -> str:
     if isinstance(entry, str):
         return words(entry)
-    if "low" in entry:
-        return cell(style(entry["value"]), _between(entry, style))
-    return cell(style(entry["mean"]), f"\N{PLUS-MINUS SIGN} {entry['standard_error']:.4f} (s.e.)")
+    return cell(style(entry["value"]), _between(entry, style))
 
 
 def _between(interval: dict[str, Any], style: Callable[[float], str]) -> str:
@@ -130,7 +127,7 @@ def _between(interval: dict[str, Any], style: Callable[[float], str]) -> str:
 
 
 def _verification_numbers(rows: list[tuple[str, Any, Any, Any]]) -> str:
-    keys = ("value", "low", "high", "mean", "standard_error")
+    keys = ("value", "low", "high")
     lines = [
         (name, column, entry) if isinstance(entry, str)
         else (name, column, "", *(entry.get(key) for key in keys))
