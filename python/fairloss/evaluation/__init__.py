@@ -17,13 +17,11 @@ from fairloss.evaluation.folds import (
 )
 from fairloss.evaluation.groups import compare_groups, evaluate_groups, frequency_groups
 from fairloss.evaluation.ijb import (
-    Templates,
     compare_ijb_identification,
     compare_ijb_verification,
     evaluate_ijb_identification,
     evaluate_ijb_verification,
     nearest_tar,
-    pool_templates,
 )
 from fairloss.evaluation.insightface import InsightfaceVerification, insightface_verification
 from fairloss.evaluation.megaface import (
@@ -43,6 +41,7 @@ from fairloss.evaluation.pairs import (
 from fairloss.evaluation.protocol import compare_pairs, evaluate_pairs
 from fairloss.evaluation.refined import replace_noisy
 from fairloss.evaluation.rfw import PairSet, compare_rfw, evaluate_rfw, skewed_error_ratio
+from fairloss.evaluation.templates import Templates, pool_templates
 from fairloss.evaluation.ten_fold import (
     compare_pair_list,
     compare_scores,
