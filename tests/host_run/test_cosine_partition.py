@@ -205,6 +205,7 @@ def test_a_block_takes_several_tiles(monkeypatch):
     close(ours, run(double(reference.cosine_partition), inputs, labels, upstream))
 
 
+@pytest.mark.large
 def test_more_partial_sums_than_threads(monkeypatch):
     """A chunk a class: 1,100 partial sums of the scale's gradient for a block of 1,024."""
     monkeypatch.setenv("HOST_RUN_CHUNK", "1")
