@@ -1,11 +1,12 @@
 import contextlib
+import hashlib
 import json
 import os
 
 import numpy as np
 import pytest
 
-from fairloss.gallery import Gallery, rows, storage
+from fairloss.gallery import Gallery, rows, saving, storage
 
 faiss = pytest.importorskip("faiss")
 
@@ -30,7 +31,7 @@ def assert_same(found, expected):
 
 
 def files(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
 
 
 def only(folder, pattern):
@@ -82,12 +83,12 @@ def test_only_what_changed_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(rows, "SHARD_BYTES", 100 * 4 * 8)
     gallery = gallery_of(250, index="ivf")
     gallery.save(tmp_path)
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    before = {name: (tmp_path / name).stat().st_mtime_ns for name in files(tmp_path)}
     assert len(before) == 3 * 2 + 1 + 1
     found = Gallery.load(tmp_path)
     found.add(["guest"], np.ones((1, 8)))
     found.save(tmp_path)
-    after = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    after = {name: (tmp_path / name).stat().st_mtime_ns for name in files(tmp_path)}
     kept = before.items() & after.items()
     assert len(kept) == len(after) - 3  # the last shard's rows and names, and the manifest
     gallery.add(["guest"], np.ones((1, 8)))
@@ -133,10 +134,70 @@ def test_saving_twice_changes_nothing(tmp_path):
 
 
 def test_foreign_files_are_left_alone(tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
+    mine = ("notes.txt", "rows-of-faces.npy", "names-2024.json", "index-0123456789abcdef.faiss.old")
+    for name in mine:
+        (tmp_path / name).write_text("mine")
     gallery_of(5).save(tmp_path)
     gallery_of(6).save(tmp_path)
-    assert (tmp_path / "notes.txt").read_text() == "mine"
+    for name in mine:
+        assert (tmp_path / name).read_text() == "mine"
+
+
+def test_the_second_of_two_writers_is_refused(tmp_path):
+    gallery_of(5).save(tmp_path)
+    first, second = Gallery.load(tmp_path), Gallery.load(tmp_path)
+    first.add(["first"], np.ones((1, 8)))
+    second.add(["second"], np.eye(1, 8))
+    first.save(tmp_path)
+    with pytest.raises(ValueError, match="changed by another program .* load it again"):
+        second.save(tmp_path)
+    assert_same(Gallery.load(tmp_path), first)
+    first.remove(["first"])
+    first.save(tmp_path)  # knows what it saved itself
+    second.save(tmp_path / "elsewhere")
+    assert_same(Gallery.load(tmp_path / "elsewhere"), second)
+
+
+def test_a_folder_is_locked_while_it_is_written(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+    real, locked = saving._write_files, []
+
+    def look(folder, gallery):
+        with (folder / ".lock").open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                locked.append(folder)
+        real(folder, gallery)
+
+    monkeypatch.setattr(saving, "_write_files", look)
+    gallery_of(5).save(tmp_path)
+    assert locked == [tmp_path]
+    with (tmp_path / ".lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # free again
+
+
+@pytest.mark.parametrize("pattern", ["index-*", "names-*"])
+def test_a_save_replaces_a_file_that_was_cut(tmp_path, pattern):
+    gallery = gallery_of(5, index="hnsw")
+    gallery.save(tmp_path)
+    os.truncate(only(tmp_path, pattern), 10)
+    gallery.save(tmp_path)
+    assert_same(Gallery.load(tmp_path), gallery_of(5))
+
+
+def test_rows_are_copied_over_a_cut_file_but_not_from_one(tmp_path):
+    gallery_of(5).save(tmp_path / "a")
+    found = Gallery.load(tmp_path / "a")
+    found.save(tmp_path / "b")
+    found = Gallery.load(tmp_path / "a")
+    os.truncate(only(tmp_path / "b", "rows-*"), 10)
+    found.save(tmp_path / "b")
+    assert_same(Gallery.load(tmp_path / "b"), gallery_of(5))
+    found = Gallery.load(tmp_path / "a")
+    os.truncate(only(tmp_path / "a", "rows-*"), 10)
+    with pytest.raises(ValueError, match="is damaged: it is shorter"):
+        found.save(tmp_path / "a")
 
 
 def failing_write(index, path):
@@ -161,7 +222,7 @@ def test_failed_index_write_keeps_the_old_gallery(tmp_path, monkeypatch):
 def test_killed_before_clean_up_has_the_new_gallery(tmp_path, monkeypatch):
     gallery_of(5).save(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(storage, "_remove_leftovers", lambda *_: None)
+        patch.setattr(saving, "_remove_leftovers", lambda *_: None)
         gallery_of(6).save(tmp_path)
     assert len(files(tmp_path)) == 5
     assert_same(Gallery.load(tmp_path), gallery_of(6))
@@ -248,6 +309,17 @@ def test_files_of_different_galleries(tmp_path, part):
         Gallery.load(tmp_path / "a")
 
 
+def test_names_of_another_version(tmp_path):
+    gallery_of(5).save(tmp_path)
+    path, manifest = only(tmp_path, "names-*"), tmp_path / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 3}))
+    content = json.loads(manifest.read_text())
+    content["shards"][0]["names"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    manifest.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="names of another version"):
+        Gallery.load(tmp_path)
+
+
 def test_manifests_of_noise_raise_nothing_else(tmp_path):
     gallery_of(5, index="hnsw").save(tmp_path)
     path = tmp_path / "manifest.json"
@@ -265,6 +337,9 @@ def test_manifests_of_noise_raise_nothing_else(tmp_path):
 def test_broken_manifest_and_no_gallery(tmp_path):
     with pytest.raises(FileNotFoundError, match="no gallery"):
         Gallery.load(tmp_path / "nowhere")
+    (tmp_path / "file.txt").touch()
+    with pytest.raises(ValueError, match=r"file\.txt: it is a file, not a folder"):
+        Gallery.load(tmp_path / "file.txt")
     gallery_of(5).save(tmp_path)
     (tmp_path / "manifest.json").write_text('{"format": "fairloss-gallery", "vers')
     with pytest.raises(ValueError, match="not valid JSON"):

@@ -1,11 +1,13 @@
 """A gallery whose writer is killed, kill -9, before any of the steps that make a file durable."""
 
+import itertools
 import json
 import multiprocessing
 import os
 import signal
 import sys
 from multiprocessing import forkserver
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -45,7 +47,10 @@ def die(step, program, folder):
     process = CONTEXT.Process(target=killed, args=(step, program, folder))
     process.start()
     process.join(60)
-    process.kill()  # where it hangs
+    hangs = process.is_alive()
+    process.kill()
+    process.join()
+    assert not hangs
     assert process.exitcode in (0, -signal.SIGKILL)
     return process.exitcode != 0
 
@@ -55,7 +60,8 @@ def content(folder):
     named = {entry["name"] for files in manifest["shards"] for entry in files.values()}
     if manifest["index"]:
         named.add(manifest["index"]["file"]["name"])
-    assert {path.name for path in folder.iterdir()} == named | {"manifest.json"}  # and no leftovers
+    there = {path.name for path in folder.iterdir()}
+    assert there == named | {"manifest.json", ".lock"}  # and no leftovers
     return named
 
 
@@ -110,6 +116,21 @@ def test_a_full_shard_is_saved_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(Gallery, "save", lambda self, folder: saved.append(len(self)))
     build(tmp_path)  # 50 at a time, 100 a shard
     assert saved == [100, 200, 300, 300, 300]  # and at the end of the batches, and with the index
+
+
+def test_a_slow_build_is_saved_every_minute(tmp_path, monkeypatch):
+    saved, clock = [], itertools.count(0, 25)  # seconds from one look at it to the next
+    monkeypatch.setattr(Gallery, "save", lambda self, folder: saved.append(len(self)))
+    monkeypatch.setattr(filling, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    filling.fill(Gallery(8), tmp_path, numbered(7), np.eye(7, 8)[:, None])
+    assert saved == [3, 6, 7]  # the third batch ends 75 s after the start
+
+
+@pytest.mark.parametrize("count", [7, 9])
+def test_as_many_embeddings_as_names(tmp_path, count):
+    with pytest.raises(ValueError, match="batches gave 7 embeddings for 8 names|8 entries"):
+        filling.fill(Gallery(8), tmp_path, numbered(8), [np.ones((count, 8))])
+    assert len(Gallery.load(tmp_path)) == (7 if count == 7 else 0)
 
 
 def test_what_came_before_an_error_is_kept(tmp_path):

@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fairloss.cli.source import Floats
-from fairloss.data import image_batches, read_features
+from fairloss.data import Features, image_batches, read_features
 from fairloss.data.arrays import list_identified, may_mirror
 from fairloss.data.decode import decode_image
+from fairloss.files import FormatError
 from fairloss.models import embed_batches
 from fairloss.training import Embedder, TrainConfig, checkpoint_digest, load_backbone
 
@@ -52,15 +54,26 @@ def additions(data: Path | None, checkpoint: Path | None, features: Path | None)
 def _from_features(path: Path) -> Additions:
     found = read_features(path)
     place = {name: row for row, name in enumerate(found.names)}
-    embedder = None
-    if found.checkpoint_sha256 is not None and found.flip is not None:
-        embedder = Embedder(found.checkpoint_sha256, found.flip)
 
     def batches(names: Sequence[str]) -> Iterator[Floats]:
         for start in range(0, len(names), BATCH):
-            yield found.embeddings[[place[name] for name in names[start : start + BATCH]]]
+            part = names[start : start + BATCH]
+            rows = found.embeddings[[place[name] for name in part]]
+            usable = np.isfinite(rows).all(axis=1) & rows.any(axis=1)
+            if not usable.all():
+                name = part[int(usable.argmin())]
+                raise FormatError(path, f"the features of {name!r} are all zero or not finite")
+            yield rows
 
-    return Additions(found.names, found.embeddings.shape[1], embedder, batches)
+    size = found.embeddings.shape[1]
+    return Additions(found.names, size, features_embedder(found), batches)
+
+
+def features_embedder(features: Features) -> Embedder | None:
+    """Whose features they are; None where their file does not say."""
+    if features.checkpoint_sha256 is None or features.flip is None:
+        return None
+    return Embedder(features.checkpoint_sha256, features.flip)
 
 
 def _from_images(data: Path, checkpoint: Path) -> Additions:

@@ -6,18 +6,25 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
-import torch
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from fairloss.cli.faces import additions, embed_files, read_files
+from fairloss.cli.faces import additions, embed_files, features_embedder, read_files
+from fairloss.cli.gallery_folder import (
+    check_kind,
+    check_size,
+    load_gallery,
+    load_or_start,
+    save_gallery,
+)
+from fairloss.cli.nearest import check_picture, draw_found
 from fairloss.cli.progress import bars
 from fairloss.cli.source import FeatureFile
-from fairloss.data import image_batches, read_features
+from fairloss.data import read_features
 from fairloss.training import (
     check_embedder,
+    check_same_embedder,
     claim_gallery,
     load_backbone,
     read_embedder,
@@ -25,7 +32,7 @@ from fairloss.training import (
 )
 
 if TYPE_CHECKING:
-    from fairloss.gallery import Gallery, Match, Tuning
+    from fairloss.gallery import Gallery, Tuning
 
 Folder = Annotated[Path, typer.Option(help="Folder written by `gallery build`.")]
 Kind = Annotated[
@@ -55,22 +62,23 @@ def build(
     `fairloss gallery build --data faces --checkpoint runs/mine/model.pt --output gallery`,
     `fairloss gallery build --features features.npy --output gallery`
     """
-    from fairloss.gallery import Gallery, fill
+    from fairloss.gallery import fill
 
+    check_kind(index)
     source = additions(data, checkpoint, features)
-    try:
-        built = Gallery.load(output)
-    except FileNotFoundError:
-        built = Gallery(source.embedding_size)
-    claim_gallery(output, source.embedder)
+    built = load_or_start(output, source.embedding_size)
+    claim_gallery(output, source.embedder, empty=not len(built))
     known = set(built.names)
     missing = [name for name in source.names if name not in known]
+    there = len(source.names) - len(missing)
+    if there:
+        typer.echo(f"{there} already there, by name")
     with bars() as progress:
         if missing:
             batches = source.batches(missing)
             fill(built, output, missing, batches, lambda done, all_: progress("add", done, all_))
         _reindex(built, index, memory, progress)
-    built.save(output)
+    save_gallery(built, output)
     typer.echo(
         f"{len(missing)} embeddings added, {len(built)} in all, {built.index} index: {output}"
     )
@@ -95,13 +103,12 @@ def query(
     Example: `fairloss gallery query me.jpg --gallery gallery --checkpoint runs/mine/model.pt`,
     with `--data faces --output nearest.png` for a picture.
     """
-    from fairloss.gallery import Gallery
-
-    if output is not None and data is None:
-        raise ValueError("data: a picture needs --data, the folder that the faces came from")
-    loaded = Gallery.load(gallery, device)
+    if output is not None:
+        check_picture(output, data)
+    loaded = load_gallery(gallery, device)
     flip = check_embedder(gallery, checkpoint)
     model, config = load_backbone(checkpoint)
+    check_size(gallery, loaded, config.model.embedding_size)
     pixels = read_files(images, config)
     found = loaded.search(embed_files(model, pixels, flip), k)
     for image, matches in zip(images, found, strict=True):
@@ -112,7 +119,7 @@ def query(
             table.add_row(match.name, f"{match.score:.4f}")
         Console().print(table)
     if output is not None and data is not None:
-        _draw(images, pixels, found, data, output)
+        draw_found(images, pixels, found, data, output)
         typer.echo(f"wrote {output}")
 
 
@@ -136,20 +143,22 @@ def tune(
 
     Example: `fairloss gallery tune --gallery gallery --recall 0.99`
     """
-    from fairloss.gallery import Gallery
     from fairloss.gallery.kinds import KINDS
 
-    loaded = Gallery.load(gallery, device)
+    loaded = load_gallery(gallery, device)
+    features = None if probes is None else read_features(probes)
+    if features is not None:
+        check_same_embedder(gallery, features_embedder(features))
     with bars() as progress:
         tuning = loaded.tune(
             recall,
-            probes=None if probes is None else read_features(probes).embeddings,
+            probes=None if features is None else features.embeddings,
             batch=batch,
             kinds=index or KINDS,
             memory=_bytes(memory),
             progress=progress,
         )
-    loaded.save(gallery)
+    save_gallery(loaded, gallery)
     settings = {"recall": recall, "batch": batch, "count": len(loaded)}
     settings |= {"probes": tuning.probes, "held_out": probes is None, "threads": tuning.threads}
     points = {"points": [asdict(p) for p in tuning.points], "chosen": asdict(tuning.chosen)}
@@ -168,25 +177,26 @@ def merge(
 
     Example: `fairloss gallery merge monday tuesday --output week`
     """
-    from fairloss.gallery import Gallery
     from fairloss.gallery.storage import MANIFEST
 
+    check_kind(index)
     if (output / MANIFEST).is_file():
         raise ValueError(f"output: {output} already holds a gallery")
-    embedders = {read_embedder(folder) for folder in galleries} - {None}
+    loaded = [load_gallery(folder) for folder in galleries]
+    held = zip(galleries, loaded, strict=True)
+    embedders = {read_embedder(folder) for folder, part in held if len(part)}
     if len(embedders) > 1:
         raise ValueError(
             "galleries: they hold embeddings of different checkpoints, or some with mirror images "
-            "and some without, which cannot be compared"
+            "and some without, or some do not say whose they are, which cannot be compared"
         )
-    merged = Gallery.load(galleries[0])
-    for folder in galleries[1:]:
-        merged.merge(Gallery.load(folder))
-    for embedder in embedders:
-        claim_gallery(output, embedder)
+    merged = loaded[0]
+    for part in loaded[1:]:
+        merged.merge(part)
+    claim_gallery(output, next(iter(embedders), None), empty=True)
     with bars() as progress:
         _reindex(merged, index, memory, progress)
-    merged.save(output)
+    save_gallery(merged, output)
     typer.echo(f"{len(merged)} embeddings, {merged.index} index: {output}")
 
 
@@ -217,22 +227,3 @@ def _show(tuning: Tuning) -> None:
             "chosen" if point == tuning.chosen else "",
         )
     Console().print(table)
-
-
-def _draw(
-    images: list[Path], probes: torch.Tensor, found: list[list[Match]], data: Path, output: Path
-) -> None:
-    from fairloss.report.nearest import Face, draw_nearest
-
-    names = list(dict.fromkeys(match.name for matches in found for match in matches))
-    _, channels, height, width = probes.shape
-    parts = image_batches(data, names, (height, width), channels)
-    pixels: dict[str, Any] = {}
-    for part in parts:
-        pixels |= zip(names[len(pixels) :], part.numpy(), strict=False)
-    rows = [
-        [Face(probe, "probe", image.name)]
-        + [Face(pixels[match.name], f"{match.score:.3f}", match.name) for match in matches]
-        for image, probe, matches in zip(images, np.asarray(probes), found, strict=True)
-    ]
-    draw_nearest(rows, output)

@@ -28,6 +28,9 @@ def fill(
         names: N names.
         batches: (n, D) embeddings, N in all, in the order of the names.
         progress: called as progress(done, N).
+
+    Raises:
+        ValueError: `batches` gives more embeddings than there are names, or fewer.
     """
     done = saved = 0
     since = time.monotonic()
@@ -39,5 +42,7 @@ def fill(
                 gallery.save(folder)
                 saved, since = done, time.monotonic()
             progress(done, len(names))
+        if done < len(names):
+            raise ValueError(f"batches gave {done} embeddings for {len(names)} names")
     finally:
         gallery.save(folder)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fairloss.evaluation.pairs import unit_embeddings
-from fairloss.gallery import kinds, storage
+from fairloss.gallery import kinds, saving, storage
 from fairloss.gallery.device import Device
 from fairloss.gallery.index import Index, nearest, train
 from fairloss.gallery.rows import Floats, Rows
@@ -50,6 +50,7 @@ class Gallery:
         self._device = Device(device)
         self._rows = Rows(embedding_size)
         self._index: Index | None = None
+        self._seen: dict[Path, bytes] = {}  # as storage.Stored has it
 
     @property
     def embedding_size(self) -> int:
@@ -209,10 +210,14 @@ class Gallery:
         """Write the gallery to a folder, replacing the gallery there.
 
         A reader sees the old gallery or the new one, and an interrupted save leaves the old
-        one. One writer at a time. What is in the folder already is not written again, and from
-        now on the embeddings are read from there (docs/gallery.md has the layout).
+        one. Writers wait for each other. What is in the folder already is not written again, and
+        from now on the embeddings are read from there (docs/gallery.md has the layout).
+
+        Raises:
+            ValueError: another program changed the gallery there since this one read or wrote it.
         """
-        storage.write(Path(folder), storage.Stored(self._rows, self._index, self._wanted))
+        stored = storage.Stored(self._rows, self._index, self._wanted, self._seen)
+        saving.write(Path(folder), stored)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], device: str = "auto") -> Gallery:
@@ -226,7 +231,7 @@ class Gallery:
         """
         stored = storage.read(Path(folder))
         gallery = cls(stored.rows.size, stored.wanted, device)
-        gallery._rows, gallery._index = stored.rows, stored.index
+        gallery._rows, gallery._index, gallery._seen = stored.rows, stored.index, stored.seen
         return gallery
 
     def _unit(self, embeddings: Any) -> Floats:

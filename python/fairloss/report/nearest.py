@@ -36,9 +36,7 @@ def draw_nearest(rows: Sequence[Sequence[Face]], output: Path) -> None:
     Raises:
         ValueError: another suffix.
     """
-    kind = output.suffix.removeprefix(".")
-    if kind not in ("svg", "png", "pdf"):
-        raise ValueError(f"output: got {output}, expected a name that ends in .svg, .png or .pdf")
+    kind = picture_kind(output)
     columns = max(map(len, rows))
     size = (TILE * columns, 1.35 * TILE * len(rows))  # 0.35: two lines of text
     with matplotlib.style.context(["default", STYLE], after_reset=True):
@@ -50,6 +48,14 @@ def draw_nearest(rows: Sequence[Sequence[Face]], output: Path) -> None:
             for axes, face in zip(row, faces, strict=False):
                 _draw(axes, face)
         write_whole(output, lambda path: figure.savefig(path, format=kind, facecolor="white"))
+
+
+def picture_kind(output: Path) -> str:
+    """svg, png or pdf; ValueError for another suffix."""
+    kind = output.suffix.removeprefix(".")
+    if kind not in ("svg", "png", "pdf"):
+        raise ValueError(f"output: got {output}, expected a name that ends in .svg, .png or .pdf")
+    return kind
 
 
 def _draw(axes: Axes, face: Face) -> None:

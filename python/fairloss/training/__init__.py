@@ -18,6 +18,7 @@ from fairloss.training.config import (
 from fairloss.training.embedder import (
     Embedder,
     check_embedder,
+    check_same_embedder,
     claim_gallery,
     read_embedder,
     record_embedder,
@@ -45,6 +46,7 @@ __all__ = [
     "check_device",
     "check_embedder",
     "check_numbers",
+    "check_same_embedder",
     "checkpoint_digest",
     "claim_gallery",
     "embed_to_devkit",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import NamedTuple
 
+from fairloss.files import FormatError
 from fairloss.training.backbone import checkpoint_digest
 from fairloss.training.run_folder import read_json, write_json
 
@@ -24,29 +26,62 @@ def record_embedder(gallery: Path, checkpoint: Path, flip: bool = True) -> None:
 
 
 def read_embedder(gallery: Path) -> Embedder | None:
-    """What `record_embedder` wrote; None for a gallery without a record, built in Python."""
+    """What `record_embedder` wrote; None for a gallery without a record, built in Python.
+
+    Raises:
+        FormatError: the record is damaged.
+    """
     path = gallery / EMBEDDER
     if not path.is_file():
         return None
-    record = read_json(path)
-    return Embedder(record["checkpoint_sha256"], bool(record.get("flip", True)))
+    try:
+        record = read_json(path)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise FormatError(path, f"not JSON: {error}") from error
+    checkpoint, flip = record.get("checkpoint_sha256"), record.get("flip", True)
+    if not isinstance(checkpoint, str) or not isinstance(flip, bool):
+        raise FormatError(path, "expected a text checkpoint_sha256 and flip, true or false")
+    return Embedder(checkpoint, flip)
 
 
-def claim_gallery(gallery: Path, embedder: Embedder | None) -> None:
-    """Record whose embeddings a gallery is going to hold, before it holds any.
+def claim_gallery(gallery: Path, embedder: Embedder | None, empty: bool) -> None:
+    """Record whose embeddings a gallery is going to hold, or check that it holds no others.
+
+    Args:
+        embedder: None where it is not known, which is taken for one of its own.
+        empty: whether the gallery holds nothing yet, and may be anybody's.
 
     Raises:
         ValueError: it holds those of another network, or with other images.
     """
-    found = read_embedder(gallery)
-    if found is not None and embedder is not None and found != embedder:
-        what = "mirror images" if found.checkpoint_sha256 == embedder[0] else "another checkpoint"
-        raise ValueError(
-            f"checkpoint: {gallery} holds embeddings that differ in {what}; they cannot be "
-            "compared, so give another folder"
-        )
-    if found is None and embedder is not None:
+    if not empty:
+        check_same_embedder(gallery, embedder)
+    elif embedder is not None:
         write_json(gallery / EMBEDDER, embedder._asdict())
+    else:
+        (gallery / EMBEDDER).unlink(missing_ok=True)
+
+
+def check_same_embedder(gallery: Path, embedder: Embedder | None) -> None:
+    """ValueError saying what to do unless a gallery holds embeddings of this very origin."""
+    found = read_embedder(gallery)
+    if found == embedder:
+        return
+    if found is None:
+        raise ValueError(
+            f"checkpoint: {gallery} does not say whose embeddings it holds; give another folder, "
+            "or record_embedder (fairloss.training) a checkpoint that is known to be theirs"
+        )
+    if embedder is None:
+        raise ValueError(
+            f"features: they do not say whose they are, but {gallery} holds those of a known "
+            "checkpoint; write them with `fairloss embed`, or give another folder"
+        )
+    what = "mirror images" if found.checkpoint_sha256 == embedder[0] else "another checkpoint"
+    raise ValueError(
+        f"checkpoint: {gallery} holds embeddings that differ in {what}; they cannot be "
+        "compared, so give another folder"
+    )
 
 
 def check_embedder(gallery: Path, checkpoint: Path) -> bool:

@@ -1,0 +1,165 @@
+"""Writing a gallery to disk, laid out as storage.py says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fairloss.data.files import sha256
+from fairloss.files import write_whole
+from fairloss.gallery.device import import_faiss
+from fairloss.gallery.rows import Floats, Shard
+from fairloss.gallery.storage import FORMAT, MANIFEST, VERSION, Stored
+
+LOCK = ".lock"
+STAGING_PREFIX = ".saving-"
+
+_OURS = re.compile(
+    r"rows-[0-9a-f]{16}\.npy|names-[0-9a-f]{16}\.json|index-[0-9a-f]{16}\.faiss"
+    r"|\.manifest\.json\.\d+\.tmp"
+)
+
+
+def write(folder: Path, gallery: Stored) -> None:
+    """Write a gallery, replacing the one in `folder` if there is one.
+
+    Its rows are mapped from the folder afterwards.
+
+    Raises:
+        ValueError: another writer changed the gallery since this one was read or written there, or
+            rows that are mapped from a file are gone from it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder):
+        _refuse_changed(folder, gallery.seen)
+        _write_files(folder, gallery)
+        manifest = _manifest(gallery)
+        content = (json.dumps(manifest, indent=1) + "\n").encode()
+        write_whole(folder / MANIFEST, lambda path: path.write_bytes(content))
+        gallery.seen[folder.resolve()] = content
+        _remove_leftovers(folder, manifest)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Wait for other writers, and keep them waiting; the lock ends with the process."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        yield
+        return
+    with (folder / LOCK).open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _refuse_changed(folder: Path, seen: dict[Path, bytes]) -> None:
+    path, before = folder / MANIFEST, seen.get(folder.resolve())
+    if before is not None and path.is_file() and path.read_bytes() != before:
+        raise ValueError(
+            f"gallery {folder} was changed by another program since this one read or wrote it: "
+            "load it again"
+        )
+
+
+def _write_files(folder: Path, gallery: Stored) -> None:
+    staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=folder))
+    rows, index = gallery.rows, gallery.index
+    try:
+        for number, shard in enumerate(rows.shards):
+            rows.shards[number] = _write_shard(shard, folder, staging)
+        if index is not None and not _is_there(folder, index.file):
+            index.file = _place(
+                staging / "index.faiss",
+                folder,
+                lambda path: import_faiss().write_index(index.faiss, str(path)),
+            )
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _write_shard(shard: Shard, folder: Path, staging: Path) -> Shard:
+    """The shard, mapped from the folder."""
+    if shard.files and all(_is_there(folder, entry) for entry in shard.files.values()):
+        return shard
+    _check_mapped(shard.rows)
+    listing = {"version": VERSION, "ids": shard.ids.tolist(), "names": shard.names}
+    files = {
+        "rows": _place(staging / "rows.npy", folder, lambda path: np.save(path, shard.rows)),
+        "names": _place(
+            staging / "names.json",
+            folder,
+            lambda path: path.write_text(json.dumps(listing), encoding="utf-8"),
+        ),
+    }
+    mapped = np.load(folder / files["rows"]["name"], mmap_mode="r")
+    return replace(shard, rows=mapped, files=files)
+
+
+def _check_mapped(rows: Floats) -> None:
+    """Reading beyond the end of a file that was cut would kill the program."""
+    if not isinstance(rows, np.memmap) or rows.filename is None:
+        return
+    path = Path(rows.filename)
+    if path.is_file() and path.stat().st_size < rows.offset + rows.nbytes:
+        raise ValueError(f"{path} is damaged: it is shorter than the embeddings it held")
+
+
+def _place(staged: Path, folder: Path, fill: Callable[[Path], object]) -> dict[str, Any]:
+    """Write a file and move it into the gallery under its checksum; its entry."""
+    fill(staged)
+    with staged.open("rb+") as file:
+        os.fsync(file.fileno())
+    checksum, size = sha256(staged), staged.stat().st_size
+    name = f"{staged.stem}-{checksum[:16]}{staged.suffix}"
+    os.replace(staged, folder / name)
+    return {"name": name, "sha256": checksum, "bytes": size}
+
+
+def _is_there(folder: Path, entry: dict[str, Any] | None) -> bool:
+    if entry is None:
+        return False
+    path = folder / entry["name"]
+    return path.is_file() and bool(path.stat().st_size == entry.get("bytes"))
+
+
+def _manifest(gallery: Stored) -> dict[str, Any]:
+    rows, index = gallery.rows, gallery.index
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "embedding_size": rows.size,
+        "count": len(rows),
+        "next_id": rows.next_id,
+        "wanted": gallery.wanted,
+        "shards": [shard.files for shard in rows.shards],
+        "index": index
+        and {
+            "kind": index.kind,
+            "parameter": index.parameter,
+            "covers": index.covers,
+            "file": index.file,
+        },
+    }
+
+
+def _remove_leftovers(folder: Path, manifest: dict[str, Any]) -> None:
+    """Delete the previous gallery and whatever a killed writer left behind."""
+    current = {entry["name"] for files in manifest["shards"] for entry in files.values()}
+    if manifest["index"]:
+        current.add(manifest["index"]["file"]["name"])
+    for path in list(folder.iterdir()):
+        if _OURS.fullmatch(path.name) and path.name not in current:
+            path.unlink()
+    for path in folder.glob(STAGING_PREFIX + "*"):
+        shutil.rmtree(path)
