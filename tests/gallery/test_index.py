@@ -69,6 +69,16 @@ def test_removed_faces_are_not_found(kind):
 
 
 @pytest.mark.parametrize("kind", ALL)
+def test_an_index_does_not_outlive_its_embeddings(kind):
+    gallery, _ = indexed(kind, 400)
+    gallery.remove(gallery.names)
+    assert gallery.index == "flat"
+    assert gallery.search(PROBES) == [[]] * 40
+    gallery.add(["late"], PROBES[:1])
+    assert [match.name for match in gallery.search(PROBES[:1])[0]] == ["late"]
+
+
+@pytest.mark.parametrize("kind", ALL)
 def test_round_trip(kind, tmp_path):
     gallery, _ = indexed(kind)
     gallery.add(["late"], PROBES[:1])

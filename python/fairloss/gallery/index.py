@@ -54,12 +54,12 @@ class Index:
         self._changed()
 
     def remove(self, ids: Ids) -> bool:
-        """Forget rows; False where the kind cannot, which makes the whole index worthless."""
+        """Forget rows; False where it is of no use then: the kind cannot, or no row is left."""
         if self.kind == "hnsw":
             return False
         self.faiss.remove_ids(ids)
         self._changed()
-        return True
+        return bool(self.faiss.ntotal)
 
     def outgrown(self, count: int) -> bool:
         """Whether it should be trained anew: four times the rows want twice the lists."""
