@@ -101,7 +101,7 @@ def train(
         ValueError: too few rows for the kind.
     """
     count = len(rows) - (0 if without is None else len(without))
-    if kind == "ivf-pq" and count < kinds.PQ_CENTROIDS:
+    if not kinds.trainable(kind, count):
         raise ValueError(
             f"index: ivf-pq is trained on at least {kinds.PQ_CENTROIDS} embeddings, got {count}"
         )

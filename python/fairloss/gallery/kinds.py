@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 
 KINDS = ("flat", "ivf", "hnsw", "ivf-pq")
 AUTO = "auto"
@@ -38,6 +39,18 @@ def check_kind(index: str) -> str:
     if index not in (AUTO, *KINDS):
         raise ValueError(f"index must be one of {', '.join((AUTO, *KINDS))}, got {index!r}")
     return index
+
+
+def check_kinds(kinds: Sequence[str]) -> list[str]:
+    """The names, once each, if all are of indexes to measure."""
+    if isinstance(kinds, str) or not all(kind in KINDS for kind in kinds):
+        raise ValueError(f"kinds must be a sequence of {', '.join(KINDS)}, got {kinds!r}")
+    return list(dict.fromkeys(kinds))
+
+
+def trainable(kind: str, count: int) -> bool:
+    """Whether there are rows enough: k-means needs one for each centroid of the codes."""
+    return kind != "ivf-pq" or count >= PQ_CENTROIDS
 
 
 def choose_kind(count: int, size: int, memory: int) -> str:
