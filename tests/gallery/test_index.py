@@ -129,6 +129,32 @@ def test_an_index_is_trained_anew_when_outgrown():
     assert gallery._index.faiss.nlist > 2 * lists
 
 
+@pytest.mark.parametrize("kind", ["ivf", "ivf-pq"])
+def test_an_index_trained_anew_searches_as_large_a_share(kind):
+    gallery, _ = indexed(kind, 400)  # 10 lists
+    gallery._index.parameter = 3
+    gallery.add(numbered(2000, "more"), embeddings(2000, 16, seed=1))
+    gallery.reindex()  # 61 lists
+    assert gallery._index.parameter == 18
+    untouched, _ = indexed(kind, 400)
+    untouched.add(numbered(2000, "more"), embeddings(2000, 16, seed=1))
+    untouched.reindex()
+    assert untouched._index.parameter == kinds.default_parameter(kind, 61)
+
+
+def test_a_graph_built_anew_keeps_as_many_candidates():
+    gallery, _ = indexed("hnsw", 400)
+    gallery._index.parameter = 1024
+    gallery.remove(["person 7"])
+    gallery.reindex("flat")
+    gallery.reindex("hnsw")
+    assert gallery._index.parameter == 1024
+    gallery._index.parameter = 256  # the default, measured or not
+    gallery.remove(["person 8"])
+    gallery.reindex()
+    assert gallery._index.parameter == 256
+
+
 def test_auto_follows_the_size(monkeypatch):
     gallery, _ = indexed("flat")
     gallery.reindex("auto")

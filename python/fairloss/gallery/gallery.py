@@ -50,6 +50,7 @@ class Gallery:
         self._device = Device(device)
         self._rows = Rows(embedding_size)
         self._index: Index | None = None
+        self._efforts: dict[str, float | None] = {}  # of the last index of each kind
 
     @property
     def embedding_size(self) -> int:
@@ -100,6 +101,7 @@ class Gallery:
         if self._index is not None and len(ids):
             covered = ids[ids < self._index.covers]
             if len(covered) and not self._index.remove(covered):
+                self._note_effort()
                 self._index = None
         return len(ids)
 
@@ -135,6 +137,8 @@ class Gallery:
     ) -> None:
         """Bring the index up to date, and train one where there is none that suits.
 
+        What `tune` measured is kept: efSearch, and nprobe in proportion to the lists.
+
         Args:
             index: another kind from now on; None: as before.
             memory: bytes that "auto" may use; None: half of the machine's.
@@ -144,6 +148,7 @@ class Gallery:
             ValueError: no such kind, or too few embeddings to train "ivf-pq" (256).
         """
         wanted = self._wanted if index is None else kinds.check_kind(index)
+        self._note_effort()
         count, kind = len(self), wanted
         if kind == kinds.AUTO:
             budget = kinds.default_memory() if memory is None else memory
@@ -153,7 +158,8 @@ class Gallery:
         elif self.index == kind and self._index and not self._index.outgrown(count):
             self._index.extend(self._rows, progress=progress)
         else:
-            self._index = train(kind, self._rows, progress=progress)
+            effort = self._efforts.get(kind)
+            self._index = train(kind, self._rows, effort=effort, progress=progress)
         self._wanted = wanted
 
     def tune(
@@ -229,6 +235,10 @@ class Gallery:
         gallery = cls(stored.rows.size, stored.wanted, device)
         gallery._rows, gallery._index = stored.rows, stored.index
         return gallery
+
+    def _note_effort(self) -> None:
+        if self._index is not None:
+            self._efforts[self._index.kind] = self._index.effort
 
     def _unit(self, embeddings: Any) -> Floats:
         if hasattr(embeddings, "detach"):  # a tensor, on any device and of any float type

@@ -35,6 +35,17 @@ class Index:
     file: dict[str, str] | None = None
     _moved: Faiss = None
 
+    @property
+    def lists(self) -> int:
+        """Of an inverted file; 1 for a graph."""
+        return 1 if self.kind == "hnsw" else int(self.faiss.nlist)
+
+    @property
+    def effort(self) -> float | None:
+        """efSearch, or nprobe as share of the lists; None where nobody changed the default."""
+        default = kinds.default_parameter(self.kind, self.lists)
+        return None if self.parameter == default else self.parameter / self.lists
+
     def extend(
         self, rows: Rows, without: Ids | None = None, progress: Progress | None = None
     ) -> None:
@@ -63,7 +74,7 @@ class Index:
 
     def outgrown(self, count: int) -> bool:
         """Whether it should be trained anew: four times the rows want twice the lists."""
-        return self.kind != "hnsw" and kinds.lists(count) > 2 * self.faiss.nlist
+        return self.kind != "hnsw" and kinds.lists(count) > 2 * self.lists
 
     def search(self, rows: Rows, probes: Floats, k: int, device: Device) -> tuple[Floats, Ids]:
         """(Q, k) scores and ids, best first; -inf and -1 where it found fewer."""
@@ -93,9 +104,14 @@ class Index:
 
 
 def train(
-    kind: str, rows: Rows, *, without: Ids | None = None, progress: Progress | None = None
+    kind: str,
+    rows: Rows,
+    *,
+    without: Ids | None = None,
+    effort: float | None = None,
+    progress: Progress | None = None,
 ) -> Index:
-    """An index of all rows but those of the ids `without`.
+    """An index of all rows but those of the ids `without`, searched with `effort`.
 
     Raises:
         ValueError: too few rows for the kind.
@@ -105,11 +121,15 @@ def train(
         raise ValueError(
             f"index: ivf-pq is trained on at least {kinds.PQ_CENTROIDS} embeddings, got {count}"
         )
-    index = Index(kind, _untrained(kind, count, rows.size), kinds.default_parameter(kind, count))
+    index = Index(kind, _untrained(kind, count, rows.size), 0)
+    if effort is None:
+        index.parameter = kinds.default_parameter(kind, index.lists)
+    else:
+        index.parameter = max(round(effort * index.lists), 1)
     if progress is not None:
         progress(0, len(rows))
     if kind != "hnsw":
-        index.faiss.train(_sample(rows, count, index.faiss.nlist, without))
+        index.faiss.train(_sample(rows, count, index.lists, without))
     index.extend(rows, without, progress)
     return index
 

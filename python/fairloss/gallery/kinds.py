@@ -96,9 +96,9 @@ def code_bytes(size: int) -> int:
     return next(pieces for pieces in range(max(size // 4, 1), 0, -1) if size % pieces == 0)
 
 
-def default_parameter(kind: str, count: int) -> int:
+def default_parameter(kind: str, lists: int) -> int:
     """nprobe or efSearch where nothing was measured: see docs/gallery.md; `tune` measures it."""
-    return 256 if kind == "hnsw" else max(lists(count) // 8, 1)
+    return 256 if kind == "hnsw" else max(lists // 8, 1)
 
 
 def parameters(kind: str, count: int) -> list[int]:
