@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -44,11 +45,9 @@ class Gallery:
     """
 
     def __init__(self, embedding_size: int, index: str = kinds.AUTO, device: str = "auto") -> None:
-        if embedding_size < 1:
-            raise ValueError(f"embedding_size must be at least 1, got {embedding_size}")
         self._wanted = kinds.check_kind(index)
         self._device = Device(device)
-        self._rows = Rows(embedding_size)
+        self._rows = Rows(_positive("embedding_size", embedding_size))
         self._index: Index | None = None
         self._efforts: dict[str, float | None] = {}  # of the last index of each kind
 
@@ -116,10 +115,9 @@ class Gallery:
             Q lists of at most k matches.
 
         Raises:
-            ValueError: k < 1, or a row is zero, not finite or of another size.
+            ValueError: k is not an integer of at least 1, or a row is zero, not finite or of another size.
         """
-        if k < 1:
-            raise ValueError(f"k must be at least 1, got {k}")
+        k = _positive("k", k)
         scores, ids = nearest(self._rows, self._index, self._unit(embeddings), k, self._device)
         found = ids >= 0
         names = iter(self._rows.names_of(ids[found]))
@@ -241,14 +239,28 @@ class Gallery:
             self._efforts[self._index.kind] = self._index.effort
 
     def _unit(self, embeddings: Any) -> Floats:
-        if hasattr(embeddings, "detach"):  # a tensor, on any device and of any float type
-            embeddings = embeddings.detach().float().cpu().numpy()
+        if hasattr(embeddings, "detach"):  # a tensor, on any device
+            tensor = embeddings.detach().cpu()
+            short = tensor.is_floating_point() and tensor.element_size() < 4
+            # numpy has no bfloat16, and what is longer than float32 may lie outside of its range
+            embeddings = (tensor.float() if short else tensor).numpy()
         unit = unit_embeddings(embeddings)
         if unit.shape[1] != self.embedding_size:
             raise ValueError(
                 f"embeddings must have {self.embedding_size} columns, got {unit.shape[1]}"
             )
         return unit
+
+
+def _positive(argument: str, value: int) -> int:
+    """As int, whatever integer type it has; a bool counts nothing."""
+    try:
+        number = 0 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ValueError(f"{argument} must be an integer of at least 1, got {value!r}")
+    return number
 
 
 def _check_names(names: Sequence[str]) -> list[str]:
