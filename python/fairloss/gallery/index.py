@@ -80,14 +80,19 @@ class Index:
         """(Q, k) scores and ids, best first; -inf and -1 where it found fewer."""
         if self.kind == "hnsw":
             return self._search_graph(probes, k)
-        if self._moved is None:
-            self._moved = device.moved(self.kind, self.faiss)
-        self._moved.nprobe = self.parameter
+        faiss = self._on(device) if device.suits(self.kind, k, self.parameter) else self.faiss
+        faiss.nprobe = self.parameter
         if self.kind == "ivf":
-            scores, ids = self._moved.search(probes, k)
+            scores, ids = faiss.search(probes, k)
             return np.where(ids < 0, np.float32(-np.inf), scores), ids
-        _, ids = self._moved.search(probes, min(k + kinds.SPARE_CANDIDATES, self.faiss.ntotal))
+        _, ids = faiss.search(probes, min(k + kinds.SPARE_CANDIDATES, faiss.ntotal))
         return best(_scores(rows, probes, ids), ids, k)
+
+    def _on(self, device: Device) -> Faiss:
+        """Its copy there, made once for many searches."""
+        if self._moved is None:
+            self._moved = device.moved(self.faiss)
+        return self._moved
 
     def _search_graph(self, probes: Floats, k: int) -> tuple[Floats, Ids]:
         """The search of IndexIDMap wakes all threads to translate ids, even those of one probe."""
