@@ -181,6 +181,23 @@ def test_a_timid_search_gives_fewer_matches():
     assert all(np.isfinite(match.score) for matches in found for match in matches)
 
 
+@pytest.mark.parametrize("kind", ["ivf", "ivf-pq"])
+def test_a_probe_whose_list_is_empty_is_compared_with_all(kind):
+    gallery, array = indexed(kind)
+    gallery._index.parameter = 1
+    first = [match.name for match in gallery.search(PROBES[:1], 1000)[0]]
+    assert 0 < len(first) < 1000  # all that its list holds
+    gallery.remove(first)
+    gallery.add(["late"], -PROBES[:1])  # in no list; not all that there is
+    assert gallery.index == kind
+    kept = [i for i in range(1000) if f"person {i}" not in set(first)]
+    best = kept[(unit(PROBES[:1]) @ unit(array[kept]).T)[0].argmax()]
+    (matches,) = gallery.search(PROBES[:1], 2000)
+    assert len(matches) == len(kept) + 1
+    assert (matches[0].name, matches[-1].name) == (f"person {best}", "late")
+    assert [len(found) > 0 for found in gallery.search(PROBES, 1)] == [True] * 40
+
+
 def test_product_quantised_scores_are_exact():
     gallery, array = indexed("ivf-pq")
     cosine = dict(zip(numbered(1000), (unit(PROBES[:1]) @ unit(array).T)[0], strict=True))

@@ -142,12 +142,20 @@ def train(
 def nearest(
     rows: Rows, index: Index | None, probes: Floats, k: int, device: Device
 ) -> tuple[Floats, Ids]:
-    """(Q, at most k) scores and ids: from the index, and exactly from the rows it does not have."""
+    """(Q, at most k) scores and ids: from the index, and exactly from the rows it does not have.
+
+    A probe for which the index has nothing, as its lists are empty, is compared with every row.
+    """
+    k, knn = min(k, len(rows)), device.knn()
     if index is None:
-        return search_exact(rows.shards, probes, k, device.knn())
-    scores, ids = search_exact(rows.since(index.covers), probes, k, device.knn())
-    found, at = index.search(rows, probes, min(k, len(rows)), device)
-    return best(np.hstack((found, scores)), np.hstack((at, ids)), k)
+        return search_exact(rows.shards, probes, k, knn)
+    late_scores, late_ids = search_exact(rows.since(index.covers), probes, k, knn)
+    scores, ids = index.search(rows, probes, k, device)
+    lost = np.flatnonzero((ids < 0).all(axis=1))
+    scores, ids = best(np.hstack((scores, late_scores)), np.hstack((ids, late_ids)), k)
+    if len(lost):
+        scores[lost], ids[lost] = search_exact(rows.shards, probes[lost], k, knn)
+    return scores, ids
 
 
 def _untrained(kind: str, count: int, size: int) -> Faiss:
