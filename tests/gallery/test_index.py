@@ -3,6 +3,7 @@ import pytest
 from gallery_cases import embeddings, numbered, unit
 
 from fairloss.gallery import Gallery, kinds, rows
+from fairloss.gallery.exact import best
 
 faiss = pytest.importorskip("faiss")
 
@@ -198,9 +199,55 @@ def test_a_probe_whose_list_is_empty_is_compared_with_all(kind):
     assert [len(found) > 0 for found in gallery.search(PROBES, 1)] == [True] * 40
 
 
-def test_product_quantised_scores_are_exact():
+@pytest.mark.parametrize("together", [7, 32_768])
+def test_product_quantised_scores_are_exact(monkeypatch, together):
+    """Also where candidates are compared again in many parts."""
     gallery, array = indexed("ivf-pq")
-    cosine = dict(zip(numbered(1000), (unit(PROBES[:1]) @ unit(array).T)[0], strict=True))
-    (matches,) = gallery.search(PROBES[:1], 5)
-    for match in matches:
-        assert match.score == pytest.approx(cosine[match.name], abs=1e-6)
+    cosine = unit(PROBES) @ unit(array).T
+    monkeypatch.setattr(rows, "SHARD_BYTES", together * 4 * 16)
+    found = gallery.search(PROBES, 5)
+    for row, matches in zip(cosine, found, strict=True):
+        assert len(matches) == 5
+        expected = dict(zip(numbered(1000), row, strict=True))
+        for match in matches:
+            assert match.score == pytest.approx(expected[match.name], abs=1e-6)
+
+
+def test_every_part_of_the_gallery_has_its_share_of_the_sample(monkeypatch):
+    """The first half looks one way and the other half another; so do the centroids."""
+    monkeypatch.setattr(kinds, "PQ_CENTROIDS", 1)
+    monkeypatch.setattr(kinds, "MOST_POINTS", 2)  # 50 rows of 1,000 for 25 lists
+    gallery, array = Gallery(16, index="ivf"), 0.1 * embeddings(1000, 16)
+    array[:500, 0], array[500:, 0] = 10, -10
+    gallery.add(numbered(1000), array)
+    gallery.reindex()
+    inverted = gallery._index.faiss
+    assert inverted.nlist == 25
+    ahead = inverted.quantizer.reconstruct_n(0, 25)[:, 0] > 0
+    assert 5 < ahead.sum() < 20
+
+
+def test_removing_what_the_index_lacks_leaves_it_alone():
+    gallery, _ = indexed("hnsw")
+    gallery.add(["late"], PROBES[:1])
+    assert gallery.remove(["late"]) == 1
+    assert gallery.index == "hnsw"
+
+
+def test_progress_counts_what_is_added():
+    gallery, calls = Gallery(16, index="ivf"), []
+    gallery.add(numbered(400), embeddings(400, 16))
+    gallery.reindex(progress=lambda *call: calls.append(call))
+    assert calls == [(0, 400), (400, 400)]
+    gallery.add(numbered(30, "late"), embeddings(30, 16, seed=1))
+    calls.clear()
+    gallery.reindex(progress=lambda *call: calls.append(call))
+    assert calls == [(30, 30)]
+
+
+def test_equal_scores_keep_their_order():
+    """Longer than what sorting algorithms do by insertion, which is stable by chance."""
+    scores, ids = np.zeros((1, 1000), np.float32), np.arange(1000)[None]
+    scores[0, 500:] = 1
+    order = best(scores, ids, 1000)[1][0]
+    assert order.tolist() == [*range(500, 1000), *range(500)]

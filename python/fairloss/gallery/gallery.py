@@ -140,7 +140,7 @@ class Gallery:
         Args:
             index: another kind from now on; None: as before.
             memory: bytes that "auto" may use; None: half of the machine's.
-            progress: called as progress(embeddings done, all).
+            progress: called as progress(embeddings added to the index, to add).
 
         Raises:
             ValueError: no such kind, or too few embeddings to train "ivf-pq" (256).

@@ -49,8 +49,11 @@ class Index:
     def extend(
         self, rows: Rows, without: Ids | None = None, progress: Progress | None = None
     ) -> None:
-        """Add the rows that are not in it yet, but those of the ids `without`."""
-        done, total = 0, len(rows)
+        """Add the rows that are not in it yet, but those of the ids `without`.
+
+        `progress` is called as progress(rows added, rows to add).
+        """
+        done, total = 0, len(rows.ids(self.covers, without))
         for shard in rows.since(self.covers, without):
             self.faiss.add_with_ids(shard.rows, shard.ids)
             self._changed()
@@ -121,7 +124,8 @@ def train(
     Raises:
         ValueError: too few rows for the kind.
     """
-    count = len(rows) - (0 if without is None else len(without))
+    ids = rows.ids(without=without)
+    count = len(ids)
     if not kinds.trainable(kind, count):
         raise ValueError(
             f"index: ivf-pq is trained on at least {kinds.PQ_CENTROIDS} embeddings, got {count}"
@@ -132,9 +136,9 @@ def train(
     else:
         index.parameter = max(round(effort * index.lists), 1)
     if progress is not None:
-        progress(0, len(rows))
+        progress(0, count)
     if kind != "hnsw":
-        index.faiss.train(_sample(rows, count, index.lists, without))
+        index.faiss.train(rows.take(_sample(ids, index.lists)))
     index.extend(rows, without, progress)
     return index
 
@@ -180,12 +184,10 @@ def _limit(clustering: Any) -> None:
     clustering.niter = kinds.ROUNDS
 
 
-def _sample(rows: Rows, count: int, lists: int, without: Ids | None) -> Floats:
+def _sample(ids: Ids, lists: int) -> Ids:
     """Rows to train on, every n-th, so that every part of the gallery has its share."""
     wanted = kinds.MOST_POINTS * max(lists, kinds.PQ_CENTROIDS)
-    ids = np.concatenate([shard.ids for shard in rows.since(without=without)])
-    step = np.linspace(0, count - 1, min(count, wanted)).astype(np.int64)
-    return rows.take(ids[step])
+    return ids[np.linspace(0, len(ids) - 1, min(len(ids), wanted)).astype(np.int64)]
 
 
 def _scores(rows: Rows, probes: Floats, ids: Ids) -> Floats:

@@ -95,7 +95,7 @@ def tune(
     exact, _ = search_exact(rows.since(without=held), searched, 1, device.knn())
     left = kinds.default_memory() if memory is None else memory
     entries: list[_Entry] = []
-    count = len(rows) - (0 if held is None else len(held))
+    count = len(rows.ids(without=held))
     for kind in dict.fromkeys(("flat", *wanted)):
         needed = kinds.index_bytes(kind, len(rows), rows.size)
         if needed <= left and kinds.trainable(kind, count):
@@ -144,8 +144,7 @@ def _held_out(rows: Rows) -> Ids:
     count = min(HELD_OUT, len(rows) // 10)
     if count < 2:
         raise ValueError(f"tune needs 20 embeddings or more, got {len(rows)}")
-    ids = np.concatenate([shard.ids for shard in rows.shards])
-    return np.random.default_rng(0).permutation(ids)[:count]
+    return np.random.default_rng(0).permutation(rows.ids())[:count]
 
 
 def _build(kind: str, rows: Rows, held: Ids | None, device: Device, progress: Progress) -> _Entry:
