@@ -76,7 +76,7 @@ class Index:
         return bool(self.faiss.ntotal)
 
     def outgrown(self, count: int) -> bool:
-        """Whether it should be trained anew: four times the rows want twice the lists."""
+        """Whether it should be trained anew, as so many rows want more than twice the lists."""
         return self.kind != "hnsw" and kinds.lists(count) > 2 * self.lists
 
     def search(self, rows: Rows, probes: Floats, k: int, device: Device) -> tuple[Floats, Ids]:

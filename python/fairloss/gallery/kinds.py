@@ -17,7 +17,7 @@ KINDS = ("flat", "ivf", "hnsw", "ivf-pq")
 AUTO = "auto"
 PARAMETER = {"ivf": "nprobe", "hnsw": "efSearch", "ivf-pq": "nprobe"}
 
-# One core reads about 10 GB/s, so one probe is compared with 100 MB of rows (51,200 of 512) in
+# One core reads about 10 GB/s, so one probe is compared with 100 MB of rows (48,828 of 512) in
 # about 10 ms: less than the network takes to embed the probe.
 FLAT_BYTES = 100_000_000
 # k-means is told to expect so many points for each centroid (faiss warns below 39) ...
@@ -86,13 +86,13 @@ def lists(count: int) -> int:
     """Lists of an inverted file: 4 sqrt(N), as faiss's guidelines have it.
 
     A search costs the comparison with the centroids plus nprobe N / lists rows, which balance where
-    lists are a multiple of sqrt(N). Fewer where there are not enough rows to train so many.
+    lists are a multiple of sqrt(N). Below 24,336 rows N / 39: more could not be trained.
     """
     return max(min(int(4 * math.sqrt(count)), count // FEWEST_POINTS), 1)
 
 
 def code_bytes(size: int) -> int:
-    """Bytes of a product-quantised row: one for four numbers, or the next divisor of D below."""
+    """Bytes of a product-quantised row: the largest divisor of D up to D / 4, or 1."""
     return next(pieces for pieces in range(max(size // 4, 1), 0, -1) if size % pieces == 0)
 
 
