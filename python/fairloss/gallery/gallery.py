@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import operator
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fairloss.evaluation.pairs import unit_embeddings
 from fairloss.gallery import kinds, storage
+from fairloss.gallery.arguments import check_names, positive, unit
 from fairloss.gallery.device import Device
 from fairloss.gallery.index import Index, nearest, train
-from fairloss.gallery.rows import Floats, Rows
+from fairloss.gallery.rows import Rows
 from fairloss.gallery.tuning import Tuning, tune
 
 
@@ -47,7 +46,7 @@ class Gallery:
     def __init__(self, embedding_size: int, index: str = kinds.AUTO, device: str = "auto") -> None:
         self._wanted = kinds.check_kind(index)
         self._device = Device(device)
-        self._rows = Rows(_positive("embedding_size", embedding_size))
+        self._rows = Rows(positive("embedding_size", embedding_size))
         self._index: Index | None = None
         self._efforts: dict[str, float | None] = {}  # of the last index of each kind
 
@@ -84,11 +83,11 @@ class Gallery:
             ValueError: lengths differ, a name is not a non-empty string, or a row is zero, not
                 finite or of another size.
         """
-        names = _check_names(names)
-        unit = self._unit(embeddings)
-        if len(names) != len(unit):
-            raise ValueError(f"names has {len(names)} entries but embeddings has {len(unit)} rows")
-        self._rows.append(names, unit)
+        names = check_names(names)
+        rows = unit(embeddings, self.embedding_size)
+        if len(names) != len(rows):
+            raise ValueError(f"names has {len(names)} entries but embeddings has {len(rows)} rows")
+        self._rows.append(names, rows)
 
     def remove(self, names: Sequence[str]) -> int:
         """Remove every embedding of these names and return how many there were.
@@ -96,7 +95,7 @@ class Gallery:
         A name that is not in the gallery counts as nothing to remove. An "hnsw" index cannot
         forget, so it is dropped: searches are exact until `reindex`.
         """
-        ids = self._rows.remove(set(_check_names(names)))
+        ids = self._rows.remove(set(check_names(names)))
         if self._index is not None and len(ids):
             covered = ids[ids < self._index.covers]
             if len(covered) and not self._index.remove(covered):
@@ -115,10 +114,12 @@ class Gallery:
             Q lists of at most k matches.
 
         Raises:
-            ValueError: k is not an integer of at least 1, or a row is zero, not finite or of another size.
+            ValueError: k is not an integer of at least 1, or a row is zero, not finite or of
+                another size.
         """
-        k = _positive("k", k)
-        scores, ids = nearest(self._rows, self._index, self._unit(embeddings), k, self._device)
+        k = positive("k", k)
+        probes = unit(embeddings, self.embedding_size)
+        scores, ids = nearest(self._rows, self._index, probes, k, self._device)
         found = ids >= 0
         names = iter(self._rows.names_of(ids[found]))
         return [
@@ -187,7 +188,7 @@ class Gallery:
         tuning = tune(
             self._rows,
             self._device,
-            probes=None if probes is None else self._unit(probes),
+            probes=None if probes is None else unit(probes, self.embedding_size),
             recall=recall,
             batch=batch,
             wanted=kinds,
@@ -237,36 +238,3 @@ class Gallery:
     def _note_effort(self) -> None:
         if self._index is not None:
             self._efforts[self._index.kind] = self._index.effort
-
-    def _unit(self, embeddings: Any) -> Floats:
-        if hasattr(embeddings, "detach"):  # a tensor, on any device
-            tensor = embeddings.detach().cpu()
-            short = tensor.is_floating_point() and tensor.element_size() < 4
-            # numpy has no bfloat16, and what is longer than float32 may lie outside of its range
-            embeddings = (tensor.float() if short else tensor).numpy()
-        unit = unit_embeddings(embeddings)
-        if unit.shape[1] != self.embedding_size:
-            raise ValueError(
-                f"embeddings must have {self.embedding_size} columns, got {unit.shape[1]}"
-            )
-        return unit
-
-
-def _positive(argument: str, value: int) -> int:
-    """As int, whatever integer type it has; a bool counts nothing."""
-    try:
-        number = 0 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = 0
-    if number < 1:
-        raise ValueError(f"{argument} must be an integer of at least 1, got {value!r}")
-    return number
-
-
-def _check_names(names: Sequence[str]) -> list[str]:
-    if isinstance(names, str):
-        raise ValueError(f"names must be a sequence of strings, got the string {names!r}")
-    for name in names:
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"names must be non-empty strings, got {name!r}")
-    return [str(name) for name in names]
