@@ -20,13 +20,6 @@ COMMANDS += [f"evaluate {protocol}" for protocol in PROTOCOLS]
 COMMANDS += [f"gallery {what}" for what in ("build", "query", "tune", "merge")]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _wide_terminal():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COLUMNS", "200")
-        yield
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return write_folder(tmp_path_factory.mktemp("data") / "faces", [8, 7, 6, 5, 4, 3])

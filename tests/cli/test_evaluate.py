@@ -29,13 +29,6 @@ from fairloss.training import load_config
 from fairloss.training.config import TrainConfig, as_yaml
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _wide_terminal():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COLUMNS", "200")
-        yield
-
-
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     return write_folder(tmp_path_factory.mktemp("data") / "faces", [6] * 20)

@@ -31,13 +31,6 @@ pytest.importorskip("faiss")
 COUNTS = [8, 7, 6, 5, 4, 3]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _wide_terminal():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COLUMNS", "200")
-        yield
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return write_folder(tmp_path_factory.mktemp("data") / "faces", COUNTS)

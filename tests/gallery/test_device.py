@@ -9,6 +9,18 @@ from fairloss.gallery import Gallery, device
 faiss = pytest.importorskip("faiss")
 
 
+class Limited:
+    """An index on a GPU, which takes no k or nprobe above 2,048."""
+
+    def __init__(self, index):
+        self.index, self.nprobe = index, 1
+
+    def search(self, probes, k):
+        assert max(k, self.nprobe) <= 2048
+        self.index.nprobe = self.nprobe
+        return self.index.search(probes, k)
+
+
 @pytest.fixture
 def gpu(monkeypatch):
     """faiss as if it had a GPU, and the names of what was sent there."""
@@ -16,13 +28,14 @@ def gpu(monkeypatch):
 
     def knn_gpu(resources, probes, rows, k, metric):
         assert resources == "resources"
+        assert k <= 2048
         sent.append(f"{len(rows)} rows")
         return faiss.knn(probes, rows, k, metric=metric)
 
     def index_cpu_to_gpu(resources, number, index):
         assert (resources, number) == ("resources", 0)
         sent.append(type(index).__name__)
-        return faiss.clone_index(index)
+        return Limited(faiss.clone_index(index))
 
     fake = SimpleNamespace(
         get_num_gpus=lambda: 1,
@@ -39,9 +52,9 @@ def gpu(monkeypatch):
 PROBES = embeddings(5, seed=9)
 
 
-def filled(kind, where):
+def filled(kind, where, count=500):
     gallery = Gallery(8, index=kind, device=where)
-    gallery.add(numbered(500), embeddings(500))
+    gallery.add(numbered(count), embeddings(count))
     gallery.reindex()
     return gallery
 
@@ -59,6 +72,25 @@ def test_flat_and_ivf_go_to_the_gpu(gpu, kind, expected):
     here, there = filled(kind, "cpu"), filled(kind, "auto")
     assert there.search(PROBES) == there.search(PROBES) == here.search(PROBES)
     assert gpu == expected
+
+
+def test_more_matches_than_a_gpu_takes_come_from_the_processor(gpu):
+    for kind in ("flat", "ivf"):
+        here, there = filled(kind, "cpu", 2500), filled(kind, "cuda", 2500)
+        for gallery in (here, there):
+            if kind == "ivf":
+                gallery._index.parameter = gallery._index.lists
+        assert there.search(PROBES, 2049) == here.search(PROBES, 2049)
+        assert gpu == []
+        assert there.search(PROBES, 2048) == here.search(PROBES, 2048)
+        assert gpu.pop()
+
+
+def test_more_lists_than_a_gpu_takes_are_searched_by_the_processor(gpu):
+    gallery = filled("ivf", "cuda")
+    gallery._index.parameter = 2049
+    gallery.search(PROBES)
+    assert gpu == []
 
 
 def test_a_changed_index_is_sent_again(gpu):

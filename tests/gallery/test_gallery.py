@@ -78,6 +78,37 @@ def test_tensors(dtype):
     assert from_tensor.search(tensor) == from_array.search(array)
 
 
+def test_tensors_of_float64_are_normalised_before_they_are_rounded():
+    tensor = torch.tensor([[1e-200, 0.0], [3e200, 4e200]], dtype=torch.float64)
+    gallery = Gallery(2)
+    gallery.add(["small", "large"], tensor)
+    (matches,) = gallery.search(torch.tensor([[1, 0]]))
+    assert matches == [Match("small", 1.0), Match("large", pytest.approx(0.6))]
+
+
+def test_complex_tensors_are_refused():
+    with pytest.raises(ValueError, match="real numbers, got .* complex64"):
+        Gallery(2).add(["a"], torch.ones(1, 2, dtype=torch.complex64))
+
+
+@pytest.mark.parametrize("number", [np.int64(3), np.uint8(3), torch.tensor(3)])
+def test_any_integer_counts(number):
+    gallery = Gallery(number)
+    gallery.add(numbered(10), sample(10, size=3))
+    assert type(gallery.embedding_size) is int
+    probes = sample(2, seed=9, size=3)
+    assert gallery.search(probes, number) == gallery.search(probes, 3)
+
+
+@pytest.mark.parametrize("number", [0, -1, 2.0, "2", None, True, np.True_, torch.tensor(2.0)])
+def test_anything_else_is_refused(number):
+    gallery, _ = filled()
+    with pytest.raises(ValueError, match="k must be an integer of at least 1, got"):
+        gallery.search(sample(1), number)
+    with pytest.raises(ValueError, match="embedding_size must be an integer of at least 1, got"):
+        Gallery(number)
+
+
 def test_float16_and_fortran_order_arrays():
     embeddings = np.asfortranarray(sample(10).astype(np.float16))
     gallery = Gallery(16)
@@ -141,10 +172,6 @@ def test_a_bad_batch_changes_nothing(names, embeddings, message):
 
 def test_bad_arguments():
     gallery, _ = filled()
-    with pytest.raises(ValueError, match="embedding_size"):
-        Gallery(0)
-    with pytest.raises(ValueError, match="k must be"):
-        gallery.search(sample(1), k=0)
     with pytest.raises(ValueError, match="16 columns"):
         gallery.search(sample(1, size=4))
     with pytest.raises(ValueError, match="embedding size 16, got 4"):

@@ -3,6 +3,7 @@ import pytest
 from gallery_cases import embeddings, numbered, unit
 
 from fairloss.gallery import Gallery, kinds, rows
+from fairloss.gallery.exact import best
 
 faiss = pytest.importorskip("faiss")
 
@@ -69,6 +70,16 @@ def test_removed_faces_are_not_found(kind):
 
 
 @pytest.mark.parametrize("kind", ALL)
+def test_an_index_does_not_outlive_its_embeddings(kind):
+    gallery, _ = indexed(kind, 400)
+    gallery.remove(gallery.names)
+    assert gallery.index == "flat"
+    assert gallery.search(PROBES) == [[]] * 40
+    gallery.add(["late"], PROBES[:1])
+    assert [match.name for match in gallery.search(PROBES[:1])[0]] == ["late"]
+
+
+@pytest.mark.parametrize("kind", ALL)
 def test_round_trip(kind, tmp_path):
     gallery, _ = indexed(kind)
     gallery.add(["late"], PROBES[:1])
@@ -119,6 +130,32 @@ def test_an_index_is_trained_anew_when_outgrown():
     assert gallery._index.faiss.nlist > 2 * lists
 
 
+@pytest.mark.parametrize("kind", ["ivf", "ivf-pq"])
+def test_an_index_trained_anew_searches_as_large_a_share(kind):
+    gallery, _ = indexed(kind, 400)  # 10 lists
+    gallery._index.parameter = 3
+    gallery.add(numbered(2000, "more"), embeddings(2000, 16, seed=1))
+    gallery.reindex()  # 61 lists
+    assert gallery._index.parameter == 18
+    untouched, _ = indexed(kind, 400)
+    untouched.add(numbered(2000, "more"), embeddings(2000, 16, seed=1))
+    untouched.reindex()
+    assert untouched._index.parameter == kinds.default_parameter(kind, 61)
+
+
+def test_a_graph_built_anew_keeps_as_many_candidates():
+    gallery, _ = indexed("hnsw", 400)
+    gallery._index.parameter = 1024
+    gallery.remove(["person 7"])
+    gallery.reindex("flat")
+    gallery.reindex("hnsw")
+    assert gallery._index.parameter == 1024
+    gallery._index.parameter = 256  # the default, measured or not
+    gallery.remove(["person 8"])
+    gallery.reindex()
+    assert gallery._index.parameter == 256
+
+
 def test_auto_follows_the_size(monkeypatch):
     gallery, _ = indexed("flat")
     gallery.reindex("auto")
@@ -145,9 +182,72 @@ def test_a_timid_search_gives_fewer_matches():
     assert all(np.isfinite(match.score) for matches in found for match in matches)
 
 
-def test_product_quantised_scores_are_exact():
+@pytest.mark.parametrize("kind", ["ivf", "ivf-pq"])
+def test_a_probe_whose_list_is_empty_is_compared_with_all(kind):
+    gallery, array = indexed(kind)
+    gallery._index.parameter = 1
+    first = [match.name for match in gallery.search(PROBES[:1], 1000)[0]]
+    assert 0 < len(first) < 1000  # all that its list holds
+    gallery.remove(first)
+    gallery.add(["late"], -PROBES[:1])  # in no list; not all that there is
+    assert gallery.index == kind
+    kept = [i for i in range(1000) if f"person {i}" not in set(first)]
+    best = kept[(unit(PROBES[:1]) @ unit(array[kept]).T)[0].argmax()]
+    (matches,) = gallery.search(PROBES[:1], 2000)
+    assert len(matches) == len(kept) + 1
+    assert (matches[0].name, matches[-1].name) == (f"person {best}", "late")
+    assert [len(found) > 0 for found in gallery.search(PROBES, 1)] == [True] * 40
+
+
+@pytest.mark.parametrize("together", [7, 32_768])
+def test_product_quantised_scores_are_exact(monkeypatch, together):
+    """Also where candidates are compared again in many parts."""
     gallery, array = indexed("ivf-pq")
-    cosine = dict(zip(numbered(1000), (unit(PROBES[:1]) @ unit(array).T)[0], strict=True))
-    (matches,) = gallery.search(PROBES[:1], 5)
-    for match in matches:
-        assert match.score == pytest.approx(cosine[match.name], abs=1e-6)
+    cosine = unit(PROBES) @ unit(array).T
+    monkeypatch.setattr(rows, "SHARD_BYTES", together * 4 * 16)
+    found = gallery.search(PROBES, 5)
+    for row, matches in zip(cosine, found, strict=True):
+        assert len(matches) == 5
+        expected = dict(zip(numbered(1000), row, strict=True))
+        for match in matches:
+            assert match.score == pytest.approx(expected[match.name], abs=1e-6)
+
+
+def test_every_part_of_the_gallery_has_its_share_of_the_sample(monkeypatch):
+    """The first half looks one way and the other half another; so do the centroids."""
+    monkeypatch.setattr(kinds, "PQ_CENTROIDS", 1)
+    monkeypatch.setattr(kinds, "MOST_POINTS", 2)  # 50 rows of 1,000 for 25 lists
+    gallery, array = Gallery(16, index="ivf"), 0.1 * embeddings(1000, 16)
+    array[:500, 0], array[500:, 0] = 10, -10
+    gallery.add(numbered(1000), array)
+    gallery.reindex()
+    inverted = gallery._index.faiss
+    assert inverted.nlist == 25
+    ahead = inverted.quantizer.reconstruct_n(0, 25)[:, 0] > 0
+    assert 5 < ahead.sum() < 20
+
+
+def test_removing_what_the_index_lacks_leaves_it_alone():
+    gallery, _ = indexed("hnsw")
+    gallery.add(["late"], PROBES[:1])
+    assert gallery.remove(["late"]) == 1
+    assert gallery.index == "hnsw"
+
+
+def test_progress_counts_what_is_added():
+    gallery, calls = Gallery(16, index="ivf"), []
+    gallery.add(numbered(400), embeddings(400, 16))
+    gallery.reindex(progress=lambda *call: calls.append(call))
+    assert calls == [(0, 400), (400, 400)]
+    gallery.add(numbered(30, "late"), embeddings(30, 16, seed=1))
+    calls.clear()
+    gallery.reindex(progress=lambda *call: calls.append(call))
+    assert calls == [(30, 30)]
+
+
+def test_equal_scores_keep_their_order():
+    """Longer than what sorting algorithms do by insertion, which is stable by chance."""
+    scores, ids = np.zeros((1, 1000), np.float32), np.arange(1000)[None]
+    scores[0, 500:] = 1
+    order = best(scores, ids, 1000)[1][0]
+    assert order.tolist() == [*range(500, 1000), *range(500)]

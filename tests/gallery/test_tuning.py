@@ -86,13 +86,22 @@ def test_kinds_that_do_not_fit_are_left_out():
     assert {p.kind for p in gallery.tune(0.5, memory=60_000).points} == {"flat", "ivf-pq"}
 
 
+@pytest.mark.parametrize(("count", "trained"), [(20, False), (283, False), (284, True)])
+def test_codes_are_left_out_where_too_few_rows_remain(count, trained):
+    """A tenth is held out, 256 centroids want as many rows."""
+    measured = {point.kind for point in filled(count)[0].tune(0.5).points}
+    assert measured == {"flat", "ivf", "hnsw"} | ({"ivf-pq"} if trained else set())
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"recall": 0}, "recall must be above 0"),
         ({"recall": 1.1}, "recall must be"),
         ({"batch": 151}, "batch must be 1 to 150"),
-        ({"kinds": ["lsh"]}, "index must be one of"),
+        ({"kinds": ["lsh"]}, r"kinds must be a sequence of flat, .*, got \['lsh'\]"),
+        ({"kinds": ["auto"]}, r"kinds must be .*, got \['auto'\]"),
+        ({"kinds": "ivf"}, "kinds must be a sequence of .*, got 'ivf'"),
         ({"probes": np.ones((3, 4))}, "16 columns"),
     ],
 )
@@ -105,3 +114,5 @@ def test_bad_arguments(options, message):
 def test_too_small_a_gallery():
     with pytest.raises(ValueError, match="tune needs 20 embeddings or more, got 19"):
         filled(19)[0].tune()
+    with pytest.raises(ValueError, match="the gallery is empty"):
+        Gallery(16).tune(probes=embeddings(5, 16))

@@ -13,6 +13,7 @@ Faiss = Any  # a faiss index: its type stubs are incomplete, and faiss is import
 Knn = Callable[[Floats, Floats, int], tuple[Floats, Ids]]
 
 DEVICES = ("auto", "cpu", "cuda")
+GPU_MOST = 2048  # faiss refuses a greater k or nprobe on a GPU
 
 
 def import_faiss() -> ModuleType:
@@ -56,15 +57,19 @@ class Device:
         A GPU is sent the rows of one shard at a time, so they need not fit in its memory.
         """
         metric = self._faiss.METRIC_INNER_PRODUCT
+        here: Knn = partial(self._faiss.knn, metric=metric)
         if self.resources is None:
-            return partial(self._faiss.knn, metric=metric)
-        return partial(self._faiss.knn_gpu, self.resources, metric=metric)
+            return here
+        there: Knn = partial(self._faiss.knn_gpu, self.resources, metric=metric)
+        return lambda probes, rows, k: (there if k <= GPU_MOST else here)(probes, rows, k)
 
-    def moved(self, kind: str, index: Faiss) -> Faiss:
-        """A copy of an inverted file on the GPU; anything else as it is.
+    def suits(self, kind: str, k: int, nprobe: int) -> bool:
+        """Whether a GPU is there for such a search of an index, so that it needs to be `moved`.
 
         faiss has no graphs on a GPU, and product quantisers there of at most 96 bytes a row.
         """
-        if self.resources is None or kind != "ivf":
-            return index
+        return self.resources is not None and kind == "ivf" and max(k, nprobe) <= GPU_MOST
+
+    def moved(self, index: Faiss) -> Faiss:
+        """A copy of an index on the GPU."""
         return self._faiss.index_cpu_to_gpu(self.resources, 0, index)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fairloss.evaluation.pairs import unit_embeddings
 from fairloss.gallery import kinds, saving, storage
+from fairloss.gallery.arguments import check_names, positive, unit
 from fairloss.gallery.device import Device
 from fairloss.gallery.index import Index, nearest, train
-from fairloss.gallery.rows import Floats, Rows
+from fairloss.gallery.rows import Rows
 from fairloss.gallery.tuning import Tuning, tune
 
 
@@ -44,12 +44,11 @@ class Gallery:
     """
 
     def __init__(self, embedding_size: int, index: str = kinds.AUTO, device: str = "auto") -> None:
-        if embedding_size < 1:
-            raise ValueError(f"embedding_size must be at least 1, got {embedding_size}")
         self._wanted = kinds.check_kind(index)
         self._device = Device(device)
-        self._rows = Rows(embedding_size)
+        self._rows = Rows(positive("embedding_size", embedding_size))
         self._index: Index | None = None
+        self._efforts: dict[str, float | None] = {}  # of the last index of each kind
         self._seen: dict[Path, bytes] = {}  # as storage.Stored has it
 
     @property
@@ -85,11 +84,11 @@ class Gallery:
             ValueError: lengths differ, a name is not a non-empty string, or a row is zero, not
                 finite or of another size.
         """
-        names = _check_names(names)
-        unit = self._unit(embeddings)
-        if len(names) != len(unit):
-            raise ValueError(f"names has {len(names)} entries but embeddings has {len(unit)} rows")
-        self._rows.append(names, unit)
+        names = check_names(names)
+        rows = unit(embeddings, self.embedding_size)
+        if len(names) != len(rows):
+            raise ValueError(f"names has {len(names)} entries but embeddings has {len(rows)} rows")
+        self._rows.append(names, rows)
 
     def remove(self, names: Sequence[str]) -> int:
         """Remove every embedding of these names and return how many there were.
@@ -97,10 +96,11 @@ class Gallery:
         A name that is not in the gallery counts as nothing to remove. An "hnsw" index cannot
         forget, so it is dropped: searches are exact until `reindex`.
         """
-        ids = self._rows.remove(set(_check_names(names)))
+        ids = self._rows.remove(set(check_names(names)))
         if self._index is not None and len(ids):
             covered = ids[ids < self._index.covers]
             if len(covered) and not self._index.remove(covered):
+                self._note_effort()
                 self._index = None
         return len(ids)
 
@@ -115,11 +115,12 @@ class Gallery:
             Q lists of at most k matches.
 
         Raises:
-            ValueError: k < 1, or a row is zero, not finite or of another size.
+            ValueError: k is not an integer of at least 1, or a row is zero, not finite or of
+                another size.
         """
-        if k < 1:
-            raise ValueError(f"k must be at least 1, got {k}")
-        scores, ids = nearest(self._rows, self._index, self._unit(embeddings), k, self._device)
+        k = positive("k", k)
+        probes = unit(embeddings, self.embedding_size)
+        scores, ids = nearest(self._rows, self._index, probes, k, self._device)
         found = ids >= 0
         names = iter(self._rows.names_of(ids[found]))
         return [
@@ -136,15 +137,18 @@ class Gallery:
     ) -> None:
         """Bring the index up to date, and train one where there is none that suits.
 
+        What `tune` measured is kept: efSearch, and nprobe in proportion to the lists.
+
         Args:
             index: another kind from now on; None: as before.
             memory: bytes that "auto" may use; None: half of the machine's.
-            progress: called as progress(embeddings done, all).
+            progress: called as progress(embeddings added to the index, to add).
 
         Raises:
             ValueError: no such kind, or too few embeddings to train "ivf-pq" (256).
         """
         wanted = self._wanted if index is None else kinds.check_kind(index)
+        self._note_effort()
         count, kind = len(self), wanted
         if kind == kinds.AUTO:
             budget = kinds.default_memory() if memory is None else memory
@@ -154,7 +158,8 @@ class Gallery:
         elif self.index == kind and self._index and not self._index.outgrown(count):
             self._index.extend(self._rows, progress=progress)
         else:
-            self._index = train(kind, self._rows, progress=progress)
+            effort = self._efforts.get(kind)
+            self._index = train(kind, self._rows, effort=effort, progress=progress)
         self._wanted = wanted
 
     def tune(
@@ -173,17 +178,18 @@ class Gallery:
             recall: share of the probes whose exact best match it must find, above 0 to 1.
             probes: (Q, D) array or tensor; None: up to 1,000 of its own embeddings, held out.
             batch: probes of one timed search.
-            kinds: to measure; "flat" always is.
+            kinds: to measure; "flat" always is, "ivf-pq" never on fewer than 256 embeddings.
             memory: bytes for all indexes together; None: half of the machine's.
             progress: called as progress(what, done, total).
 
         Raises:
-            ValueError: an argument is out of range, or the gallery holds fewer than 20 embeddings.
+            ValueError: an argument is out of range, or the gallery holds fewer than 20 embeddings
+                (none, where there are probes).
         """
         tuning = tune(
             self._rows,
             self._device,
-            probes=None if probes is None else self._unit(probes),
+            probes=None if probes is None else unit(probes, self.embedding_size),
             recall=recall,
             batch=batch,
             wanted=kinds,
@@ -234,21 +240,6 @@ class Gallery:
         gallery._rows, gallery._index, gallery._seen = stored.rows, stored.index, stored.seen
         return gallery
 
-    def _unit(self, embeddings: Any) -> Floats:
-        if hasattr(embeddings, "detach"):  # a tensor, on any device and of any float type
-            embeddings = embeddings.detach().float().cpu().numpy()
-        unit = unit_embeddings(embeddings)
-        if unit.shape[1] != self.embedding_size:
-            raise ValueError(
-                f"embeddings must have {self.embedding_size} columns, got {unit.shape[1]}"
-            )
-        return unit
-
-
-def _check_names(names: Sequence[str]) -> list[str]:
-    if isinstance(names, str):
-        raise ValueError(f"names must be a sequence of strings, got the string {names!r}")
-    for name in names:
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"names must be non-empty strings, got {name!r}")
-    return [str(name) for name in names]
+    def _note_effort(self) -> None:
+        if self._index is not None:
+            self._efforts[self._index.kind] = self._index.effort

@@ -35,11 +35,25 @@ class Index:
     file: dict[str, str] | None = None
     _moved: Faiss = None
 
+    @property
+    def lists(self) -> int:
+        """Of an inverted file; 1 for a graph."""
+        return 1 if self.kind == "hnsw" else int(self.faiss.nlist)
+
+    @property
+    def effort(self) -> float | None:
+        """efSearch, or nprobe as share of the lists; None where nobody changed the default."""
+        default = kinds.default_parameter(self.kind, self.lists)
+        return None if self.parameter == default else self.parameter / self.lists
+
     def extend(
         self, rows: Rows, without: Ids | None = None, progress: Progress | None = None
     ) -> None:
-        """Add the rows that are not in it yet, but those of the ids `without`."""
-        done, total = 0, len(rows)
+        """Add the rows that are not in it yet, but those of the ids `without`.
+
+        `progress` is called as progress(rows added, rows to add).
+        """
+        done, total = 0, len(rows.ids(self.covers, without))
         for shard in rows.since(self.covers, without):
             self.faiss.add_with_ids(shard.rows, shard.ids)
             self._changed()
@@ -54,29 +68,34 @@ class Index:
         self._changed()
 
     def remove(self, ids: Ids) -> bool:
-        """Forget rows; False where the kind cannot, which makes the whole index worthless."""
+        """Forget rows; False where it is of no use then: the kind cannot, or no row is left."""
         if self.kind == "hnsw":
             return False
         self.faiss.remove_ids(ids)
         self._changed()
-        return True
+        return bool(self.faiss.ntotal)
 
     def outgrown(self, count: int) -> bool:
-        """Whether it should be trained anew: four times the rows want twice the lists."""
-        return self.kind != "hnsw" and kinds.lists(count) > 2 * self.faiss.nlist
+        """Whether it should be trained anew, as so many rows want more than twice the lists."""
+        return self.kind != "hnsw" and kinds.lists(count) > 2 * self.lists
 
     def search(self, rows: Rows, probes: Floats, k: int, device: Device) -> tuple[Floats, Ids]:
         """(Q, k) scores and ids, best first; -inf and -1 where it found fewer."""
         if self.kind == "hnsw":
             return self._search_graph(probes, k)
-        if self._moved is None:
-            self._moved = device.moved(self.kind, self.faiss)
-        self._moved.nprobe = self.parameter
+        faiss = self._on(device) if device.suits(self.kind, k, self.parameter) else self.faiss
+        faiss.nprobe = self.parameter
         if self.kind == "ivf":
-            scores, ids = self._moved.search(probes, k)
+            scores, ids = faiss.search(probes, k)
             return np.where(ids < 0, np.float32(-np.inf), scores), ids
-        _, ids = self._moved.search(probes, min(k + kinds.SPARE_CANDIDATES, self.faiss.ntotal))
+        _, ids = faiss.search(probes, min(k + kinds.SPARE_CANDIDATES, faiss.ntotal))
         return best(_scores(rows, probes, ids), ids, k)
+
+    def _on(self, device: Device) -> Faiss:
+        """Its copy there, made once for many searches."""
+        if self._moved is None:
+            self._moved = device.moved(self.faiss)
+        return self._moved
 
     def _search_graph(self, probes: Floats, k: int) -> tuple[Floats, Ids]:
         """The search of IndexIDMap wakes all threads to translate ids, even those of one probe."""
@@ -93,23 +112,33 @@ class Index:
 
 
 def train(
-    kind: str, rows: Rows, *, without: Ids | None = None, progress: Progress | None = None
+    kind: str,
+    rows: Rows,
+    *,
+    without: Ids | None = None,
+    effort: float | None = None,
+    progress: Progress | None = None,
 ) -> Index:
-    """An index of all rows but those of the ids `without`.
+    """An index of all rows but those of the ids `without`, searched with `effort`.
 
     Raises:
         ValueError: too few rows for the kind.
     """
-    count = len(rows) - (0 if without is None else len(without))
-    if kind == "ivf-pq" and count < kinds.PQ_CENTROIDS:
+    ids = rows.ids(without=without)
+    count = len(ids)
+    if not kinds.trainable(kind, count):
         raise ValueError(
             f"index: ivf-pq is trained on at least {kinds.PQ_CENTROIDS} embeddings, got {count}"
         )
-    index = Index(kind, _untrained(kind, count, rows.size), kinds.default_parameter(kind, count))
+    index = Index(kind, _untrained(kind, count, rows.size), 0)
+    if effort is None:
+        index.parameter = kinds.default_parameter(kind, index.lists)
+    else:
+        index.parameter = max(round(effort * index.lists), 1)
     if progress is not None:
-        progress(0, len(rows))
+        progress(0, count)
     if kind != "hnsw":
-        index.faiss.train(_sample(rows, count, index.faiss.nlist, without))
+        index.faiss.train(rows.take(_sample(ids, index.lists)))
     index.extend(rows, without, progress)
     return index
 
@@ -117,12 +146,20 @@ def train(
 def nearest(
     rows: Rows, index: Index | None, probes: Floats, k: int, device: Device
 ) -> tuple[Floats, Ids]:
-    """(Q, at most k) scores and ids: from the index, and exactly from the rows it does not have."""
+    """(Q, at most k) scores and ids: from the index, and exactly from the rows it does not have.
+
+    A probe for which the index has nothing, as its lists are empty, is compared with every row.
+    """
+    k, knn = min(k, len(rows)), device.knn()
     if index is None:
-        return search_exact(rows.shards, probes, k, device.knn())
-    scores, ids = search_exact(rows.since(index.covers), probes, k, device.knn())
-    found, at = index.search(rows, probes, min(k, len(rows)), device)
-    return best(np.hstack((found, scores)), np.hstack((at, ids)), k)
+        return search_exact(rows.shards, probes, k, knn)
+    late_scores, late_ids = search_exact(rows.since(index.covers), probes, k, knn)
+    scores, ids = index.search(rows, probes, k, device)
+    lost = np.flatnonzero((ids < 0).all(axis=1))
+    scores, ids = best(np.hstack((scores, late_scores)), np.hstack((ids, late_ids)), k)
+    if len(lost):
+        scores[lost], ids[lost] = search_exact(rows.shards, probes[lost], k, knn)
+    return scores, ids
 
 
 def _untrained(kind: str, count: int, size: int) -> Faiss:
@@ -147,12 +184,10 @@ def _limit(clustering: Any) -> None:
     clustering.niter = kinds.ROUNDS
 
 
-def _sample(rows: Rows, count: int, lists: int, without: Ids | None) -> Floats:
+def _sample(ids: Ids, lists: int) -> Ids:
     """Rows to train on, every n-th, so that every part of the gallery has its share."""
     wanted = kinds.MOST_POINTS * max(lists, kinds.PQ_CENTROIDS)
-    ids = np.concatenate([shard.ids for shard in rows.since(without=without)])
-    step = np.linspace(0, count - 1, min(count, wanted)).astype(np.int64)
-    return rows.take(ids[step])
+    return ids[np.linspace(0, len(ids) - 1, min(len(ids), wanted)).astype(np.int64)]
 
 
 def _scores(rows: Rows, probes: Floats, ids: Ids) -> Floats:

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 
 KINDS = ("flat", "ivf", "hnsw", "ivf-pq")
 AUTO = "auto"
 PARAMETER = {"ivf": "nprobe", "hnsw": "efSearch", "ivf-pq": "nprobe"}
 
-# One core reads about 10 GB/s, so one probe is compared with 100 MB of rows (51,200 of 512) in
+# One core reads about 10 GB/s, so one probe is compared with 100 MB of rows (48,828 of 512) in
 # about 10 ms: less than the network takes to embed the probe.
 FLAT_BYTES = 100_000_000
 # k-means is told to expect so many points for each centroid (faiss warns below 39) ...
@@ -38,6 +39,18 @@ def check_kind(index: str) -> str:
     if index not in (AUTO, *KINDS):
         raise ValueError(f"index must be one of {', '.join((AUTO, *KINDS))}, got {index!r}")
     return index
+
+
+def check_kinds(kinds: Sequence[str]) -> list[str]:
+    """The names, once each, if all are of indexes to measure."""
+    if isinstance(kinds, str) or not all(kind in KINDS for kind in kinds):
+        raise ValueError(f"kinds must be a sequence of {', '.join(KINDS)}, got {kinds!r}")
+    return list(dict.fromkeys(kinds))
+
+
+def trainable(kind: str, count: int) -> bool:
+    """Whether there are rows enough: k-means needs one for each centroid of the codes."""
+    return kind != "ivf-pq" or count >= PQ_CENTROIDS
 
 
 def choose_kind(count: int, size: int, memory: int) -> str:
@@ -73,19 +86,19 @@ def lists(count: int) -> int:
     """Lists of an inverted file: 4 sqrt(N), as faiss's guidelines have it.
 
     A search costs the comparison with the centroids plus nprobe N / lists rows, which balance where
-    lists are a multiple of sqrt(N). Fewer where there are not enough rows to train so many.
+    lists are a multiple of sqrt(N). Below 24,336 rows N / 39: more could not be trained.
     """
     return max(min(int(4 * math.sqrt(count)), count // FEWEST_POINTS), 1)
 
 
 def code_bytes(size: int) -> int:
-    """Bytes of a product-quantised row: one for four numbers, or the next divisor of D below."""
+    """Bytes of a product-quantised row: the largest divisor of D up to D / 4, or 1."""
     return next(pieces for pieces in range(max(size // 4, 1), 0, -1) if size % pieces == 0)
 
 
-def default_parameter(kind: str, count: int) -> int:
+def default_parameter(kind: str, lists: int) -> int:
     """nprobe or efSearch where nothing was measured: see docs/gallery.md; `tune` measures it."""
-    return 256 if kind == "hnsw" else max(lists(count) // 8, 1)
+    return 256 if kind == "hnsw" else max(lists // 8, 1)
 
 
 def parameters(kind: str, count: int) -> list[int]:

@@ -110,6 +110,12 @@ class Rows:
             if chosen.any():
                 yield shard.part(chosen)
 
+    def ids(self, bound: int = 0, without: Ids | None = None) -> Ids:
+        """All ids of what `since` gives, without a look at the rows."""
+        ids = np.concatenate([np.empty(0, np.int64), *(shard.ids for shard in self.shards)])
+        ids = ids[ids >= bound]
+        return ids if without is None else ids[~np.isin(ids, without)]
+
     def take(self, ids: Ids) -> Floats:
         """(n, D) rows of n ids."""
         found = np.empty((len(ids), self.size), dtype=np.float32)

@@ -77,11 +77,15 @@ def tune(
         batch: probes of one timed search.
         wanted: kinds to measure; "flat" always is.
         memory: bytes that all indexes may take together; None: half of the machine's. Kinds that
-            do not fit are left out.
+            do not fit are left out, and "ivf-pq" where fewer than 256 rows remain to train on.
 
     Raises:
-        ValueError: `recall` is not in (0, 1], or there are too few rows (20) or probes (`batch`).
+        ValueError: `recall` is not in (0, 1], `wanted` names no kind, or there are too few rows
+            (1, and 20 without `probes`) or probes (`batch`).
     """
+    wanted = kinds.check_kinds(wanted)
+    if not len(rows):
+        raise ValueError("tune needs embeddings, and the gallery is empty")
     if not 0 < recall <= 1:
         raise ValueError(f"recall must be above 0 and at most 1, got {recall}")
     held = _held_out(rows) if probes is None else None
@@ -91,9 +95,10 @@ def tune(
     exact, _ = search_exact(rows.since(without=held), searched, 1, device.knn())
     left = kinds.default_memory() if memory is None else memory
     entries: list[_Entry] = []
-    for kind in dict.fromkeys(("flat", *map(kinds.check_kind, wanted))):
+    count = len(rows.ids(without=held))
+    for kind in dict.fromkeys(("flat", *wanted)):
         needed = kinds.index_bytes(kind, len(rows), rows.size)
-        if needed <= left:
+        if needed <= left and kinds.trainable(kind, count):
             left -= needed
             built = _build(kind, rows, held, device, progress)
             entries += _sweep(built, searched, exact[:, 0], recall, progress)
@@ -139,8 +144,7 @@ def _held_out(rows: Rows) -> Ids:
     count = min(HELD_OUT, len(rows) // 10)
     if count < 2:
         raise ValueError(f"tune needs 20 embeddings or more, got {len(rows)}")
-    ids = np.concatenate([shard.ids for shard in rows.shards])
-    return np.random.default_rng(0).permutation(ids)[:count]
+    return np.random.default_rng(0).permutation(rows.ids())[:count]
 
 
 def _build(kind: str, rows: Rows, held: Ids | None, device: Device, progress: Progress) -> _Entry:
