@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def check_picture(output: Path, data: Path | None) -> None:
     """ValueError unless a picture can be drawn: the name's suffix, and where the faces are."""
-    from fairloss.report.nearest import picture_kind
+    from fairloss.report.drawing import picture_kind
 
     if data is None:
         raise ValueError("data: a picture needs --data, the folder that the faces came from")

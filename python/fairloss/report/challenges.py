@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from fairloss.data import Cmc
 from fairloss.files import write_whole
-from fairloss.report.drawing import STYLE, WIDTH
+from fairloss.report.drawing import STYLE, WIDTH, picture_kind
 
 DASHES = ("-", "--", ":", "-.")
 
@@ -25,9 +25,7 @@ def draw_cmc(curves: Mapping[str, Cmc], output: Path) -> None:
     Raises:
         ValueError: another suffix.
     """
-    kind = output.suffix.removeprefix(".")
-    if kind not in ("svg", "png", "pdf"):
-        raise ValueError(f"output: got {output}, expected a name that ends in .svg, .png or .pdf")
+    kind = picture_kind(output)
     with matplotlib.style.context(["default", STYLE], after_reset=True):
         figure = Figure(figsize=(2 * WIDTH, 3.5), layout="constrained")
         left, right = figure.subplots(1, 2)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from functools import wraps
 from itertools import pairwise
+from pathlib import Path
 from typing import ParamSpec
 
 import matplotlib
@@ -78,6 +79,14 @@ def inline_svg(draw: Callable[Arguments, Figure]) -> Callable[Arguments, str]:
         return _ELEMENT_ID.sub("", svg).replace("<svg ", '<svg aria-hidden="true" ', 1)
 
     return wrapped
+
+
+def picture_kind(output: Path) -> str:
+    """svg, png or pdf; ValueError for another suffix."""
+    kind = output.suffix.removeprefix(".")
+    if kind not in ("svg", "png", "pdf"):
+        raise ValueError(f"output: got {output}, expected a name that ends in .svg, .png or .pdf")
+    return kind
 
 
 def epoch_axis(axes: Axes, epochs: int, room: float) -> None:

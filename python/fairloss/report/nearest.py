@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fairloss.files import write_whole
-from fairloss.report.drawing import STYLE
+from fairloss.report.drawing import STYLE, picture_kind
 
 TILE = 1.2  # inches
 
@@ -48,14 +48,6 @@ def draw_nearest(rows: Sequence[Sequence[Face]], output: Path) -> None:
             for axes, face in zip(row, faces, strict=False):
                 _draw(axes, face)
         write_whole(output, lambda path: figure.savefig(path, format=kind, facecolor="white"))
-
-
-def picture_kind(output: Path) -> str:
-    """svg, png or pdf; ValueError for another suffix."""
-    kind = output.suffix.removeprefix(".")
-    if kind not in ("svg", "png", "pdf"):
-        raise ValueError(f"output: got {output}, expected a name that ends in .svg, .png or .pdf")
-    return kind
 
 
 def _draw(axes: Axes, face: Face) -> None:
