@@ -95,6 +95,7 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ("margin_logits.cu", "index width", "p.grad_cosine[i * p.classes + j]"): "takes gigabytes",
     ("margin_loss.cu", "index width", "p.derivatives[derivative * p.batch + i]"): "takes minutes",
     ("cosine_terms.cuh", "comparison", "exponent > 0"): "exp(0) is 1 on either side",
+    ("cosine_partition.cu", "comparison", "largest > 0"): "a slope of 0 is 0 times any boost",
     ("cosine_partition.cu", "bound", "first < p.batch"): "no lane has a sample then",
     ("cosine_partition.cu", "first lane", "*p.boost = "): "all threads have the same boost",
     ("cosine_partition.cu", "short bound", "at < elements"): "elements come in fours",
