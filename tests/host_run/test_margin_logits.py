@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 import torch
 
@@ -57,9 +59,12 @@ def test_a_label_beyond_the_classes_spoils_its_gradient(monkeypatch):
     assert to_margin.item() == 16.0
 
 
+# The last has more samples than three blocks have threads.
+SHAPES = [*product([1, 33, 300], [1, 7, 63, 512, 1000]), (900, 7)]
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("batch", [1, 33, 900])  # more than three blocks have threads
-@pytest.mark.parametrize("classes", [1, 7, 63, 512, 1000])
+@pytest.mark.parametrize(("batch", "classes"), SHAPES)
 @pytest.mark.parametrize("offset", [0, 1])  # 1: not aligned to 16 bytes
 def test_odd_shapes(dtype, batch, classes, offset):
     store = 2 * torch.rand(batch * classes + offset, dtype=dtype) - 1
