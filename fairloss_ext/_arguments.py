@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -46,14 +45,6 @@ def as_step(step: Tensor | int, device: torch.device) -> Tensor:
     if step.numel() != 1 or step.dtype not in (torch.int32, torch.int64):
         raise ValueError(f"step: expected one integer, got shape {tuple(step.shape)} {step.dtype}")
     return step.reshape(()).to(device=device, dtype=torch.int64)
-
-
-def physical_memory() -> int:
-    """Bytes of the machine, or more than any machine has where the system does not say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # no sysconf on Windows
-        return 1 << 62
 
 
 def as_labels(labels: Tensor) -> Tensor:

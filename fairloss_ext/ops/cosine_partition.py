@@ -15,8 +15,8 @@ from fairloss_ext._arguments import (
     check_device,
     check_now,
     numbers,
-    physical_memory,
 )
+from fairloss_ext.memory import physical_memory
 from fairloss_ext.options import COMPUTE_DTYPES, choice
 
 # Kept cosines save the backward pass one of its three products. 2 GiB hold a batch of 512 against a

@@ -10,8 +10,9 @@ ivf-pq   inverted file of product-quantised rows (Jegou et al. 2011); candidates
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
+
+from fairloss_ext.memory import physical_memory
 
 KINDS = ("flat", "ivf", "hnsw", "ivf-pq")
 AUTO = "auto"
@@ -79,7 +80,7 @@ def index_bytes(kind: str, count: int, size: int) -> int:
 
 def default_memory() -> int:
     """Half of the machine's memory: the rest is for the network, and for the rows in the cache."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return physical_memory() // 2
 
 
 def lists(count: int) -> int:
