@@ -57,7 +57,8 @@ class Clock:
         try:
             took = 0.0
             for _ in range(WARM_UP):
-                took += self.seconds(function) if took < PATIENCE else 0
+                if took < PATIENCE:
+                    took += self.seconds(function)
             return Time(peak_mib=self._peak(function))
         except Exception as error:  # whatever it is: the others go on
             if self.device.type == "cuda":

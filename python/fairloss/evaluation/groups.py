@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.evaluation.bootstrap import Weights, pair_intervals
+from fairloss.evaluation.bootstrap import Weights
 from fairloss.evaluation.curve import SortedScores, check_scored_pairs
 from fairloss.evaluation.metrics import check_fars, not_measurable
 from fairloss.evaluation.pairs import Pairs
-from fairloss.evaluation.statistics import UNMEASURED, Place, compare, with_intervals
+from fairloss.evaluation.statistics import UNMEASURED, Place, compare, draw_people, with_intervals
 from fairloss.evaluation.ten_fold import PairStatistics
 
 FREQUENCY_CUTS = (20, 100)  # few and many shots of Liu et al., "OLTR", CVPR 2019, section 4.1
@@ -55,9 +54,7 @@ def evaluate_groups(
     within, labels = _within(pairs, identities, groups)
     kept = pairs[within]
     statistics = GroupStatistics(np.asarray(scores)[within], kept.genuine, labels, far)
-    resample = partial(
-        pair_intervals, pairs=kept, identities=identities, replicates=replicates, seed=seed
-    )
+    resample = draw_people(kept, identities, replicates, seed)
     return with_intervals(statistics, resample)
 
 
@@ -85,9 +82,7 @@ def compare_groups(
         GroupStatistics(np.asarray(scores)[within], kept.genuine, labels, far)
         for scores in (scores_a, scores_b)
     )
-    resample = partial(
-        pair_intervals, pairs=kept, identities=identities, replicates=replicates, seed=seed
-    )
+    resample = draw_people(kept, identities, replicates, seed)
     return compare(a, b, resample)
 
 

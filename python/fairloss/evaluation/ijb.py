@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.evaluation.bootstrap import Weights, pair_intervals
+from fairloss.evaluation.bootstrap import Weights
 from fairloss.evaluation.clusters import cluster_intervals
 from fairloss.evaluation.curve import RocCorners, SortedScores
 from fairloss.evaluation.metrics import FARS, check_fars
 from fairloss.evaluation.open_set import Search
 from fairloss.evaluation.pairs import Pairs
-from fairloss.evaluation.statistics import UNMEASURED, Place, compare, with_intervals
+from fairloss.evaluation.statistics import UNMEASURED, Place, compare, draw_people, with_intervals
 from fairloss.evaluation.ten_fold import PairStatistics
 
 FPIRS = (0.01, 0.1)
@@ -44,9 +44,7 @@ def evaluate_ijb_verification(
         point of the ROC whose FAR is nearest, the convention of insightface's table, unstable at
         1e-6).
     """
-    resample = partial(
-        pair_intervals, pairs=pairs, identities=subjects, replicates=replicates, seed=seed
-    )
+    resample = draw_people(pairs, subjects, replicates, seed)
     statistics = PairStatistics(scores, pairs.genuine)
     nearest = {str(far): tar for far, tar in nearest_tar(scores, pairs.genuine, FARS).items()}
     return {"seed": seed} | with_intervals(statistics, resample) | {"tar_nearest": nearest}
@@ -62,9 +60,7 @@ def compare_ijb_verification(
     seed: int = 0,
 ) -> dict[str, Any]:
     """Two models on the same template pairs: b minus a under the same draws; see `compare`."""
-    resample = partial(
-        pair_intervals, pairs=pairs, identities=subjects, replicates=replicates, seed=seed
-    )
+    resample = draw_people(pairs, subjects, replicates, seed)
     a, b = (PairStatistics(scores, pairs.genuine) for scores in (scores_a, scores_b))
     return {"seed": seed} | compare(a, b, resample)
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.evaluation.bootstrap import pair_intervals
 from fairloss.evaluation.folds import fold_within, identity_folds
 from fairloss.evaluation.pairs import Pairs, all_pairs, identity_index, pair_scores
-from fairloss.evaluation.statistics import UNMEASURED, compare, with_intervals
+from fairloss.evaluation.statistics import UNMEASURED, compare, draw_people, with_intervals
 from fairloss.evaluation.ten_fold import PairStatistics
 
 MAX_FOLDS = 10  # as LFW
@@ -51,9 +49,7 @@ def evaluate_pairs(
     _check_lengths("embeddings", embeddings, identities)
     pairs = all_pairs(identities)
     statistics = _statistics(embeddings, pairs, identities, folds, seed)
-    resample = partial(
-        pair_intervals, pairs=pairs, identities=identities, replicates=replicates, seed=seed
-    )
+    resample = draw_people(pairs, identities, replicates, seed)
     return _header(identities, seed) | with_intervals(statistics, resample)
 
 
@@ -89,9 +85,7 @@ def compare_pairs(
         _statistics(embeddings, pairs, identities, None, seed)
         for embeddings in (embeddings_a, embeddings_b)
     )
-    resample = partial(
-        pair_intervals, pairs=pairs, identities=identities, replicates=replicates, seed=seed
-    )
+    resample = draw_people(pairs, identities, replicates, seed)
     return _header(identities, seed) | compare(a, b, resample)
 
 

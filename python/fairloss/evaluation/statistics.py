@@ -8,9 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from functools import partial
 from typing import Any, Protocol
 
-from fairloss.evaluation.bootstrap import Interval, WeightedStatistics, Weights, minus
+import numpy.typing as npt
+
+from fairloss.evaluation.bootstrap import (
+    Interval,
+    WeightedStatistics,
+    Weights,
+    minus,
+    pair_intervals,
+)
+from fairloss.evaluation.pairs import Pairs
 
 REPORT_VERSION = 1
 UNMEASURED = "not measurable"  # how every text in place of a number begins
@@ -53,6 +63,13 @@ def compare(a: Statistics, b: Statistics, resample: Resample) -> dict[str, Any]:
     for place, reason in (_reasons(a.point) | _reasons(b.point)).items():
         _put(difference, place, reason)
     return {"version": REPORT_VERSION, "a": a.point, "b": b.point, "difference": difference}
+
+
+def draw_people(pairs: Pairs, identities: npt.ArrayLike, replicates: int, seed: int) -> Resample:
+    """Statistics of weights of `pairs` to their intervals, over the people of the samples."""
+    return partial(
+        pair_intervals, pairs=pairs, identities=identities, replicates=replicates, seed=seed
+    )
 
 
 def _put(report: dict[str, Any], place: Place, value: Any) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.evaluation.bootstrap import RocStatistic, Weights, pair_intervals
+from fairloss.evaluation.bootstrap import RocStatistic, Weights
 from fairloss.evaluation.curve import Roc, RocCorners
 from fairloss.evaluation.folds import FoldScores, pair_fold_accuracy
 from fairloss.evaluation.insightface import insightface_verification
 from fairloss.evaluation.metrics import Verification, verification
 from fairloss.evaluation.pairs import Pairs, identity_index, pair_scores
-from fairloss.evaluation.statistics import Place, compare, with_intervals
+from fairloss.evaluation.statistics import Place, compare, draw_people, with_intervals
 
 
 def evaluate_pair_list(
@@ -64,9 +64,7 @@ def evaluate_scores(
     seed: int = 0,
 ) -> dict[str, Any]:
     """`evaluate_pair_list` of (P,) scores, higher meaning more similar, without "insightface"."""
-    resample = partial(
-        pair_intervals, pairs=pairs, identities=identities, replicates=replicates, seed=seed
-    )
+    resample = draw_people(pairs, identities, replicates, seed)
     statistics = PairStatistics(scores, pairs.genuine, fold_of_pair)
     return pairs_header(pairs, identities, seed) | with_intervals(statistics, resample)
 
@@ -106,9 +104,7 @@ def compare_scores(
     seed: int = 0,
 ) -> dict[str, Any]:
     """`compare_pair_list` of two times (P,) scores, higher meaning more similar."""
-    resample = partial(
-        pair_intervals, pairs=pairs, identities=identities, replicates=replicates, seed=seed
-    )
+    resample = draw_people(pairs, identities, replicates, seed)
     a, b = (PairStatistics(s, pairs.genuine, fold_of_pair) for s in (scores_a, scores_b))
     return pairs_header(pairs, identities, seed) | compare(a, b, resample)
 
