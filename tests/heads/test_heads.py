@@ -11,7 +11,7 @@ from oracles import margin_softmax_losses
 from fairloss import heads
 from fairloss.agent import MarginGrid, Policy
 from fairloss.heads import ArcFace, FairLoss
-from fairloss_ext import class_statistics
+from fairloss_ext import class_statistics, cosine_partition
 
 
 def batch(classes=9, dim=16, size=20):
@@ -123,6 +123,20 @@ def test_compiles_whole_and_margins_do_not_recompile():
 def test_bad_arguments_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("head", [ArcFace, heads.MVSoftmax])
+def test_options_of_the_op_reach_it(head, monkeypatch):
+    seen = {}
+
+    def spy(*arguments, **options):
+        seen.update(options)
+        return cosine_partition(*arguments, **options)
+
+    monkeypatch.setattr(f"{head.partition.__module__}.cosine_partition", spy)
+    options = {"workspace": 4096, "compute_dtype": torch.bfloat16, "fused": True}
+    head(9, 16, **options)(*batch())
+    assert options.items() <= seen.items()
 
 
 @pytest.mark.parametrize("head", [FairLoss, heads.KappaFace])

@@ -45,7 +45,8 @@ class CosineHead(Head):
             take `fairloss.optim.RowSGD`. As in PartialFC the loss is that of the drawn classes,
             not corrected for those left out. In eval mode all classes count.
         sample_seed: which classes are drawn.
-        workspace, compute_dtype: memory and precision, see `fairloss_ext.cosine_partition`.
+        workspace, compute_dtype, fused: memory, precision and kernels, see
+            `fairloss_ext.cosine_partition`.
 
     Attributes:
         weight: (C, D) raw class weights, N(0, 0.01) as in insightface.
@@ -71,6 +72,7 @@ class CosineHead(Head):
         sample_seed: int = 0,
         workspace: int | Literal["auto", "recompute"] = "auto",
         compute_dtype: torch.dtype | None = None,
+        fused: bool = False,
         **unavailable: Any,
     ) -> None:
         name = type(self).__name__
@@ -87,7 +89,7 @@ class CosineHead(Head):
         check_rate("sample_rate", sample_rate)
         self.kind, self.extension, self.margin_grad = kind, extension, margin_grad
         self.sample_rate, self.sample_seed = sample_rate, sample_seed
-        self.workspace, self.compute_dtype = workspace, compute_dtype
+        self.workspace, self.compute_dtype, self.fused = workspace, compute_dtype, fused
         self.scale: Tensor
         self.margins: Tensor
         self.step: Tensor
@@ -138,6 +140,7 @@ class CosineHead(Head):
             self.step_scale(),
             workspace=self.workspace,
             compute_dtype=self.compute_dtype,
+            fused=self.fused,
         )
 
     def step_scale(self) -> Tensor:

@@ -18,6 +18,7 @@ _ONLY_COSINE = {
     "process_group": "share its classes among ranks",
     "workspace": "bound its memory",
     "compute_dtype": "compute in another precision",
+    "fused": "take fused kernels",
 }
 
 

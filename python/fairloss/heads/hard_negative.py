@@ -50,6 +50,7 @@ class HardNegativeHead(CosineHead):
             hard_coefficients=coefficients,
             workspace=self.workspace,
             compute_dtype=self.compute_dtype,
+            fused=self.fused,
         )
 
 
