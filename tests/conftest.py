@@ -5,11 +5,13 @@ import os
 import pytest
 import torch
 import torch._dynamo
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
+# No test fails for a slow machine.
+TIMELESS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # The same examples in every run; `pytest --hypothesis-profile=search` looks for new ones.
-settings.register_profile("repeatable", derandomize=True)
-settings.register_profile("search", max_examples=1000)
+settings.register_profile("repeatable", TIMELESS, derandomize=True)
+settings.register_profile("search", TIMELESS, max_examples=1000)
 settings.load_profile("repeatable")
 
 # Where the tensors of the tests live; benchmarks/gpu_check.py runs tests/ext on "cuda".

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from oracles import cosines, worst
 from torch.nn import functional as F
@@ -123,7 +123,6 @@ def test_any_mix_of_dtypes(embedding_type, weight_type):
     agree(*problem(17, 40, 90, (embedding_type, weight_type)))
 
 
-@settings(deadline=None)
 @given(
     st.integers(0, 20),
     st.integers(1, 70),

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fairloss_ext import distractor_ranks, reference
@@ -57,7 +57,6 @@ def test_what_lies_on_the_host_reaches_the_probes():
     torch.testing.assert_close(tail, expected[1])
 
 
-@settings(deadline=None)
 @given(
     st.one_of(st.integers(1, 40), st.integers(126, 131)),  # a block holds 128 probes
     st.one_of(st.integers(0, 300), st.integers(94, 98)),  # and 96 distractors

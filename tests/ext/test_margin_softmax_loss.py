@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch._dynamo.testing
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from oracles import cosines, margin_softmax_losses, worst
 from torch.nn import functional as F
@@ -51,7 +51,6 @@ def test_no_margin_is_normface(kind, zero):
     torch.testing.assert_close(ours, cosface(*arguments, 0.0, 20.0), rtol=1e-5, atol=1e-5)
 
 
-@settings(deadline=None)
 @given(
     st.integers(0, 30),
     st.integers(4, 50),

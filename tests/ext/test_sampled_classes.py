@@ -48,7 +48,7 @@ def test_who_is_drawn_follows_from_seed_and_step_alone(function, size):
     assert positions.tolist() == []
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(1, 700), st.data(), st.integers(0, 90), SEEDS, SEEDS)
 def test_exactly_as_many_as_wanted_and_the_batch(size, data, batch, step, seed):
     torch.manual_seed(0)

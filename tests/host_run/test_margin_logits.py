@@ -82,6 +82,18 @@ def test_odd_shapes(dtype, batch, classes, offset):
     torch.testing.assert_close(*results, rtol=tolerance, atol=tolerance)
 
 
+def test_more_parts_of_the_scale_s_gradient_than_a_block_has_threads(monkeypatch):
+    monkeypatch.setenv("HOST_RUN_MAX_BLOCKS", "300")
+    cosine, labels = 2 * torch.rand(300, 1024) - 1, torch.randint(0, 1024, (300,))
+    scale = torch.tensor(4.0, requires_grad=True)
+    upstream = torch.randn(300, 1024)
+    results = [
+        torch.autograd.grad(function(cosine, labels, 0.3, scale=scale), scale, upstream)
+        for function in (margin_logits, reference.margin_logits)
+    ]
+    torch.testing.assert_close(*results, rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.large
 @pytest.mark.parametrize("gradient", [False, True])
 def test_the_end_of_a_matrix_of_more_than_2_to_the_31_elements(monkeypatch, gradient):

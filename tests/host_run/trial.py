@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +22,8 @@ SCHEDULES = ("forward", "greedy")
 ROOMS = ("host_run", "ext")  # the short tests first
 LONGEST = 120  # seconds of processor time of one run of the tests: a mutant may never end
 PASSED, FAILED, ENDED = 0, 1, -24  # pytest's first two codes, and SIGXCPU
+# A sanitizer that stops the process ends it with 1 as well.
+REASON = r"(?:^FAILED [^:\n]+::|AddressSanitizer: |runtime error: )(.{1,70})"
 
 
 class Laboratory:
@@ -127,11 +131,13 @@ def tests_of(stem: str, room: str) -> str | None:
 
 def result(status: int, where: str, folder: Path) -> str:
     """Words for an exit status that says that a test noticed; any other one is an error here."""
+    output = (folder / "output.txt").read_text(errors="replace")
     if status == ENDED:
         return f"no end: {where}"
-    if status < 0 or status == FAILED:
-        return where
-    output = (folder / "output.txt").read_text()
+    if status < 0:
+        return f"{signal.Signals(-status).name}: {where}"
+    if status == FAILED and (reason := re.search(REASON, output, re.M)):
+        return f"{where}: {reason[1]}"
     raise RuntimeError(f"{where} did not run, pytest says {status}:\n{output}")
 
 
