@@ -3,15 +3,12 @@
 #pragma once
 
 #include <dlfcn.h>
-#include <torch/csrc/inductor/aoti_torch/c/shim.h>
-#include <torch/csrc/stable/accelerator.h>
-#include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/tensor.h>
 
 #include <optional>
 #include <stdexcept>
 
 #include "../cuda/stream.h"
+#include "stable.h"
 
 #if !defined(FAIRLOSS_CUDA)
 #define FAIRLOSS_CUDA 0  // set by the build where csrc/cuda is compiled too

@@ -1,11 +1,6 @@
 // What every op's registration needs: checks that name the argument, and views for the kernels.
 #pragma once
 
-#include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/core/ScalarType.h>
-
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
@@ -25,6 +20,7 @@
 #include "../cpu/rows.h"
 #include "../cuda/margin_table.h"
 #include "device.h"
+#include "stable.h"
 
 #if defined(__SANITIZE_THREAD__)  // gcc
 #define FAIRLOSS_THREAD_SANITIZER 1

@@ -103,7 +103,8 @@ def cosine_partition(
             compute_dtype=compute_dtype,
         )
     scale = as_scale(scale, torch.float32, embeddings.device)
-    target_cosine, negative_logsumexp, _ = torch.ops.fairloss.cosine_partition(
+    target_cosine, negative_logsumexp, _ = _library.call(
+        "cosine_partition",
         embeddings,
         weight,
         labels,
@@ -223,7 +224,8 @@ def _backward(
     need_embeddings, need_weight, _, need_scale, *_ = ctx.needs_input_grad
     *inputs, target_cosine, negative_logsumexp, cosines = ctx.saved_tensors
     zeros = torch.zeros_like(target_cosine)
-    grad_embeddings, grad_weight, grad_scale = torch.ops.fairloss.cosine_partition_backward(
+    grad_embeddings, grad_weight, grad_scale = _library.call(
+        "cosine_partition_backward",
         zeros if grad_target_cosine is None else grad_target_cosine,
         zeros if grad_negative_logsumexp is None else grad_negative_logsumexp,
         *inputs,

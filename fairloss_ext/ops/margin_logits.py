@@ -72,7 +72,8 @@ def margin_logits(
             margin_grad=margin_grad,
         )
     table = margin_table(margins, groups, None, kind, cosine, num_classes=cosine.shape[1])
-    logits: Tensor = torch.ops.fairloss.margin_logits(
+    logits: Tensor = _library.call(
+        "margin_logits",
         cosine,
         labels,
         table.values,
@@ -136,8 +137,8 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
 
 
 def _backward(ctx: Any, grad_logits: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-    grad_cosine, grad_margins, grad_scale = torch.ops.fairloss.margin_logits_backward(
-        grad_logits, *ctx.saved_tensors, ctx.num_rows
+    grad_cosine, grad_margins, grad_scale = _library.call(
+        "margin_logits_backward", grad_logits, *ctx.saved_tensors, ctx.num_rows
     )
     return (
         grad_cosine,

@@ -70,7 +70,8 @@ def margin_loss(
             sample_margins=sample_margins,
         )
     table = margin_table(margins, groups, sample_margins, kind, target_cosine)
-    losses: Tensor = torch.ops.fairloss.margin_loss(
+    losses: Tensor = _library.call(
+        "margin_loss",
         target_cosine,
         negative_logsumexp,
         labels,
@@ -132,8 +133,8 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
 
 
 def _backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-    grad_target, grad_nlse, grad_margins, grad_scale = torch.ops.fairloss.margin_loss_backward(
-        grad_loss, *ctx.saved_tensors, ctx.num_rows
+    grad_target, grad_nlse, grad_margins, grad_scale = _library.call(
+        "margin_loss_backward", grad_loss, *ctx.saved_tensors, ctx.num_rows
     )
     return (
         grad_target,

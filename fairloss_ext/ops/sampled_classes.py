@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from fairloss_ext import _library, reference
@@ -43,9 +42,7 @@ def sampled_classes(
     step = as_step(step, labels.device)
     if not _library.serves("sampled_classes", labels):
         return reference.sampled_classes(labels, num_classes, samples, step, seed)
-    classes, positions = torch.ops.fairloss.sampled_classes(
-        labels, step, num_classes, samples, seed
-    )
+    classes, positions = _library.call("sampled_classes", labels, step, num_classes, samples, seed)
     return classes, positions
 
 

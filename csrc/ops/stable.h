@@ -1,0 +1,36 @@
+// Torch's stable ABI. A failed call of it answers with a code: here the error gets torch's own
+// message, "CUDA out of memory" above all, which programs look for.
+#pragma once
+
+#include <torch/headeronly/util/shim_utils.h>
+
+#include <stdexcept>
+#include <string>
+
+// Torch has it from 2.13 on; an older one has written its message to stderr.
+extern "C" __attribute__((weak)) const char* torch_exception_get_what_without_backtrace();
+
+namespace fairloss::ops {
+
+[[noreturn]] inline void throw_torch_error(const char* call) {
+  if (torch_exception_get_what_without_backtrace != nullptr) {
+    throw std::runtime_error(torch_exception_get_what_without_backtrace());
+  }
+  throw std::runtime_error(std::string(call) + " failed; what torch says of it is on stderr");
+}
+
+}  // namespace fairloss::ops
+
+// The headers below use it.
+#undef TORCH_ERROR_CODE_CHECK
+#define TORCH_ERROR_CODE_CHECK(call)         \
+  if ((call) != TORCH_SUCCESS) {             \
+    fairloss::ops::throw_torch_error(#call); \
+  }
+
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+#include <torch/csrc/stable/accelerator.h>
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
