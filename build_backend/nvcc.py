@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
+# Not through the package, which would load the ops.
 find_toolkit = runpy.run_path(str(ROOT / "fairloss_ext/_toolkit.py"))["find_toolkit"]
+OLDEST = runpy.run_path(str(ROOT / "fairloss_ext/_architectures.py"))["OLDEST"]
 
 # Ampere, Hopper and Blackwell data-centre cards; what lies between runs the older one's code, and
 # what comes after compiles the PTX of the last when it first meets it.
@@ -59,14 +61,19 @@ def decide(force: str, torch_cuda: str | None, release: str | None) -> Decision:
 def architectures(wanted: str | None, known: Iterable[str]) -> list[str]:
     """["80", "90", "100+PTX"] from TORCH_CUDA_ARCH_LIST, or from what this nvcc knows.
 
+    Cards that are too old for the kernels are left out: images for many cards list them.
+
     Raises:
-        ValueError: the list is not in the form of "8.0;9.0+PTX", or nvcc does not know an entry.
+        ValueError: the list is not in the form of "8.0;9.0+PTX", nvcc does not know an entry, or
+            all are too old.
     """
     known = set(known)
     names = re.split(r"[;,\s]+", (wanted or ARCHITECTURES).strip())
     found = []
     for name in names:
         match = re.fullmatch(r"(\d+)\.(\d)([af]?)(\+PTX)?", name)
+        if match and (int(match[1]), int(match[2])) < OLDEST:
+            continue
         number = "".join(match.groups("")[:3]) if match else ""
         if not match or number not in known:
             if wanted is None:
@@ -77,6 +84,8 @@ def architectures(wanted: str | None, known: Iterable[str]) -> list[str]:
                 f"{ARCHITECTURES!r} that nvcc knows ({allowed}, without the dots)"
             )
         found.append(number + (match[4] or ""))
+    if not found:
+        raise ValueError(f"TORCH_CUDA_ARCH_LIST: {wanted!r} names no card of 8.0 or newer")
     if wanted is None and not found[-1].endswith("+PTX"):
         found[-1] += "+PTX"
     return found
@@ -111,7 +120,7 @@ def compile_kernels(folder: Path, flags: list[str]) -> list[str]:
     command = [f"{toolkit.folder}/bin/nvcc", *FLAGS, *flags, "-Xcompiler", "-fPIC"]
     command += ["-Xcompiler", "-fvisibility=hidden", "-c"]
     if "CXX" in os.environ:
-        command += ["-ccbin", os.environ["CXX"].split()[-1]]
+        command += ["-ccbin", compiler_of(os.environ["CXX"])]
 
     def compile_kernel(source: str) -> str:
         out = folder / f"{Path(source).stem}.o"
@@ -126,6 +135,11 @@ def compile_kernels(folder: Path, flags: list[str]) -> list[str]:
     jobs = int(os.environ.get("MAX_JOBS") or os.cpu_count() or 1)
     with ThreadPoolExecutor(jobs) as pool:
         return list(pool.map(compile_kernel, kernels()))
+
+
+def compiler_of(command: str) -> str:
+    """The program in a CXX such as "ccache g++ -m64"."""
+    return [word for word in command.split() if not word.startswith("-")][-1]
 
 
 def link_flags(folder: str) -> list[str]:

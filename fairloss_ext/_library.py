@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from fairloss_ext._architectures import covers, parse
+
 _PACKAGE = Path(__file__).parent
 
 
@@ -33,7 +35,7 @@ def build_record() -> dict[str, Any]:
 
 
 failure = _load()
-_has_cuda = bool(build_record().get("cuda_architectures"))
+_architectures = parse(build_record().get("cuda_architectures", ()))
 _host_run = bool(build_record().get("host_run"))  # tests/host_run
 _devices: dict[str, frozenset[str]] = {}  # of each op's kernels
 _warned = False
@@ -42,12 +44,32 @@ _warned = False
 def serves(name: str, tensor: torch.Tensor) -> bool:
     """Whether op `name` has a kernel for this tensor's device; if not, plain torch runs."""
     if failure is not None:
-        _warn_once(failure, "`fairloss doctor` says how to mend it.")
+        _warn_once(failure)
         return False
-    device = tensor.device.type
-    if device == "cuda" and not _has_cuda:
-        _warn_once("it was built without CUDA kernels", "`fairloss doctor` says how to mend it.")
-    return device in _devices[name]
+    if tensor.device.type == "cuda" and (why := _no_kernels(tensor.device)):
+        _warn_once(why)
+        return False
+    return tensor.device.type in _devices[name]
+
+
+def _no_kernels(device: torch.device) -> str:
+    """Why none of the CUDA kernels runs on this GPU; empty where they do."""
+    if not _architectures:
+        return "it was built without CUDA kernels"
+    gpu = torch.cuda.get_device_properties(device)
+    if covers(_architectures, gpu.major, gpu.minor):
+        return ""
+    return f"it has no kernels for compute capability {gpu.major}.{gpu.minor}"
+
+
+def call(name: str, *arguments: Any) -> Any:
+    """The compiled op. Through it torch's own errors are RuntimeErrors: of these one has a type."""
+    try:
+        return getattr(torch.ops.fairloss, name)(*arguments)
+    except RuntimeError as error:
+        if "CUDA out of memory" in str(error):
+            raise torch.OutOfMemoryError(str(error)) from None
+        raise
 
 
 def runs_cuda_text(tensor: torch.Tensor) -> bool:
@@ -55,12 +77,13 @@ def runs_cuda_text(tensor: torch.Tensor) -> bool:
     return tensor.is_cuda or _host_run
 
 
-def _warn_once(why: str, remedy: str) -> None:
+def _warn_once(why: str) -> None:
     global _warned
     if not _warned:
         _warned = True
         warnings.warn(
-            f"fairloss_ext runs its plain-torch fallback, several times slower: {why}. {remedy}",
+            f"fairloss_ext runs its plain-torch fallback, several times slower: {why}. "
+            "`fairloss doctor` says how to mend it.",
             RuntimeWarning,
             stacklevel=4,
         )

@@ -23,6 +23,7 @@ HEALTHY = Machine(
     build=BUILD,
     isa_limit=None,
     torch_cuda=None,
+    gpus={},
     toolkit=None,
     distributions={"faiss-cpu": "1.15.1"} | {n: "1.0" for names in EXTRAS.values() for n in names},
 )
@@ -111,6 +112,23 @@ def test_a_build_with_cuda_kernels(torch_cuda):
     assert (found.status, found.remedy) == ("ok", "")
     assert "8.0, 10.0+PTX" in found.detail
     assert ("unused" in found.detail) == (torch_cuda is None)
+
+
+@pytest.mark.parametrize(
+    ("capability", "status", "remedy"),
+    [
+        ((8, 6), "ok", ""),
+        ((12, 0), "warning", 'TORCH_CUDA_ARCH_LIST="12.0" FORCE_CUDA=1 pip install'),
+        ((7, 5), "warning", ""),  # too old for the kernels
+    ],
+)
+def test_a_gpu_that_the_kernels_are_not_for(capability, status, remedy):
+    build = replace(BUILD, cuda_architectures=("80", "90"))
+    found = finding("CUDA", build=build, torch_cuda="13.0", gpus={"RTX": capability})
+    assert found.status == status
+    assert found.remedy.startswith(remedy)
+    assert bool(found.remedy) == bool(remedy)
+    assert ("RTX" in found.detail) == (status == "warning")
 
 
 def test_no_faiss_names_the_extra():

@@ -10,11 +10,12 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 import fairloss_ext
+from fairloss_ext._architectures import OLDEST, covers, parse
 from fairloss_ext._toolkit import Toolkit, find_toolkit
 
 OLDEST_TORCH = (2, 11)  # the first whose stable ABI has all that the ops use
@@ -43,6 +44,7 @@ class Machine:
     build: fairloss_ext.BuildInfo
     isa_limit: str | None  # the environment variable FAIRLOSS_ISA
     torch_cuda: str | None  # the CUDA that torch was built for
+    gpus: Mapping[str, tuple[int, int]]  # name -> compute capability
     toolkit: Toolkit | None
     distributions: Mapping[str, str]  # lower-case name -> version
 
@@ -54,9 +56,15 @@ def examine() -> Machine:
         build=fairloss_ext.build_info(),
         isa_limit=os.environ.get("FAIRLOSS_ISA"),
         torch_cuda=torch.version.cuda,
+        gpus={gpu.name: (gpu.major, gpu.minor) for gpu in _gpus()},
         toolkit=find_toolkit(os.environ.get("CUDA_HOME")),
         distributions={d.name.lower().replace("_", "-"): d.version for d in installed},
     )
+
+
+def _gpus() -> list[Any]:
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return [torch.cuda.get_device_properties(i) for i in range(count)]
 
 
 def diagnose(machine: Machine | None = None) -> list[Finding]:
@@ -127,6 +135,12 @@ def _cuda(machine: Machine) -> Finding:
             return Finding("CUDA", "ok", f"{kernels}, unused: torch is built for CPU ({nvcc})")
         return Finding("CUDA", "ok", f"not used: torch is built for CPU ({nvcc})")
     detail = f"torch is built for CUDA {machine.torch_cuda} ({nvcc})"
+    for gpu, (major, minor) in machine.gpus.items():
+        if built and not covers(parse(built), major, minor):
+            lacks = f"{kernels}, none for {gpu} ({major}.{minor}), which runs plain torch; {detail}"
+            able = (major, minor) >= OLDEST
+            list_it = f'TORCH_CUDA_ARCH_LIST="{major}.{minor}" FORCE_CUDA=1 {REINSTALL}'
+            return Finding("CUDA", "warning", lacks, list_it if able else "")
     if built:
         return Finding("CUDA", "ok", f"{kernels}; {detail}")
     detail += ", but fairloss without CUDA kernels: tensors on a GPU run plain torch"

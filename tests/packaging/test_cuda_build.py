@@ -42,16 +42,22 @@ def test_decision(force, torch_cuda, release, build, fatal, reason):
         (None, ["80", "86", "90"], ["80", "90+PTX"]),  # an nvcc older than Blackwell
         ("8.6;9.0a+PTX", NVCC_13, ["86", "90a+PTX"]),
         ("8.0 12.0", NVCC_13, ["80", "120"]),
+        ("7.0 7.5 8.0 9.0+PTX", NVCC_13, ["80", "90+PTX"]),  # as images for many cards have it
     ],
 )
 def test_architectures(wanted, known, found):
     assert nvcc.architectures(wanted, known) == found
 
 
-@pytest.mark.parametrize("wanted", ["7.0", "Hopper", "9.0;90", "8.0+ptx"])
+@pytest.mark.parametrize("wanted", ["7.0", "7.5+PTX", "Hopper", "9.0;90", "8.0+ptx"])
 def test_unknown_architectures_are_named(wanted):
     with pytest.raises(ValueError, match="TORCH_CUDA_ARCH_LIST: "):
         nvcc.architectures(wanted, NVCC_13)
+
+
+@pytest.mark.parametrize("command", ["clang++ -stdlib=libc++", "g++ -m64", "ccache g++", "g++"])
+def test_nvcc_gets_the_compiler_without_its_options(command):
+    assert nvcc.compiler_of(command) in ("clang++", "g++")
 
 
 def test_code_flags():

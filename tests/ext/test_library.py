@@ -1,0 +1,82 @@
+"""Which kernels serve a tensor, and what becomes of torch's own errors."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from fairloss_ext import _architectures, _library, margin_logits
+
+
+@pytest.mark.parametrize(
+    ("built", "capability", "covered"),
+    [
+        (["80"], (8, 0), True),
+        (["80"], (8, 9), True),  # the code of a card with a smaller second number
+        (["86"], (8, 0), False),
+        (["80"], (9, 0), False),  # another architecture, and no PTX
+        (["80+PTX"], (9, 0), True),
+        (["80+PTX"], (7, 5), False),
+        (["80", "90", "100+PTX"], (12, 0), True),
+        (["90a"], (9, 0), True),
+        (["90a+PTX"], (10, 0), False),  # such PTX is for that very card too
+        (["100f"], (10, 3), True),
+        (["100f+PTX"], (12, 0), False),
+        ([], (8, 0), False),
+    ],
+)
+def test_gpus_that_a_build_runs_on(built, capability, covered):
+    built = _architectures.parse(built)
+    assert _architectures.covers(built, *capability) == covered
+    compiled = torch.compile(
+        lambda x: x + 1 if _architectures.covers(built, *capability) else x,
+        backend="eager",
+        fullgraph=True,
+    )
+    assert compiled(torch.zeros(1)).item() == covered
+
+
+@pytest.mark.parametrize(
+    ("built", "why"),
+    [
+        ([], "built without CUDA kernels"),
+        (["90"], r"no kernels for compute capability 7\.5"),
+        (["75"], None),
+    ],
+)
+def test_a_gpu_without_kernels_gets_plain_torch_and_a_warning(monkeypatch, built, why):
+    gpu = SimpleNamespace(major=7, minor=5)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: gpu)
+    monkeypatch.setattr(_library, "failure", None)
+    monkeypatch.setattr(_library, "_architectures", _architectures.parse(built))
+    monkeypatch.setattr(_library, "_warned", False)
+    monkeypatch.setitem(_library._devices, "margin_loss", frozenset({"cuda"}))
+    tensor = SimpleNamespace(device=torch.device("cuda"))
+    if why is None:
+        assert _library.serves("margin_loss", tensor)
+        return
+    with pytest.warns(RuntimeWarning, match=why):
+        assert not _library.serves("margin_loss", tensor)
+
+
+@pytest.mark.cpu_only
+@pytest.mark.skipif(_library.failure is not None, reason="plain torch runs")
+def test_torch_s_own_errors_keep_their_words():
+    """More memory than there are addresses."""
+    cosine, labels = torch.zeros(1, 1).expand(2**25, 2**25), torch.zeros(2**25, dtype=torch.int64)
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        margin_logits(cosine, labels, 0.3)
+
+
+def test_out_of_memory_on_a_gpu_is_torch_s_own_exception(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(torch.ops.fairloss, "margin_loss", fail, raising=False)
+    with pytest.raises(torch.OutOfMemoryError, match=r"2\.00 GiB"):
+        _library.call("margin_loss")
+    monkeypatch.setattr(torch.ops.fairloss, "margin_loss", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        _library.call("margin_loss")
