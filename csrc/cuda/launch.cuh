@@ -54,6 +54,7 @@ inline int64_t blocks_for(int64_t work, int64_t per_block) {
 
 inline void check_cuda(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return;
+  cudaGetLastError();  // or the next launch of this thread would find it
   throw std::runtime_error(std::string("fairloss: ") + what + ": " + cudaGetErrorString(error));
 }
 

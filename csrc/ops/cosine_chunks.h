@@ -29,8 +29,9 @@ T* pointer_to(const Tensor& tensor) {
 }
 inline float* floats(const Tensor& tensor) { return pointer_to<float>(tensor); }
 
-// Classes of a chunk. What it needs, in float (n, samples) and (n, columns), shall stay in the
-// second cache of a GPU: 40 MB on the smallest of those that the kernels are for.
+// Classes of a chunk. Each of its arrays, in float (n, samples) or (n, columns), shall fit in the
+// second cache of a GPU: 40 MB on the smallest of those that the kernels are for. A backward pass
+// has four.
 inline int64_t chunk_classes(int64_t stride, int64_t depth) {
 #if defined(FAIRLOSS_HOST_RUN)  // small, so that there are several
   const char* classes = std::getenv("HOST_RUN_CHUNK");

@@ -118,6 +118,11 @@ std::tuple<Tensor, Tensor, Tensor> partition_backward(
   check_shape("negative_logsumexp", g.negative_logsumexp, p.batch());
   check_shape("grad_target_cosine", g.grad_target_cosine, p.batch());
   check_shape("grad_negative_logsumexp", g.grad_negative_logsumexp, p.batch());
+  check_device("target_cosine", g.target_cosine, embeddings);
+  check_device("negative_logsumexp", g.negative_logsumexp, embeddings);
+  check_device("grad_target_cosine", g.grad_target_cosine, embeddings);
+  check_device("grad_negative_logsumexp", g.grad_negative_logsumexp, embeddings);
+  check_device("cosines", g.kept, embeddings);
   check_shape("cosines", g.kept, std::min(g.kept.size(0), p.classes()), kept_stride(p.batch()));
   if constexpr (kHasCuda) {
     if (cuda) {

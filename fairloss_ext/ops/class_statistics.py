@@ -19,7 +19,7 @@ def class_statistics(
     """How tight each class is, and how far its nearest neighbour.
 
     The centre of a class is the normalised mean of its unit embeddings. Rows are read one by one,
-    twice: a memory map need not fit in memory.
+    twice: a memory map need not fit in memory. On a GPU leave TF32 off (docs/kernels.md).
 
     Args:
         embeddings: (N, D) float32, bfloat16 or float16 tensor, array or memory map; raw.
@@ -37,7 +37,7 @@ def class_statistics(
         raise ValueError(f"num_classes: expected at least 1, got {num_classes}")
     if not _library.serves("class_statistics", matrix):
         return reference.class_statistics(matrix, classes, num_classes)
-    return ClassStatistics(*torch.ops.fairloss.class_statistics(matrix, classes, num_classes))
+    return ClassStatistics(*_library.call("class_statistics", matrix, classes, num_classes))
 
 
 def _fake(embeddings: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, ...]:

@@ -31,6 +31,8 @@ def distractor_ranks(
         scores: (T,) float32, the similarity of each trial's genuine pair.
         tail: how many of the highest of all P M similarities to return.
 
+    On a GPU similarities are as exact as torch's products: leave TF32 off (docs/kernels.md).
+
     Returns:
         ranks (T,) int64, 0 = no distractor is more similar; and the tail (tail,) float32,
         descending.
@@ -51,8 +53,8 @@ def distractor_ranks(
         return reference.distractor_ranks(
             probe_rows, distractor_rows, trial_probes, trial_scores, tail
         )
-    ranks, tail_scores = torch.ops.fairloss.distractor_ranks(
-        probe_rows, distractor_rows, trial_probes, trial_scores, tail
+    ranks, tail_scores = _library.call(
+        "distractor_ranks", probe_rows, distractor_rows, trial_probes, trial_scores, tail
     )
     return ranks, tail_scores
 

@@ -43,7 +43,9 @@ def margin_softmax_loss(
         weight: (C, D), raw; any of the three dtypes.
         labels: (B,) int32 or int64; -1 marks a sample to ignore.
         margins: a number for all, a (C,) tensor with one margin a class, or a (G,) tensor with
-            `groups`. A trailing dimension of 3 gives (m1, m2, m3). Differentiable.
+            `groups`. A trailing dimension of 3 gives (m1, m2, m3). Differentiable. With embeddings
+            on a GPU keep margins, groups and a tensor of scale there too: each call copies others,
+            and waits.
         groups: (C,) integers, the row of `margins` that each class uses.
         kind: what a plain margin fills: "arc" m2 (radians), "cos" m3 (cosine), "sphere" m1
             (factor on the angle); "combined" takes all three.
