@@ -94,10 +94,17 @@ def cuda_architectures() -> tuple[list[str], str]:
     if not decision.build:
         return [], decision.reason
     known = nvcc.known_architectures(f"{toolkit.folder}/bin/nvcc")
+    wanted = os.environ.get("TORCH_CUDA_ARCH_LIST")
     try:
-        return nvcc.architectures(os.environ.get("TORCH_CUDA_ARCH_LIST"), known), ""
+        found = nvcc.architectures(wanted, known)
     except ValueError as error:
         sys.exit(f"fairloss: {error}.")
+    if found:
+        return found, ""
+    reason = f"{f'TORCH_CUDA_ARCH_LIST={wanted}' if wanted else 'nvcc'} has no card of 8.0 or newer"
+    if os.environ.get("FORCE_CUDA") == "1":
+        sys.exit(f"fairloss: FORCE_CUDA=1, but {reason}.")
+    return [], reason
 
 
 class Build(build):

@@ -61,11 +61,11 @@ def decide(force: str, torch_cuda: str | None, release: str | None) -> Decision:
 def architectures(wanted: str | None, known: Iterable[str]) -> list[str]:
     """["80", "90", "100+PTX"] from TORCH_CUDA_ARCH_LIST, or from what this nvcc knows.
 
-    Cards that are too old for the kernels are left out: images for many cards list them.
+    Cards that are too old for the kernels are left out: images for many cards list them. So
+    nothing may be left.
 
     Raises:
-        ValueError: the list is not in the form of "8.0;9.0+PTX", nvcc does not know an entry, or
-            all are too old.
+        ValueError: the list is not in the form of "8.0;9.0+PTX", or nvcc does not know an entry.
     """
     known = set(known)
     names = re.split(r"[;,\s]+", (wanted or ARCHITECTURES).strip())
@@ -84,9 +84,7 @@ def architectures(wanted: str | None, known: Iterable[str]) -> list[str]:
                 f"{ARCHITECTURES!r} that nvcc knows ({allowed}, without the dots)"
             )
         found.append(number + (match[4] or ""))
-    if not found:
-        raise ValueError(f"TORCH_CUDA_ARCH_LIST: {wanted!r} names no card of 8.0 or newer")
-    if wanted is None and not found[-1].endswith("+PTX"):
+    if found and wanted is None and not found[-1].endswith("+PTX"):
         found[-1] += "+PTX"
     return found
 

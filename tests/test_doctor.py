@@ -114,21 +114,36 @@ def test_a_build_with_cuda_kernels(torch_cuda):
     assert ("unused" in found.detail) == (torch_cuda is None)
 
 
+CUDA_13, A100, RTX, T4 = Toolkit("/opt/cuda", "13.0"), (8, 0), (12, 0), (7, 5)
+
+
 @pytest.mark.parametrize(
-    ("capability", "status", "remedy"),
+    ("built", "gpus", "toolkit", "lacking", "remedy"),
     [
-        ((8, 6), "ok", ""),
-        ((12, 0), "warning", 'TORCH_CUDA_ARCH_LIST="12.0" FORCE_CUDA=1 pip install'),
-        ((7, 5), "warning", ""),  # too old for the kernels
+        (("80",), {"A100": A100}, CUDA_13, [], ""),
+        (("80",), {"RTX": RTX}, CUDA_13, ["RTX (12.0)"], 'TORCH_CUDA_ARCH_LIST="12.0" FORCE'),
+        (("80",), {"RTX": RTX}, None, ["RTX"], "set CUDA_HOME to a CUDA 13 toolkit, then TORCH"),
+        # A build for one of the two would leave the other without.
+        (
+            ("80",),
+            {"T4": T4, "RTX": RTX, "A100": A100},
+            CUDA_13,
+            ["T4 (7.5), too old", "RTX"],
+            'TORCH_CUDA_ARCH_LIST="8.0;12.0" FORCE_CUDA=1 pip install',
+        ),
+        (("80",), {"T4": T4}, CUDA_13, ["T4 (7.5), too old"], ""),
+        ((), {"T4": T4}, CUDA_13, ["T4 (7.5), too old"], ""),
+        ((), {"A100": A100}, CUDA_13, ["A100"], 'TORCH_CUDA_ARCH_LIST="8.0" FORCE_CUDA=1'),
     ],
 )
-def test_a_gpu_that_the_kernels_are_not_for(capability, status, remedy):
-    build = replace(BUILD, cuda_architectures=("80", "90"))
-    found = finding("CUDA", build=build, torch_cuda="13.0", gpus={"RTX": capability})
-    assert found.status == status
+def test_gpus_that_the_kernels_are_not_for(built, gpus, toolkit, lacking, remedy):
+    build = replace(BUILD, cuda_architectures=built)
+    found = finding("CUDA", build=build, torch_cuda="13.0", gpus=gpus, toolkit=toolkit)
+    assert found.status == ("warning" if lacking else "ok")
+    assert found.detail.count("none for") == len(lacking)
+    assert all(f"none for {name}" in found.detail for name in lacking)
     assert found.remedy.startswith(remedy)
     assert bool(found.remedy) == bool(remedy)
-    assert ("RTX" in found.detail) == (status == "warning")
 
 
 def test_no_faiss_names_the_extra():

@@ -135,20 +135,31 @@ def _cuda(machine: Machine) -> Finding:
             return Finding("CUDA", "ok", f"{kernels}, unused: torch is built for CPU ({nvcc})")
         return Finding("CUDA", "ok", f"not used: torch is built for CPU ({nvcc})")
     detail = f"torch is built for CUDA {machine.torch_cuda} ({nvcc})"
-    for gpu, (major, minor) in machine.gpus.items():
-        if built and not covers(parse(built), major, minor):
-            lacks = f"{kernels}, none for {gpu} ({major}.{minor}), which runs plain torch; {detail}"
-            able = (major, minor) >= OLDEST
-            list_it = f'TORCH_CUDA_ARCH_LIST="{major}.{minor}" FORCE_CUDA=1 {REINSTALL}'
-            return Finding("CUDA", "warning", lacks, list_it if able else "")
-    if built:
+    lacking = {n: c for n, c in machine.gpus.items() if not covers(parse(built), *c)}
+    if built and not lacking:
         return Finding("CUDA", "ok", f"{kernels}; {detail}")
-    detail += ", but fairloss without CUDA kernels: tensors on a GPU run plain torch"
-    wanted = machine.torch_cuda.split(".")[0]
+    if built:
+        detail = f"{kernels}; {detail}"
+    else:
+        detail += ", but fairloss without CUDA kernels: tensors on a GPU run plain torch"
+    for name, (major, minor) in lacking.items():
+        old = ", too old for any" if (major, minor) < OLDEST else ""
+        detail += f"; none for {name} ({major}.{minor}){old}"
+    all_old = lacking and max(lacking.values()) < OLDEST
+    return Finding("CUDA", "warning", detail, "" if all_old else _rebuild(machine))
+
+
+def _rebuild(machine: Machine) -> str:
+    """How to get kernels for all cards of this machine that can have them."""
+    wanted = (machine.torch_cuda or "").split(".")[0]
+    cards = sorted({c for c in machine.gpus.values() if c >= OLDEST})
+    listed = ";".join(f"{major}.{minor}" for major, minor in cards)
     remedy = f"FORCE_CUDA=1 {REINSTALL}"
-    if toolkit is None or toolkit.release.split(".")[0] != wanted:
+    if listed:
+        remedy = f'TORCH_CUDA_ARCH_LIST="{listed}" {remedy}'
+    if machine.toolkit is None or machine.toolkit.release.split(".")[0] != wanted:
         remedy = f"set CUDA_HOME to a CUDA {wanted} toolkit, then {remedy}"
-    return Finding("CUDA", "warning", detail, remedy)
+    return remedy
 
 
 def _dotted(architecture: str) -> str:

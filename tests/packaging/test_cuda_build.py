@@ -42,6 +42,8 @@ def test_decision(force, torch_cuda, release, build, fatal, reason):
         (None, ["80", "86", "90"], ["80", "90+PTX"]),  # an nvcc older than Blackwell
         ("8.6;9.0a+PTX", NVCC_13, ["86", "90a+PTX"]),
         ("8.0 12.0", NVCC_13, ["80", "120"]),
+        ("7.5+PTX", NVCC_13, []),
+        (None, ["60", "70"], []),
         ("7.0 7.5 8.0 9.0+PTX", NVCC_13, ["80", "90+PTX"]),  # as images for many cards have it
     ],
 )
@@ -49,15 +51,18 @@ def test_architectures(wanted, known, found):
     assert nvcc.architectures(wanted, known) == found
 
 
-@pytest.mark.parametrize("wanted", ["7.0", "7.5+PTX", "Hopper", "9.0;90", "8.0+ptx"])
+@pytest.mark.parametrize("wanted", ["8.7a", "Hopper", "9.0;90", "8.0+ptx"])
 def test_unknown_architectures_are_named(wanted):
     with pytest.raises(ValueError, match="TORCH_CUDA_ARCH_LIST: "):
         nvcc.architectures(wanted, NVCC_13)
 
 
-@pytest.mark.parametrize("command", ["clang++ -stdlib=libc++", "g++ -m64", "ccache g++", "g++"])
-def test_nvcc_gets_the_compiler_without_its_options(command):
-    assert nvcc.compiler_of(command) in ("clang++", "g++")
+@pytest.mark.parametrize(
+    ("command", "compiler"),
+    [("clang++ -stdlib=libc++", "clang++"), ("ccache g++ -m64", "g++"), ("/opt/g++", "/opt/g++")],
+)
+def test_nvcc_gets_the_compiler_without_its_options(command, compiler):
+    assert nvcc.compiler_of(command) == compiler
 
 
 def test_code_flags():
