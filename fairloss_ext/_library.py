@@ -39,6 +39,8 @@ _architectures = parse(build_record().get("cuda_architectures", ()))
 _host_run = bool(build_record().get("host_run"))  # tests/host_run
 _devices: dict[str, frozenset[str]] = {}  # of each op's kernels
 _warned = False
+# Of torch's allocator, and of cudaMallocAsync's.
+OUT_OF_MEMORY = ("CUDA out of memory", "would exceed allowed memory")
 
 
 def serves(name: str, tensor: torch.Tensor) -> bool:
@@ -56,6 +58,8 @@ def _no_kernels(device: torch.device) -> str:
     """Why none of the CUDA kernels runs on this GPU; empty where they do."""
     if not _architectures:
         return "it was built without CUDA kernels"
+    if not torch.cuda.is_available():  # a fake tensor
+        return ""
     gpu = torch.cuda.get_device_properties(device)
     if covers(_architectures, gpu.major, gpu.minor):
         return ""
@@ -63,11 +67,13 @@ def _no_kernels(device: torch.device) -> str:
 
 
 def call(name: str, *arguments: Any) -> Any:
-    """The compiled op. Through it torch's own errors are RuntimeErrors: of these one has a type."""
+    """The compiled op. Errors of torch's come through it as RuntimeErrors: the one that programs
+    catch gets its type back, where torch tells its words (from 2.13 on) and nothing is compiled.
+    """
     try:
         return getattr(torch.ops.fairloss, name)(*arguments)
     except RuntimeError as error:
-        if "CUDA out of memory" in str(error):
+        if any(words in str(error) for words in OUT_OF_MEMORY):
             raise torch.OutOfMemoryError(str(error)) from None
         raise
 
@@ -83,7 +89,7 @@ def _warn_once(why: str) -> None:
         _warned = True
         warnings.warn(
             f"fairloss_ext runs its plain-torch fallback, several times slower: {why}. "
-            "`fairloss doctor` says how to mend it.",
+            "`fairloss doctor` says more.",
             RuntimeWarning,
             stacklevel=4,
         )

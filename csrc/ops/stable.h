@@ -7,21 +7,26 @@
 #include <stdexcept>
 #include <string>
 
-// Torch has it from 2.13 on; an older one has written its message to stderr.
-extern "C" __attribute__((weak)) const char* torch_exception_get_what_without_backtrace();
+#if defined(__linux__)
+// Torch has it from 2.13 on. Not hidden, or it would not be looked for in other libraries.
+extern "C" [[gnu::weak, gnu::visibility("default")]] const char*
+torch_exception_get_what_without_backtrace();
+#endif
 
 namespace fairloss::ops {
 
 [[noreturn]] inline void throw_torch_error(const char* call) {
+#if defined(__linux__)
   if (torch_exception_get_what_without_backtrace != nullptr) {
     throw std::runtime_error(torch_exception_get_what_without_backtrace());
   }
-  throw std::runtime_error(std::string(call) + " failed; what torch says of it is on stderr");
+#endif
+  throw std::runtime_error(std::string(call) + " failed; torch may say on stderr why");
 }
 
 }  // namespace fairloss::ops
 
-// The headers below use it.
+// Torch's headers below use it; ones after 2.13 may do the same by themselves.
 #undef TORCH_ERROR_CODE_CHECK
 #define TORCH_ERROR_CODE_CHECK(call)         \
   if ((call) != TORCH_SUCCESS) {             \

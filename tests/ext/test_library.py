@@ -48,6 +48,7 @@ def test_gpus_that_a_build_runs_on(built, capability, covered):
 )
 def test_a_gpu_without_kernels_gets_plain_torch_and_a_warning(monkeypatch, built, why):
     gpu = SimpleNamespace(major=7, minor=5)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: gpu)
     monkeypatch.setattr(_library, "failure", None)
     monkeypatch.setattr(_library, "_architectures", _architectures.parse(built))
@@ -61,22 +62,30 @@ def test_a_gpu_without_kernels_gets_plain_torch_and_a_warning(monkeypatch, built
         assert not _library.serves("margin_loss", tensor)
 
 
-@pytest.mark.cpu_only
 @pytest.mark.skipif(_library.failure is not None, reason="plain torch runs")
 def test_torch_s_own_errors_keep_their_words():
-    """More memory than there are addresses."""
-    cosine, labels = torch.zeros(1, 1).expand(2**25, 2**25), torch.zeros(2**25, dtype=torch.int64)
-    with pytest.raises(RuntimeError, match="can't allocate memory"):
+    """A matrix whose size in bytes is no int64."""
+    cosine, labels = torch.zeros(1, 1).expand(4, 2**60), torch.zeros(4, dtype=torch.int64)
+    kept = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 13)  # by torch, for callers
+    with pytest.raises(RuntimeError, match="overflow" if kept else "may say on stderr why"):
         margin_logits(cosine, labels, 0.3)
 
 
-def test_out_of_memory_on_a_gpu_is_torch_s_own_exception(monkeypatch):
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA out of memory. Tried to allocate 2.00 GiB.",
+        "Allocation on device 0 would exceed allowed memory. (out of memory)",  # cudaMallocAsync
+    ],
+)
+def test_out_of_memory_on_a_gpu_is_torch_s_own_exception(monkeypatch, words):
     def fail(*_):
-        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        raise RuntimeError(words)
 
     monkeypatch.setattr(torch.ops.fairloss, "margin_loss", fail, raising=False)
-    with pytest.raises(torch.OutOfMemoryError, match=r"2\.00 GiB"):
+    with pytest.raises(torch.OutOfMemoryError) as caught:
         _library.call("margin_loss")
+    assert str(caught.value) == words
     monkeypatch.setattr(torch.ops.fairloss, "margin_loss", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         _library.call("margin_loss")
