@@ -136,7 +136,7 @@ def test_every_kernel_has_enough_mutants():
 @pytest.mark.slow
 @needs_nvcc
 def test_every_mutant_is_noticed():
-    """`make cuda-check` tries one of a device function; this half hour tries all."""
+    """`make cuda-check` tries one of a device function; this quarter of an hour tries all."""
     command = [sys.executable, str(build.ROOT / "tests/host_run/mutants.py"), "--all"]
     run = subprocess.run(command, cwd=build.ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout[-4000:]
