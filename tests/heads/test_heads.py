@@ -133,7 +133,7 @@ def test_options_of_the_op_reach_it(head, monkeypatch):
         seen.update(options)
         return cosine_partition(*arguments, **options)
 
-    monkeypatch.setattr(f"{head.partition.__module__}.cosine_partition", spy)
+    monkeypatch.setattr(heads.cosine, "cosine_partition", spy)
     options = {"workspace": 4096, "compute_dtype": torch.bfloat16, "fused": True}
     head(9, 16, **options)(*batch())
     assert options.items() <= seen.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -133,15 +134,27 @@ class CosineHead(Head):
         self, embeddings: Tensor, weight: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Target cosine and log-sum-exp of the other classes, (B,) each."""
+        threshold, coefficients = self.hard_negatives(embeddings, weight, labels)
         return cosine_partition(
             embeddings,
             weight,
             labels,
             self.step_scale(),
+            hard_threshold=threshold,
+            hard_coefficients=coefficients,
             workspace=self.workspace,
             compute_dtype=self.compute_dtype,
             fused=self.fused,
         )
+
+    def hard_negatives(
+        self, embeddings: Tensor, weight: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor | Sequence[float]] | tuple[None, None]:
+        """(B,) thresholds above which a negative counts for more, and the curve (a, b, d) it takes.
+
+        See `fairloss_ext.cosine_partition`; (None, None): none does.
+        """
+        return None, None
 
     def step_scale(self) -> Tensor:
         """The scale that this step's gradient keeps."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fairloss.heads.cosine import CosineHead
 from fairloss.heads.head import check_labels, check_number
-from fairloss_ext import cosine_partition, margin_logits
+from fairloss_ext import margin_logits
 from fairloss_ext.options import choice
 from fairloss_ext.reference.cosine_partition import unit
 
@@ -26,10 +26,10 @@ class HardNegativeHead(CosineHead):
         """(a, b, d) for this batch; `target_cosine` (B,) is constant."""
         raise NotImplementedError
 
-    def partition(
+    def hard_negatives(
         self, embeddings: Tensor, weight: Tensor, labels: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Target cosine and log-sum-exp of the other classes, the hard ones raised."""
+    ) -> tuple[Tensor, Tensor | Sequence[float]]:
+        """The transformed targets (B,), and (a, b, d)."""
         with torch.no_grad():
             target = _target_cosine(embeddings, weight, labels)
             threshold = margin_logits(
@@ -40,18 +40,7 @@ class HardNegativeHead(CosineHead):
                 scale=1.0,
                 extension=self.extension,
             ).squeeze(1)
-            coefficients = self.coefficients(target, labels)
-        return cosine_partition(
-            embeddings,
-            weight,
-            labels,
-            self.scale,
-            hard_threshold=threshold,
-            hard_coefficients=coefficients,
-            workspace=self.workspace,
-            compute_dtype=self.compute_dtype,
-            fused=self.fused,
-        )
+            return threshold, self.coefficients(target, labels)
 
 
 class MVSoftmax(HardNegativeHead):
