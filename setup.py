@@ -88,23 +88,21 @@ def cuda_architectures() -> tuple[list[str], str]:
 
     toolkit = nvcc.find_toolkit(os.environ.get("CUDA_HOME"))
     release = toolkit.release if toolkit else None
-    decision = nvcc.decide(os.environ.get("FORCE_CUDA", ""), torch.version.cuda, release)
+    force, wanted = os.environ.get("FORCE_CUDA", ""), os.environ.get("TORCH_CUDA_ARCH_LIST")
+    decision = nvcc.decide(force, torch.version.cuda, release)
+    if decision.build:
+        known = nvcc.known_architectures(f"{toolkit.folder}/bin/nvcc")
+        try:
+            found = nvcc.architectures(wanted, known)
+        except ValueError as error:
+            sys.exit(f"fairloss: {error}.")
+        if found:
+            return found, ""
+        who = f"TORCH_CUDA_ARCH_LIST={wanted}" if wanted else "nvcc"
+        decision = nvcc.Decision(False, f"{who} has no card of 8.0 or newer", force == "1")
     if decision.fatal:
         sys.exit(f"fairloss: FORCE_CUDA=1, but {decision.reason}.")
-    if not decision.build:
-        return [], decision.reason
-    known = nvcc.known_architectures(f"{toolkit.folder}/bin/nvcc")
-    wanted = os.environ.get("TORCH_CUDA_ARCH_LIST")
-    try:
-        found = nvcc.architectures(wanted, known)
-    except ValueError as error:
-        sys.exit(f"fairloss: {error}.")
-    if found:
-        return found, ""
-    reason = f"{f'TORCH_CUDA_ARCH_LIST={wanted}' if wanted else 'nvcc'} has no card of 8.0 or newer"
-    if os.environ.get("FORCE_CUDA") == "1":
-        sys.exit(f"fairloss: FORCE_CUDA=1, but {reason}.")
-    return [], reason
+    return [], decision.reason
 
 
 class Build(build):

@@ -17,6 +17,9 @@ class Architecture(NamedTuple):
     letter: str  # "a": this very capability alone, "f": none of another major number
     ptx: bool  # which the driver compiles for what comes after
 
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}{self.letter}{'+PTX' * self.ptx}"
+
     def runs_on(self, major: int, minor: int) -> bool:
         """Whether a GPU of that compute capability executes it."""
         if self.letter == "a" or (self.major, self.minor) > (major, minor):

@@ -105,23 +105,20 @@ std::tuple<Tensor, Tensor, Tensor> partition_backward(
   check(cosines.scalar_type() == (cuda ? kept_type(p.compute) : ScalarType::Float),
         "cosines: expected what the forward pass has kept");
   const int64_t columns = p.columns();
+  const auto per_sample = [&](const char* name, const Tensor& values) {
+    check_shape(name, values, p.batch());
+    check_device(name, values, embeddings);
+    return contiguous_floats(name, values);
+  };
   PartitionGradient g{
-      contiguous_floats("grad_target_cosine", grad_target_cosine),
-      contiguous_floats("grad_negative_logsumexp", grad_negative_logsumexp),
-      contiguous_floats("target_cosine", target_cosine),
-      contiguous_floats("negative_logsumexp", negative_logsumexp),
+      per_sample("grad_target_cosine", grad_target_cosine),
+      per_sample("grad_negative_logsumexp", grad_negative_logsumexp),
+      per_sample("target_cosine", target_cosine),
+      per_sample("negative_logsumexp", negative_logsumexp),
       torch::stable::contiguous(cosines),
       empty(embeddings, {need_embeddings ? p.batch() : 0, columns}, embeddings.scalar_type()),
       empty_large(weight, {need_weight ? p.classes() : 0, columns}, weight.scalar_type()),
       torch::stable::new_empty(embeddings, {}, ScalarType::Float)};
-  check_shape("target_cosine", g.target_cosine, p.batch());
-  check_shape("negative_logsumexp", g.negative_logsumexp, p.batch());
-  check_shape("grad_target_cosine", g.grad_target_cosine, p.batch());
-  check_shape("grad_negative_logsumexp", g.grad_negative_logsumexp, p.batch());
-  check_device("target_cosine", g.target_cosine, embeddings);
-  check_device("negative_logsumexp", g.negative_logsumexp, embeddings);
-  check_device("grad_target_cosine", g.grad_target_cosine, embeddings);
-  check_device("grad_negative_logsumexp", g.grad_negative_logsumexp, embeddings);
   check_device("cosines", g.kept, embeddings);
   check_shape("cosines", g.kept, std::min(g.kept.size(0), p.classes()), kept_stride(p.batch()));
   if constexpr (kHasCuda) {

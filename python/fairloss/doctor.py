@@ -127,15 +127,15 @@ def _isa(machine: Machine) -> Finding:
 
 
 def _cuda(machine: Machine) -> Finding:
-    toolkit, built = machine.toolkit, machine.build.cuda_architectures
+    toolkit, built = machine.toolkit, parse(machine.build.cuda_architectures)
     nvcc = f"nvcc {toolkit.release} in {toolkit.folder}" if toolkit else "no nvcc"
-    kernels = f"kernels for compute capability {', '.join(map(_dotted, built))}"
+    kernels = f"kernels for compute capability {', '.join(map(str, built))}"
     if machine.torch_cuda is None:
         if built:
             return Finding("CUDA", "ok", f"{kernels}, unused: torch is built for CPU ({nvcc})")
         return Finding("CUDA", "ok", f"not used: torch is built for CPU ({nvcc})")
     detail = f"torch is built for CUDA {machine.torch_cuda} ({nvcc})"
-    lacking = {n: c for n, c in machine.gpus.items() if not covers(parse(built), *c)}
+    lacking = {n: c for n, c in machine.gpus.items() if not covers(built, *c)}
     if built and not lacking:
         return Finding("CUDA", "ok", f"{kernels}; {detail}")
     if built:
@@ -160,11 +160,6 @@ def _rebuild(machine: Machine) -> str:
     if machine.toolkit is None or machine.toolkit.release.split(".")[0] != wanted:
         remedy = f"set CUDA_HOME to a CUDA {wanted} toolkit, then {remedy}"
     return remedy
-
-
-def _dotted(architecture: str) -> str:
-    """ "100+PTX" to "10.0+PTX"."""
-    return re.sub(r"(\d)(\D*)$", r".\1\2", architecture)
 
 
 def _faiss(machine: Machine) -> Finding:
