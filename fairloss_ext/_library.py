@@ -58,7 +58,7 @@ def _no_kernels(device: torch.device) -> str:
     """Why none of the CUDA kernels runs on this GPU; empty where they do."""
     if not _architectures:
         return "it was built without CUDA kernels"
-    if not torch.cuda.is_available():  # a fake tensor
+    if not torch.cuda.is_initialized():  # a fake tensor
         return ""
     gpu = torch.cuda.get_device_properties(device)
     if covers(_architectures, gpu.major, gpu.minor):

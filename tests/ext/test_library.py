@@ -48,7 +48,7 @@ def test_gpus_that_a_build_runs_on(built, capability, covered):
 )
 def test_a_gpu_without_kernels_gets_plain_torch_and_a_warning(monkeypatch, built, why):
     gpu = SimpleNamespace(major=7, minor=5)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: gpu)
     monkeypatch.setattr(_library, "failure", None)
     monkeypatch.setattr(_library, "_architectures", _architectures.parse(built))
