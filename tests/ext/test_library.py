@@ -21,6 +21,7 @@ from fairloss_ext import _architectures, _library, margin_logits
         (["80+PTX"], (7, 5), False),
         (["80", "90", "100+PTX"], (12, 0), True),
         (["90a"], (9, 0), True),
+        (["100a"], (10, 3), False),
         (["90a+PTX"], (10, 0), False),  # such PTX is for that very card too
         (["100f"], (10, 3), True),
         (["100f+PTX"], (12, 0), False),
