@@ -64,20 +64,22 @@ def test_an_interrupted_search_ends_as_it_would_have(unpack):
     config = load_config(folder / "config.yaml", [], SearchConfig)
     reported = []
     search(config, progress=lambda *values: reported.append(values))
-    # member 0 of round 2 had been trained: the next is the fourth of six
-    assert [values[1:] for values in reported if values[0] == "search"] == [(4, 6), (5, 6), (6, 6)]
+    # member 0 of round 5 had been trained: the next is the tenth of twelve
+    done = [values[1:] for values in reported if values[0] == "search"]
+    assert done == [(10, 12), (11, 12), (12, 12)]
     found, stored = lines(folder, "round"), lines(whole, "round")
     assert [line["best"] for line in found] == [line["best"] for line in stored]
-    for key in ("mean", "points", "rewards", "losses", "new_mean"):
+    # a reward is an area over some 900 comparisons, of which rounding may turn those of equal scores
+    for key, atol in {"mean": 0, "points": 0, "losses": 0, "new_mean": 0, "rewards": 0.01}.items():
         values = [[line[key] for line in part] for part in (found, stored)]
-        np.testing.assert_allclose(*values, rtol=1e-4, err_msg=key)
+        np.testing.assert_allclose(*values, rtol=1e-4, atol=atol, err_msg=key)
     assert options(folder / "loss.json") == pytest.approx(options(whole / "loss.json"), rel=1e-4)
     assert_same_weights(folder / "model", whole / "model")
 
 
 def test_the_tolerance_tells_rounds_apart(unpack):
     root = unpack("search") / "search"
-    state = torch.load(root / "interrupted" / "checkpoint-0001.pt", weights_only=True)
+    state = torch.load(root / "interrupted" / "checkpoint-0004.pt", weights_only=True)
     final = torch.load(root / "whole" / "model" / "model.pt", weights_only=True)
     moved = (state["model"]["fc.weight"] - final["fc.weight"]).abs().max()
     assert moved > 100 * TOLERANCE
