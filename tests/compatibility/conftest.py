@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
 FIXTURES = Path(__file__).parent / "fixtures"
 PLACEHOLDER = b"@ROOT@"
@@ -50,6 +51,15 @@ def unpack(tmp_path):
         return root
 
     return unpack_topics
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """The files were written with one thread; another number sums in another order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True, scope="module")

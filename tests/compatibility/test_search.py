@@ -69,7 +69,7 @@ def test_an_interrupted_search_ends_as_it_would_have(unpack):
     assert done == [(10, 12), (11, 12), (12, 12)]
     found, stored = lines(folder, "round"), lines(whole, "round")
     assert [line["best"] for line in found] == [line["best"] for line in stored]
-    # a reward is an area over some 900 comparisons, of which rounding may turn those of equal scores
+    # a reward is an area over 900 comparisons; rounding may turn those of almost equal scores
     for key, atol in {"mean": 0, "points": 0, "losses": 0, "new_mean": 0, "rewards": 0.01}.items():
         values = [[line[key] for line in part] for part in (found, stored)]
         np.testing.assert_allclose(*values, rtol=1e-4, atol=atol, err_msg=key)
