@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fairloss.files import FormatError
+from fairloss.io.atomic import FormatError
 
 
 def damaged(original: bytes, count: int, seed: int = 0) -> Iterator[bytes]:

@@ -22,14 +22,16 @@ from fairloss.data import FaceImages, orl_split, read_images, read_orl, split_id
 from fairloss.evaluation import all_pairs, compare_pairs, evaluate_pairs, pair_scores, roc
 from fairloss.experience import CollectConfig, Experience, Fit, collect, fit_policy
 from fairloss.gallery import Gallery
+from fairloss.io.atomic import write_atomic
+from fairloss.io.json import write_json
+from fairloss.io.run_folder import RunFolder
 from fairloss.models import embed
+from fairloss.progress import Progress
 from fairloss.report import write_report
 from fairloss.training import (
     HeadConfig,
     ModelConfig,
     OptimizerConfig,
-    Progress,
-    RunFolder,
     TrainConfig,
     as_yaml,
     changes,
@@ -38,8 +40,6 @@ from fairloss.training import (
     load_backbone,
     record_embedder,
     train,
-    write_json,
-    write_whole,
 )
 
 ARMS = ("fair", "fixed")
@@ -113,7 +113,7 @@ def demo(config: DemoConfig, progress: Progress | None = None) -> Path:
             f"unseen: the {unseen.num_classes} identities drawn cannot be verified; it takes two, "
             "one of them with two images"
         )
-    write_whole(output / "config.yaml", lambda path: path.write_text(as_yaml(config)))
+    write_atomic(output / "config.yaml", lambda path: path.write_text(as_yaml(config)))
 
     train(_training(config, "pretrain", config.pretrain_epochs, "ArcFace"), seen, progress)
     costs.of_runs("pretrain", output / "pretrain")
@@ -243,7 +243,7 @@ def _search(embeddings: np.ndarray[Any, Any], faces: FaceImages, output: Path) -
         with path.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **pictures)
 
-    write_whole(output / "queries.npz", write)
+    write_atomic(output / "queries.npz", write)
     write_json(output / "queries.json", {"queries": queries})
 
 

@@ -12,7 +12,7 @@ from synthetic import write_folder
 
 from fairloss.data import image_batches, read_images, write_arrays
 from fairloss.data.arrays import list_identified, may_mirror
-from fairloss.files import FormatError
+from fairloss.io.atomic import FormatError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 1, 4, 6), dtype=np.uint8)
 LABELS = np.array([0, 0, 1, 2, 2])

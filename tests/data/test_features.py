@@ -29,7 +29,7 @@ from fairloss.data import (
     write_features,
     write_vector,
 )
-from fairloss.files import FormatError
+from fairloss.io.atomic import FormatError
 
 NAMES = ["Ann/1.jpg", "Ann/2.png", "Bo/1.jpg"]
 EMBEDDINGS = np.arange(12, dtype=np.float32).reshape(3, 4) + 0.5

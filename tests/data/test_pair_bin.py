@@ -11,7 +11,7 @@ import pytest
 from fuzz import survive
 
 from fairloss.data import load_plain, read_pair_bin, write_pair_bin
-from fairloss.files import FormatError
+from fairloss.io.atomic import FormatError
 
 IMAGES = [b"\xff\xd8" + bytes([n]) * (n + 1) for n in range(6)]
 FLAGS = [True, False, True]

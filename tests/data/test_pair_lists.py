@@ -9,7 +9,7 @@ import pytest
 from fuzz import survive
 
 from fairloss.data import contiguous_folds, interleaved_folds, person_of, read_pairs
-from fairloss.files import FormatError
+from fairloss.io.atomic import FormatError
 
 
 def lfw_lines(folds=10, each=3):

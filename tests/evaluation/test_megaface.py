@@ -13,7 +13,7 @@ from torch import distributed, multiprocessing
 from fairloss.data import Cmc, planted_megaface, read_cmc, write_cmc, write_planted
 from fairloss.data.cmc import cmc_name
 from fairloss.evaluation import compare_megaface, evaluate_megaface, replace_noisy
-from fairloss.files import FormatError
+from fairloss.io.atomic import FormatError
 
 
 def at(*degrees):

@@ -20,7 +20,7 @@ from fairloss.data import (
     read_vectors,
     write_arrays,
 )
-from fairloss.files import FormatError
+from fairloss.io.atomic import FormatError
 from fairloss.models import build_model, embed
 from fairloss.training import embed_to_devkit, embed_to_npy, feature_file, load_config
 from fairloss.training.config import TrainConfig, as_yaml

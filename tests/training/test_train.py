@@ -14,6 +14,7 @@ import torch
 from synthetic import faces, write_folder
 
 from fairloss.agent import Policy
+from fairloss.io.atomic import write_atomic
 from fairloss.training import (
     HeadConfig,
     ModelConfig,
@@ -23,7 +24,6 @@ from fairloss.training import (
     load_backbone,
     read_json,
     train,
-    write_whole,
 )
 from fairloss.training.run import build_trainer, learning_rate_at
 
@@ -190,7 +190,7 @@ def test_a_half_written_file_is_never_read(tmp_path, monkeypatch):
 
     (tmp_path / "kept.json").write_text("old")
     with pytest.raises(OSError, match="disk full"):
-        write_whole(tmp_path / "kept.json", fail)
+        write_atomic(tmp_path / "kept.json", fail)
     assert (tmp_path / "kept.json").read_text() == "old"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["kept.json", "run"]
 

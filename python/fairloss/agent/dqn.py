@@ -48,7 +48,7 @@ def fit_dqn(
     target_every: int = 2,
     batch_size: int | None = None,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> FloatArray:
     """(S, 3) float64 Q values by deep Q-learning (Mnih et al., Nature 2015) on fixed transitions.
 

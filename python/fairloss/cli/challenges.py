@@ -47,7 +47,8 @@ from fairloss.evaluation import (
     replace_noisy,
     search_gallery,
 )
-from fairloss.training import Progress, write_json
+from fairloss.io.json import write_json
+from fairloss.progress import Progress
 
 
 def ijb(

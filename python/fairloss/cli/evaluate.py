@@ -53,8 +53,8 @@ from fairloss.evaluation import (
     frequency_groups,
     pair_scores,
 )
-from fairloss.files import FormatError, read_text
-from fairloss.training import read_json, write_json
+from fairloss.io.atomic import FormatError, read_text
+from fairloss.io.json import read_json, write_json
 
 evaluate = typer.Typer(help="Published protocols, with intervals.", no_args_is_help=True)
 

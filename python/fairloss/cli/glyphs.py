@@ -51,7 +51,7 @@ def glyphs(
     """
     from fairloss.data.glyphs import GlyphOptions, make_glyphs
     from fairloss.data.glyphs.build import MANIFEST
-    from fairloss.training import read_json
+    from fairloss.io.json import read_json
 
     options = GlyphOptions(
         fonts=fonts,

@@ -13,7 +13,7 @@ from fairloss.cli.progress import bars
 from fairloss.data import open_aligned, read_devkit_list, read_landmarks
 from fairloss.data.arrays import list_identified
 from fairloss.data.features import check_npy, stem
-from fairloss.files import read_text, write_whole
+from fairloss.io.atomic import read_text, write_atomic
 from fairloss.training import embed_to_devkit, embed_to_npy
 
 data = typer.Typer(help="Fetch, align and make data sets.", no_args_is_help=True)
@@ -53,7 +53,7 @@ def data_align(
             target = output / f"{stem(name)}.png"
             if not target.is_file():
                 face = open_aligned(data / name, listed.points[row])
-                write_whole(target, lambda path, face=face: face.save(path, "PNG"))  # type: ignore[misc]
+                write_atomic(target, lambda path, face=face: face.save(path, "PNG"))  # type: ignore[misc]
             progress("align", row + 1, len(listed.names))
     typer.echo(f"{len(listed.names)} aligned images: {output}")
 

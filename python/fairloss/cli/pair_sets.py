@@ -30,7 +30,7 @@ from fairloss.evaluation import (
     pairwise_frame_scores,
     video_scores,
 )
-from fairloss.training import Progress
+from fairloss.progress import Progress
 
 
 def evaluate_listed(sets: list[PairSet], replicates: int, seed: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
-from fairloss.training import Progress
+from fairloss.progress import Progress
 
 
 @contextmanager

@@ -22,7 +22,8 @@ from fairloss.data import (
 )
 from fairloss.data.arrays import may_mirror
 from fairloss.models import embed, embed_batches
-from fairloss.training import Progress, load_backbone
+from fairloss.progress import Progress
+from fairloss.training import load_backbone
 
 Floats = npt.NDArray[np.floating[Any]]
 

@@ -20,7 +20,7 @@ import torch
 
 from fairloss.data.faces import FaceImages
 from fairloss.data.folder import list_images, read_folder
-from fairloss.files import write_whole
+from fairloss.io.atomic import write_atomic
 
 VERSION = 1
 IMAGES, LABELS, VARIANTS, INDEX = "images.npy", "labels.npy", "variants.npy", "index.json"
@@ -112,7 +112,7 @@ def write_arrays(
     `parts` are (n, channels, H, W) images, N in all, taken one after the other; at least one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / IMAGES, lambda path: _write_pixels(path, parts, len(labels)))
+    write_atomic(folder / IMAGES, lambda path: _write_pixels(path, parts, len(labels)))
     for name, values in ((LABELS, labels), (VARIANTS, variants)):
         _write_integers(folder / name, values)
     index = {
@@ -121,7 +121,7 @@ def write_arrays(
         "variants": list(variant_names),
         "mirror": mirror,
     }
-    write_whole(folder / INDEX, lambda path: path.write_text(json.dumps(index, indent=1) + "\n"))
+    write_atomic(folder / INDEX, lambda path: path.write_text(json.dumps(index, indent=1) + "\n"))
 
 
 def _refuse_several(root: Path) -> None:
@@ -163,4 +163,4 @@ def _write_integers(path: Path, values: Integers) -> None:
         with temporary.open("wb") as file:
             np.save(file, values.astype(np.int32))
 
-    write_whole(path, write)
+    write_atomic(path, write)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.files import FormatError, read_text, write_whole
+from fairloss.io.atomic import FormatError, read_text, write_atomic
 
 Floats = npt.NDArray[np.float64]
 
@@ -59,7 +59,7 @@ def write_cmc(path: str | os.PathLike[str], recall: Floats, fpr: Floats, tpr: Fl
         "cmc": [list(range(len(recall))), recall.tolist()],
         "roc": [fpr.tolist(), tpr.tolist()],
     }
-    write_whole(Path(path), lambda temporary: temporary.write_text(json.dumps(value)))
+    write_atomic(Path(path), lambda temporary: temporary.write_text(json.dumps(value)))
 
 
 def read_cmc(path: str | os.PathLike[str]) -> Cmc:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.files import FormatError, read_text, write_whole
+from fairloss.io.atomic import FormatError, read_text, write_atomic
 
 HEADER = struct.Struct("<4i")  # rows, columns, bytes of a row, OpenCV type
 CV_32F = 5
@@ -118,7 +118,7 @@ def write_devkit_list(path: Path, listed: DevkitList) -> None:
     value = {"path": listed.paths}
     if listed.identities is not None:
         value["id"] = listed.identities
-    write_whole(path, lambda temporary: temporary.write_text(json.dumps(value)))
+    write_atomic(path, lambda temporary: temporary.write_text(json.dumps(value)))
 
 
 def read_noise_list(path: StrPath) -> frozenset[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.files import FormatError, read_text, write_whole
+from fairloss.io.atomic import FormatError, read_text, write_atomic
 
 VERSION = 1
 
@@ -103,7 +103,7 @@ def write_features(
         with temporary.open("wb") as opened:
             np.save(opened, embeddings)
 
-    write_whole(file, write)
+    write_atomic(file, write)
     write_manifest(file, names, identities)
 
 
@@ -117,7 +117,7 @@ def write_manifest(
         place = {person: label for label, person in enumerate(people)}
         value |= {"identities": people, "labels": [place[person] for person in identities]}
     text = json.dumps(value | more, indent=1) + "\n"
-    write_whole(file.with_suffix(".json"), lambda temporary: temporary.write_text(text))
+    write_atomic(file.with_suffix(".json"), lambda temporary: temporary.write_text(text))
 
 
 def check_npy(path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fairloss.data.pair_lists import NamedPairs
-from fairloss.files import FormatError, read_text
+from fairloss.io.atomic import FormatError, read_text
 
 StrPath = str | os.PathLike[str]
 Ints = npt.NDArray[np.int64]

@@ -19,7 +19,7 @@ from fairloss.data.align import align_face
 from fairloss.data.arrays import holds_arrays, read_arrays
 from fairloss.data.decode import as_pixels, decode_image, pillow
 from fairloss.data.folder import MAX_THREADS
-from fairloss.files import FormatError
+from fairloss.io.atomic import FormatError
 
 BATCH = 256
 

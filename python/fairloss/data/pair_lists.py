@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.files import FormatError, read_text
+from fairloss.io.atomic import FormatError, read_text
 
 FOLDS = 10
 

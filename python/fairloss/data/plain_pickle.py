@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.files import FormatError
+from fairloss.io.atomic import FormatError
 
 MAX_DEPTH = 20  # of lists within lists; image lists have 2
 _NUMBERS = re.compile(r"[biuf]\d{1,2}")  # type strings of bool, integer and float

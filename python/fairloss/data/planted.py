@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from fairloss.data.devkit import DevkitList, write_devkit_list
 from fairloss.data.features import check_npy, write_features, write_manifest
-from fairloss.files import write_whole
+from fairloss.io.atomic import write_atomic
 
 MATE_COSINES = (0.8, 0.6)  # of two images of one person: people alternate
 PLANTED_COSINES = (0.9, 0.7)  # above both mates; above the second only
@@ -146,7 +146,7 @@ def write_planted(folder: str | os.PathLike[str], planted: Planted, seed: int = 
 
     file = root / "megaface.npy"
     check_npy(file)
-    write_whole(file, write)
+    write_atomic(file, write)
     write_manifest(file, names)
     lists = root / "templatelists"
     write_devkit_list(

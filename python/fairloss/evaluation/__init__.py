@@ -1,5 +1,6 @@
 """Verification metrics with identity-clustered intervals. Takes arrays, not models."""
 
+from fairloss.embeddings import unit_embeddings
 from fairloss.evaluation.bootstrap import (
     Interval,
     identity_bootstrap,
@@ -36,7 +37,6 @@ from fairloss.evaluation.pairs import (
     all_pairs,
     linked_identities,
     pair_scores,
-    unit_embeddings,
 )
 from fairloss.evaluation.protocol import compare_pairs, evaluate_pairs
 from fairloss.evaluation.refined import replace_noisy

@@ -12,11 +12,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, distributed
 
+from fairloss.embeddings import unit_embeddings
 from fairloss.evaluation.bootstrap import Weights
 from fairloss.evaluation.clusters import cluster_intervals
 from fairloss.evaluation.curve import RELATIVE_TOLERANCE
 from fairloss.evaluation.metrics import not_measurable
-from fairloss.evaluation.pairs import identity_index, unit_embeddings
+from fairloss.evaluation.pairs import identity_index
 from fairloss.evaluation.statistics import Place, Resample, compare, with_intervals
 from fairloss_ext import distractor_ranks
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fairloss.embeddings import unit_embeddings
 from fairloss.evaluation.curve import RELATIVE_TOLERANCE
-from fairloss.evaluation.pairs import unit_embeddings
 
 
 class Search(NamedTuple):

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from fairloss.embeddings import unit_embeddings
+
 CHUNK_FLOATS = 2**22  # 16 MiB of float32 for each side of a chunk of pairs
 
 
@@ -100,38 +102,6 @@ def all_pairs(identities: npt.ArrayLike) -> Pairs:
     index = identity_index(identities)
     first, second = np.triu_indices(len(index), k=1)
     return Pairs(first.astype(np.int64), second.astype(np.int64), index[first] == index[second])
-
-
-def unit_embeddings(embeddings: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """Divide each row by its L2 norm.
-
-    Args:
-        embeddings: (N, D) real numbers of any dtype and magnitude.
-
-    Returns:
-        (N, D) float32, C-contiguous, a copy.
-
-    Raises:
-        ValueError: wrong shape or dtype, or a row that is zero or not finite (named).
-    """
-    array = np.asarray(embeddings)
-    if array.ndim != 2 or array.dtype.kind not in "fiu":
-        raise ValueError(
-            "embeddings must be an (N, D) array of real numbers, "
-            f"got shape {array.shape} and dtype {array.dtype}"
-        )
-    array = np.array(array, dtype=np.result_type(array, np.float32), order="C")
-    largest = np.abs(array).max(axis=1, keepdims=True, initial=0)
-    _refuse_rows(~np.isfinite(largest[:, 0]), "contains NaN or infinity")
-    _refuse_rows(largest[:, 0] == 0, "is all zeros and has no direction")
-    array /= largest  # first, so that squares neither overflow nor vanish
-    array /= np.linalg.norm(array, axis=1, keepdims=True)
-    return array.astype(np.float32, copy=False)
-
-
-def _refuse_rows(bad: npt.NDArray[np.bool_], reason: str) -> None:
-    if bad.any():
-        raise ValueError(f"embeddings: row {int(bad.argmax())} {reason} ({bad.sum()} such rows)")
 
 
 def pair_scores(embeddings: npt.ArrayLike, pairs: Pairs) -> npt.NDArray[np.float32]:

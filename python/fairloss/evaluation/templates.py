@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.evaluation.pairs import unit_embeddings
+from fairloss.embeddings import unit_embeddings
 
 
 class Templates(NamedTuple):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.evaluation.pairs import Pairs, pair_scores, unit_embeddings
+from fairloss.embeddings import unit_embeddings
+from fairloss.evaluation.pairs import Pairs, pair_scores
 
 FACENET_FRAMES = 100
 

@@ -11,11 +11,13 @@ from fairloss.agent import MarginGrid, Policy
 from fairloss.data import FaceImages
 from fairloss.experience.chain import Chain
 from fairloss.experience.experience import Experience
+from fairloss.io.atomic import write_atomic
+from fairloss.io.json import write_json
+from fairloss.io.run_folder import RunFolder
+from fairloss.progress import Progress
 from fairloss.training import (
     HeadConfig,
     OptimizerConfig,
-    Progress,
-    RunFolder,
     TrainConfig,
     as_yaml,
     changes,
@@ -23,8 +25,6 @@ from fairloss.training import (
     check_numbers,
     load_config,
     read_faces,
-    write_json,
-    write_whole,
 )
 from fairloss.training.run import (
     build_trainer,
@@ -100,7 +100,7 @@ def run_chain(
         check_same_faces("output", faces, folder.path)
     chain = Chain(build_trainer(train_config, faces, folder), config.min_cell, seed)
     write_json(folder / "identities.json", faces_record(faces))
-    write_whole(folder / "config.yaml", lambda path: path.write_text(as_yaml(config)))
+    write_atomic(folder / "config.yaml", lambda path: path.write_text(as_yaml(config)))
     first = 1
     if state is not None:
         chain.restore(state)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fairloss.agent import MarginGrid, Transitions, standardised_reward
-from fairloss.training import write_whole
+from fairloss.io.atomic import write_atomic
 
 VERSION = 1
 
@@ -85,7 +85,7 @@ class Experience:
             with temporary.open("wb") as file:
                 np.savez_compressed(file, version=VERSION, **arrays)
 
-        write_whole(Path(path), write)
+        write_atomic(Path(path), write)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Experience:

@@ -9,7 +9,7 @@ import numpy as np
 from fairloss.agent import Policy, fit_dqn, fit_tabular
 from fairloss.agent.states import legal_actions
 from fairloss.experience.experience import Experience, FloatArray
-from fairloss.training import Progress
+from fairloss.progress import Progress
 
 # Half a tenth of the rewards' standard deviation: below that two actions count as equally good.
 TOLERANCE = 0.05

@@ -6,7 +6,7 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
-from fairloss.evaluation.pairs import unit_embeddings
+from fairloss.embeddings import unit_embeddings
 from fairloss.gallery.rows import Floats
 
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from fairloss.data.files import sha256
-from fairloss.files import write_whole
 from fairloss.gallery.device import import_faiss
 from fairloss.gallery.rows import Floats, Shard
 from fairloss.gallery.storage import FORMAT, MANIFEST, VERSION, Stored
+from fairloss.io.atomic import write_atomic
+from fairloss.io.digest import sha256
 
 LOCK = ".lock"
 STAGING_PREFIX = ".saving-"
@@ -45,7 +45,7 @@ def write(folder: Path, gallery: Stored) -> None:
         _write_files(folder, gallery)
         manifest = _manifest(gallery)
         content = (json.dumps(manifest, indent=1) + "\n").encode()
-        write_whole(folder / MANIFEST, lambda path: path.write_bytes(content))
+        write_atomic(folder / MANIFEST, lambda path: path.write_bytes(content))
         gallery.seen[folder.resolve()] = content
         _remove_leftovers(folder, manifest)
 

@@ -29,11 +29,11 @@ from typing import Any
 
 import numpy as np
 
-from fairloss.data.files import sha256
 from fairloss.gallery import kinds
 from fairloss.gallery.device import import_faiss
 from fairloss.gallery.index import Index
 from fairloss.gallery.rows import Rows, Shard
+from fairloss.io.digest import sha256
 
 FORMAT = "fairloss-gallery"
 VERSION = 2

@@ -12,9 +12,12 @@ from torch import nn
 from fairloss.data import FaceImages, split_identities
 from fairloss.evaluation import all_pairs, pair_scores, verification
 from fairloss.heads import Head
+from fairloss.io.atomic import write_atomic
+from fairloss.io.run_folder import RunFolder
 from fairloss.loss_search.config import SearchConfig
 from fairloss.models import embed
-from fairloss.training import Diverged, Progress, RunFolder, read_faces, write_whole
+from fairloss.progress import Progress
+from fairloss.training import Diverged, read_faces
 from fairloss.training.run import build_trainer, learning_rate_at
 
 Split = tuple[FaceImages, FaceImages]
@@ -67,7 +70,7 @@ def run_member(job: Round, member: int) -> int:
     except Diverged:
         pass
     result["state"] = trainer.state()
-    write_whole(path, lambda temporary: torch.save(result, temporary))
+    write_atomic(path, lambda temporary: torch.save(result, temporary))
     return member
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from fairloss.io.run_folder import RunFolder
 from fairloss.loss_search.member import Round, run_member
-from fairloss.training import Progress, RunFolder
+from fairloss.progress import Progress
 
 Map = Callable[[Callable[[int], int], Iterable[int]], Iterable[int]]
 

@@ -12,21 +12,21 @@ import torch
 
 from fairloss.data import FaceImages
 from fairloss.heads import Head
+from fairloss.io.atomic import write_atomic
+from fairloss.io.json import write_json
+from fairloss.io.run_folder import RunFolder
 from fairloss.loss_search.config import SearchConfig
 from fairloss.loss_search.member import Round, Split, read_split, set_options, split
 from fairloss.loss_search.population import Map, train_members
 from fairloss.loss_search.space import search_of, space_of
+from fairloss.progress import Progress
 from fairloss.training import (
-    Progress,
-    RunFolder,
     TrainConfig,
     as_yaml,
     build_head,
     changes,
     read_loss,
-    write_json,
     write_loss,
-    write_whole,
 )
 from fairloss.training.backbone import backbone
 from fairloss.training.run import (
@@ -167,7 +167,7 @@ class _Search:
             trainer = build_trainer(replace(self.config, head=head), self.seen, self.folder)
             (self.folder / "metrics.jsonl").unlink(missing_ok=True)
             write_json(self.folder / "identities.json", self._record())
-            write_whole(
+            write_atomic(
                 self.folder / "config.yaml", lambda path: path.write_text(as_yaml(self.config))
             )
             self._save(0, trainer.state())

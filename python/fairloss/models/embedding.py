@@ -16,7 +16,7 @@ def embed(
     *,
     flip: bool = True,
     batch_size: int = 256,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> Tensor:
     """(N, D) float32 raw embeddings of un-augmented images, on the model's device, in eval mode.
 

@@ -9,7 +9,7 @@ import matplotlib.style
 from matplotlib.figure import Figure
 
 from fairloss.data import Cmc
-from fairloss.files import write_whole
+from fairloss.io.atomic import write_atomic
 from fairloss.report.drawing import STYLE, WIDTH, picture_kind
 
 DASHES = ("-", "--", ":", "-.")
@@ -37,4 +37,4 @@ def draw_cmc(curves: Mapping[str, Cmc], output: Path) -> None:
         left.set(xscale="log", xlabel="rank (log)", ylabel="share of trials found")
         right.set(xscale="log", xlabel="false accept rate (log)", ylabel="true accept rate")
         left.legend(loc="lower right", frameon=False)
-        write_whole(output, lambda path: figure.savefig(path, format=kind))
+        write_atomic(output, lambda path: figure.savefig(path, format=kind))

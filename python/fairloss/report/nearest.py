@@ -12,7 +12,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fairloss.files import write_whole
+from fairloss.io.atomic import write_atomic
 from fairloss.report.drawing import STYLE, picture_kind
 
 TILE = 1.2  # inches
@@ -47,7 +47,7 @@ def draw_nearest(rows: Sequence[Sequence[Face]], output: Path) -> None:
         for row, faces in zip(grid, rows, strict=True):
             for axes, face in zip(row, faces, strict=False):
                 _draw(axes, face)
-        write_whole(output, lambda path: figure.savefig(path, format=kind, facecolor="white"))
+        write_atomic(output, lambda path: figure.savefig(path, format=kind, facecolor="white"))
 
 
 def _draw(axes: Axes, face: Face) -> None:

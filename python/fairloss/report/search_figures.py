@@ -10,8 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from fairloss.io.atomic import write_atomic
+from fairloss.io.json import read_json
+from fairloss.io.run_folder import RunFolder
 from fairloss.report.drawing import COUNT_COLOURS, GHOST, QUIET, WIDTH, inline_svg
-from fairloss.training import RunFolder, read_json, write_whole
 
 # Lines of a search with several numbers; more than this are one grey bundle.
 _COLOURS = (*COUNT_COLOURS, "#CC79A7", "#E69F00", "#56B4E9")
@@ -25,7 +27,7 @@ def write_search_figures(folder: Path) -> list[Path]:
     paths = []
     for name, svg in (("trajectory", trajectory(rounds)), ("loss", draw(head["options"]))):
         paths.append(folder / f"{name}.svg")
-        write_whole(paths[-1], lambda path, svg=svg: path.write_text(svg))  # type: ignore[misc]
+        write_atomic(paths[-1], lambda path, svg=svg: path.write_text(svg))  # type: ignore[misc]
     return paths
 
 

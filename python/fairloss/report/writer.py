@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from fairloss.files import write_whole
+from fairloss.io.atomic import write_atomic
 from fairloss.report.run_folder import read_run
 
 
@@ -41,5 +41,5 @@ def write_report(run: str | os.PathLike[str], output: str | os.PathLike[str] | N
 
     path = folder / "report.html" if output is None else Path(output)
     page = report_page(content)
-    write_whole(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
+    write_atomic(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
     return path

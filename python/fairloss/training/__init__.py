@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from fairloss.files import write_whole
+from fairloss.deprecation import renamed
+from fairloss.io.json import read_json, write_json
+from fairloss.io.run_folder import RunFolder
+from fairloss.progress import Progress
 from fairloss.training.backbone import backbone, checkpoint_digest, load_backbone
 from fairloss.training.config import (
     HeadConfig,
@@ -26,8 +29,7 @@ from fairloss.training.embedder import (
 from fairloss.training.feature_file import embed_to_devkit, embed_to_npy
 from fairloss.training.loss_file import read_loss, write_loss
 from fairloss.training.run import build_head, read_faces, train
-from fairloss.training.run_folder import RunFolder, read_json, write_json
-from fairloss.training.trainer import Diverged, Progress, Trainer, group_table
+from fairloss.training.trainer import Diverged, Trainer, group_table
 
 __all__ = [
     "Diverged",
@@ -62,5 +64,6 @@ __all__ = [
     "train",
     "write_json",
     "write_loss",
-    "write_whole",
 ]
+
+__getattr__ = renamed(__name__, {"write_whole": "fairloss.io.atomic:write_atomic"})

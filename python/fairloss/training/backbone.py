@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fairloss.data.files import sha256
+from fairloss.io.digest import sha256
 from fairloss.models import build_model
 from fairloss.training.config import TrainConfig, load_config
 

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from fairloss.files import FormatError
+from fairloss.io.atomic import FormatError
+from fairloss.io.json import read_json, write_json
 from fairloss.training.backbone import checkpoint_digest
-from fairloss.training.run_folder import read_json, write_json
 
 EMBEDDER = "embedder.json"
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from fairloss.data import image_batches, write_manifest, write_vector
 from fairloss.data.arrays import may_mirror
 from fairloss.data.features import check_npy
-from fairloss.files import write_whole
+from fairloss.io.atomic import write_atomic
 from fairloss.models import embed_batches
 from fairloss.training.backbone import checkpoint_digest, load_backbone
 
@@ -72,7 +72,7 @@ def embed_to_npy(
         rows.flush()
         done += len(embeddings)
         text = json.dumps(job | {"done": done})
-        write_whole(state, lambda temporary, text=text: temporary.write_text(text))  # type: ignore[misc]
+        write_atomic(state, lambda temporary, text=text: temporary.write_text(text))  # type: ignore[misc]
         if progress is not None:
             progress(done, len(names))
     del rows
@@ -105,7 +105,7 @@ def embed_to_devkit(
     for embeddings in embed_batches(model, batches, flip=flip):
         unit = embeddings / embeddings.norm(dim=1, keepdim=True)
         for name, vector in zip(missing[done:], unit.cpu().numpy(), strict=False):
-            write_whole(output / f"{name}{suffix}", lambda path, v=vector: write_vector(path, v))  # type: ignore[misc]
+            write_atomic(output / f"{name}{suffix}", lambda path, v=vector: write_vector(path, v))  # type: ignore[misc]
         done += len(embeddings)
         if progress is not None:
             progress(len(names) - len(missing) + done, len(names))

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fairloss.io.json import read_json, write_json
 from fairloss.training.config import HeadConfig
-from fairloss.training.run_folder import read_json, write_json
 
 SCHEMA = "fairloss.loss"
 

@@ -18,8 +18,11 @@ from torch import Tensor, nn
 from fairloss.agent import MarginGrid, Policy
 from fairloss.agent.grid import FloatArray
 from fairloss.data import FaceImages, read_images
-from fairloss.files import write_whole
 from fairloss.heads import HEADS, FairLoss, Head
+from fairloss.io.atomic import write_atomic
+from fairloss.io.json import read_json, write_json
+from fairloss.io.run_folder import RunFolder
+from fairloss.progress import Progress
 from fairloss.training.backbone import backbone
 from fairloss.training.config import (
     HeadConfig,
@@ -30,8 +33,7 @@ from fairloss.training.config import (
     load_config,
 )
 from fairloss.training.loss_file import with_loss
-from fairloss.training.run_folder import RunFolder, read_json, write_json
-from fairloss.training.trainer import Progress, Trainer, group_table
+from fairloss.training.trainer import Trainer, group_table
 
 # What a resumed run may change without becoming another run.
 FREE_SETTINGS = ("output", "resume", "tensorboard", "device")
@@ -276,13 +278,13 @@ def write_run_files(config: TrainConfig, trainer: Trainer, folder: RunFolder) ->
     write_json(folder / "identities.json", faces_record(trainer.faces))
     if isinstance(trainer.head, FairLoss):
         trainer.head.policy.save(folder / "policy.json")
-    write_whole(folder / "config.yaml", lambda path: path.write_text(as_yaml(config)))
+    write_atomic(folder / "config.yaml", lambda path: path.write_text(as_yaml(config)))
 
 
 def save_result(trainer: Trainer, folder: RunFolder) -> None:
     """head.pt, the head's state dict, and last model.pt, the backbone's: then the run is done."""
-    write_whole(folder / "head.pt", lambda path: torch.save(trainer.head.state_dict(), path))
-    write_whole(folder / "model.pt", lambda path: torch.save(trainer.model.state_dict(), path))
+    write_atomic(folder / "head.pt", lambda path: torch.save(trainer.head.state_dict(), path))
+    write_atomic(folder / "model.pt", lambda path: torch.save(trainer.model.state_dict(), path))
 
 
 def learning_rate_at(config: TrainConfig, epoch: int) -> float:

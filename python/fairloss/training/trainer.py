@@ -20,8 +20,6 @@ from fairloss.optim import RowSGD
 from fairloss.training.config import OptimizerConfig
 from fairloss_ext import ClassStatistics, class_statistics
 
-Progress = Callable[[str, int, int], None]  # (what, done, total)
-
 # Ten steps in a row without a finite loss: the run has diverged and will not come back.
 MAX_SKIPPED_IN_A_ROW = 10
 
@@ -91,7 +89,7 @@ class Trainer:
         self,
         epoch: int,
         learning_rate: float,
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        progress: Callable[[int, int], object] = lambda done, total: None,
     ) -> Epoch:
         """Train on every image once; `progress` is called with (steps done, steps)."""
         started = time.perf_counter()

@@ -20,7 +20,7 @@ from fairloss.data.glyphs.packages import FULL, LITE, Progress, fetch_fonts
 from fairloss.data.glyphs.selection import PAIR, Roles, hold_out
 from fairloss.data.glyphs.sets import Samples, write_sets
 from fairloss.data.glyphs.shards import Shard, draw_shards
-from fairloss.files import write_whole
+from fairloss.io.atomic import write_atomic
 
 VERSION = 1
 PLAN, MANIFEST = "plan.json", "manifest.json"
@@ -186,4 +186,4 @@ def _order(designs: Designs, held: Sequence[int], options: GlyphOptions) -> list
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
     text = json.dumps(value, indent=1) + "\n"
-    write_whole(path, lambda temporary: temporary.write_text(text))
+    write_atomic(path, lambda temporary: temporary.write_text(text))

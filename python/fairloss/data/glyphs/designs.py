@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fairloss.data.files import sha256
 from fairloss.data.glyphs.cleaning import (
     DUPLICATE,
     Inspected,
@@ -21,6 +20,7 @@ from fairloss.data.glyphs.packages import RECORD, Progress
 from fairloss.data.glyphs.rendering import Shift
 from fairloss.data.glyphs.shards import Drawing
 from fairloss.data.glyphs.typefaces import Typeface, find_typefaces
+from fairloss.io.digest import sha256
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fairloss.data.files import cache_folder, sha256
+from fairloss.data.cache import cache_folder
+from fairloss.io.digest import sha256
 
-Progress = Callable[[str, int, int], None]  # (what, done, total)
+Progress = Callable[[str, int, int], object]  # (what, done, total)
 
 # Free software in Debian main; each package's copyright file is kept beside its fonts.
 _LITE = """

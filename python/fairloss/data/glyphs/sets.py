@@ -11,11 +11,11 @@ import numpy.typing as npt
 import torch
 
 from fairloss.data.arrays import IMAGES, LABELS, VARIANTS, Pixels, write_arrays
-from fairloss.data.files import sha256
 from fairloss.data.glyphs.options import GlyphOptions
 from fairloss.data.glyphs.packages import Progress
 from fairloss.data.glyphs.selection import Roles, kept_images
 from fairloss.data.glyphs.shards import LOSSES, Shard
+from fairloss.io.digest import sha256
 
 QUANTILES = (0, 0.1, 0.25, 0.5, 0.75, 0.9, 1)
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from fairloss.data.glyphs.rendering import Image, Pen, Shift, is_blank
 from fairloss.data.glyphs.typefaces import Typeface
-from fairloss.files import write_whole
+from fairloss.io.atomic import write_atomic
 
 # Characters a shard: some 5,000 images, 5 MB and half a second, is what a kill can cost.
 CHARACTERS = 256
@@ -61,7 +61,7 @@ class Shard(NamedTuple):
             with temporary.open("wb") as file:
                 np.savez(file, allow_pickle=False, **self._asdict())
 
-        write_whole(path, write)
+        write_atomic(path, write)
 
 
 class Draughtsman:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and what to say of files that cannot be read."""
+"""Files that are written as a whole or not at all, and the error for files that cannot be read."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from pathlib import Path
 
 
 class FormatError(ValueError):
-    """A file is not what its reader expects; the message names the file and what is wrong."""
+    """A file is not what its reader expects; the message names the file and the problem."""
 
     def __init__(self, path: str | os.PathLike[str], problem: str) -> None:
         super().__init__(f"{os.fspath(path)}: {problem}")
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file in the same folder, then rename it to `path`."""
+def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file in the same folder, then rename it to `path`.
+
+    The folder is made if it does not exist; an interrupted write leaves `path` as it was.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -27,8 +30,13 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8 atomically."""
+    write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
 def read_text(path: str | os.PathLike[str]) -> str:
-    """A text file in UTF-8; FormatError if it is missing, a folder or not text."""
+    """Return a text file in UTF-8; FormatError if it is missing, a folder or not text."""
     try:
         return Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

@@ -1,7 +1,7 @@
-"""A run folder: what a run leaves behind, and how it goes on after an interruption.
+"""The run folder: the files of a run, and the checkpoints that it resumes from.
 
-config.yaml, identities.json, metrics.jsonl, checkpoint-<epoch>.pt, model.pt and head.pt; every
-JSON object and checkpoint carries a version. A file appears whole or not at all.
+config.yaml, identities.json, metrics.jsonl, checkpoint-<epoch>.pt, model.pt and head.pt. Every JSON
+object and checkpoint carries a version, and every file but metrics.jsonl is written atomically.
 """
 
 from __future__ import annotations
@@ -14,26 +14,12 @@ from typing import Any
 
 import torch
 
-from fairloss.files import write_whole
+from fairloss.io.atomic import write_atomic, write_text
+from fairloss.io.json import VERSION
 
-VERSION = 1
 KEPT_CHECKPOINTS = 2  # the newest, and one in case it is damaged on disk
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)\.pt")
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """A JSON object with its version, written whole."""
-    text = json.dumps({"version": VERSION} | value, indent=1)
-    write_whole(path, lambda temporary: temporary.write_text(text + "\n"))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object that `write_json` wrote; ValueError naming the file for another version."""
-    value = json.loads(path.read_text())
-    if not isinstance(value, dict) or value.get("version") != VERSION:
-        raise ValueError(f"{path}: not a JSON object of version {VERSION}")
-    return value
 
 
 class RunFolder:
@@ -49,13 +35,13 @@ class RunFolder:
     def log(self, event: str, **values: Any) -> None:
         """Append one line to metrics.jsonl."""
         line = json.dumps({"version": VERSION, "event": event} | values)
-        with (self / "metrics.jsonl").open("a") as file:
+        with (self / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl; a last line cut off by an interruption is left out."""
+        """Return the lines of metrics.jsonl; a last line cut off by an interruption is left out."""
         path = self / "metrics.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         parsed = []
         for number, line in enumerate(lines):
             try:
@@ -66,20 +52,20 @@ class RunFolder:
         return parsed
 
     def forget_after(self, step: int) -> None:
-        """Drop what metrics.jsonl says of steps that will be repeated."""
+        """Remove the lines of metrics.jsonl about steps that will be repeated."""
         kept = [line for line in self.metrics() if line.get("step", 0) <= step]
         text = "".join(json.dumps(line) + "\n" for line in kept)
-        write_whole(self / "metrics.jsonl", lambda temporary: temporary.write_text(text))
+        write_text(self / "metrics.jsonl", text)
 
     def save_checkpoint(self, epoch: int, state: dict[str, Any]) -> None:
         """Write checkpoint-<epoch>.pt and remove all but the newest `KEPT_CHECKPOINTS`."""
         whole = {"version": VERSION, "epoch": epoch} | state
-        write_whole(self / f"checkpoint-{epoch:04d}.pt", lambda path: torch.save(whole, path))
+        write_atomic(self / f"checkpoint-{epoch:04d}.pt", lambda path: torch.save(whole, path))
         for old in self._checkpoints()[:-KEPT_CHECKPOINTS]:
             old.unlink()
 
     def load_checkpoint(self) -> dict[str, Any] | None:
-        """The newest checkpoint, or None; ValueError naming the file if it cannot be read."""
+        """Return the newest checkpoint, or None; ValueError if it cannot be read."""
         found = self._checkpoints()
         if not found:
             return None
@@ -87,7 +73,7 @@ class RunFolder:
             state: dict[str, Any] = torch.load(found[-1], map_location="cpu", weights_only=True)
         except Exception as error:
             raise ValueError(
-                f"{found[-1]}: damaged ({error}); remove it to go on from the one before"
+                f"{found[-1]}: damaged ({error}); remove it to resume from the one before"
             ) from error
         if state.get("version") != VERSION:
             raise ValueError(f"{found[-1]}: version {state.get('version')}, expected {VERSION}")

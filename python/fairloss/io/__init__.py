@@ -1,0 +1,1 @@
+"""Files: atomic writing, versioned JSON, digests and the run folder."""
