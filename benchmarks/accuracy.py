@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from record import write_whole
 from render import DOCS, between_markers
 from torch import Tensor
 from torch.nn import functional as F
 
+from fairloss.io.atomic import write_text
 from fairloss_ext import cosine_partition, margin_loss
 
 MARGIN, SCALE = 0.5, 64.0
@@ -124,4 +124,4 @@ if __name__ == "__main__":
     page = DOCS / "accuracy.md"
     table = markdown()
     print(table)
-    write_whole(page, between_markers(page.read_text(encoding="utf-8"), table))
+    write_text(page, between_markers(page.read_text(encoding="utf-8"), table))

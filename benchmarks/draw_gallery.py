@@ -14,8 +14,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
-from record import write_whole
 
+from fairloss.io.atomic import write_text
 from fairloss.report.drawing import QUIET, WIDTH, inline_svg
 
 COLORS = {
@@ -74,7 +74,7 @@ def main() -> None:
     svg = draw(json.loads(given.results.read_text()))
     svg = svg.replace('aria-hidden="true" ', 'role="img" ', 1)
     white = r'\1<rect width="100%" height="100%" fill="white"/>'  # a page may be dark
-    write_whole(given.figure, re.sub(r"(<svg [^>]*>)", white, svg, count=1))
+    write_text(given.figure, re.sub(r"(<svg [^>]*>)", white, svg, count=1))
 
 
 if __name__ == "__main__":

@@ -25,9 +25,9 @@ import faiss
 import machine
 import numpy as np
 import numpy.typing as npt
-from record import write_whole
 
 from fairloss.evaluation import unit_embeddings
+from fairloss.io.atomic import write_text
 
 Floats = npt.NDArray[np.float32]
 
@@ -208,7 +208,7 @@ def main() -> None:
         described = machine.describe(given.threads) | {"faiss": faiss.__version__}
         sizes = {"gallery": len(gallery), "queries": len(queries), "dimension": gallery.shape[1]}
         record = {"version": 1, "machine": described, "sizes": sizes, "rows": compared}
-        write_whole(given.results, json.dumps(record, indent=1) + "\n")
+        write_text(given.results, json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ from typing import Any
 import machine
 import numpy as np
 import torch
-from record import write_whole
 from torch import Tensor
 
 from fairloss.data import Features, planted_megaface, read_features, write_planted
@@ -33,6 +32,7 @@ from fairloss.data.planted import Planted
 from fairloss.evaluation import evaluate_megaface, unit_embeddings
 from fairloss.evaluation.megaface import FAR, trials
 from fairloss.evaluation.pairs import identity_index
+from fairloss.io.atomic import write_text
 
 NEAREST = 1000  # what a search keeps of every probe: more than its planted distractors
 CHUNK = 2**13  # distractors of one matrix product: 110 MiB of scores
@@ -204,7 +204,7 @@ def main() -> None:
     if given.results:
         sizes = {name: getattr(given, name) for name in ("probes", "distractors", "dimension")}
         record = {"version": 1, "machine": machine.describe(given.threads), "sizes": sizes}
-        write_whole(given.results, json.dumps(record | {"rows": rows}, indent=1) + "\n")
+        write_text(given.results, json.dumps(record | {"rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -20,11 +20,11 @@ import machine
 import numpy as np
 import numpy.typing as npt
 import torch
-from record import write_whole
 
 from fairloss.data import read_features
 from fairloss.evaluation import cluster_mean, evaluate_megaface, search_gallery
 from fairloss.evaluation.pairs import identity_index
+from fairloss.io.atomic import write_text
 
 Integers = npt.NDArray[np.int64]
 
@@ -172,7 +172,7 @@ def main() -> None:
     }
     print(markdown(record))
     if given.results:
-        write_whole(given.results, json.dumps(record, indent=1) + "\n")
+        write_text(given.results, json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

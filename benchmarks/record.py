@@ -9,13 +9,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from interleaved import Result
+
+from fairloss.io.atomic import write_text
 
 VERSION = 1
 KEYS = {"candidate": "contender", "peaks": "ceilings"}  # field -> its key in files
@@ -76,10 +77,9 @@ class Record:
         writer.writeheader()
         writer.writerows(rows)
         everything = {"version": VERSION} | asdict(self) | {"rows": rows}
-        stem.parent.mkdir(parents=True, exist_ok=True)
         paths = [stem.with_name(stem.name + suffix) for suffix in (".json", ".csv")]
-        write_whole(paths[0], json.dumps(everything, indent=1) + "\n")
-        write_whole(paths[1], text.getvalue())
+        write_text(paths[0], json.dumps(everything, indent=1) + "\n")
+        write_text(paths[1], text.getvalue())
         return paths
 
 
@@ -96,13 +96,3 @@ def read(path: Path) -> Record:
 def rename(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     """Return the values under other names, in the same order."""
     return {names.get(name, name): value for name, value in values.items()}
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file through a temporary name: it appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

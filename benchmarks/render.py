@@ -9,8 +9,9 @@ from pathlib import Path
 
 import table
 from matplotlib.figure import Figure
-from record import Record, Row, read, write_whole
+from record import Record, Row, read
 
+from fairloss.io.atomic import write_text
 from fairloss.report.drawing import GHOST, QUIET, WIDTH, inline_svg
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -24,8 +25,8 @@ def render(results: Path, docs: Path = DOCS) -> list[Path]:
     record = read(results)
     page, image = docs / "benchmarks.md", docs / "images" / "benchmarks.svg"
     text = with_table(page.read_text(encoding="utf-8"), record)
-    write_whole(page, text)
-    write_whole(image, picture(record))
+    write_text(page, text)
+    write_text(image, picture(record))
     return [page, image]
 
 

@@ -12,8 +12,10 @@ import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from record import FIELDS, KEYS, rename, write_whole
+from record import FIELDS, KEYS, rename
 from table import duration
+
+from fairloss.io.atomic import write_text
 
 VERSION = 1
 STATUSES = ("passed", "failed", "missing")
@@ -73,12 +75,11 @@ class Results:
 
     def write(self, folder: Path) -> list[Path]:
         """Write `folder`/gpu-<device>.json and .md, each whole, and return their paths."""
-        folder.mkdir(parents=True, exist_ok=True)
         paths = [folder / f"{self.slug}{suffix}" for suffix in (".json", ".md")]
         content = {"version": VERSION} | rename(asdict(self), KEYS)
         content["rows"] = [rename(row, KEYS) for row in content["rows"]]
-        write_whole(paths[0], json.dumps(content, indent=1) + "\n")
-        write_whole(paths[1], markdown(self))
+        write_text(paths[0], json.dumps(content, indent=1) + "\n")
+        write_text(paths[1], markdown(self))
         return paths
 
 

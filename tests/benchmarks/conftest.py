@@ -4,7 +4,7 @@ import pytest
 from record import Record, Row
 
 MACHINE = {
-    "processor": "Test Processor",
+    "processor": "Test CPU",
     "extensions": "AVX2",
     "threads": "2 of 2",
     "torch": "2.13.0",

@@ -25,7 +25,7 @@ def test_rounds_follow_the_cost():
     assert rounds == [15, 10, 5, 3]
 
 
-def test_contenders_take_turns_and_may_leave():
+def test_candidates_take_turns_and_may_be_left_out():
     calls, notes = [], []
 
     def absent():

@@ -11,7 +11,7 @@ from fairloss.data import planted_megaface, write_planted
 def planted(tmp_path_factory):
     """The kit's lists are of powers of ten; with fewer than a million the planted TAR is 0."""
     folder = tmp_path_factory.mktemp("planted")
-    plan = planted_megaface(people=10, probes=400, distractors=10_000, dimension=64)
+    plan = planted_megaface(10, probes=400, distractors=10_000, dimension=64)
     write_planted(folder, plan)
     return folder, plan
 

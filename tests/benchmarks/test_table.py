@@ -53,7 +53,7 @@ def test_durations_have_three_figures(seconds, text):
 
 def test_the_headline_names_the_cpu_and_skips_empty_values(results):
     assert table.headline(results.machine) == (
-        "Test Processor (AVX2), threads 2 of 2; torch 2.13.0, instruction set avx2"
+        "Test CPU (AVX2), threads 2 of 2; torch 2.13.0, instruction set avx2"
     )
 
 
