@@ -86,9 +86,8 @@ cuda-check: $(VENV)/.builders  ## compile and execute the CUDA kernels; no GPU n
 CUDA_SCHEDULES := $(addprefix cuda-schedule-,forward reverse shuffle greedy)
 CUDA_STAGES := cuda-build $(CUDA_SCHEDULES) cuda-memory cuda-races cuda-mutants
 
-# The ops that have a CUDA kernel.
-CUDA_OPS := $(notdir $(basename $(wildcard csrc/cuda/*.cu)))
-OP_TESTS := $(wildcard $(CUDA_OPS:%=tests/ext/test_%.py))
+# The tests of ops that have a CUDA kernel.
+OP_TESTS := $(wildcard $(patsubst csrc/cuda/%.cu,tests/ext/test_%.py,$(wildcard csrc/cuda/*.cu)))
 # Run tests on the kernels that tests/host_run/build.py compiled for the host.
 host_run = env PYTHONPATH=build/host_run/$(1) OMP_NUM_THREADS=1 $(BIN)/pytest --capture=sys $(2) \
   tests/host_run $(ARGS)

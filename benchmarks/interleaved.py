@@ -26,7 +26,7 @@ FEWEST_ROUNDS, MOST_ROUNDS = 5, 15
 LONG_ROUND, FEWEST_LONG_ROUNDS = 30.0, 3
 BUDGET = 10.0  # seconds of one comparison, unless FEWEST_ROUNDS take longer
 
-# glibc raises its two thresholds up to these as it meets larger blocks; here they start there.
+# Thresholds of malloc. glibc would raise them to these values itself, when larger blocks are freed.
 MAP_FROM, TRIM_FROM = 32 << 20, 64 << 20
 
 

@@ -52,6 +52,7 @@ def test_the_sdist_holds_all_that_a_build_needs(sdist):
         "setup.py",
         "CMakeLists.txt",
         "Makefile",
+        "examples/gallery.py",
     }
     needed |= {"tests/oracles.py", "constraints.txt", "fairloss_ext/py.typed"}
     needed |= {str(p.relative_to(ROOT)) for p in CSRC.rglob("*") if p.is_file()}
