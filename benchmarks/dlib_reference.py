@@ -18,11 +18,11 @@ from typing import Any
 import dlib
 import face_recognition_models as models
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from fairloss.data import write_features
 from fairloss.data.arrays import list_identified
+from fairloss.typing import Float32s
 
 # The detector needs faces of at least 80 pixels; those of ORL have about 70.
 ENLARGED = 3
@@ -37,7 +37,7 @@ class Reference:
         self.network = dlib.face_recognition_model_v1(models.face_recognition_model_location())
         self.undetected = 0
 
-    def __call__(self, face: Image.Image) -> npt.NDArray[np.float32]:
+    def __call__(self, face: Image.Image) -> Float32s:
         """Return the (128,) features of the largest detected face, or of the whole image."""
         size = (ENLARGED * face.width, ENLARGED * face.height)
         pixels = np.asarray(face.convert("RGB").resize(size, Image.Resampling.BICUBIC))

@@ -24,12 +24,10 @@ from typing import Any
 import faiss
 import machine
 import numpy as np
-import numpy.typing as npt
 
-from fairloss.evaluation import unit_embeddings
+from fairloss.embeddings import unit_embeddings
 from fairloss.io.atomic import write_text
-
-Floats = npt.NDArray[np.float32]
+from fairloss.typing import Float32s, Ints
 
 FEWEST = 2000  # queries timed in a round of batches
 SINGLES = 200  # queries timed in a round of single queries
@@ -64,14 +62,14 @@ class Candidate:
     mib: float
 
 
-def split(rows: Floats, count: int) -> tuple[Floats, Floats]:
+def split(rows: Float32s, count: int) -> tuple[Float32s, Float32s]:
     """Return gallery and queries, drawn at random."""
     is_query = np.zeros(len(rows), dtype=np.bool_)
     is_query[np.random.default_rng(SEED).choice(len(rows), count, replace=False)] = True
     return rows[~is_query], rows[is_query]
 
 
-def build_candidate(name: str, gallery: Floats, folder: Path) -> Candidate:
+def build_candidate(name: str, gallery: Float32s, folder: Path) -> Candidate:
     """Build an index, or read it from the folder if it was built from the same gallery."""
     count, dim = gallery.shape
     lists = 2 ** round(np.log2(4 * count**0.5))
@@ -93,21 +91,21 @@ def build_candidate(name: str, gallery: Floats, folder: Path) -> Candidate:
     return Candidate(name, factory, faiss.read_index(str(file)), took, size)
 
 
-def search(index: Any, queries: Floats, batch: int) -> npt.NDArray[np.int64]:
+def search(index: Any, queries: Float32s, batch: int) -> Ints:
     """Return the (Q,) first result of every query, -1 for none."""
     parts = [index.search(queries[i : i + batch], 1)[1] for i in range(0, len(queries), batch)]
     return np.concatenate(parts)[:, 0]
 
 
-def recall(gallery: Floats, queries: Floats, nearest: npt.NDArray[np.int64], best: Floats) -> float:
+def recall(gallery: Float32s, queries: Float32s, nearest: Ints, best: Float32s) -> float:
     scores = np.einsum("qd,qd->q", gallery[nearest], queries)
     return float(((scores > best - EQUAL) & (nearest >= 0)).mean())
 
 
 def compare(
     candidates: Sequence[Candidate],
-    gallery: Floats,
-    queries: Floats,
+    gallery: Float32s,
+    queries: Float32s,
     batches: Sequence[int],
     rounds: int,
 ) -> list[dict[str, Any]]:

@@ -29,7 +29,8 @@ from torch import Tensor
 
 from fairloss.data import Features, planted_megaface, read_features, write_planted
 from fairloss.data.planted import Planted
-from fairloss.evaluation import evaluate_megaface, unit_embeddings
+from fairloss.embeddings import unit_embeddings
+from fairloss.evaluation import evaluate_megaface
 from fairloss.evaluation.megaface import FAR, trials
 from fairloss.evaluation.pairs import identity_index
 from fairloss.io.atomic import write_text

@@ -18,15 +18,13 @@ from typing import Any
 
 import machine
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from fairloss.data import read_features
 from fairloss.evaluation import cluster_mean, evaluate_megaface, search_gallery
 from fairloss.evaluation.pairs import identity_index
 from fairloss.io.atomic import write_text
-
-Integers = npt.NDArray[np.int64]
+from fairloss.typing import Bools, Floats, Ints
 
 FPIRS = (0.001, 0.01, 0.1)
 RANKS = (1, 5, 10, 100)
@@ -37,13 +35,13 @@ PROBES_AT_ONCE = 128  # of the open-set search: their scores take 0.4 GB
 class Roles:
     """Rows of the features by their role."""
 
-    gallery: Integers  # one image of each enrolled character
-    mated: Integers  # other images of these, of other designs
-    strangers: Integers  # images of characters that are not enrolled
-    distractors: Integers
+    gallery: Ints  # one image of each enrolled character
+    mated: Ints  # other images of these, of other designs
+    strangers: Ints  # images of characters that are not enrolled
+    distractors: Ints
 
 
-def split_roles(character: Integers, design: Integers, given: argparse.Namespace) -> Roles:
+def split_roles(character: Ints, design: Ints, given: argparse.Namespace) -> Roles:
     """Split the characters at random, with one image of each of their designs."""
     generator = np.random.default_rng(given.seed)
     order = generator.permutation(character.max() + 1)
@@ -52,7 +50,7 @@ def split_roles(character: Integers, design: Integers, given: argparse.Namespace
     pair = character[shuffled] * (design.max() + 1) + design[shuffled]
     one_a_design = shuffled[np.unique(pair, return_index=True)[1]]
 
-    def images(characters: Integers) -> list[Integers]:
+    def images(characters: Ints) -> list[Ints]:
         return [
             generator.permutation(one_a_design[character[one_a_design] == c])[: 1 + given.images]
             for c in characters
@@ -68,7 +66,7 @@ def split_roles(character: Integers, design: Integers, given: argparse.Namespace
 
 
 def challenge(
-    features: npt.NDArray[Any], character: Integers, roles: Roles, given: argparse.Namespace
+    features: Floats, character: Ints, roles: Roles, given: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """Run MegaFace's protocol at growing numbers of distractors."""
     probes = np.sort(np.concatenate((roles.gallery, roles.mated)))
@@ -88,10 +86,10 @@ def challenge(
 
 
 def open_set(
-    features: npt.NDArray[Any],
-    character: Integers,
+    features: Floats,
+    character: Ints,
     roles: Roles,
-    distractors: Integers,
+    distractors: Ints,
     given: argparse.Namespace,
 ) -> dict[str, Any]:
     """Compute TPIR at FPIR of mated probes and strangers, in a gallery with distractors."""
@@ -104,7 +102,7 @@ def open_set(
     )
     mated = character[roles.mated]
 
-    def interval(hits: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    def interval(hits: Bools) -> dict[str, Any]:
         return cluster_mean(hits, mated, given.replicates, given.seed).as_dict()
 
     rank = search.rank[search.mated]

@@ -9,6 +9,7 @@ term of the field, add it to TERMS.
 
 from __future__ import annotations
 
+import functools
 import re
 import subprocess
 from fnmatch import fnmatch
@@ -18,6 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CODE = (".py", ".cpp", ".h", ".cu", ".cuh")
+KERNELS = ("csrc/", "tests/cpp/")
 TEXT = (*CODE, ".md", ".toml", ".txt", ".yaml", ".json", ".in", ".j2", ".css", ".html")
 NAMES = ("Makefile", ".ci/run")
 FOLDERS = ("benchmarks", "build_backend", "configs", "csrc", "docs", "examples", "fairloss_ext")
@@ -56,12 +58,15 @@ RETIRED_IN_CODE = {
     r"pull(?:s|ed|ing)?": "grad_target_cosine",
     r"push(?:es|ed|ing)?": "grad_nlse",
 }
-# Names that are participles or prepositions, where code binds them.
-VAGUE = r"(?:found|chosen|known|wanted|moved|own|of|on|at|put|place)"
-VAGUE_NAME = re.compile(
-    rf"(?<![\w.]){VAGUE} *(?::[^=\n(]+)?=(?!=)"
-    rf"|(?<![\w.])(?:def {VAGUE}\(|for {VAGUE} in |as {VAGUE}:)"
-)
+RETIRED_IN_KERNELS = {r"curves?": "hard-negative transform"}  # elsewhere curves of an ROC
+
+# Names that are participles or prepositions, where code binds them; and first words of docstrings.
+VAGUE = r"(?:found|chosen|known|wanted|moved|own|of|on|at|put|place|across|along)"
+RETIRED_FORMS = {
+    rf"(?<![\w.]){VAGUE} *(?::[^=\n(]+|[-+*/|])?=(?!=)": "a noun for a thing, a verb for an action",
+    rf"(?<![\w.])(?:def {VAGUE}\(|for {VAGUE} in |as {VAGUE}:)": "a noun or a verb",
+    r"\"\"\"(?:What|Whether|Of|How|Its)\b": "an imperative or a noun phrase",
+}
 
 STEMS = (  # of British -ise, American -ize
     "binar|canonical|categor|character|custom|discret|equal|factor|final|general|initial|local"
@@ -137,33 +142,33 @@ def split_names(text: str) -> str:
     return text.lower()
 
 
-def compile_table(table: dict[str, str]) -> tuple[re.Pattern[str], list[str]]:
-    pattern = "|".join(rf"((?<![a-z0-9]){word}(?![a-z0-9]))" for word in table)
-    return re.compile(pattern), list(table.values())
-
-
-PROSE = compile_table({**RETIRED, **BRITISH, **MACHINE})
-SOURCE = compile_table({**RETIRED, **RETIRED_IN_CODE, **BRITISH, **MACHINE})
-TERM = re.compile("|".join(f"(?:{term})" for term in TERMS))
+@functools.cache
+def compiled_rules(code: bool, kernel: bool) -> tuple[re.Pattern[str], list[str]]:
+    """Return one pattern for all retired words, and the suggestion of each of its groups."""
+    rules = RETIRED | BRITISH | MACHINE
+    rules |= (RETIRED_IN_CODE if code else {}) | (RETIRED_IN_KERNELS if kernel else {})
+    pattern = "|".join(rf"((?<![a-z0-9]){word}(?![a-z0-9]))" for word in rules)
+    return re.compile(pattern), list(rules.values())
 
 
 def findings(path: str, text: str) -> list[str]:
-    """Return `path:line: word -> suggestion` for every retired word."""
+    """Return `path:line: word -> suggestion` for every retired word; line 0 is the path."""
     allowed = [word for (paths, word) in EXCEPTIONS if fnmatch(path, paths)]
     if "." in allowed:
         return []
-    plain = TERM.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), split_names(f"{path}\n{text}"))
-    result = []
-    pattern, suggestions = SOURCE if path.endswith(CODE) else PROSE
-    for match in pattern.finditer(plain):
-        if any(re.fullmatch(word, match[0]) for word in allowed):
-            continue
-        line = plain.count("\n", 0, match.start())  # 0: the name of the file
-        result.append(f"{path}:{line}: {match[0]} -> {suggestions[match.lastindex - 1]}")
-    if path.endswith(CODE):
-        for match in VAGUE_NAME.finditer(text):
+    plain = split_names(f"{path}\n{text}")
+    plain = re.sub("|".join(TERMS), lambda term: re.sub(r"[^\n]", " ", term[0]), plain)
+    pattern, suggestions = compiled_rules(path.endswith(CODE), path.startswith(KERNELS))
+    result = [
+        f"{path}:{plain.count(chr(10), 0, match.start())}: {match[0]} -> "
+        f"{suggestions[match.lastindex - 1]}"
+        for match in pattern.finditer(plain)
+        if not any(re.fullmatch(word, match[0]) for word in allowed)
+    ]
+    for form, suggestion in RETIRED_FORMS.items() if path.endswith(CODE) else ():
+        for match in re.finditer(form, text):
             line = text.count("\n", 0, match.start()) + 1
-            result.append(f"{path}:{line}: {match[0]} -> a noun for a thing, a verb for an action")
+            result.append(f"{path}:{line}: {match[0]} -> {suggestion}")
     return result
 
 
@@ -189,6 +194,7 @@ def test_files_are_short(path):
         ("optimiser", 1),
         ("open('/home/someone/file')", 1),
         ("found = 1", 1),
+        ('\n\n"""Whether it is."""', 3),
     ],
 )
 def test_a_retired_word_is_found_with_its_line(text, line):
