@@ -1,4 +1,4 @@
-"""Other ways to compute a margin softmax loss: what face trainers run today."""
+"""Other implementations of a margin softmax loss, which face trainers use today."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ MARGIN, SCALE = 0.5, 64.0  # of ArcFace
 
 
 def insightface_style(embeddings: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
-    """ArcFace as insightface's recognition trainer computes it: every cosine to an angle and back,
-    in place and outside autograd, so that the margin's slope counts as 1."""
+    """Compute ArcFace as insightface's recognition trainer does.
+
+    Every cosine becomes an angle and a cosine again, in place and outside autograd, so that the
+    derivative of the margin function counts as 1.
+    """
     logits = F.linear(F.normalize(embeddings), F.normalize(weight)).clamp(-1, 1)
     with torch.no_grad():
         logits.arccos_()
@@ -31,7 +34,7 @@ def _compiled() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
 
 
 def compiled_step(embeddings: Tensor, weight: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
-    """Forward and backward of `insightface_style`, compiled at the first call with a size."""
+    """Run forward and backward of `insightface_style`, compiled at the first call with a size."""
     try:
         loss = _compiled()(embeddings, weight, labels)
         return torch.autograd.grad(loss, (embeddings, weight))
@@ -40,16 +43,16 @@ def compiled_step(embeddings: Tensor, weight: Tensor, labels: Tensor) -> tuple[T
 
 
 def linear_cross_entropy(embeddings: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
-    """Torch's own, of normalised inputs and without margin.
+    """Compute torch's fused cross-entropy of normalized inputs, without margin.
 
-    Unchunked: its chunks are of the batch, and torch's documentation advises them only where the
-    batch is larger than the embedding.
+    Unchunked: it chunks the batch, which torch's documentation recommends only where the batch is
+    larger than the embedding.
     """
     return F.linear_cross_entropy(SCALE * F.normalize(embeddings), F.normalize(weight), labels)
 
 
 def liger(embeddings: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
-    """Liger-Kernel's fused head, of normalised inputs and without margin. It needs a GPU."""
+    """Compute Liger-Kernel's fused loss of normalized inputs, without margin. It needs a GPU."""
     try:
         from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
     except ImportError as error:
@@ -59,7 +62,7 @@ def liger(embeddings: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
 
 
 def cut_cross_entropy(embeddings: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
-    """Apple's cut-cross-entropy, of normalised 16-bit inputs and without margin."""
+    """Compute Apple's cut-cross-entropy of normalized 16-bit inputs, without margin."""
     try:
         from cut_cross_entropy import linear_cross_entropy as cut
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""What the card gives: products of large matrices in each precision, and a copy."""
+"""Measured peaks of a GPU: products of large matrices in each precision, and a copy."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from contextlib import contextmanager
 
 import torch
 
-from gpu.clock import Clock
+from gpu.clock import Clock, Time
 
 
-def ceilings(clock: Clock, side: int, copied: int) -> dict[str, float]:
-    """Operations a second of products of side x side, bytes a second of a copy of `copied` bytes.
+def peaks(clock: Clock, side: int, copied: int) -> dict[str, float]:
+    """Measure operations per second of side x side products, and bytes per second of a copy.
 
     Operands are random: products of zeros draw less power, and so run faster.
     """
-    found = {}
+    rates = {}
     for name, dtype, tf32 in (
         ("bf16", torch.bfloat16, False),
         ("tf32", torch.float32, True),
@@ -24,18 +24,18 @@ def ceilings(clock: Clock, side: int, copied: int) -> dict[str, float]:
         a, b = (torch.randn(side, side, device=clock.device).to(dtype) for _ in range(2))
         out = torch.empty_like(a)
         with tensor_float32(tf32):
-            seconds = clock.race({name: lambda a=a, b=b, out=out: torch.mm(a, b, out=out)})
-        found[name] = 2 * side**3 / _time(seconds[name])
+            seconds = clock.compare({name: lambda a=a, b=b, out=out: torch.mm(a, b, out=out)})
+        rates[name] = 2 * side**3 / _time(seconds[name])
     source = torch.ones(copied // 4, device=clock.device)
     target = torch.empty_like(source)
-    copy = clock.race({"copy": lambda: target.copy_(source)})["copy"]
-    return found | {"copy": 2 * copied / _time(copy)}
+    copy = clock.compare({"copy": lambda: target.copy_(source)})["copy"]
+    return rates | {"copy": 2 * copied / _time(copy)}
 
 
-def _time(found) -> float:  # type: ignore[no-untyped-def]
-    if found.seconds is None:
-        raise RuntimeError(found.reason)
-    return found.seconds
+def _time(measured: Time) -> float:
+    if measured.seconds is None:
+        raise RuntimeError(measured.reason)
+    return measured.seconds
 
 
 @contextmanager

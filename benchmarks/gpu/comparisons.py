@@ -1,8 +1,8 @@
-"""The races: every op against plain torch, and the whole loss against what trainers run.
+"""Comparisons of every op with plain torch, and of the whole loss with those of other trainers.
 
-python -m gpu.races NAME DEVICE [tiny]   prints a JSON line for each contender
+python -m gpu.comparisons NAME DEVICE [tiny]   prints a JSON line for each candidate
 
-Each in a process of its own: after an illegal access nothing works any more in that process.
+Every comparison runs in its own process: after an illegal access no call of that process works.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-import peers
+import baselines
 import torch
-from peers import MARGIN, SCALE
+from baselines import MARGIN, SCALE
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -30,7 +30,7 @@ from fairloss_ext import (
     margin_softmax_loss,
     reference,
 )
-from gpu.clock import ROUNDS, Clock, Contender
+from gpu.clock import ROUNDS, Candidate, Clock
 from gpu.results import Row
 
 DIM = 512
@@ -44,16 +44,19 @@ def rows(
     op: str,
     size: Mapping[str, int],
     work: tuple[float, float],
-    contenders: Mapping[str, Contender],
+    candidates: Mapping[str, Candidate],
 ) -> Iterator[Row]:
     title = " ".join(f"{letter}={number}" for letter, number in size.items())
-    for name, found in clock.race(contenders).items():
-        yield Row(op, title, name, found.seconds, found.peak_mib, *work, found.reason)
+    for name, time in clock.compare(candidates).items():
+        yield Row(op, title, name, time.seconds, time.peak_mib, *work, time.reason)
 
 
 def work_of_head(batch: int, dim: int, classes: int) -> tuple[float, float]:
-    """Three products; the float32 weight read twice and its gradient written, cosines of 16 bits
-    written once and read twice."""
+    """Return operations and bytes of a head.
+
+    Three products; the float32 weight is read twice and its gradient written, cosines of 16 bits
+    are written once and read twice.
+    """
     return 6.0 * batch * dim * classes, 12.0 * classes * dim + 6.0 * batch * classes
 
 
@@ -65,66 +68,66 @@ def problem(clock: Clock, size: Size, dtype: torch.dtype = torch.float32) -> tup
 
 
 def head(clock: Clock, tiny: bool, size: Size) -> Iterator[Row]:
-    """Forward and backward of the whole loss."""
+    """Compare forward and backward of the whole loss."""
     size = TINY if tiny else size
     leaves, labels = problem(clock, size)
     half = [leaf.detach().bfloat16().requires_grad_() for leaf in leaves]
 
-    def step(loss: Callable[..., Tensor], leaves: Any = leaves, **options: Any) -> Contender:
+    def step(loss: Callable[..., Tensor], leaves: Any = leaves, **options: Any) -> Candidate:
         return lambda: torch.autograd.grad(loss(*leaves, labels, **options), leaves)
 
     def ours(*leaves: Tensor, **options: Any) -> Tensor:
         return margin_softmax_loss(*leaves, MARGIN, scale=SCALE, **options)
 
-    compiled_in_autocast = in_autocast(clock, peers.compiled_step)
-    contenders = {
+    compiled_in_autocast = in_autocast(clock, baselines.compiled_step)
+    candidates = {
         "ours": step(ours),
         "ours, recompute": step(ours, workspace="recompute"),
         "ours, bf16 inputs": step(ours, half),
-        "eager": step(peers.insightface_style),
-        "eager, autocast": step(in_autocast(clock, peers.insightface_style)),
-        "compiled": lambda: peers.compiled_step(*leaves, labels),
+        "eager": step(baselines.insightface_style),
+        "eager, autocast": step(in_autocast(clock, baselines.insightface_style)),
+        "compiled": lambda: baselines.compiled_step(*leaves, labels),
         "compiled, autocast": lambda: compiled_in_autocast(*leaves, labels),
-        "linear_cross_entropy": step(peers.linear_cross_entropy),
+        "linear_cross_entropy": step(baselines.linear_cross_entropy),
         "metric_learning": metric_learning(leaves, labels),
-        "liger": step(peers.liger),
-        "liger, bf16": step(peers.liger, half),
-        "cut_cross_entropy, bf16": step(peers.cut_cross_entropy, half),
+        "liger": step(baselines.liger),
+        "liger, bf16": step(baselines.liger, half),
+        "cut_cross_entropy, bf16": step(baselines.cut_cross_entropy, half),
     }
     for name, options in choices(margin_softmax_loss).items():
-        contenders[f"ours, {name}"] = step(ours, **options)
+        candidates[f"ours, {name}"] = step(ours, **options)
     names = dict(zip("BDC", size, strict=True))
-    yield from rows(clock, "margin_softmax_loss", names, work_of_head(*size), contenders)
+    yield from rows(clock, "margin_softmax_loss", names, work_of_head(*size), candidates)
 
 
 def partition(clock: Clock, tiny: bool, size: Size) -> Iterator[Row]:
     size = TINY if tiny else size
     leaves, labels = problem(clock, size)
 
-    def step(function: Callable[..., Any], **options: Any) -> Contender:
+    def step(function: Callable[..., Any], **options: Any) -> Candidate:
         def run() -> object:
             target, nlse = function(*leaves, labels, **options)
             return torch.autograd.grad((nlse - SCALE * target).sum(), leaves)
 
         return run
 
-    contenders = {"ours": step(cosine_partition), "reference": step(reference.cosine_partition)}
+    candidates = {"ours": step(cosine_partition), "reference": step(reference.cosine_partition)}
     for name, options in choices(cosine_partition).items():
-        contenders[f"ours, {name}"] = step(cosine_partition, **options)
+        candidates[f"ours, {name}"] = step(cosine_partition, **options)
     names = dict(zip("BDC", size, strict=True))
-    yield from rows(clock, "cosine_partition", names, work_of_head(*size), contenders)
+    yield from rows(clock, "cosine_partition", names, work_of_head(*size), candidates)
 
 
 def choices(function: Callable[..., Any]) -> dict[str, dict[str, Any]]:
-    """Options of the op that trade digits or memory for time, as far as it has them."""
-    known = inspect.signature(function).parameters
-    found: dict[str, dict[str, Any]] = {}
-    if "compute_dtype" in known:
-        found["computed in bf16"] = {"compute_dtype": torch.bfloat16}
-    if "fused" in known:
-        found["fused"] = {"fused": True}
-        found["fused, computed in bf16"] = {"fused": True, "compute_dtype": torch.bfloat16}
-    return found
+    """Return the options of an op that trade accuracy or memory for time."""
+    parameters = inspect.signature(function).parameters
+    options: dict[str, dict[str, Any]] = {}
+    if "compute_dtype" in parameters:
+        options["computed in bf16"] = {"compute_dtype": torch.bfloat16}
+    if "fused" in parameters:
+        options["fused"] = {"fused": True}
+        options["fused, computed in bf16"] = {"fused": True, "compute_dtype": torch.bfloat16}
+    return options
 
 
 def in_autocast(clock: Clock, loss: Callable[..., Any]) -> Callable[..., Any]:
@@ -135,12 +138,12 @@ def in_autocast(clock: Clock, loss: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def metric_learning(leaves: Any, labels: Tensor) -> Contender:
-    made: list[peers.PytorchMetricLearning] = []
+def metric_learning(leaves: Any, labels: Tensor) -> Candidate:
+    made: list[baselines.PytorchMetricLearning] = []
 
     def run() -> object:
-        if not made:  # here, so that its absence is this contender's failure alone
-            made.append(peers.PytorchMetricLearning(*leaves))
+        if not made:  # here, so that its absence is this candidate's failure alone
+            made.append(baselines.PytorchMetricLearning(*leaves))
         return made[0].step(labels)
 
     return run
@@ -156,18 +159,18 @@ def margins(clock: Clock, tiny: bool) -> Iterator[Row]:
     cosine = (2 * torch.rand(batch, classes, device=device) - 1).requires_grad_()
     upstream = torch.randn(batch, classes, device=device)
 
-    def small(function: Callable[..., Tensor]) -> Contender:
+    def small(function: Callable[..., Tensor]) -> Candidate:
         leaves = (target, nlse, table)
         return lambda: torch.autograd.grad(function(target, nlse, labels, table).sum(), leaves)
 
-    def large(function: Callable[..., Tensor]) -> Contender:
+    def large(function: Callable[..., Tensor]) -> Candidate:
         return lambda: torch.autograd.grad(function(cosine, labels, table), cosine, upstream)
 
-    names, moved = {"B": batch, "C": classes}, 16.0 * batch * classes  # two matrices each way
+    names, traffic = {"B": batch, "C": classes}, 16.0 * batch * classes  # two matrices each way
     pair = {"ours": small(margin_loss), "reference": small(reference.margin_loss)}
     yield from rows(clock, "margin_loss", names, (0.0, 100.0 * batch), pair)
     pair = {"ours": large(margin_logits), "reference": large(reference.margin_logits)}
-    yield from rows(clock, "margin_logits", names, (0.0, moved), pair)
+    yield from rows(clock, "margin_logits", names, (0.0, traffic), pair)
 
 
 def statistics(clock: Clock, tiny: bool) -> Iterator[Row]:
@@ -175,11 +178,11 @@ def statistics(clock: Clock, tiny: bool) -> Iterator[Row]:
     embeddings = torch.randn(samples, dim, device=clock.device)
     labels = torch.randint(classes, (samples,), device=clock.device)
 
-    def call(function: Callable[..., object]) -> Contender:
+    def call(function: Callable[..., object]) -> Candidate:
         return lambda: function(embeddings, labels, classes)
 
     names = {"N": samples, "D": dim, "C": classes}
-    work = float(classes) ** 2 * dim, 8.0 * samples * dim  # pairs of centres; rows read twice
+    work = float(classes) ** 2 * dim, 8.0 * samples * dim  # pairs of centers; rows read twice
     pair = {"ours": call(class_statistics), "reference": call(reference.class_statistics)}
     yield from rows(clock, "class_statistics", names, work, pair)
 
@@ -192,26 +195,26 @@ def ranks(clock: Clock, tiny: bool) -> Iterator[Row]:
     scores = torch.rand(trials, device=device) / 4
     tail = max(1, probes * distractors // 1_000_000)
 
-    def call(function: Callable[..., object]) -> Contender:
+    def call(function: Callable[..., object]) -> Candidate:
         return lambda: function(a, b, index, scores, tail)
 
     names = {"P": probes, "D": dim, "M": distractors, "T": trials}
     work = 2.0 * probes * dim * distractors, 4.0 * dim * (probes + distractors)
-    contenders = {"ours": call(distractor_ranks), "top-k": lambda: top_k(a, b, min(1000, len(b)))}
-    yield from rows(clock, "distractor_ranks", names, work, contenders)
+    candidates = {"ours": call(distractor_ranks), "top-k": lambda: top_k(a, b, min(1000, len(b)))}
+    yield from rows(clock, "distractor_ranks", names, work, candidates)
 
 
 def top_k(probes: Tensor, distractors: Tensor, k: int) -> Tensor:
-    """The k highest similarities of every probe: ranks beyond k stay unknown."""
+    """Return the k highest similarities of every probe: ranks beyond k stay unknown."""
     highest = probes.new_empty(len(probes), 0)
     for chunk in distractors.split(100_000):
-        found = (probes @ chunk.T).topk(min(k, len(chunk))).values
-        highest = torch.cat([highest, found], dim=1)
+        best = (probes @ chunk.T).topk(min(k, len(chunk))).values
+        highest = torch.cat([highest, best], dim=1)
         highest = highest.topk(min(k, highest.shape[1])).values
     return highest
 
 
-RACES: dict[str, Callable[[Clock, bool], Iterator[Row]]] = {
+COMPARISONS: dict[str, Callable[[Clock, bool], Iterator[Row]]] = {
     **{f"head-{'x'.join(map(str, size))}": partial(head, size=size) for size in SIZES},
     **{f"partition-{'x'.join(map(str, size))}": partial(partition, size=size) for size in SIZES},
     "margins": margins,
@@ -223,7 +226,7 @@ RACES: dict[str, Callable[[Clock, bool], Iterator[Row]]] = {
 def main(name: str, device: str, *options: str) -> None:
     torch.manual_seed(0)
     tiny = "tiny" in options
-    for row in RACES[name](Clock(torch.device(device), 2 if tiny else ROUNDS), tiny):
+    for row in COMPARISONS[name](Clock(torch.device(device), 2 if tiny else ROUNDS), tiny):
         print(json.dumps(asdict(row)), flush=True)
 
 

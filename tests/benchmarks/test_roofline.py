@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import floors
 import pytest
+import roofline
 import torch
 from torch import Tensor
 
 
-@pytest.mark.parametrize("library", floors.libraries().values(), ids=floors.libraries())
+@pytest.mark.parametrize("library", roofline.libraries().values(), ids=roofline.libraries())
 def test_both_libraries_compute_the_products(library):
     a, b, total = torch.randn(5, 8), torch.randn(7, 8), torch.randn(5, 7)
     expected = a.double() @ b.double().T
@@ -20,7 +20,7 @@ def test_both_libraries_compute_the_products(library):
 
 
 class Counted:
-    """Counts multiplications instead of doing them."""
+    """A library that counts multiplications instead of doing them."""
 
     def __init__(self) -> None:
         self.multiplications = 0
@@ -35,29 +35,29 @@ class Counted:
 
 
 @pytest.mark.parametrize(
-    ("floor", "products"),
-    [(floors.three_products, 3), (floors.one_product, 1)],
+    ("bound", "products"),
+    [(roofline.three_products, 3), (roofline.one_product, 1)],
 )
-def test_floors_do_all_products_once(monkeypatch, floor, products):
+def test_bounds_do_all_products_once(monkeypatch, bound, products):
     counted = Counted()
-    monkeypatch.setattr(floors, "libraries", lambda: {"counted": counted})
+    monkeypatch.setattr(roofline, "libraries", lambda: {"counted": counted})
     queries, rows = torch.empty(3, 4), torch.empty(4500, 4)  # the last tile is cut short
-    for run in floor(queries, rows, print).candidates.values():
+    for run in bound(queries, rows, print).variants.values():
         counted.multiplications = 0
         run(rows)
         assert counted.multiplications == products * 3 * 4 * 4500
 
 
-def test_the_triangle_meets_every_pair(monkeypatch):
+def test_the_triangle_covers_every_pair(monkeypatch):
     counted = Counted()
-    monkeypatch.setattr(floors, "libraries", lambda: {"counted": counted})
-    floors.triangle(torch.empty(2000, 4), print).candidates["counted, tiles of 1000"](
+    monkeypatch.setattr(roofline, "libraries", lambda: {"counted": counted})
+    roofline.triangle(torch.empty(2000, 4), print).variants["counted, tiles of 1000"](
         torch.empty(2000, 4)
     )
     assert counted.multiplications == 3 * 1000 * 1000 * 4  # three of four tiles
 
 
-def test_the_fastest_is_kept_and_noted():
+def test_the_fastest_is_selected_once_and_noted():
     calls, notes = [], []
 
     def slow(rows: Tensor) -> None:
@@ -65,10 +65,10 @@ def test_the_fastest_is_kept_and_noted():
         for _ in range(100):
             torch.randn(100_000)
 
-    candidates = {"slow": slow, "fast": lambda rows: calls.append("fast")}
-    floor = floors.Fastest(candidates, torch.empty(1), notes.append)
-    floor()
-    floor()
+    variants = {"slow": slow, "fast": lambda rows: calls.append("fast")}
+    bound = roofline.Fastest(variants, torch.empty(1), notes.append)
+    bound()
+    bound()
     assert calls[-2:] == ["fast", "fast"]
-    assert notes[0].startswith("floor by fast; slow ")
+    assert notes[0].startswith("roofline bound: fast; slow ")
     assert len(notes) == 1
