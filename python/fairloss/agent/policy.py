@@ -21,7 +21,7 @@ from fairloss.agent.grid import (
 )
 from fairloss.agent.states import decode_state, legal_actions, num_states
 from fairloss.checks import check_choice, check_shape, expect
-from fairloss.io.atomic import write_text
+from fairloss.io.atomic import FormatError, write_text
 from fairloss.typing import Float64s, Ints
 
 _VERSION = 1
@@ -158,12 +158,12 @@ class Policy:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Policy:
-        """Read a file written by `save`; ValueError names the file and the first invalid part."""
+        """Read a file written by `save`; FormatError names the first invalid part."""
         try:
             text = Path(path).read_text(encoding="utf-8")
             return cls._parse(json.loads(text, parse_constant=_no_constant))
         except ValueError as error:
-            raise ValueError(f"{os.fspath(path)} is not a policy file: {error}") from error
+            raise FormatError(path, f"not a policy file: {error}") from error
 
     def _row(self, state: int) -> dict[str, Any]:
         return {

@@ -61,6 +61,8 @@ def build_head(
 def _read_policy(config: HeadConfig) -> Policy | None:
     if config.policy is None:
         return None
+    if config.name != "FairLoss":
+        raise ValueError(f"head.policy: expected no policy for {config.name}, got {config.policy}")
     if not Path(config.policy).is_file():
         raise FileNotFoundError(f"head.policy: {config.policy} does not exist")
     policy = Policy.load(config.policy)
