@@ -87,7 +87,7 @@ def test_an_epoch_trains_with_the_margins_of_the_groups(tmp_path):
     head = CosineHead(4, 8, torch.full((4,), 0.35), kind="cos", scale=16.0)
     model = build_model("small_cnn", 8, (32, 32), 1)
     trainer = Trainer(model, head, data, OptimizerConfig(), batch_size=8, seed=0)
-    table = tmp_path / "people.csv"
+    table = tmp_path / "identities.csv"
     table.write_text("identity,group\nid3,b\nid1,a\nid0,b\nid2,a\nsomebody,c\n")
     names, groups = read_groups(table, data.identities)
     assert names == ["a", "b"]
@@ -138,7 +138,7 @@ def test_bad_arguments_are_named(make, message):
 
 
 def test_a_table_without_the_column_or_the_identity_is_refused(tmp_path):
-    table = tmp_path / "people.csv"
+    table = tmp_path / "identities.csv"
     table.write_text("identity,group\na,x\n")
     with pytest.raises(ValueError, match="no column 'race'"):
         read_groups(table, ["a"], column="race")

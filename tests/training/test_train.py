@@ -189,11 +189,11 @@ def test_a_half_written_file_is_never_read(tmp_path, monkeypatch):
         path.write_text("half")
         raise OSError("disk full")
 
-    (tmp_path / "kept.json").write_text("old")
+    (tmp_path / "old.json").write_text("old")
     with pytest.raises(OSError, match="disk full"):
-        write_atomic(tmp_path / "kept.json", fail)
-    assert (tmp_path / "kept.json").read_text() == "old"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["kept.json", "run"]
+        write_atomic(tmp_path / "old.json", fail)
+    assert (tmp_path / "old.json").read_text() == "old"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["old.json", "run"]
 
 
 def test_a_cut_off_log_line_is_repaired_on_resume(tmp_path):
@@ -289,7 +289,7 @@ def test_a_run_goes_on_without_the_file_its_policy_came_from(tmp_path, monkeypat
 
 
 def test_other_data_is_refused_on_resume(tmp_path, monkeypatch):
-    """A renamed identity shifts every label: the weights would belong to other people."""
+    """A renamed identity shifts every label: the weights would belong to other identities."""
     stop_after_each_epoch(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         train(config(tmp_path / "run"), faces(COUNTS))
