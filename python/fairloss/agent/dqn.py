@@ -56,12 +56,12 @@ def fit_dqn(
     """Return (S, 3) float64 Q values by deep Q-learning on fixed transitions.
 
     (Mnih et al., Nature 2015.) Squared error of Q(s, a) against r + gamma * successor . V, V the
-    masked maximum of the target network over visited actions, 0 in a state without one. Q of an unvisited pair is NaN. Adam with
-    a learning rate falling linearly to 0, so that the values settle. `fit_tabular` is the exact
-    answer. With the defaults the two agreed on 108 random sets of 50 to 600 transitions over 36
-    states: the same greedy actions, and Q within 1e-5 for gamma 0 and 0.9 and within 0.03 for 0.99
-    (where Q reaches 250). Batches are noisier: expect errors of tenths at 0.9, and take far more
-    steps at 0.99.
+    masked maximum of the target network over visited actions, 0 in a state without one. Q of an
+    unvisited pair is NaN. Adam with a learning rate that falls linearly to 0, so that the values
+    converge. `fit_tabular` is the exact answer. With the defaults the two agreed on 108 random sets
+    of 50 to 600 transitions over 36 states: the same greedy actions, and Q within 1e-5 for gamma 0
+    and 0.9 and within 0.03 for 0.99 (where Q reaches 250). Batches are noisier: expect errors of
+    tenths at 0.9, and take far more steps at 0.99.
 
     An update of the target network shrinks the error of V by a factor gamma at worst, so
     gamma ** (steps / target_every) must be small: 3e-7 at gamma = 0.99 with the defaults. The usual
