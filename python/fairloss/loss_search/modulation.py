@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from fairloss import heads
 from fairloss.heads import CosineHead, Head, LSoftmax, SearchSoftmax, SoftMargin, Softmax
-from fairloss.heads.angular import psi
+from fairloss.heads.lsoftmax import psi
 from fairloss_ext.reference._transform import target_transform
 
 # Heads whose loss has no a, and why.
