@@ -1,4 +1,4 @@
-"""Commands that look at what there is: report, doctor."""
+"""The command `fairloss report`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from fairloss.report import write_report
 
 
 def report(
@@ -16,16 +18,4 @@ def report(
 
     Example: `fairloss report runs/mine`
     """
-    from fairloss.report import write_report
-
     typer.echo(f"wrote {write_report(run, output)}")
-
-
-def doctor() -> None:
-    """What was built, what is missing, and how to mend it.
-
-    Example: `fairloss doctor`
-    """
-    from fairloss.doctor import diagnose, render
-
-    typer.echo(render(diagnose()))

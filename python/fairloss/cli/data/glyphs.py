@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from fairloss.cli.progress import bars
+from fairloss.cli._progress import progress_bars
+from fairloss.cli._tables import print_table
+from fairloss.io.json import read_json
 
 
 def glyphs(
@@ -35,15 +35,15 @@ def glyphs(
     all_faces: Annotated[
         bool, typer.Option("--all-faces", help="Every face instead of one a design.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of all that is drawn at random.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of everything drawn at random.")] = 0,
     jobs: Annotated[
         int | None, typer.Option(help="Processes that draw; default: one a core.")
     ] = None,
 ) -> None:
-    """Han characters in real typefaces: thousands of classes with a long tail.
+    """Draw Han characters in real typefaces: thousands of classes with a long tail.
 
     Class = character, sample = typeface. The fonts are free software, fetched once from Debian's
-    packages. Example, 300 classes of 20 to 2 images:
+    packages. Example, 300 classes of 16 to 2 images:
 
     `fairloss data glyphs glyphs300 --classes 300 --validation 200 --test 500
     --held-out-typefaces 4 --largest 16`, then
@@ -51,7 +51,6 @@ def glyphs(
     """
     from fairloss.data.glyphs import GlyphOptions, make_glyphs
     from fairloss.data.glyphs.build import MANIFEST
-    from fairloss.io.json import read_json
 
     options = GlyphOptions(
         fonts=fonts,
@@ -65,16 +64,16 @@ def glyphs(
         all_faces=all_faces,
         seed=seed,
     )
-    with bars() as progress:
+    with progress_bars() as progress:
         folder = make_glyphs(output, options, jobs=jobs or os.cpu_count() or 1, progress=progress)
     manifest = read_json(folder / MANIFEST)
-    faces = len(manifest["typefaces"])
-    table = Table(title=f"{manifest['designs']} designs, {faces} faces", title_justify="left")
-    table.add_column("set")
-    for column in ("characters", "images", "fewest", "median", "most"):
-        table.add_column(column, justify="right")
-    for name, one in manifest["sets"].items():
-        numbers = [one["characters"], one["images"]]
-        numbers += [round(one["images_of_a_character"][q]) for q in ("0", "0.5", "1")]
-        table.add_row(f"{output / name}", *map(str, numbers))
-    Console().print(table)
+    print_table(
+        f"{manifest['designs']} designs, {len(manifest['typefaces'])} faces",
+        ("set", "characters", "images", "fewest", "median", "most"),
+        [_set_row(output / name, counts) for name, counts in manifest["sets"].items()],
+    )
+
+
+def _set_row(folder: Path, counts: dict[str, Any]) -> list[str]:
+    quantiles = [round(counts["images_of_a_character"][q]) for q in ("0", "0.5", "1")]
+    return [str(value) for value in (folder, counts["characters"], counts["images"], *quantiles)]

@@ -1,4 +1,4 @@
-"""Progress bars: one line for each thing that takes long."""
+"""Progress bars, one line for each label."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from fairloss.progress import Progress
 
 
 @contextmanager
-def bars() -> Iterator[Progress]:
-    """A callback (what, done, total) that draws on the error stream, so output stays clean."""
+def progress_bars() -> Iterator[Progress]:
+    """Yield a callback that draws a bar for each label on the error stream, not the output."""
     columns = (
         TextColumn("{task.description:24}"),
         BarColumn(),
@@ -32,9 +32,9 @@ def bars() -> Iterator[Progress]:
     with Bars(*columns, console=Console(stderr=True)) as display:
         tasks: dict[str, TaskID] = {}
 
-        def progress(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = display.add_task(what, total=total)
-            display.update(tasks[what], completed=done, total=total)
+        def progress(label: str, done: int, total: int) -> None:
+            if label not in tasks:
+                tasks[label] = display.add_task(label, total=total)
+            display.update(tasks[label], completed=done, total=total)
 
         yield progress
