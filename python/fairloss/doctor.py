@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -52,19 +52,16 @@ class Machine:
 def examine() -> Machine:
     """Read the inputs of a diagnosis on this machine."""
     installed = importlib.metadata.distributions()
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    gpus = [torch.cuda.get_device_properties(number) for number in range(count)]
     return Machine(
         build=fairloss_ext.build_info(),
         isa_limit=os.environ.get("FAIRLOSS_ISA"),
         torch_cuda=torch.version.cuda,
-        gpus={gpu.name: (gpu.major, gpu.minor) for gpu in _gpus()},
+        gpus={gpu.name: (gpu.major, gpu.minor) for gpu in gpus},
         toolkit=find_toolkit(os.environ.get("CUDA_HOME")),
         distributions={d.name.lower().replace("_", "-"): d.version for d in installed},
     )
-
-
-def _gpus() -> list[Any]:
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return [torch.cuda.get_device_properties(i) for i in range(count)]
 
 
 def diagnose(machine: Machine | None = None) -> list[Finding]:

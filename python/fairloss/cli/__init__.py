@@ -1,7 +1,5 @@
 """The command `fairloss`."""
 
-from __future__ import annotations
-
 import sys
 
 

@@ -1,7 +1,5 @@
 """Progress bars, one line for each label."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

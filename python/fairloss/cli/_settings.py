@@ -1,7 +1,5 @@
 """Settings of the commands that train: a YAML file and `key=value` overrides."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """The commands of `fairloss`; each fails with one line that says what to change."""
 
-from __future__ import annotations
-
 import sys
 import warnings
 

@@ -1,7 +1,5 @@
 """The command `fairloss collect`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import typer

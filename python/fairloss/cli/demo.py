@@ -1,7 +1,5 @@
 """The command `fairloss demo`."""
 
-from __future__ import annotations
-
 import typer
 
 import fairloss.demo

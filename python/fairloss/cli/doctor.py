@@ -1,7 +1,5 @@
 """The command `fairloss doctor`."""
 
-from __future__ import annotations
-
 import typer
 
 

@@ -1,7 +1,5 @@
 """The command `fairloss fit-policy`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

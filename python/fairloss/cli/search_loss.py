@@ -1,7 +1,5 @@
 """The command `fairloss search-loss`."""
 
-from __future__ import annotations
-
 import typer
 
 from fairloss import loss_search

@@ -1,7 +1,5 @@
 """The command `fairloss train`."""
 
-from __future__ import annotations
-
 import typer
 
 from fairloss import training

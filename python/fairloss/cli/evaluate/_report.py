@@ -1,7 +1,5 @@
 """Reports of one model, or of its difference to a baseline, and their tables."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any

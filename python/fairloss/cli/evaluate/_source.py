@@ -1,7 +1,5 @@
 """Sources of a command's embeddings: a feature file, or images and a checkpoint."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """The command `fairloss evaluate groups`."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Mapping
 from functools import partial

@@ -1,7 +1,5 @@
 """The command `fairloss evaluate ytf`."""
 
-from __future__ import annotations
-
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 

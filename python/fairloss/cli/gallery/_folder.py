@@ -1,7 +1,5 @@
 """Gallery folders as the commands open, index and save them, with a status line for each step."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from pathlib import Path
 

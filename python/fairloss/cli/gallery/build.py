@@ -1,7 +1,5 @@
 """The command `fairloss gallery build`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple

@@ -1,7 +1,5 @@
 """The command `fairloss gallery query`."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
