@@ -20,7 +20,7 @@ AgainstFeatures = Annotated[
 ]
 Replicates = Annotated[int, typer.Option(help="Of the identity-clustered bootstrap.")]
 Seed = Annotated[int, typer.Option(help="Of the bootstrap.")]
-Report = Annotated[Path, typer.Option("--output", help="The JSON report.")]
+ReportFile = Annotated[Path, typer.Option("--output", help="The JSON report.")]
 
 GalleryFolder = Annotated[
     Path, typer.Option("--gallery", help="Folder written by `gallery build`.")

@@ -34,7 +34,7 @@ class Source:
     checkpoint: Path | None
     features: Path | None
 
-    def pair_set(self, named: NamedPairs, layout: str, progress: Progress) -> PairSet:
+    def read_pair_set(self, named: NamedPairs, layout: str, progress: Progress) -> PairSet:
         """Return a list of pairs with the embeddings of its images."""
         names = named.names()
         pairs = index_pairs(named, names)
@@ -50,7 +50,7 @@ class Source:
         if self.features is not None:
             file = read_features(self.features)
             return file.embeddings[file.rows(names)]
-        data, checkpoint = self._images()
+        data, checkpoint = self._require_images()
         batches = partial(image_batches, data, names)
         return _embed(checkpoint, batches, len(names), progress, flip=may_mirror(data))
 
@@ -59,7 +59,7 @@ class Source:
         if self.features is not None:
             file = read_features(self.features)
             return file.embeddings, known_identities(file, self.features)
-        data, checkpoint = self._images()
+        data, checkpoint = self._require_images()
         model, config = load_backbone(checkpoint)
         height, width = config.image_size
         reading, embedding = labeled(progress, "read images"), labeled(progress, "embed")
@@ -70,11 +70,13 @@ class Source:
     def read_bin(self, path: Path, content: PairBin, progress: Progress) -> Floats:
         """Return (2P, D) embeddings of the images inside a `.bin`."""
         if self.checkpoint is None:
-            raise ValueError("checkpoint: expected --checkpoint with --bin, which holds images")
+            raise ValueError(
+                "checkpoint: expected --checkpoint with --bin, which holds images, got none"
+            )
         batches = partial(encoded_batches, path, content.images)
         return _embed(self.checkpoint, batches, len(content.images), progress)
 
-    def _images(self) -> tuple[Path, Path]:
+    def _require_images(self) -> tuple[Path, Path]:
         if self.data is None or self.checkpoint is None:
             given = "no --data" if self.data is None else "no --checkpoint"
             raise ValueError(

@@ -6,10 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
+import numpy.typing as npt
 import typer
 
-from fairloss.cli._options import AgainstFeatures, Replicates, Report, Seed
+from fairloss.cli._options import AgainstFeatures, Replicates, ReportFile, Seed
 from fairloss.cli.evaluate._report import (
     evaluate_models,
     pairs_title,
@@ -43,7 +43,7 @@ def groups(
     ] = (20, 100),
     far: Annotated[float, typer.Option(help="Of the threshold that all groups share.")] = 1e-3,
     against: AgainstFeatures = None,
-    output: Report = Path("groups.json"),
+    output: ReportFile = Path("groups.json"),
     replicates: Replicates = 1000,
     seed: Seed = 0,
 ) -> None:
@@ -55,7 +55,8 @@ def groups(
     file = read_features(features)
     identities = known_identities(file, features)
     if attributes is not None and frequency is None:
-        group: Any = _look_up(_read_attributes(attributes, column), file.names, attributes)
+        table = _read_attributes(attributes, column)
+        group: npt.ArrayLike = _look_up(table, file.names, attributes)
     elif frequency is not None and attributes is None:
         run = read_json(frequency)
         counts = dict(zip(run["identities"], run["counts"], strict=True))
@@ -76,7 +77,7 @@ def groups(
         compare_groups,
         pairs,
         identities,
-        np.array(group),
+        group,
         far=far,
         replicates=replicates,
         seed=seed,

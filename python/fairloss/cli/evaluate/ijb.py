@@ -8,7 +8,7 @@ import numpy as np
 import typer
 
 from fairloss.checks import check_choice, expect
-from fairloss.cli._options import AgainstFeatures, Replicates, Report, Seed
+from fairloss.cli._options import AgainstFeatures, Replicates, ReportFile, Seed
 from fairloss.cli.evaluate._report import evaluate_models, print_report, verification_rows
 from fairloss.data import (
     Enrolled,
@@ -40,9 +40,9 @@ def ijb(
     meta: Annotated[Path, typer.Option(help="Folder of the meta files, insightface's `meta`.")],
     features: Annotated[Path, typer.Option(help="A .npy in the order of name_5pts_score.txt.")],
     name: Annotated[str, typer.Option("--set", help="ijbb or ijbc.")] = "ijbc",
-    detector_score: Annotated[bool, typer.Option(help="Weigh images by it, as published.")] = True,
+    detector_score: Annotated[bool, typer.Option(help="Weight images by it, as published.")] = True,
     against: AgainstFeatures = None,
-    output: Report = Path("ijb.json"),
+    output: ReportFile = Path("ijb.json"),
     replicates: Replicates = 1000,
     seed: Seed = 0,
 ) -> None:

@@ -63,7 +63,7 @@ def pairs(
             report = _evaluate_listed(_bin_sets(bin, interleave, sources, progress), options)
         elif pairs is not None:
             named = read_pairs(pairs, layout)
-            sets = [source.pair_set(named, layout, progress) for source in sources]
+            sets = [source.read_pair_set(named, layout, progress) for source in sources]
             report = _evaluate_listed(sets, options)
         else:
             report = _evaluate_all_pairs(sources, progress, options)

@@ -13,7 +13,7 @@ from fairloss.cli._options import (
     FeatureFile,
     Images,
     Replicates,
-    Report,
+    ReportFile,
     Seed,
 )
 from fairloss.cli._progress import progress_bars
@@ -29,7 +29,7 @@ def rfw(
     checkpoint: Checkpoint = None,
     features: FeatureFile = None,
     against: Against = None,
-    output: Report = Path("rfw.json"),
+    output: ReportFile = Path("rfw.json"),
     replicates: Replicates = 1000,
     seed: Seed = 0,
 ) -> None:
@@ -48,7 +48,7 @@ def rfw(
     subsets = {file.parent.name: _read_subset(file) for file in files}
     with progress_bars() as progress:
         models = [
-            {name: source.pair_set(pairs, "rfw", progress) for name, pairs in subsets.items()}
+            {name: source.read_pair_set(pairs, "rfw", progress) for name, pairs in subsets.items()}
             for source in model_sources(data, checkpoint, features, against)
         ]
     report = evaluate_models(models, evaluate_rfw, compare_rfw, replicates=replicates, seed=seed)

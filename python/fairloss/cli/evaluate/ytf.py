@@ -6,7 +6,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from fairloss.cli._options import AgainstFeatures, Replicates, Report, Seed
+from fairloss.cli._options import AgainstFeatures, Replicates, ReportFile, Seed
 from fairloss.cli.evaluate._report import (
     evaluate_models,
     pairs_title,
@@ -34,7 +34,7 @@ def ytf(
         bool, typer.Option(help="Mean similarity of first frames, not mean feature.")
     ] = False,
     against: AgainstFeatures = None,
-    output: Report = Path("ytf.json"),
+    output: ReportFile = Path("ytf.json"),
     replicates: Replicates = 1000,
     seed: Seed = 0,
 ) -> None:
