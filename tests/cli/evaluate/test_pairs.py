@@ -99,5 +99,5 @@ def test_a_folder_of_arrays_gives_the_same(images, model, tmp_path, mirror):
 def test_missing_inputs_are_named(images, model, tmp_path):
     message = "features: expected --features, or --data and --checkpoint, got no --checkpoint"
     refuse(message, "evaluate", "pairs", "--data", images)
-    write_pair_bin(tmp_path / "x.bin", [b"", b""], [True])
+    write_pair_bin(tmp_path / "x.bin", [b"x"] * 40, [True, False] * 10)
     refuse("checkpoint: expected --checkpoint", "evaluate", "pairs", "--bin", tmp_path / "x.bin")

@@ -33,6 +33,6 @@ def test_videos_and_their_difference(tmp_path):
         gain = both["difference"]["accuracy"]["value"]
         assert gain == pytest.approx(report["accuracy"]["value"] - both["a"]["accuracy"])
         assert gain > 0
-    write_features(tmp_path / "few.npy", frames[2:], clustered_embeddings()[2:])
+    write_features(tmp_path / "few.npy", frames[4:], clustered_embeddings()[4:])
     few = ("--splits", tmp_path / "splits.txt", "--features", tmp_path / "few.npy")
-    refuse("few.npy of 1 videos, the first 'p0/1'", "evaluate", "ytf", *few)
+    refuse("few.npy of 2 videos, the first 'p0/0'", "evaluate", "ytf", *few)
