@@ -19,7 +19,7 @@ import torch
 from matplotlib.axes import Axes
 
 from fairloss import heads
-from fairloss.heads.angular import psi
+from fairloss.heads.lsoftmax import psi
 
 IMAGES = Path(__file__).parent / "images"
 THETA = torch.linspace(1e-3, math.pi - 1e-3, 91)
