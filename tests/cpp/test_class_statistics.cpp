@@ -138,7 +138,7 @@ void agrees_with_the_definition(const Example& example) {
 }  // namespace
 
 int main() {
-  // Sizes that leave remainders of blocks of centres, register tiles and vectors.
+  // Sizes that leave remainders of blocks of centers, register tiles and vectors.
   agrees_with_the_definition({211, 61, 37});
   agrees_with_the_definition({1300, 601, 19});
   agrees_with_the_definition({2, 7, 5});  // more threads than samples

@@ -100,7 +100,7 @@ Results<double> naive(const Example& x) {
 Results<float> kernel(const Example& x, int64_t keep, const Parallel& parallel,
                       Precision compute = Precision::float32) {
   Results<float> out;
-  std::vector<float> kept(keep * kept_stride(kBatch));
+  std::vector<float> kept(keep * padded_batch(kBatch));
   CosinePartition p{};
   p.batch = kBatch;
   p.classes = kClasses;
@@ -121,8 +121,8 @@ Results<float> kernel(const Example& x, int64_t keep, const Parallel& parallel,
   cosine_partition_backward(
       p,
       {x.grad_target.data(), x.grad_nlse.data(),
-       MutableRows{out.grad_embeddings.data(), Precision::float32, kColumns},
-       MutableRows{out.grad_weight.data(), Precision::float32, kColumns}, &out.grad_scale},
+       MutableMatrixView{out.grad_embeddings.data(), Precision::float32, kColumns},
+       MutableMatrixView{out.grad_weight.data(), Precision::float32, kColumns}, &out.grad_scale},
       parallel);
   return out;
 }
@@ -147,7 +147,7 @@ void agrees_with_the_definition() {
   for (bool hard : {false, true}) {
     const Example example(hard);
     const Results<double> wanted = naive(example);
-    for (int64_t keep : {kClasses, kBlock, int64_t(0)}) {
+    for (int64_t keep : {kClasses, kTileClasses, int64_t(0)}) {
       const Results<float> alone = kernel(example, keep, Parallel());
       // float's 6e-8, times the scale in the exponent, times a few roundings
       check_results(alone, wanted, 1e-5);
@@ -185,7 +185,7 @@ float target_of_two(float length) {
   return target;
 }
 
-void extreme_lengths_normalise() {
+void extreme_lengths_normalize() {
   for (float length : {1e-11f, 1.0f, 1e30f, 3e38f}) CHECK_CLOSE(target_of_two(length), 1, 1e-6);
   CHECK(target_of_two(1e-13f) == 0);
 }
@@ -211,7 +211,7 @@ void a_single_class_has_no_negatives() {
 int main() {
   agrees_with_the_definition();
   lower_precisions_round_operands();
-  extreme_lengths_normalise();
+  extreme_lengths_normalize();
   a_single_class_has_no_negatives();
   return failures();
 }

@@ -64,7 +64,7 @@ __global__ void beyond(int* out) {
 int main(int, char** arguments) {
   int out[64] = {};
   const auto wanted = [&](const char* name) { return std::strcmp(arguments[1], name) == 0; };
-  const Where where{2, 64, 64 * sizeof(float), nullptr};
+  const LaunchConfig where{2, 64, 64 * sizeof(float), nullptr};
   try {
     if (wanted("collectives")) launch(collectives, where, out);
     if (wanted("early_return")) launch(early_return, where);

@@ -67,7 +67,7 @@ void exchange(Rows& rows) {
   gather(reinterpret_cast<uint64_t>(&rows), [](const uint64_t* lanes) {
     const auto rows_of = [&](int lane) { return reinterpret_cast<Rows*>(lanes[lane]); };
     for (int lane = 0; lane < 32; ++lane) {
-      for (int i = 0; i < 4; ++i) rows_of(lane)->of[i] = rows_of(8 * i + lane / 4)->given;
+      for (int i = 0; i < 4; ++i) view_of(lane)->of[i] = view_of(8 * i + lane / 4)->given;
     }
   });
 }

@@ -51,10 +51,10 @@ static void fused_terms(const Tensor& weight, const Tensor& embeddings, const Te
   const FusedArguments arguments(weight, embeddings, labels, first, scale, threshold, coefficients);
   with_type(weight, [&](auto type) {
     using T = decltype(type);
-    using Kept = typename cuda::KeptBy<T>::Type;
+    using Saved = typename cuda::SavedCosine<T>::Type;
     cuda::launch_fused_terms<T>(
         {arguments.chunk, arguments.operands<T>(),
-         kept.has_value() ? static_cast<Kept*>(kept->mutable_data_ptr()) : nullptr,
+         kept.has_value() ? static_cast<Saved*>(kept->mutable_data_ptr()) : nullptr,
          target_cosine.mutable_data_ptr<float>(), partials.mutable_data_ptr<float>()},
         nullptr);
   });

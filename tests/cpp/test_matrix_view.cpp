@@ -4,7 +4,7 @@
 
 #include "check.h"
 #include "parallel.h"
-#include "rows.h"
+#include "matrix_view.h"
 
 using namespace fairloss;
 
@@ -46,7 +46,7 @@ void every_bfloat16_reads_and_writes_back() {
   }
 }
 
-// Between neighbours `low` and low + 1, the middle goes to the even one, its neighbours to theirs.
+// Between neighbors `low` and low + 1, the middle goes to the even one, its neighbors to theirs.
 template <typename Write>
 void check_rounding(uint32_t low, float middle, const Write& write) {
   const uint32_t even = low % 2 == 0 ? low : low + 1;
@@ -59,7 +59,7 @@ void check_rounding(uint32_t low, float middle, const Write& write) {
 }
 
 void rounding_is_to_nearest_even() {
-  for (uint32_t low = 0; low < 0x7c00; ++low) {  // the last neighbour is infinity, at 65520
+  for (uint32_t low = 0; low < 0x7c00; ++low) {  // the last neighbor is infinity, at 65520
     const double next = low == 0x7bff ? 65536 : float16_value(low + 1);
     check_rounding(low, float((float16_value(low) + next) / 2), float_to_float16);
   }
@@ -78,7 +78,7 @@ void rows_are_strided_and_typed() {
   CHECK(out[0] == wanted[0] && out[1] == wanted[1]);
   for (Precision precision : {Precision::bfloat16, Precision::float16, Precision::float32}) {
     uint32_t store[4] = {};  // room for (2, 2) of any of them
-    MutableRows{store, precision, 2}.store(1, wanted);
+    MutableMatrixView{store, precision, 2}.store(1, wanted);
     Rows{store, precision, 2, 2}.load(1, out);
     CHECK(out[0] == wanted[0] && out[1] == wanted[1]);
     Rows{store, precision, 2, 2}.load(0, out);
