@@ -147,7 +147,7 @@ __device__ void finish_tile(const FusedSlopesProblem<T>& p, const Tile& tile, vo
 
 template <typename T, typename Problem>
 __global__ void __launch_bounds__(kThreads, 2)
-    cosine_fused_kernel(const Problem p, int64_t tiles, int64_t across) {
+    cosine_fused_kernel(const Problem p, int64_t tiles, int64_t sample_tiles) {
   FAIRLOSS_DYNAMIC_SHARED(unsigned char, shared);
   FAIRLOSS_SHARED(Tile, tile, );
   const auto tile_rows = [&](const T* matrix, int64_t first, int64_t rows) {
@@ -156,7 +156,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     return TileRows{data + first * bytes, bytes, in_tile(rows - first)};
   };
   for (int64_t index = blockIdx.x; index < tiles; index += gridDim.x) {
-    const TilePosition at = position_of(p.chunk, across, index);
+    const TilePosition at = position_of(p.chunk, sample_tiles, index);
     if (threadIdx.x == 0) {
       tile.position = at;
       tile.transform = hard_negative_of(p.chunk, at.first_sample);

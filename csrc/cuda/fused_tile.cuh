@@ -23,10 +23,11 @@ __device__ inline unsigned in_tile(int64_t left) {
   return left < int64_t(kTile) ? unsigned(left) : kTile;
 }
 
-__device__ inline TilePosition position_of(const ClassChunk& p, int64_t across, int64_t index) {
-  const int64_t row = index / across;
+__device__ inline TilePosition position_of(const ClassChunk& p, int64_t sample_tiles,
+                                           int64_t index) {
+  const int64_t row = index / sample_tiles;
   const int64_t first_class = row * kTileClasses,
-                first_sample = (index - row * across) * kTileSamples;
+                first_sample = (index - row * sample_tiles) * kTileSamples;
   return {index, first_class, first_sample, in_tile(p.rows - first_class)};
 }
 

@@ -322,7 +322,10 @@ def test_double_backward_raises():
         ({"labels": torch.tensor([0.0, 1.0])}, "labels: expected dtype int32 or int64"),
         ({"labels": torch.tensor([0])}, r"labels: expected shape \(2,\), got \(1,\)"),
         ({"weight": torch.randn(5, 4)}, r"weight: expected shape \(5, 3\), got \(5, 4\)"),
-        ({"weight": torch.randn(5, 3).double()}, "weight: expected dtype float32, bfloat16 or float16, got torch.float64"),
+        (
+            {"weight": torch.randn(5, 3).double()},
+            "weight: expected dtype float32, bfloat16 or float16, got torch.float64",
+        ),
         ({"embeddings": torch.randn(3)}, r"embeddings: expected 2 dimensions, got shape \(3,\)"),
         ({"scale": torch.ones(2)}, "scale: expected one number"),
         ({"hard_threshold": torch.zeros(2)}, "hard_threshold and hard_coefficients go together"),

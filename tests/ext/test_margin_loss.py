@@ -239,7 +239,11 @@ def test_bad_arguments_are_named(arguments, message):
             [0, 0],
             "groups: expected 0 to 1, got 2 at position 1",
         ),
-        ({"margins": None, "sample_margins": torch.zeros(2)}, [0, -3], "labels: .* got -3 at position 1"),
+        (
+            {"margins": None, "sample_margins": torch.zeros(2)},
+            [0, -3],
+            "labels: .* got -3 at position 1",
+        ),
     ],
 )
 def test_validate_names_what_is_out_of_range(table, labels, message):

@@ -2,7 +2,7 @@
 // (saved classes, padded batch). fairloss_ext._host exports the constants to the fake kernels.
 #pragma once
 
-#include "fairloss/inline.h"
+#include "inline.h"
 
 namespace fairloss {
 
@@ -11,7 +11,7 @@ namespace fairloss {
 constexpr int64_t kSampleStep = 16;
 
 // Classes are saved in whole tiles: on a CPU 96 x 512 floats of the weight, 192 KB, stay in L2; on
-// a GPU a tile is what a block of threads multiplies.
+// a GPU a tile is the product of one block of threads.
 constexpr int64_t kCpuTileClasses = 96, kCudaTileClasses = 128;
 
 FAIRLOSS_INLINE int64_t padded_batch(int64_t batch) { return round_up(batch, kSampleStep); }
