@@ -232,7 +232,7 @@ def test_bad_arguments_are_named(arguments, message):
 @pytest.mark.parametrize(
     ("table", "labels", "message"),
     [
-        ({"margins": 0.5}, [0, -2], "labels: .* got -2 at position 1"),
+        ({"margins": 0.5}, [0, -2], "labels: expected -1 to .*, got -2 at position 1"),
         ({"margins": torch.zeros(2)}, [2, 0], "labels: expected -1 to 1, got 2 at position 0"),
         (
             {"margins": torch.zeros(2), "groups": torch.tensor([0, 2, 1])},
@@ -242,7 +242,7 @@ def test_bad_arguments_are_named(arguments, message):
         (
             {"margins": None, "sample_margins": torch.zeros(2)},
             [0, -3],
-            "labels: .* got -3 at position 1",
+            "labels: expected -1 to .*, got -3",
         ),
     ],
 )
