@@ -7,27 +7,32 @@ from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib.style
-import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fairloss.io.atomic import write_atomic
 from fairloss.report.drawing import STYLE, picture_kind
+from fairloss.typing import Bytes
 
 TILE = 1.2  # inches
 
 
 class Face(NamedTuple):
-    """A uint8 (c, H, W) image, c = 1 or 3, and what to write above and below it."""
+    """A face with its captions.
 
-    pixels: npt.NDArray[np.uint8]
+    Attributes:
+        pixels: uint8 (c, H, W), c = 1 or 3.
+        title: written above the image.
+        name: written below it.
+    """
+
+    pixels: Bytes
     title: str
     name: str
 
 
 def draw_nearest(rows: Sequence[Sequence[Face]], output: Path) -> None:
-    """One row of faces for each probe, which comes first.
+    """Draw one row of faces for each probe, which comes first.
 
     Args:
         rows: may differ in length.

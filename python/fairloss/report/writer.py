@@ -1,19 +1,19 @@
-"""From a run folder to report.html."""
+"""Writing report.html from a run folder."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from fairloss.io.atomic import write_atomic
-from fairloss.report.run_folder import read_run
+from fairloss.io.atomic import write_text
+from fairloss.report.run_view import read_run
 
 
 def write_report(run: str | os.PathLike[str], output: str | os.PathLike[str] | None = None) -> Path:
     """Write one self-contained HTML page: figures, tables and images inside, no script, no network.
 
     The page depends on nothing but the files of the run and the build of `fairloss_ext`, so the
-    same input gives the same bytes. What has no file in the run has no section on the page.
+    same input gives the same bytes. A section whose file is missing in the run is left out.
 
     Args:
         run: folder of `fairloss demo` (it holds demo.json) or of `fairloss train` (it holds
@@ -26,20 +26,19 @@ def write_report(run: str | os.PathLike[str], output: str | os.PathLike[str] | N
 
     Raises:
         ValueError: `run` is neither kind of folder, or one of its files cannot be read.
-        ImportError: matplotlib or Pillow is missing.
+        ImportError: jinja2, matplotlib or Pillow is missing.
     """
     folder = Path(run)
     content = read_run(folder)
     try:
+        import jinja2  # noqa: F401
         import matplotlib  # noqa: F401
         import PIL  # noqa: F401
     except ImportError as error:
-        raise ImportError(
-            'the report needs matplotlib: pip install "fairloss-ext[report]"'
-        ) from error
-    from fairloss.report.sections import report_page
+        message = f'the report needs {error.name}: pip install "fairloss-ext[report]"'
+        raise ImportError(message) from error
+    from fairloss.report.page import render_page
 
     path = folder / "report.html" if output is None else Path(output)
-    page = report_page(content)
-    write_atomic(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
+    write_text(path, render_page(content))
     return path
