@@ -267,8 +267,7 @@ def cluster_mean(
         ValueError: lengths differ, or there is no value.
     """
     array, shape = np.asarray(values, dtype=np.float64), np.shape(clusters)
-    valid = array.shape == shape and len(array)
-    expect(valid, "values", f"a value for each of clusters, shape {shape}", array.shape)
+    expect(array.shape == shape != (0,), "values", f"clusters' shape {shape}", array.shape)
     intervals = cluster_intervals(
         lambda weights: {"mean": float(weights @ array / weights.sum())},
         clusters, replicates, seed, confidence,

@@ -56,8 +56,12 @@ def identity_folds(identities: npt.ArrayLike, folds: int = 10, seed: int = 0) ->
     """
     index = identity_index(identities)
     samples = np.bincount(index)
-    allowed = f"2..{len(samples)} for {len(samples)} identities"
-    expect(2 <= folds <= len(samples), "folds", allowed, folds)
+    expect(
+        2 <= folds <= len(samples),
+        "folds",
+        f"2..{len(samples)} for {len(samples)} identities",
+        folds,
+    )
     order = np.random.default_rng(seed).permutation(len(samples))
     order = order[np.argsort(samples[order] == 1, kind="stable")]
     fold = np.empty(len(samples), dtype=np.int64)

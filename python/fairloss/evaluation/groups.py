@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.checks import expect
+from fairloss.checks import check_length, expect
 from fairloss.evaluation.pairs import Pairs
 from fairloss.evaluation.protocol_report import (
     KeyPath,
@@ -92,8 +92,7 @@ def _report(
     seed: int,
 ) -> dict[str, Any]:
     labels = np.asarray(groups).astype(str)
-    shape = np.shape(identities)
-    expect(labels.shape == shape, "groups", f"shape {shape} as identities", labels.shape)
+    check_length("groups", len(labels), len(np.asarray(identities)), "entries, as identities")
     rows = np.flatnonzero(labels[pairs.first] == labels[pairs.second])
     group, inside = labels[pairs.first[rows]], pairs[rows]
     statistics = [

@@ -70,13 +70,8 @@ def search_gallery(
     """
     enrolled, identity = np.asarray(gallery_identities), np.asarray(probe_identities)
     order = np.argsort(enrolled)
-    different = len(np.unique(enrolled))
-    expect(
-        different == len(enrolled),
-        "gallery_identities",
-        f"{len(enrolled)} different identities",
-        f"{different}, as one is enrolled twice",
-    )
+    unique = len(np.unique(enrolled)) == len(enrolled)
+    expect(unique, "gallery_identities", "different identities", "one that is enrolled twice")
     position = np.searchsorted(enrolled[order], identity).clip(max=len(enrolled) - 1)
     mate = order[position]
     mated = enrolled[mate] == identity

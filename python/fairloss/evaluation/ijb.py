@@ -138,8 +138,12 @@ def compare_ijb_identification(
         ValueError: the galleries differ in name or in the probes that have a mate.
     """
     for name in a.keys() | b.keys():
-        same = name in a and name in b and np.array_equal(a[name].mated, b[name].mated)
-        expect(same, "b", "the galleries and mated probes of a", f"others in {name!r}")
+        expect(
+            name in a and name in b and np.array_equal(a[name].mated, b[name].mated),
+            "b",
+            "the galleries and mated probes of a",
+            f"others in {name!r}",
+        )
     statistics = [IdentificationStatistics(searches) for searches in (a, b)]
     bootstrap = cluster_bootstrap(probe_identities, replicates, seed)
     return {"seed": seed} | protocol_report(statistics, bootstrap)

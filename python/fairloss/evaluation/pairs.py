@@ -31,9 +31,12 @@ class Pairs:
     def __post_init__(self) -> None:
         for name, dtype in (("first", np.int64), ("second", np.int64), ("genuine", np.bool_)):
             array = getattr(self, name)
-            valid = array.shape == (len(self.first),) and array.dtype == dtype
-            form = f"shape {array.shape} and dtype {array.dtype}"
-            expect(valid, name, f"a ({len(self.first)},) {np.dtype(dtype)} array", form)
+            expect(
+                array.shape == (len(self.first),) and array.dtype == dtype,
+                name,
+                f"a ({len(self.first)},) {np.dtype(dtype)} array",
+                f"shape {array.shape} and dtype {array.dtype}",
+            )
 
     def __len__(self) -> int:
         return len(self.first)
@@ -59,9 +62,12 @@ def identity_index(identities: npt.ArrayLike) -> Ints:
         (N,) int64, equal where the identities are equal.
     """
     array = np.asarray(identities)
-    valid = array.ndim == 1 and array.dtype.kind in "iuUSO"
-    form = f"shape {array.shape} and dtype {array.dtype}"
-    expect(valid, "identities", "an (N,) array of integers or strings", form)
+    expect(
+        array.ndim == 1 and array.dtype.kind in "iuUSO",
+        "identities",
+        "an (N,) array of integers or strings",
+        f"shape {array.shape} and dtype {array.dtype}",
+    )
     return np.unique(array, return_inverse=True)[1].astype(np.int64)
 
 
@@ -109,8 +115,12 @@ def pair_scores(embeddings: npt.ArrayLike, pairs: Pairs) -> Float32s:
     unit = unit_embeddings(embeddings)
     for name, rows in (("first", pairs.first), ("second", pairs.second)):
         low, high = rows.min(initial=0), rows.max(initial=0)
-        valid = not len(rows) or 0 <= low <= high < len(unit)
-        expect(valid, f"pairs.{name}", f"rows 0..{len(unit) - 1}", f"{low}..{high}")
+        expect(
+            not len(rows) or 0 <= low <= high < len(unit),
+            f"pairs.{name}",
+            f"rows 0..{len(unit) - 1}",
+            f"{low}..{high}",
+        )
     scores = np.empty(len(pairs), dtype=np.float32)
     step = max(1, CHUNK_FLOATS // unit.shape[1])
     for start in range(0, len(pairs), step):

@@ -75,8 +75,12 @@ def compare_rfw(
         ValueError: the subsets or their pairs differ, or as `evaluate_rfw`.
     """
     for name in a.keys() | b.keys():
-        same = name in a and name in b and a[name].pairs.equal(b[name].pairs)
-        expect(same, "b", "the subsets and pairs of a", f"others in {name!r}")
+        expect(
+            name in a and name in b and a[name].pairs.equal(b[name].pairs),
+            "b",
+            "the subsets and pairs of a",
+            f"others in {name!r}",
+        )
     statistics = [RfwStatistics({name: model[name] for name in b}, seed) for model in (a, b)]
     return protocol_report(statistics, _bootstrap(b, replicates, seed))
 

@@ -88,9 +88,12 @@ class SortedScores:
         accepted_genuine = weights * self._is_genuine
         tar = self._accepted(accepted_genuine)
         far = self._accepted(weights - accepted_genuine)
-        total = f"sums of {tar[-1]:g} and {far[-1]:g}"
-        valid = tar[-1] and far[-1]
-        expect(valid, "weights", "at least one genuine and one impostor pair above 0", total)
+        expect(
+            tar[-1] and far[-1],
+            "weights",
+            "at least one genuine and one impostor pair above 0",
+            f"sums of {tar[-1]:g} and {far[-1]:g}",
+        )
         return Roc(far / far[-1], tar / tar[-1], self._threshold)
 
     def _accepted(self, weights: Float64s) -> Float64s:
@@ -146,9 +149,12 @@ def check_scored_pairs(scores: npt.ArrayLike, genuine: npt.ArrayLike) -> tuple[F
             False, 1 and 0 (some published lists use -1).
     """
     scores, genuine = np.asarray(scores), np.asarray(genuine)
-    form = f"shape {scores.shape} and dtype {scores.dtype}"
-    real = scores.ndim == 1 and scores.dtype.kind in "fiu"
-    expect(real, "scores", "a (P,) array of real numbers", form)
+    expect(
+        scores.ndim == 1 and scores.dtype.kind in "fiu",
+        "scores",
+        "a (P,) array of real numbers",
+        f"shape {scores.shape} and dtype {scores.dtype}",
+    )
     expect(genuine.shape == scores.shape, "genuine", f"shape {scores.shape}", genuine.shape)
     other = genuine[~np.isin(genuine, (0, 1))]
     expect(not len(other), "genuine", "True/False or 1/0", other[:5])
@@ -163,10 +169,13 @@ def check_scored_pairs(scores: npt.ArrayLike, genuine: npt.ArrayLike) -> tuple[F
 
 def check_both_classes(name: str, genuine: Bools) -> None:
     """Raise ValueError unless there is at least one genuine and one impostor pair."""
-    counts = f"{genuine.sum()} genuine and {(~genuine).sum()} impostor pairs"
-    hint = "; both need at least 2 identities, one of them with 2 samples"
-    valid = genuine.any() and not genuine.all()
-    expect(valid, name, "at least one genuine and one impostor pair", counts + hint)
+    expect(
+        genuine.any() and not genuine.all(),
+        name,
+        "at least one genuine and one impostor pair",
+        f"{genuine.sum()} genuine and {(~genuine).sum()} impostor pairs; "
+        "both need at least 2 identities, one of them with 2 samples",
+    )
 
 
 def roc(scores: npt.ArrayLike, genuine: npt.ArrayLike) -> Roc:

@@ -92,8 +92,8 @@ def verification(
     if weights is not None:
         weights = np.asarray(weights, dtype=np.float64)
         expect(weights.shape == scores.shape, "weights", f"shape {scores.shape}", weights.shape)
-        valid = (np.isfinite(weights) & (weights >= 0)).all()
-        expect(valid, "weights", "finite and non-negative numbers", "others")
+        invalid = weights[~(np.isfinite(weights) & (weights >= 0))]
+        expect(not len(invalid), "weights", "finite and non-negative numbers", invalid[:5])
         present = weights > 0
         scores, genuine, weights = scores[present], genuine[present], weights[present]
     ranked = SortedScores(scores, genuine)

@@ -32,8 +32,12 @@ def mean_of_frames(
     features, video = np.asarray(embeddings), np.asarray(video_of_frame)
     check_length("video_of_frame", len(video), len(features), "entries, as embeddings")
     frames = np.bincount(video, minlength=videos)
-    valid = len(frames) == videos and frames.all()
-    expect(valid, "video_of_frame", f"each of 0..{videos - 1}, and no other video", "others")
+    expect(
+        len(frames) == videos and frames.all(),
+        "video_of_frame",
+        f"each of 0..{videos - 1}, and no other video",
+        f"{np.count_nonzero(frames)} videos up to {len(frames) - 1}",
+    )
     total = np.zeros((videos, features.shape[1]))
     np.add.at(total, video, features)
     return (total / frames[:, None]).astype(np.float32)

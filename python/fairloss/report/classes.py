@@ -25,7 +25,8 @@ def section(run: Run) -> dict[str, Any] | None:
         (rank, groups.counts[index], COUNT_WORDS[groups.count_bins[index]])
         for rank, index in enumerate(order, start=1)
     ]
-    return {"svg": class_counts(groups), "table": (("rank", "images", "bin"), rows)}
+    head = ("rank", "images", "bin")
+    return {"svg": class_counts(groups), "csv": "Image counts", "rows": [head, *rows]}
 
 
 @inline_svg

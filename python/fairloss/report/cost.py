@@ -21,4 +21,5 @@ def section(run: Run) -> dict[str, Any] | None:
     total = sum(seconds for *_, seconds in phases)
     if not total:
         return None
-    return {"phases": phases, "total": total, "table": (("phase", "steps", "seconds"), phases)}
+    rows = [("phase", "steps", "seconds"), *phases]
+    return {"phases": phases, "total": total, "csv": "Cost", "rows": rows}

@@ -16,20 +16,18 @@ def section(run: Run) -> dict[str, Any] | None:
     """Return for each query its tiles: class, base64 PNG, name and cosine (None: the probe)."""
     if run.queries is None:
         return None
-    strips, rows = [], []
+    strips: list[list[tuple[str, str, str, float | None]]] = []
+    rows: list[tuple[object, ...]] = [("probe", "rank", "match", "cosine", "same_person")]
     images = zip(run.queries.listing, run.queries.probes, run.queries.matches, strict=True)
     for query, probe, faces in images:
-        tiles: list[tuple[str, str, str, float | None]] = [
-            ("probe", _png(probe), query["probe"], None)
-        ]
+        strips.append([("probe", _png(probe), query["probe"], None)])
         for rank, (match, face) in enumerate(zip(query["matches"], faces, strict=True), start=1):
             # the identity is the part of the name before the first slash
             same = query["probe"].partition("/")[0] == match["name"].partition("/")[0]
-            tiles.append(("same" if same else "other", _png(face), match["name"], match["score"]))
+            kind = "same" if same else "other"
+            strips[-1].append((kind, _png(face), match["name"], match["score"]))
             rows.append((query["probe"], rank, match["name"], match["score"], same))
-        strips.append(tiles)
-    head = ("probe", "rank", "match", "cosine", "same_person")
-    return {"strips": strips, "table": (head, rows)}
+    return {"strips": strips, "csv": "Nearest faces", "rows": rows}
 
 
 def _png(pixels: Bytes) -> str:

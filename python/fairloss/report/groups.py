@@ -43,7 +43,8 @@ def section(run: Run) -> dict[str, Any] | None:
     return {
         "margins": margins(training.group_series("margin"), grid),
         "angles": angles(intra, inter),
-        "table": (("epoch", *keys), rows),
+        "csv": "Margins and angles (radians)",
+        "rows": [("epoch", *keys), *rows],
     }
 
 

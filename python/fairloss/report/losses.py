@@ -34,7 +34,8 @@ def section(run: Run) -> dict[str, Any] | None:
             values.append(loss)
     if not curves:
         return None
-    return {"svg": losses(curves), "curves": len(curves), "table": (("run", *keys), rows)}
+    data = {"svg": losses(curves), "curves": len(curves)}
+    return data | {"csv": "Losses", "rows": [("run", *keys), *rows]}
 
 
 @inline_svg

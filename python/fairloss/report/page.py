@@ -23,7 +23,7 @@ SECTIONS: Mapping[str, Callable[[Run], dict[str, Any] | None]] = {
     "verification": verification.section,
     "faces": faces.section,
     "cost": cost.section,
-    "losses": losses.section,
+    "loss": losses.section,
 }
 
 
@@ -40,18 +40,18 @@ def render_page(run: Run) -> str:
         lstrip_blocks=True,
     )
     environment.filters["csv"] = csv_text
-    environment.globals["arm_names"] = ARM_NAMES
     data = {name: section(run) for name, section in SECTIONS.items()}
     return environment.get_template("page.html.j2").render(
         run=run,
+        arm_names=ARM_NAMES,
+        html=environment.get_template("macros.html.j2").module,
         sections={name: values for name, values in data.items() if values is not None},
         build="\n".join(f"{key}: {value}" for key, value in asdict(build_info()).items()),
     )
 
 
-def csv_text(table: tuple[Sequence[str], Iterable[Sequence[object]]]) -> str:
-    """Return a head and rows as CSV; full precision, empty for None."""
-    head, rows = table
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Return rows as CSV; full precision, empty for None."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([head, *rows])
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()

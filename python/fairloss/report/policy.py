@@ -49,7 +49,7 @@ def section(run: Run) -> dict[str, Any] | None:
     ]
     per_action = [f"{kind}_{action}" for kind in ("q", "visits") for action in ACTIONS]
     head = ("state", "images", "variance", "margin", "action", *per_action, "q_spread")
-    return {"svg": policy_table(policy), "table": (head, rows)}
+    return {"svg": policy_table(policy), "csv": "Policy", "rows": [head, *rows]}
 
 
 def _number(value: float) -> float | None:

@@ -17,14 +17,11 @@ def section(run: Run) -> dict[str, Any] | None:
     """Return the figure, the number of impostors and the corners of the curves."""
     if run.evaluation is None:
         return None
-    curves = run.evaluation["roc"]
-    corners = {
-        arm: roc_corners(curves[arm]["far"], curves[arm]["tar"]) for arm in ("fixed", "fair")
-    }
+    corners = {arm: roc_corners(**run.evaluation["roc"][arm]) for arm in ("fixed", "fair")}
     impostors = run.evaluation["arms"]["fair"]["impostor"]
     rows = [(arm, *point) for arm, points in corners.items() for point in points.T.tolist()]
-    table = (("run", "far", "tar"), rows)
-    return {"svg": roc(corners, impostors), "impostors": impostors, "table": table}
+    data = {"svg": roc(corners, impostors), "impostors": impostors}
+    return data | {"csv": "Corners of the ROC curves", "rows": [("run", "far", "tar"), *rows]}
 
 
 def roc_corners(far: npt.ArrayLike, tar: npt.ArrayLike) -> Float64s:

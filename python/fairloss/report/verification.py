@@ -12,15 +12,12 @@ def section(run: Run) -> dict[str, Any] | None:
     if run.evaluation is None:
         return None
     arms = run.evaluation["arms"]
-    columns = {"fixed": arms["fixed"], "fair": arms["fair"]}
-    columns["difference"] = run.evaluation["comparison"]["difference"]
-    paths = {"AUC": ("auc",), "EER": ("eer",)}
-    paths |= {f"TAR at FAR {far}": ("tar", far) for far in arms["fixed"]["tar"]}
-    paths["Accuracy over folds"] = ("accuracy",)
-    metrics = {
-        name: [report[key] if not rest else report[key][rest[0]] for report in columns.values()]
-        for name, (key, *rest) in paths.items()
-    }
+    difference = run.evaluation["comparison"]["difference"]
+    columns = {"fixed": arms["fixed"], "fair": arms["fair"], "difference": difference}
+    metrics = {key.upper(): [report[key] for report in columns.values()] for key in ("auc", "eer")}
+    for far in arms["fixed"]["tar"]:
+        metrics[f"TAR at FAR {far}"] = [report["tar"][far] for report in columns.values()]
+    metrics["Accuracy over folds"] = [report["accuracy"] for report in columns.values()]
     keys = ("value", "low", "high")
     rows = [
         (name, column, entry) if isinstance(entry, str)
@@ -28,4 +25,5 @@ def section(run: Run) -> dict[str, Any] | None:
         for name, entries in metrics.items()
         for column, entry in zip(columns, entries, strict=True)
     ]  # fmt: skip
-    return {"metrics": metrics, "table": (("metric", "column", "words", *keys), rows)}
+    head = ("metric", "column", "words", *keys)
+    return {"metrics": metrics, "csv": "Verification", "rows": [head, *rows]}
