@@ -226,7 +226,7 @@ setup(
     package_dir={name: folder for name, folder in PACKAGES.items()},
     package_data={
         "fairloss_ext": ["py.typed"],
-        "fairloss": ["py.typed", "**/*.json"],
+        "fairloss": ["py.typed", "**/*.json", "**/*.j2", "**/*.css"],
     },
     ext_modules=extensions() if REASON is None else [],
     cmdclass={"build": Build, "build_ext": command()},

@@ -11,7 +11,7 @@ import table
 from matplotlib.figure import Figure
 from record import Record, Row, read, write_whole
 
-from fairloss.report.drawing import GHOST, QUIET, WIDTH, inline_svg
+from fairloss.report.drawing import FAINT, MUTED, WIDTH, inline_svg
 
 DOCS = Path(__file__).parents[1] / "docs"
 TABLE = re.compile(r"(<!-- table -->\n).*?(<!-- /table -->)", re.DOTALL)
@@ -80,7 +80,7 @@ def _draw_race(axes, race: Sequence[Row]) -> None:  # type: ignore[no-untyped-de
     colours = [_colour(row) for row in shown]
     names = [row.contender for row in shown]
     axes.barh(names, [min(factor, LONGEST) for factor in factors], color=colours, height=0.75)
-    axes.axvline(1, color=QUIET, linewidth=0.8)
+    axes.axvline(1, color=MUTED, linewidth=0.8)
     axes.invert_yaxis()
     axes.set_xlim(0, LONGEST * 1.25)
     axes.grid(axis="y", visible=False)
@@ -92,8 +92,8 @@ def _draw_race(axes, race: Sequence[Row]) -> None:  # type: ignore[no-untyped-de
 
 def _colour(row: Row) -> str:
     if row.contender == "floor":
-        return GHOST
-    return OURS if row.contender in ("ours", "recompute", "stored", "bf16") else QUIET
+        return FAINT
+    return OURS if row.contender in ("ours", "recompute", "stored", "bf16") else MUTED
 
 
 def main() -> None:

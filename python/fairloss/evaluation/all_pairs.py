@@ -122,8 +122,9 @@ def _statistics(
         folds = min(MAX_FOLDS, len(samples) // 2, several)
         if folds < 2:
             statistics = PairStatistics(scores, pairs.genuine)
-            counts = f"{len(samples)} identities, {several} with several samples"
-            reason = Unmeasured(f"not measurable with {counts}")
+            reason = Unmeasured(
+                f"not measurable with {len(samples)} identities, {several} with several samples"
+            )
             statistics.point |= {"accuracy": reason, "fold_accuracy": reason}
             return statistics
     fold_of_sample = identity_folds(identities, folds, seed)

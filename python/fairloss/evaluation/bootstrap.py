@@ -288,9 +288,12 @@ def _percentiles(
 
 def _defined(intervals: Mapping[str, Interval | None]) -> dict[str, Interval]:
     defined = {name: interval for name, interval in intervals.items() if interval is not None}
-    undefined = ", ".join(intervals.keys() - defined.keys())
-    numbers = "numbers on the data and on some replicate"
-    expect(not undefined, "statistics", numbers, f"None of {undefined}")
+    expect(
+        len(defined) == len(intervals),
+        "statistics",
+        "numbers on the data and on some replicate",
+        f"None of {', '.join(intervals.keys() - defined.keys())}",
+    )
     return defined
 
 

@@ -35,8 +35,14 @@ class FoldAccuracy:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the attributes and the number of folds, JSON-ready."""
-        lists = {"accuracies": list(self.accuracies), "thresholds": list(self.thresholds)}
-        return {"folds": len(self.accuracies)} | asdict(self) | lists
+        return (
+            {"folds": len(self.accuracies)}
+            | asdict(self)
+            | {
+                "accuracies": list(self.accuracies),
+                "thresholds": list(self.thresholds),
+            }
+        )
 
 
 def identity_folds(identities: npt.ArrayLike, folds: int = 10, seed: int = 0) -> Ints:

@@ -130,15 +130,14 @@ class GroupStatistics:
         }
         numbers = self.weighted(np.ones(len(genuine)))
         eer = {name: group.verification.eer for name, group in self._statistics.items()}
-        no_error = Unmeasured("not measurable: a group has no error")
-        ratio = numbers["skewed_error_ratio",]
         self.point: dict[str, Any] = {
             "groups": {name: self._group(name, numbers) for name in self._rows},
             "far": self._far,
             "common_threshold": self._threshold(np.ones(len(genuine))),
             "mean_eer": numbers["mean_eer",],
             "std_eer": numbers["std_eer",],
-            "skewed_error_ratio": no_error if ratio is None else ratio,
+            "skewed_error_ratio": numbers["skewed_error_ratio",]
+            or Unmeasured("not measurable: a group has no error"),
             "worst": max(eer, key=lambda name: eer[name]),
         }
 

@@ -70,8 +70,12 @@ def search_gallery(
     """
     enrolled, identity = np.asarray(gallery_identities), np.asarray(probe_identities)
     order = np.argsort(enrolled)
-    unique = len(np.unique(enrolled)) == len(enrolled)
-    expect(unique, "gallery_identities", "different identities", "one that is enrolled twice")
+    expect(
+        len(np.unique(enrolled)) == len(enrolled),
+        "gallery_identities",
+        "different identities",
+        "one that is enrolled twice",
+    )
     position = np.searchsorted(enrolled[order], identity).clip(max=len(enrolled) - 1)
     mate = order[position]
     mated = enrolled[mate] == identity

@@ -160,9 +160,10 @@ class IdentificationStatistics:
         self._searches = searches
         self._corners = {name: _first_against_unmated(s) for name, s in searches.items()}
         galleries = {name: _gallery(search) for name, search in searches.items()}
+        limits = {"rank": map(str, RANKS), "tpir": map(str, FPIRS)}
         means = {
-            key: _means([gallery[key] for gallery in galleries.values()])
-            for key in ("rank", "tpir")
+            key: {at: _mean([gallery[key][at] for gallery in galleries.values()]) for at in table}
+            for key, table in limits.items()
         }
         self.point: dict[str, Any] = {"galleries": galleries, "mean": means}
 
@@ -170,12 +171,11 @@ class IdentificationStatistics:
         """Return "rank" and "tpir" of each gallery, and their means, where they can be measured."""
         numbers: dict[KeyPath, float | None] = {}
         for name, search in self._searches.items():
-            mated = weights[search.mated]
-            total = mated.sum()
+            mated, corners = weights[search.mated], self._corners[name]
+            total, curve = mated.sum(), None if corners is None else corners.roc(weights)
             for rank in RANKS:
                 hit = mated @ (search.rank[search.mated] < rank)
                 numbers["galleries", name, "rank", str(rank)] = hit / total if total else None
-            curve = None if (corners := self._corners[name]) is None else corners.roc(weights)
             for fpir, value in self.point["galleries"][name]["tpir"].items():
                 if not isinstance(value, Unmeasured):
                     tpir = None if curve is None else curve.tar_at(float(fpir))
@@ -209,15 +209,7 @@ def _gallery(search: Search) -> dict[str, Any]:
     }
 
 
-def _means(tables: list[dict[str, Any]]) -> dict[str, float | str]:
-    means: dict[str, float | str] = {}
-    for key in tables[0]:
-        values = [table[key] for table in tables]
-        reasons = [value for value in values if isinstance(value, Unmeasured)]
-        means[key] = reasons[0] if reasons else float(np.mean(values))
-    return means
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    defined = [value for value in values if value is not None]
-    return float(np.mean(defined)) if len(defined) == len(values) else None
+def _mean(values: Sequence[Any]) -> Any:
+    """Return the mean, or the first value that is no number: None, or a reason."""
+    missing = [value for value in values if not isinstance(value, float)]
+    return missing[0] if missing else float(np.mean(values))

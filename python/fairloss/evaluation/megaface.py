@@ -178,16 +178,13 @@ def compare_megaface(
 def trials(identity: Ints) -> tuple[Ints, Ints]:
     """Return (T,) mate and (T,) probe rows: ordered pairs of different images of an identity."""
     order = np.argsort(identity, kind="stable")
-    images = np.bincount(identity)
-    ends = np.cumsum(images)
-    mates, probes = [], []
-    for end, count in zip(ends, images, strict=True):
-        rows = order[end - count : end]
-        first, second = np.nonzero(~np.eye(count, dtype=np.bool_))
-        mates.append(rows[first])
-        probes.append(rows[second])
-    expect((images > 1).any(), "identities", "an identity with at least 2 images", "none")
-    return np.concatenate(mates), np.concatenate(probes)
+    images = np.split(order, np.cumsum(np.bincount(identity))[:-1])
+    several = any(len(rows) > 1 for rows in images)
+    expect(several, "identities", "an identity with at least 2 images", "none")
+    mates, probes = np.concatenate(
+        [rows[np.stack(np.nonzero(~np.eye(len(rows), dtype=np.bool_)))] for rows in images], axis=1
+    )
+    return mates, probes
 
 
 def _search(

@@ -100,14 +100,13 @@ class RfwStatistics:
         parts = {name: statistics.point for name, statistics in self._statistics.items()}
         accuracy: dict[str, float] = {name: part["accuracy"] for name, part in parts.items()}
         headers = {name: pairs_header(s.pairs, s.identities, seed) for name, s in subsets.items()}
-        ratio = float(skewed_error_ratio(list(accuracy.values())))
+        summary = _summary(list(accuracy.values()))
         self.point: dict[str, Any] = {
             "subsets": {name: headers[name] | part for name, part in parts.items()},
-            "mean": float(np.mean(list(accuracy.values()))),
-            "std": float(np.std(list(accuracy.values()))),
-            "skewed_error_ratio": ratio
-            if np.isfinite(ratio)
-            else Unmeasured("not measurable: a subset has no error"),
+            "mean": summary["mean",],
+            "std": summary["std",],
+            "skewed_error_ratio": summary["skewed_error_ratio",]
+            or Unmeasured("not measurable: a subset has no error"),
             "worst": min(accuracy, key=lambda name: accuracy[name]),
         }
 
@@ -151,7 +150,7 @@ def _bootstrap(subsets: Mapping[str, PairSet], replicates: int, seed: int) -> Bo
             for number, subset in enumerate(subsets.values())
         ]
         weights = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
-        size = sum(len(subset.pairs) for subset in subsets.values())
-        return intervals(statistics, size, weights, replicates)
+        pairs = sum(len(subset.pairs) for subset in subsets.values())
+        return intervals(statistics, pairs, weights, replicates)
 
     return bootstrap

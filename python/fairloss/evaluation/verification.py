@@ -125,9 +125,11 @@ class PairStatistics:
         self.point: dict[str, Any] = self.verification.as_dict()
         self._corners = RocCorners(scores, genuine)
         self._roc_statistics: dict[KeyPath, RocStatistic] = {("auc",): Roc.auc, ("eer",): Roc.eer}
-        for far, tar in self.verification.tar.items():
-            if tar is not None:
-                self._roc_statistics["tar", str(far)] = partial(Roc.tar_at, far=far)
+        self._roc_statistics |= {
+            ("tar", str(far)): partial(Roc.tar_at, far=far)
+            for far, tar in self.verification.tar.items()
+            if tar is not None
+        }
         self._folds: FoldScores | None = None
         if fold_of_pair is not None:
             folds = int(np.asarray(fold_of_pair).max(initial=-1)) + 1

@@ -50,8 +50,12 @@ def class_counts(groups: GroupState) -> Figure:
             axes.axvline(first, color=MUTED, ls="--", lw=0.9)
     if len(heights) <= MAX_SEPARATED_BARS:
         axes.vlines(np.arange(1, len(heights)), 0, heights[1:], color="white", lw=1)
-    axes.set(xlim=(0, len(heights)), ylim=(0, heights[0] * 1.05))
-    axes.set(xlabel="identities, from most to fewest images", ylabel="training images")
+    axes.set(
+        xlim=(0, len(heights)),
+        ylim=(0, heights[0] * 1.05),
+        xlabel="identities, from most to fewest images",
+        ylabel="training images",
+    )
     axes.grid(axis="x", visible=False)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(loc="outside upper right", ncols=3, frameon=False, handlelength=1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -48,12 +47,12 @@ def section(run: Run) -> dict[str, Any] | None:
     }
 
 
-def _nine_panels(epochs: int, top: float) -> tuple[Figure, npt.NDArray[np.object_]]:
-    """Return panels: rows are count bins from many to few images, columns variance bins."""
+def _nine_panels(epochs: int, top: float) -> tuple[Figure, list[Axes]]:
+    """Return a panel for each group: rows are count bins from many to few images."""
     figure = Figure(figsize=(WIDTH, 5.4))
     # By hand, as the constrained layout takes as long for nine panels as to draw them.
     figure.subplots_adjust(0.13, 0.09, 0.99, top, wspace=0.08, hspace=0.14)
-    panels: npt.NDArray[np.object_] = figure.subplots(3, 3, sharex=True, sharey=True)
+    panels = figure.subplots(3, 3, sharex=True, sharey=True)
     for axes, word in zip(panels[0], VARIANCE_WORDS, strict=True):
         axes.set_title(word)
     for row, count_bin in enumerate((2, 1, 0)):
@@ -61,12 +60,7 @@ def _nine_panels(epochs: int, top: float) -> tuple[Figure, npt.NDArray[np.object
     for axes in panels.flat:
         epoch_axis(axes, epochs, label_share=0.24)
     panels[2, 1].set_xlabel("epoch")
-    return figure, panels
-
-
-def _panel(panels: npt.NDArray[np.object_], group: int) -> Axes:
-    axes: Axes = panels[2 - group // 3, group % 3]
-    return axes
+    return figure, [*panels[2], *panels[1], *panels[0]]
 
 
 @inline_svg
@@ -74,15 +68,14 @@ def margins(series: Float64s, grid: tuple[float, ...] | None) -> Figure:
     """Draw the mean margin of the nine groups, (9, E); `grid` is the policy's, if known."""
     edges = np.arange(series.shape[1] + 1)  # the margin holds during the whole epoch
     figure, panels = _nine_panels(series.shape[1], top=0.95)
-    for group, values in enumerate(series):
-        axes = _panel(panels, group)
+    for group, (axes, values) in enumerate(zip(panels, series, strict=True)):
         axes.stairs(values, edges, baseline=None, color=COUNT_COLORS[group // 3], lw=2)
         _end_labels(axes, [values], "{:.2f}", COUNT_COLORS[group // 3], gap=0)
     finite = series[np.isfinite(series)]
     ticks = grid or ((float(finite.min()), float(finite.max())) if finite.size else (0.0,))
     padding = (ticks[-1] - ticks[0]) / 8 or 0.05
-    panels[0, 0].set(yticks=ticks, ylim=(ticks[0] - padding, ticks[-1] + padding))
-    panels[0, 0].yaxis.set_major_formatter("{x:.2f}")
+    panels[0].set(yticks=ticks, ylim=(ticks[0] - padding, ticks[-1] + padding))
+    panels[0].yaxis.set_major_formatter("{x:.2f}")
     return figure
 
 
@@ -91,14 +84,15 @@ def angles(intra: Float64s, inter: Float64s) -> Figure:
     """Draw the mean angles of the nine groups, (9, E) each, in radians, as degrees."""
     figure, panels = _nine_panels(intra.shape[1], top=0.9)
     epochs = np.arange(1, intra.shape[1] + 1)
-    for group, pair in enumerate(zip(np.degrees(intra), np.degrees(inter), strict=True)):
-        axes, color = _panel(panels, group), COUNT_COLORS[group // 3]
+    for group, (axes, *pair) in enumerate(
+        zip(panels, np.degrees(intra), np.degrees(inter), strict=True)
+    ):
         for values, dash in zip(pair, DASHES, strict=True):
-            axes.plot(epochs, values, dash, color=color, marker="o", ms=2.2)
-        _end_labels(axes, list(pair), "{:.0f}°", color, gap=10)
+            axes.plot(epochs, values, dash, color=COUNT_COLORS[group // 3], marker="o", ms=2.2)
+        _end_labels(axes, pair, "{:.0f}°", COUNT_COLORS[group // 3], gap=10)
     top = max(90.0, float(np.nanmax(np.degrees([intra, inter]), initial=0)))
-    panels[0, 0].set(ylim=(0, top), yticks=range(0, int(top) + 1, 30))
-    panels[0, 0].yaxis.set_major_formatter("{x:g}°")
+    panels[0].set(ylim=(0, top), yticks=range(0, int(top) + 1, 30))
+    panels[0].yaxis.set_major_formatter("{x:g}°")
     handles = [Line2D([], [], ls=dash, color=MUTED) for dash in DASHES]
     figure.legend(handles, ANGLES, loc="upper right", ncols=2, frameon=False)
     return figure

@@ -76,9 +76,15 @@ def _modulated(options: dict[str, Any]) -> Figure:
         inside = bins == number
         axes.plot(p[inside], _sigmoid(odds[inside] - np.log1p(-value)), color=COUNT_COLORS[2])
     name = f"a of {len(searched)} bins of p" if len(searched) > 1 else f"a = {searched[0]:.4g}"
-    axes.set_title(f"searched: {name}; gray: constant a")
-    axes.set(xscale="logit", yscale="logit", xlim=(1e-3, 1 - 1e-7), ylim=(1e-5, 1 - 1e-3))
-    axes.set(xlabel="p, without margin", ylabel="$p_m$, input of the loss")
+    axes.set(
+        title=f"searched: {name}; gray: constant a",
+        xscale="logit",
+        yscale="logit",
+        xlim=(1e-3, 1 - 1e-7),
+        ylim=(1e-5, 1 - 1e-3),
+        xlabel="p, without margin",
+        ylabel="$p_m$, input of the loss",
+    )
     for axis, ticks in (
         (axes.xaxis, (0.001, 0.05, 0.5, 0.95, 0.999, 0.99999)),
         (axes.yaxis, (0.0001, 0.01, 0.5, 0.99)),
@@ -103,8 +109,8 @@ def _am_lfs(options: dict[str, Any]) -> Figure:
         edges = np.linspace(low, 1, len(rows) + 1)
         axes.plot([low, 1], [low, 1], color=FAINT, lw=1)
         for (slope, offset), left, right in zip(rows, edges, edges[1:], strict=False):
-            ends = np.array([left, right])
-            axes.plot(ends, slope * ends + offset, color=COUNT_COLORS[2])
+            values = (slope * left + offset, slope * right + offset)
+            axes.plot((left, right), values, color=COUNT_COLORS[2])
         axes.set(xlabel=label, ylabel="t" if name == "t" else r"$\tau$")
     return figure
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from fairloss.report import classes, cost, faces, groups, losses, policy, roc, verification
+from fairloss.report import classes, cost, groups, losses, nearest, policy, roc, verification
 from fairloss.report.run_view import ARM_NAMES, Run
 
 # In reading order: the template of each section, and the function that returns its data.
@@ -21,7 +21,7 @@ SECTIONS: Mapping[str, Callable[[Run], dict[str, Any] | None]] = {
     "policy": policy.section,
     "roc": roc.section,
     "verification": verification.section,
-    "faces": faces.section,
+    "faces": nearest.section,
     "cost": cost.section,
     "loss": losses.section,
 }

@@ -80,12 +80,10 @@ def policy_table(policy: Policy) -> Figure:
             for margin in range(size):
                 state = (count_bin * 3 + variance_bin) * size + margin
                 axes.add_patch(_cell(margin, count_bin, shade, float(spreads[state])))
-                sign = SIGNS[ACTIONS[policy.table[state]]]
+                sign, count = SIGNS[ACTIONS[policy.table[state]]], str(visits[state])
                 axes.text(margin, count_bin + 0.1, sign, ha="center", va="center", fontsize=13)
-                number = f"{visits[state]}"
-                axes.text(margin, count_bin - 0.32, number, ha="center", va="center", fontsize=7.5)
-        axes.set(xlim=(-0.5, size - 0.5), ylim=(-0.5, 2.5))
-        axes.set_title(VARIANCE_WORDS[variance_bin])
+                axes.text(margin, count_bin - 0.32, count, ha="center", va="center", fontsize=7.5)
+        axes.set(xlim=(-0.5, size - 0.5), ylim=(-0.5, 2.5), title=VARIANCE_WORDS[variance_bin])
         axes.set_xticks(range(size), [f"{value:g}" for value in policy.grid.values])
         axes.set_yticks(range(3), COUNT_WORDS)
         axes.tick_params(length=0, labelsize=8)
@@ -99,8 +97,7 @@ def policy_table(policy: Policy) -> Figure:
 
 def _cell(column: int, row: int, shade: Normalize, spread: float) -> Rectangle:
     """Return a square of the policy table, hatched where fewer than two actions were tried."""
-    if np.isfinite(spread):
-        look: dict[str, Any] = {"facecolor": _SHADES(shade(spread)), "edgecolor": "white"}
-    else:
-        look = {"facecolor": "white", "edgecolor": FAINT, "hatch": "////"}
-    return Rectangle((column - 0.47, row - 0.47), 0.94, 0.94, lw=0, **look)
+    corner = (column - 0.47, row - 0.47)
+    if np.isnan(spread):
+        return Rectangle(corner, 0.94, 0.94, lw=0, fc="white", ec=FAINT, hatch="////")
+    return Rectangle(corner, 0.94, 0.94, lw=0, fc=_SHADES(shade(spread)), ec="white")

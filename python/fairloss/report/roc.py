@@ -47,8 +47,13 @@ def roc(corners: dict[str, Float64s], impostors: int) -> Figure:
             color=ARM_COLORS[arm],
             label=ARM_NAMES[arm],
         )
-    axes.set(xscale="log", xlim=(1 / impostors, 1), ylim=(0, 1.02))
-    axes.set(xlabel="false accept rate (log)", ylabel="true accept rate")
+    axes.set(
+        xscale="log",
+        xlim=(1 / impostors, 1),
+        ylim=(0, 1.02),
+        xlabel="false accept rate (log)",
+        ylabel="true accept rate",
+    )
     axes.xaxis.set_major_formatter("{x:g}")
     axes.legend(loc="lower right", frameon=False)
     return figure

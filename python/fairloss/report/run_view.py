@@ -32,17 +32,12 @@ class TrainingRun:
     counts: Ints | None
     config: str | None
 
-    @property
-    def last_epoch(self) -> int:
-        """The number of the last epoch, 0 before the first has ended."""
-        return int(self.epochs[-1]["epoch"]) if self.epochs else 0
-
     def group_series(self, key: str) -> Float64s:
         """Return the (9, E) values of "margin", "intra_angle", "inter_angle" or "classes".
 
         Row = count bin * 3 + variance bin, column = epoch - 1; NaN where the group was empty.
         """
-        series = np.full((GROUPS, self.last_epoch), np.nan)
+        series = np.full((GROUPS, self.epochs[-1]["epoch"]), np.nan)
         for line in self.epochs:
             for group in line["groups"]:
                 row = group["count_bin"] * 3 + group["variance_bin"]
@@ -101,12 +96,13 @@ def read_run(folder: Path) -> Run:
         evaluation = read_json_if_exists(folder / "evaluation.json")
         return Run(demo, training, policy, evaluation, _read_queries(folder))
     expected = "a folder with demo.json (of `fairloss demo`) or metrics.jsonl (of `fairloss train`)"
-    search = "held_out" in (read_json_if_exists(folder / "identities.json") or {})
-    hint = (
-        "; its figures are trajectory.svg and loss.svg, which `fairloss search-loss` draws at its "
-        f"end; for a report train with head.loss={folder / 'loss.json'}"
+    expect(
+        "held_out" not in (read_json_if_exists(folder / "identities.json") or {}),
+        "run",
+        expected,
+        f"the search {folder}; its figures are trajectory.svg and loss.svg, which `fairloss "
+        f"search-loss` draws at its end; for a report train with head.loss={folder / 'loss.json'}",
     )
-    expect(not search, "run", expected, f"the search {folder}{hint}")
     expect((folder / "metrics.jsonl").is_file(), "run", expected, folder)
     return Run(None, {"run": _read_training(folder)}, policy)
 
@@ -115,8 +111,8 @@ def _read_training(folder: Path) -> TrainingRun:
     """Read a training run, with the last line of every epoch."""
     identities = read_json_if_exists(folder / "identities.json")
     config = folder / "config.yaml"
-    lines = [line for line in RunFolder(folder).metrics() if line["event"] == "epoch"]
-    epochs = {line["epoch"]: line for line in lines}
+    metrics = RunFolder(folder).metrics()
+    epochs = {line["epoch"]: line for line in metrics if line["event"] == "epoch"}
     return TrainingRun(
         epochs=[epochs[number] for number in sorted(epochs)],
         counts=None if identities is None else np.array(identities["counts"], dtype=np.int64),
