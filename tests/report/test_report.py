@@ -138,7 +138,8 @@ def test_verdict(part: Any, low: float, high: float, value: float, words: str) -
 
 def test_names_are_escaped(demo_page: str, hostile: str) -> None:
     assert "<script" not in demo_page
-    assert f'alt="{html.escape(hostile)}/2.png"' in demo_page
+    alternatives = [html.unescape(text) for text in re.findall(r'alt="([^"]*)"', demo_page)]
+    assert f"{hostile}/2.png" in alternatives
     names = [row["match"] for row in table_of(demo_page, "Nearest faces")]
     assert f"{hostile}/2.png" in names
 
