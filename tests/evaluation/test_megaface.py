@@ -132,7 +132,7 @@ def test_noisy_probes_become_the_mean_of_their_identity():
     np.testing.assert_allclose(result[2], [2**-0.5, 2**-0.5, 0], atol=2e-3)
     assert np.linalg.norm(result[2]) == pytest.approx(1)
     np.testing.assert_allclose(result[:2], np.eye(3)[:2])
-    with pytest.raises(ValueError, match="noisy: .*none for the identity of row 3"):
+    with pytest.raises(ValueError, match="noisy: .*none for row 3"):
         replace_noisy(features, [0, 0, 0, 1], [False, False, False, True])
 
 

@@ -104,7 +104,6 @@ def _threshold_at_far(distance: Float64s, genuine: Bools) -> float:
     far = _accepted(distance, genuine, VAL_GRID)[1] / (~genuine).sum()
     if far.max() < VAL_FAR:
         return 0.0
-    after = int(np.searchsorted(far, VAL_FAR))
-    before = after - 1
-    share = (VAL_FAR - far[before]) / (far[after] - far[before])
-    return float(VAL_GRID[before] + share * (VAL_GRID[after] - VAL_GRID[before]))
+    before = int(np.searchsorted(far, VAL_FAR)) - 1
+    share = (VAL_FAR - far[before]) / (far[before + 1] - far[before])
+    return float(VAL_GRID[before] + share * (VAL_GRID[before + 1] - VAL_GRID[before]))

@@ -107,8 +107,8 @@ def compare_scores(
 
 def pairs_header(pairs: Pairs, identities: npt.ArrayLike, seed: int) -> dict[str, Any]:
     """Return the counts at the head of a report on pairs."""
-    count = int(identity_index(identities).max()) + 1
-    return {"pairs": len(pairs), "seed": seed, "identities": count}
+    index = identity_index(identities)
+    return {"pairs": len(pairs), "seed": seed, "identities": int(index.max()) + 1}
 
 
 def _report(

@@ -24,11 +24,10 @@ def write_search_figures(folder: Path) -> list[Path]:
     rounds = [line for line in RunFolder(folder).metrics() if line["event"] == "round"]
     head = read_json(folder / "loss.json")["head"]
     draw = _am_lfs if head["name"] == "AMLFS" else _modulated
-    paths = []
-    for name, svg in (("trajectory", trajectory(rounds)), ("loss", draw(head["options"]))):
-        paths.append(folder / f"{name}.svg")
-        write_text(paths[-1], svg)
-    return paths
+    figures = {"trajectory": trajectory(rounds), "loss": draw(head["options"])}
+    for name, svg in figures.items():
+        write_text(folder / f"{name}.svg", svg)
+    return [folder / f"{name}.svg" for name in figures]
 
 
 @inline_svg

@@ -44,15 +44,13 @@ def losses(curves: dict[str, tuple[list[int], list[float]]]) -> Figure:
     figure = Figure(figsize=(WIDTH, 3.0), layout="constrained")
     axes = figure.subplots()
     top = max(loss for _, values in curves.values() for loss in values)
-    longest = max(epochs[-1] for epochs, _ in curves.values())
     heights = spread([values[-1] for _, values in curves.values()], gap=top * 0.08)
     for (arm, (epochs, values)), height in zip(curves.items(), heights, strict=True):
-        color = ARM_COLORS[arm]
-        axes.plot(epochs, values, ARM_DASHES[arm], color=color, marker="o", ms=2.5)
+        axes.plot(epochs, values, ARM_DASHES[arm], color=ARM_COLORS[arm], marker="o", ms=2.5)
         axes.annotate(
             ARM_NAMES.get(arm, f"{values[-1]:.2f}"), (epochs[-1], height), (6, 0),
-            textcoords="offset points", va="center", color=color,
+            textcoords="offset points", va="center", color=ARM_COLORS[arm],
         )  # fmt: skip
     axes.set(ylim=(0, top * 1.08), xlabel="epoch", ylabel="mean training loss")
-    epoch_axis(axes, longest, label_share=0.2)
+    epoch_axis(axes, max(epochs[-1] for epochs, _ in curves.values()), label_share=0.2)
     return figure
