@@ -64,7 +64,7 @@ def test_unit_embeddings_of_float16_is_a_copy():
 def test_an_invalid_row_is_named(value, reason):
     embeddings = np.ones((4, 3))
     embeddings[2] = value
-    with pytest.raises(ValueError, match=f"{reason}.* in row 2"):
+    with pytest.raises(ValueError, match=f"row 2 with .*{reason}"):
         pair_scores(embeddings, all_pairs([0, 0, 1, 1]))
 
 
