@@ -59,7 +59,7 @@ def test_unit_embeddings_of_float16_is_a_copy():
 
 
 @pytest.mark.parametrize(
-    ("value", "reason"), [(0.0, "zeros only"), (np.nan, "NaN"), (np.inf, "infinity")]
+    ("value", "reason"), [(0.0, "all zeros"), (np.nan, "NaN"), (np.inf, "infinity")]
 )
 def test_an_invalid_row_is_named(value, reason):
     embeddings = np.ones((4, 3))
