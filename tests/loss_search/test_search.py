@@ -19,7 +19,7 @@ from fairloss.evaluation import all_pairs, pair_scores, verification
 from fairloss.loss_search import ProcessMap, SearchConfig, SearchSettings, load_head, search
 from fairloss.loss_search.member import read_split
 from fairloss.models import embed
-from fairloss.report.search_figures import write_search_figures
+from fairloss.report.loss_search import write_search_figures
 from fairloss.training import (
     HeadConfig,
     ModelConfig,

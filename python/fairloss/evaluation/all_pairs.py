@@ -1,4 +1,4 @@
-"""All-against-all verification: a report on one model and a comparison of two."""
+"""Verification over all pairs of samples: a report on one model and a comparison of two."""
 
 from __future__ import annotations
 
@@ -7,12 +7,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fairloss.checks import check_length
 from fairloss.evaluation.folds import fold_within, identity_folds
-from fairloss.evaluation.pairs import Pairs, all_pairs, identity_index, pair_scores
-from fairloss.evaluation.statistics import UNMEASURED, compare, draw_people, with_intervals
-from fairloss.evaluation.ten_fold import PairStatistics
+from fairloss.evaluation.pairs import Pairs, identity_index, pair_scores
+from fairloss.evaluation.protocol_report import Unmeasured, pair_bootstrap, protocol_report
+from fairloss.evaluation.verification import PairStatistics
 
 MAX_FOLDS = 10  # as LFW
+
+
+def all_pairs(identities: npt.ArrayLike) -> Pairs:
+    """Return every unordered pair of different samples, once: N (N - 1) / 2 of them.
+
+    Args:
+        identities: (N,) integers or strings.
+    """
+    index = identity_index(identities)
+    first, second = np.triu_indices(len(index), k=1)
+    return Pairs(first.astype(np.int64), second.astype(np.int64), index[first] == index[second])
 
 
 def evaluate_pairs(
@@ -23,13 +35,13 @@ def evaluate_pairs(
     replicates: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Verification metrics over every pair of samples, with 95% intervals.
+    """Compute verification metrics over every pair of samples, with 95% intervals.
 
     Time and memory grow with N^2; each bootstrap replicate makes a few passes over all
     N (N - 1) / 2 pairs.
 
     Args:
-        embeddings: (N, D) real numbers; normalised here.
+        embeddings: (N, D) real numbers; normalized here.
         identities: (N,) integers or strings.
         folds: number of identity-disjoint folds. By default 10, or as many as can be given 2
             identities, one of them with several samples.
@@ -40,17 +52,13 @@ def evaluate_pairs(
         A JSON-ready report: "version", "samples", "identities", "seed", "genuine",
         "impostor", "auc" and "eer" (an `Interval`), "tar" (FAR -> `Interval`), "thresholds"
         (FAR -> score), "accuracy" (`Interval` of the mean over folds) and "fold_accuracy" (a
-        `FoldAccuracy`). In place of what cannot be measured stands a string that says why.
+        `FoldAccuracy`). A number that cannot be measured is replaced by the reason.
 
     Raises:
         ValueError: embeddings and identities differ in length, a row is zero or not finite,
             there is no genuine or no impostor pair, or the given folds cannot be filled.
     """
-    _check_lengths("embeddings", embeddings, identities)
-    pairs = all_pairs(identities)
-    statistics = _statistics(embeddings, pairs, identities, folds, seed)
-    resample = draw_people(pairs, identities, replicates, seed)
-    return _header(identities, seed) | with_intervals(statistics, resample)
+    return _report({"embeddings": embeddings}, identities, folds, replicates, seed)
 
 
 def compare_pairs(
@@ -61,12 +69,13 @@ def compare_pairs(
     replicates: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Two models on the same samples: metrics of b minus metrics of a, with 95% intervals.
+    """Compare two models on the same samples: metrics of b minus metrics of a, with 95% intervals.
 
-    Both are resampled together, so what the draw of people does to both cancels.
+    Both are resampled together, so what the draw of identities does to both cancels.
 
     Args:
-        embeddings_a, embeddings_b: (N, D_a) and (N, D_b) real numbers; normalised here.
+        embeddings_a: (N, D_a) real numbers; normalized here.
+        embeddings_b: (N, D_b) real numbers; normalized here.
         identities: (N,) integers or strings.
         replicates: of the identity-clustered bootstrap.
         seed: of the folds and of the bootstrap.
@@ -78,26 +87,24 @@ def compare_pairs(
     Raises:
         ValueError: as `evaluate_pairs`.
     """
-    _check_lengths("embeddings_a", embeddings_a, identities)
-    _check_lengths("embeddings_b", embeddings_b, identities)
-    pairs = all_pairs(identities)
-    a, b = (
-        _statistics(embeddings, pairs, identities, None, seed)
-        for embeddings in (embeddings_a, embeddings_b)
-    )
-    resample = draw_people(pairs, identities, replicates, seed)
-    return _header(identities, seed) | compare(a, b, resample)
+    models = {"embeddings_a": embeddings_a, "embeddings_b": embeddings_b}
+    return _report(models, identities, None, replicates, seed)
 
 
-def _check_lengths(name: str, embeddings: npt.ArrayLike, identities: npt.ArrayLike) -> None:
-    samples, labels = len(np.asarray(embeddings)), len(np.asarray(identities))
-    if samples != labels:
-        raise ValueError(f"{name} has {samples} rows but identities has {labels} entries")
-
-
-def _header(identities: npt.ArrayLike, seed: int) -> dict[str, Any]:
+def _report(
+    models: dict[str, npt.ArrayLike],
+    identities: npt.ArrayLike,
+    folds: int | None,
+    replicates: int,
+    seed: int,
+) -> dict[str, Any]:
     index = identity_index(identities)
-    return {"samples": len(index), "identities": int(index.max()) + 1, "seed": seed}
+    for name, embeddings in models.items():
+        check_length(name, len(np.asarray(embeddings)), len(index), "rows, as identities")
+    pairs = all_pairs(index)
+    statistics = [_statistics(x, pairs, index, folds, seed) for x in models.values()]
+    header = {"samples": len(index), "identities": int(index.max()) + 1, "seed": seed}
+    return header | protocol_report(statistics, pair_bootstrap(pairs, index, replicates, seed))
 
 
 def _statistics(
@@ -107,7 +114,7 @@ def _statistics(
     folds: int | None,
     seed: int,
 ) -> PairStatistics:
-    """Accuracy over identity-disjoint folds, of the pairs within a fold, where they can be had."""
+    """Score pairs; accuracy is over the pairs within identity-disjoint folds, where possible."""
     scores = pair_scores(embeddings, pairs)
     if folds is None:
         samples = np.bincount(identity_index(identities))
@@ -115,9 +122,10 @@ def _statistics(
         folds = min(MAX_FOLDS, len(samples) // 2, several)
         if folds < 2:
             statistics = PairStatistics(scores, pairs.genuine)
-            people = f"{len(samples)} identities, {several} with several samples"
-            statistics.point["accuracy"] = f"{UNMEASURED} with {people}"
-            statistics.point["fold_accuracy"] = statistics.point["accuracy"]
+            reason = Unmeasured(
+                f"not measurable with {len(samples)} identities, {several} with several samples"
+            )
+            statistics.point |= {"accuracy": reason, "fold_accuracy": reason}
             return statistics
     fold_of_sample = identity_folds(identities, folds, seed)
     return PairStatistics(scores, pairs.genuine, fold_within(fold_of_sample, pairs))

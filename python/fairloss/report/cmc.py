@@ -1,4 +1,4 @@
-"""Figures of large challenges: several results beside one another."""
+"""CMC and ROC of several MegaFace results in one figure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DASHES = ("-", "--", ":", "-.")
 
 
 def draw_cmc(curves: Mapping[str, Cmc], output: Path) -> None:
-    """CMC (recall over rank, log) and ROC (log) of each result, in one figure.
+    """Draw CMC (recall over rank, log) and ROC (log) of each result.
 
     Args:
         curves: name in the legend -> curves.
@@ -32,8 +32,8 @@ def draw_cmc(curves: Mapping[str, Cmc], output: Path) -> None:
         for number, (name, curve) in enumerate(curves.items()):
             dash = DASHES[number % len(DASHES)]
             left.plot(curve.rank + 1, curve.recall, dash, drawstyle="steps-post", label=name)
-            known = curve.fpr > 0
-            right.plot(curve.fpr[known], curve.tpr[known], dash, label=name)
+            positive = curve.fpr > 0
+            right.plot(curve.fpr[positive], curve.tpr[positive], dash, label=name)
         left.set(xscale="log", xlabel="rank (log)", ylabel="share of trials found")
         right.set(xscale="log", xlabel="false accept rate (log)", ylabel="true accept rate")
         left.legend(loc="lower right", frameon=False)

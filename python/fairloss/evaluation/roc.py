@@ -1,21 +1,22 @@
-"""The ROC curve of weighted, possibly tied scores.
+"""ROC curves of weighted, possibly tied scores.
 
-A pair is accepted when score >= threshold. Equal scores form one group, accepted or
-rejected together, so no metric depends on the order of the input.
+A pair is accepted when score >= threshold. Equal scores are accepted or rejected together, so no
+metric depends on the order of the input.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-# Forgives rounding in a FAR such as 1/49 and in sums of fractional weights; admits no whole
-# extra impostor while FAR x impostors < 1e9.
-RELATIVE_TOLERANCE = 1e-9
+from fairloss.checks import expect
+from fairloss.typing import Bools, Float64s, Floats
 
-Floats = npt.NDArray[np.floating[Any]]
+# Absorbs rounding in a FAR such as 1/49 and in sums of fractional weights; admits no whole extra
+# impostor while FAR x impostors < 1e9.
+RELATIVE_TOLERANCE = 1e-9
 
 
 class Roc(NamedTuple):
@@ -32,11 +33,11 @@ class Roc(NamedTuple):
     threshold: Floats
 
     def auc(self) -> float:
-        """P(genuine score > impostor score), ties counted half."""
+        """Return P(genuine score > impostor score), ties counted half."""
         return float(np.diff(self.far) @ (self.tar[1:] + self.tar[:-1]) / 2)
 
     def eer(self) -> float:
-        """Error rate where FAR = 1 - TAR, on straight lines between the points."""
+        """Return the error rate where FAR = 1 - TAR, on straight lines between the points."""
         excess = self.far - (1 - self.tar)  # rises from -1 to 1
         after = int(np.argmax(excess >= 0))
         before = after - 1
@@ -44,17 +45,17 @@ class Roc(NamedTuple):
         return float(self.far[before] + share * (self.far[after] - self.far[before]))
 
     def point_at(self, far: float) -> int:
-        """Number of the last point whose FAR is at most `far`."""
+        """Return the index of the last point whose FAR is at most `far`."""
         limit = far * (1 + RELATIVE_TOLERANCE)
         return int(np.searchsorted(self.far, limit, side="right")) - 1
 
     def tar_at(self, far: float) -> float:
-        """Largest TAR of any threshold whose FAR is at most `far`; no interpolation."""
+        """Return the largest TAR of any threshold whose FAR is at most `far`; no interpolation."""
         return float(self.tar[self.point_at(far)])
 
 
 class SortedScores:
-    """Scores sorted once, to be counted many times under different weights.
+    """Scores sorted once, for ROC curves under many different weights.
 
     Args:
         scores: (P,) finite, higher means more similar.
@@ -67,22 +68,18 @@ class SortedScores:
 
     def __init__(self, scores: npt.ArrayLike, genuine: npt.ArrayLike) -> None:
         scores, genuine = check_scored_pairs(scores, genuine)
+        check_both_classes("genuine", genuine)
         self.genuine = int(genuine.sum())
         self.impostor = len(genuine) - self.genuine
-        if not self.genuine or not self.impostor:
-            raise ValueError(
-                "genuine must hold at least one genuine and one impostor pair, "
-                f"got {self.genuine} and {self.impostor}"
-            )
         self._order = np.argsort(-scores, kind="stable")
         scores = scores[self._order]
         self._is_genuine = genuine[self._order].astype(np.float64)
-        self._group_end = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))
+        self._tie_end = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))
         reject_all = np.nextafter(scores[:1], np.inf, dtype=scores.dtype)
-        self._threshold = np.concatenate((reject_all, scores[self._group_end]))
+        self._threshold = np.concatenate((reject_all, scores[self._tie_end]))
 
-    def roc(self, weights: npt.NDArray[np.float64] | None = None) -> Roc:
-        """Curve under (P,) non-negative weights, in the order of the scores; default all 1.
+    def roc(self, weights: Float64s | None = None) -> Roc:
+        """Return the curve under (P,) non-negative weights of the scores; default all 1.
 
         Raises:
             ValueError: the weights leave no genuine or no impostor pair.
@@ -91,25 +88,29 @@ class SortedScores:
         accepted_genuine = weights * self._is_genuine
         tar = self._accepted(accepted_genuine)
         far = self._accepted(weights - accepted_genuine)
-        if not tar[-1] or not far[-1]:
-            raise ValueError("weights must leave at least one genuine and one impostor pair")
+        expect(
+            tar[-1] and far[-1],
+            "weights",
+            "at least one genuine and one impostor pair above 0",
+            f"sums of {tar[-1]:g} and {far[-1]:g}",
+        )
         return Roc(far / far[-1], tar / tar[-1], self._threshold)
 
-    def _accepted(self, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Sum of weights accepted at each threshold, (T+1,)."""
+    def _accepted(self, weights: Float64s) -> Float64s:
+        """Sum the weights accepted at each threshold, (T+1,)."""
         total = np.zeros(len(self._threshold))
-        np.take(np.cumsum(weights), self._group_end, out=total[1:])
+        np.take(np.cumsum(weights), self._tie_end, out=total[1:])
         return total
 
     def measurable(self, far: float) -> bool:
-        """True if `far` is at least 1 / (number of impostor pairs)."""
+        """Return True if `far` is at least 1 / (number of impostor pairs)."""
         return far * self.impostor * (1 + RELATIVE_TOLERANCE) >= 1
 
 
 class RocCorners:
-    """The ROC's corners only, to be counted many times under different weights.
+    """The corners of the ROC only, for curves under many different weights.
 
-    Between two genuine scores the TAR stands still, so impostor pairs between them count together:
+    Between two genuine scores the TAR is constant, so impostor pairs between them count together:
     AUC, EER and TAR@FAR are those of the whole curve, at the cost of one pass over the pairs.
 
     Args and Raises: as `SortedScores`.
@@ -117,8 +118,7 @@ class RocCorners:
 
     def __init__(self, scores: npt.ArrayLike, genuine: npt.ArrayLike) -> None:
         scores, genuine = check_scored_pairs(scores, genuine)
-        if genuine.all() or not genuine.any():
-            raise ValueError("genuine must hold at least one genuine and one impostor pair")
+        check_both_classes("genuine", genuine)
         level = np.unique(scores[genuine])
         above = np.searchsorted(level, scores)  # the first level at or above each score
         tied = level[above.clip(max=len(level) - 1)] == scores
@@ -132,8 +132,8 @@ class RocCorners:
         self._threshold[2::2] = level[::-1]
         self._threshold[-1] = scores.min()
 
-    def roc(self, weights: npt.NDArray[np.float64]) -> Roc | None:
-        """Curve under (P,) non-negative weights; None if they leave no genuine or no impostor."""
+    def roc(self, weights: Float64s) -> Roc | None:
+        """Return the curve under (P,) non-negative weights; None if they leave only one class."""
         counts = np.bincount(self._bin, weights, 2 * self._steps).reshape(2, self._steps)
         far, tar = np.concatenate((np.zeros((2, 1)), np.cumsum(counts, axis=1)), axis=1)
         if not tar[-1] or not far[-1]:
@@ -141,33 +141,43 @@ class RocCorners:
         return Roc(far / far[-1], tar / tar[-1], self._threshold)
 
 
-def check_scored_pairs(
-    scores: npt.ArrayLike, genuine: npt.ArrayLike
-) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """(P,) floats and (P,) bool.
+def check_scored_pairs(scores: npt.ArrayLike, genuine: npt.ArrayLike) -> tuple[Floats, Bools]:
+    """Return (P,) floats and (P,) bool.
 
     Raises:
         ValueError: lengths differ, a score is not finite, or genuine holds anything but True,
             False, 1 and 0 (some published lists use -1).
     """
     scores, genuine = np.asarray(scores), np.asarray(genuine)
-    if scores.ndim != 1 or scores.dtype.kind not in "fiu":
-        raise ValueError(
-            "scores must be a (P,) array of real numbers, "
-            f"got shape {scores.shape} and dtype {scores.dtype}"
-        )
-    if genuine.shape != scores.shape:
-        raise ValueError(f"genuine must have shape {scores.shape} as scores, got {genuine.shape}")
-    if not np.isin(genuine, (0, 1)).all():
-        raise ValueError(f"genuine must be True/False or 1/0, got {np.unique(genuine)[:5]}")
-    bad = ~np.isfinite(scores)
-    if bad.any():
-        raise ValueError(f"scores must be finite, got {scores[bad][0]} at {int(bad.argmax())}")
+    expect(
+        scores.ndim == 1 and scores.dtype.kind in "fiu",
+        "scores",
+        "a (P,) array of real numbers",
+        f"shape {scores.shape} and dtype {scores.dtype}",
+    )
+    expect(genuine.shape == scores.shape, "genuine", f"shape {scores.shape}", genuine.shape)
+    other = genuine[~np.isin(genuine, (0, 1))]
+    expect(not len(other), "genuine", "True/False or 1/0", other[:5])
+    finite = np.isfinite(scores)
+    if not finite.all():
+        row = int(finite.argmin())
+        raise ValueError(f"scores: expected finite numbers, got {scores[row]} at {row}")
     if scores.dtype.kind != "f":
         scores = scores.astype(np.float64)
     return scores, genuine.astype(np.bool_)
 
 
+def check_both_classes(name: str, genuine: Bools) -> None:
+    """Raise ValueError unless there is at least one genuine and one impostor pair."""
+    expect(
+        genuine.any() and not genuine.all(),
+        name,
+        "at least one genuine and one impostor pair",
+        f"{genuine.sum()} genuine and {(~genuine).sum()} impostor pairs; "
+        "both need at least 2 identities, one of them with 2 samples",
+    )
+
+
 def roc(scores: npt.ArrayLike, genuine: npt.ArrayLike) -> Roc:
-    """(far, tar, threshold) of every distinct threshold; see `Roc` and `SortedScores`."""
+    """Return the curve with a point for every distinct score; see `Roc` and `SortedScores`."""
     return SortedScores(scores, genuine).roc()
