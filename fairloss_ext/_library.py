@@ -1,4 +1,4 @@
-"""Loads the compiled ops, and attaches to each its fake kernel and its gradient."""
+"""Loading of the compiled ops, and registration of their fake kernels and gradients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PACKAGE = Path(__file__).parent
 
 
 def _load() -> str | None:
-    """Load the shared object; returns why it could not be, or None."""
+    """Load the shared object; return the reason where that fails, else None."""
     libraries = sorted(_PACKAGE.glob("_C*.so")) + sorted(_PACKAGE.glob("_C*.pyd"))
     if not libraries:
         return str(build_record().get("reason", "the compiled ops are not beside the package"))
@@ -28,7 +28,7 @@ def _load() -> str | None:
 
 
 def build_record() -> dict[str, Any]:
-    """What the build wrote down about itself; empty where the package was never built."""
+    """Return the record that the build has left; empty where the package was never built."""
     path = _PACKAGE / "_build.json"
     record: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return record
@@ -36,26 +36,26 @@ def build_record() -> dict[str, Any]:
 
 failure = _load()
 _architectures = parse(build_record().get("cuda_architectures", ()))
-_host_run = bool(build_record().get("host_run"))  # tests/host_run
-_devices: dict[str, frozenset[str]] = {}  # of each op's kernels
+_host_run = bool(build_record().get("host_run"))  # see tests/host_run/README.md
+_devices: dict[str, frozenset[str]] = {}  # op -> devices with a kernel
 _warned = False
 # Of torch's allocator, and of cudaMallocAsync's.
 OUT_OF_MEMORY = ("CUDA out of memory", "would exceed allowed memory")
 
 
 def serves(name: str, tensor: torch.Tensor) -> bool:
-    """Whether op `name` has a kernel for this tensor's device; if not, plain torch runs."""
+    """Return whether op `name` has a kernel for the tensor's device; if not, plain torch runs."""
     if failure is not None:
         _warn_once(failure)
         return False
-    if tensor.device.type == "cuda" and (why := _no_kernels(tensor.device)):
-        _warn_once(why)
+    if tensor.device.type == "cuda" and (reason := _missing_kernels(tensor.device)):
+        _warn_once(reason)
         return False
     return tensor.device.type in _devices[name]
 
 
-def _no_kernels(device: torch.device) -> str:
-    """Why none of the CUDA kernels runs on this GPU; empty where they do."""
+def _missing_kernels(device: torch.device) -> str:
+    """Return why no CUDA kernel runs on this GPU; empty where they do."""
     if not _architectures:
         return "it was built without CUDA kernels"
     if not torch.cuda.is_initialized():  # a fake tensor
@@ -78,18 +78,19 @@ def call(name: str, *arguments: Any) -> Any:
         raise
 
 
-def runs_cuda_text(tensor: torch.Tensor) -> bool:
-    """Whether the kernels of csrc/cuda run for this tensor: on a GPU, or executed on the host."""
+def runs_cuda_kernels(tensor: torch.Tensor) -> bool:
+    """Return whether kernels of csrc/cuda run for this tensor: on a GPU, or on a CPU in tests."""
     return tensor.is_cuda or _host_run
 
 
-def _warn_once(why: str) -> None:
+def _warn_once(reason: str) -> None:
+    """Warn at the first use of plain torch in place of an op."""
     global _warned
     if not _warned:
         _warned = True
         warnings.warn(
-            f"fairloss_ext runs its plain-torch fallback, several times slower: {why}. "
-            "`fairloss doctor` says more.",
+            f"fairloss_ext runs its plain-torch fallback, several times slower: {reason}. "
+            "`fairloss doctor` reports more.",
             RuntimeWarning,
             stacklevel=4,
         )
@@ -103,7 +104,12 @@ def register(
 ) -> None:
     """Attach a fake kernel and a gradient to a compiled op.
 
-    Without `backward` the op refuses to be differentiated, rather than returning a silent zero.
+    Args:
+        name: of the op, without its namespace.
+        fake: the op on fake tensors.
+        backward: the gradient; without one, differentiation of the op raises an error rather than
+            return a silent zero.
+        setup_context: saves in `ctx` what `backward` reads.
     """
     if failure is not None:
         return
@@ -112,11 +118,13 @@ def register(
     _devices[name] = frozenset(d for d in ("cpu", "cuda") if has_kernel(qualified, d.upper()))
     torch.library.register_fake(qualified, fake)
     torch.library.register_autograd(
-        qualified, backward or _refuse(name), setup_context=setup_context
+        qualified, backward or _no_backward(name), setup_context=setup_context
     )
 
 
-def _refuse(name: str) -> Callable[..., Any]:
+def _no_backward(name: str) -> Callable[..., Any]:
+    """Return a backward that raises RuntimeError."""
+
     def backward(ctx: Any, *grads: torch.Tensor) -> None:
         raise RuntimeError(f"fairloss_ext: {name} cannot be differentiated (no double backward)")
 

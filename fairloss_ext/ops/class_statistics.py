@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fairloss_ext import _library, reference
 from fairloss_ext._arguments import as_labels, as_matrix
+from fairloss_ext._checks import expect
 from fairloss_ext._statistics import ClassStatistics
 
 
@@ -16,25 +17,27 @@ def class_statistics(
     labels: Tensor | npt.ArrayLike,  # (N,)
     num_classes: int,
 ) -> ClassStatistics:
-    """How tight each class is, and how far its nearest neighbour.
+    """Compute the spread of each class and the distance to its nearest neighbor.
 
-    The centre of a class is the normalised mean of its unit embeddings. Rows are read one by one,
+    The center of a class is the normalized mean of its unit embeddings. Rows are read one by one,
     twice: a memory map need not fit in memory. On a GPU leave TF32 off (docs/kernels.md).
 
     Args:
         embeddings: (N, D) float32, bfloat16 or float16 tensor, array or memory map; raw.
-        labels: (N,) int32 or int64 in [-1, num_classes); -1 is left out. So is what is out of
-            range on a GPU, where labels cannot be looked at without waiting.
+        labels: (N,) int32 or int64 in [-1, num_classes); -1 is left out. On a GPU, where a
+            check would synchronize, so is a label out of range.
         num_classes: C.
 
     Returns:
         `ClassStatistics`. A class without samples has NaN everywhere, nearest class -1, and is
-        nobody's nearest; a class with a NaN embedding likewise, but keeps its count.
+        the nearest of none; a class with a NaN embedding likewise, but it keeps its count.
+
+    Raises:
+        ValueError: a shape, a dtype or a label out of range; it names the argument.
     """
     matrix = as_matrix("embeddings", embeddings)
     classes = as_labels(torch.as_tensor(labels)).to(matrix.device)
-    if num_classes < 1:
-        raise ValueError(f"num_classes: expected at least 1, got {num_classes}")
+    expect(num_classes >= 1, "num_classes", "at least 1", num_classes)
     if not _library.serves("class_statistics", matrix):
         return reference.class_statistics(matrix, classes, num_classes)
     return ClassStatistics(*_library.call("class_statistics", matrix, classes, num_classes))

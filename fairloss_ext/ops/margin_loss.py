@@ -7,25 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fairloss_ext import _library, reference
-from fairloss_ext._arguments import (
-    ROWS,
+from fairloss_ext import _library
+from fairloss_ext._arguments import as_labels, as_scale
+from fairloss_ext._checks import check_device
+from fairloss_ext._margin_arguments import (
+    MarginArguments,
     Margins,
-    as_labels,
-    as_scale,
-    check_device,
-    keep_margins_shape,
-    margin_table,
+    margin_arguments,
+    save_margin_shape,
+    shaped_gradient,
 )
-from fairloss_ext.options import (
-    EXTENSIONS,
-    KINDS,
-    MARGIN_GRADS,
-    Extension,
-    Kind,
-    MarginGrad,
-    choice,
-)
+from fairloss_ext.options import Extension, Kind, MarginGrad
+from fairloss_ext.reference.margin_loss import target_losses as reference_losses
 
 
 def margin_loss(
@@ -42,47 +35,40 @@ def margin_loss(
     sample_margins: Tensor | None = None,
     validate: bool = False,
 ) -> Tensor:
-    """Per-sample loss ``softplus(negative_logsumexp - scale * phi(target_cosine; margin))``.
+    """Compute ``softplus(negative_logsumexp - scale * phi(target_cosine; margin))``.
 
-    This equals the cross-entropy of logits whose target is ``scale * phi`` and is exact where the
-    target's probability reaches 1. Margins are read here: changing the table afterwards does not
-    change the gradient. Arguments are those of `fairloss_ext.margin_softmax_loss`; `target_cosine`
-    and `negative_logsumexp` are float32 or float64.
+    Each loss equals the cross-entropy of logits whose target is ``scale * phi`` and is exact where
+    the target's probability reaches 1. Margins are read in the forward pass: a later change does
+    not change the gradient. Arguments are those of `fairloss_ext.margin_softmax_loss`;
+    `target_cosine` and `negative_logsumexp` are float32 or float64.
 
     Returns:
         (B,) losses; 0 where the label is -1.
     """
+    arguments = margin_arguments(
+        margins,
+        groups,
+        sample_margins,
+        as_scale(scale, target_cosine.dtype, target_cosine.device),
+        kind=kind,
+        extension=extension,
+        margin_grad=margin_grad,
+    )
     labels = as_labels(labels)
     check_device(target_cosine.device, negative_logsumexp=negative_logsumexp, labels=labels)
     if validate:
-        margin_table(margins, groups, sample_margins, kind, target_cosine).check_now(labels)
+        arguments.check_values(labels, synchronize=True)
+    return target_losses(target_cosine, negative_logsumexp, labels, arguments)
+
+
+def target_losses(
+    target_cosine: Tensor, negative_logsumexp: Tensor, labels: Tensor, arguments: MarginArguments
+) -> Tensor:
+    """Compute `margin_loss` from normalized arguments."""
+    statistics = (target_cosine, negative_logsumexp, labels)
     if not _library.serves("margin_loss", target_cosine):
-        return reference.margin_loss(
-            target_cosine,
-            negative_logsumexp,
-            labels,
-            margins,
-            groups,
-            kind=kind,
-            scale=scale,
-            extension=extension,
-            margin_grad=margin_grad,
-            sample_margins=sample_margins,
-        )
-    table = margin_table(margins, groups, sample_margins, kind, target_cosine)
-    losses: Tensor = _library.call(
-        "margin_loss",
-        target_cosine,
-        negative_logsumexp,
-        labels,
-        table.values,
-        table.groups,
-        as_scale(scale, target_cosine.dtype, target_cosine.device),
-        ROWS.index(table.rows),
-        KINDS.index(table.kind),
-        choice("extension", extension, EXTENSIONS),
-        bool(choice("margin_grad", margin_grad, MARGIN_GRADS)),
-    )[0]
+        return reference_losses(*statistics, arguments)
+    losses: Tensor = _library.call("margin_loss", *statistics, *arguments.op_arguments())[0]
     return losses
 
 
@@ -100,7 +86,7 @@ def _fake(
 ) -> tuple[Tensor, Tensor, Tensor]:
     torch._check(
         target_cosine.shape == negative_logsumexp.shape == labels.shape,
-        lambda: "target_cosine, negative_logsumexp and labels: expected one shape (B,)",
+        lambda: "labels: expected the shape of target_cosine and negative_logsumexp",
     )
     batch = target_cosine.shape[0]
     columns = margins.shape[1] if margins.dim() == 2 else 1
@@ -129,7 +115,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
     # margin_loss_backward, instead of a silent zero.
     ctx.mark_non_differentiable(margin_rows)
     ctx.save_for_backward(derivatives, margin_rows)
-    keep_margins_shape(ctx, margins=inputs[3], rows=inputs[6])
+    save_margin_shape(ctx, margins=inputs[3], rows=inputs[6])
 
 
 def _backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
@@ -140,13 +126,10 @@ def _backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, .
         grad_target,
         grad_nlse,
         None,
-        grad_margins.squeeze(1) if ctx.plain_margins else grad_margins,
+        shaped_gradient(ctx, grad_margins),
         None,
         grad_scale,
-        None,
-        None,
-        None,
-        None,
+        *[None] * 4,
     )
 
 
