@@ -152,8 +152,8 @@ def test_merge_leaves_the_other_gallery_alone():
 @pytest.mark.parametrize(
     ("names", "embeddings", "message"),
     [
-        (["a", "b"], [[1] * 16, [0] * 16], "row 1 is all zeros"),
-        (["a", "b"], [[1] * 16, [np.nan] * 16], "row 1 contains NaN"),
+        (["a", "b"], [[1] * 16, [0] * 16], "row 1 with all zeros"),
+        (["a", "b"], [[1] * 16, [np.nan] * 16], "row 1 with NaN"),
         (["a"], sample(2), "names has 1 entries but embeddings has 2"),
         (["a", 7], sample(2), "non-empty strings, got 7"),
         (["a", ""], sample(2), "non-empty strings"),

@@ -14,6 +14,7 @@ import torch
 from synthetic import faces, write_folder
 
 from fairloss.agent import Policy
+from fairloss.io.atomic import write_atomic
 from fairloss.training import (
     HeadConfig,
     ModelConfig,
@@ -23,7 +24,6 @@ from fairloss.training import (
     load_backbone,
     read_json,
     train,
-    write_atomic,
 )
 from fairloss.training.run import build_trainer, learning_rate_at
 
