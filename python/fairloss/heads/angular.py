@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fairloss.heads.dense import DenseHead
-from fairloss_ext.reference.cosine_partition import unit
+from fairloss_ext.numerics import unit_rows
 
 
 class LSoftmax(DenseHead):
@@ -54,7 +54,7 @@ class LSoftmax(DenseHead):
         rows = self.class_rows(embeddings.dtype)
         logits = F.linear(embeddings, rows)
         own = rows[labels]
-        cosine = (unit(embeddings) * unit(own)).sum(dim=1)
+        cosine = (unit_rows(embeddings) * unit_rows(own)).sum(dim=1)
         length = torch.linalg.vector_norm(embeddings, dim=1) * torch.linalg.vector_norm(own, dim=1)
         ease = self.ease()
         target = length * (ease * cosine + psi(cosine, self.margin)) / (1 + ease)
@@ -94,7 +94,7 @@ class SphereFace(LSoftmax):
 
     def class_rows(self, dtype: torch.dtype) -> Tensor:
         """(C, D) unit rows."""
-        return unit(super().class_rows(dtype))
+        return unit_rows(super().class_rows(dtype))
 
 
 def psi(cosine: Tensor, m: int) -> Tensor:

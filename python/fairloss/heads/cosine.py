@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fairloss.checks import check_choice
 from fairloss.heads.head import Head, check_scale
 from fairloss.heads.sampling import check_rate, sample_classes
 from fairloss_ext import cosine_partition, margin_loss
+from fairloss_ext.numerics import unit_rows
 from fairloss_ext.options import (
     COMPUTE_DTYPES,
     EXTENSIONS,
@@ -21,9 +23,7 @@ from fairloss_ext.options import (
     Kind,
     MarginGrad,
     Reduction,
-    choice,
 )
-from fairloss_ext.reference.cosine_partition import unit
 
 
 class CosineHead(Head):
@@ -83,10 +83,10 @@ class CosineHead(Head):
             raise TypeError(f"{name} got an unexpected keyword argument {option!r}")
         super().__init__(num_classes, embedding_size, reduction=reduction)
         check_scale(scale)
-        choice("kind", kind, KINDS)
-        choice("extension", extension, EXTENSIONS)
-        choice("margin_grad", margin_grad, MARGIN_GRADS)
-        choice("compute_dtype", compute_dtype, (None, *COMPUTE_DTYPES))
+        check_choice("kind", kind, KINDS)
+        check_choice("extension", extension, EXTENSIONS)
+        check_choice("margin_grad", margin_grad, MARGIN_GRADS)
+        check_choice("compute_dtype", compute_dtype, (None, *COMPUTE_DTYPES))
         check_rate("sample_rate", sample_rate)
         self.kind, self.extension, self.margin_grad = kind, extension, margin_grad
         self.sample_rate, self.sample_seed = sample_rate, sample_seed
@@ -169,7 +169,7 @@ class CosineHead(Head):
     def plain_logits(self, embeddings: Tensor) -> Tensor:
         """(B, C) scaled cosines."""
         weight = self.weight.to(embeddings.dtype)
-        return self.scale * F.linear(unit(embeddings), unit(weight))
+        return self.scale * F.linear(unit_rows(embeddings), unit_rows(weight))
 
     def class_margins(self) -> Tensor:
         """`margins`; NaN where they are triples."""

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fairloss.heads.head import Head, check_labels, check_number, check_scale, precise
+from fairloss_ext.numerics import full_precision, unit_rows
 from fairloss_ext.options import Reduction
-from fairloss_ext.reference.cosine_partition import full_precision, unit
 
 _ONLY_COSINE = {
     "sample_rate": "compare with a sample of the classes",
@@ -61,7 +61,7 @@ class DenseHead(Head):
 
     def cosines(self, embeddings: Tensor) -> Tensor:
         """(B, C)."""
-        return F.linear(unit(embeddings), unit(self.weight.to(embeddings.dtype)))
+        return F.linear(unit_rows(embeddings), unit_rows(self.weight.to(embeddings.dtype)))
 
     def extra_repr(self) -> str:
         return f"{self.num_classes} classes, {self.embedding_size}-d"
@@ -109,7 +109,7 @@ class L2Softmax(Softmax):
 
     def plain_logits(self, embeddings: Tensor) -> Tensor:
         """(B, C): ``s W x / |x| + b``."""
-        return super().plain_logits(self.scale * unit(embeddings))
+        return super().plain_logits(self.scale * unit_rows(embeddings))
 
 
 class SoftMargin(DenseHead):

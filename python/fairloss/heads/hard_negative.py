@@ -8,11 +8,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from fairloss.checks import check_choice
 from fairloss.heads.cosine import CosineHead
 from fairloss.heads.head import check_labels, check_number
 from fairloss_ext import margin_logits
-from fairloss_ext.options import choice
-from fairloss_ext.reference.cosine_partition import unit
+from fairloss_ext.numerics import unit_rows
 
 
 class HardNegativeHead(CosineHead):
@@ -67,7 +67,7 @@ class MVSoftmax(HardNegativeHead):
         adaptive: bool = True,
         **options: Any,
     ) -> None:
-        choice("kind", kind, ("arc", "cos"))
+        check_choice("kind", kind, ("arc", "cos"))
         check_number("t", t, 1)
         options = {"scale": 32.0} | options
         super().__init__(num_classes, embedding_size, margin, kind=kind, **options)
@@ -118,6 +118,6 @@ def _target_cosine(embeddings: Tensor, weight: Tensor, labels: Tensor) -> Tensor
     rows = labels >= 0
     dtype = torch.promote_types(torch.promote_types(embeddings.dtype, weight.dtype), torch.float32)
     cosine = torch.zeros(len(labels), dtype=dtype, device=labels.device)
-    own = unit(weight[labels[rows].long()].to(dtype))
-    cosine[rows] = (unit(embeddings[rows].to(dtype)) * own).sum(dim=1)
+    own = unit_rows(weight[labels[rows].long()].to(dtype))
+    cosine[rows] = (unit_rows(embeddings[rows].to(dtype)) * own).sum(dim=1)
     return cosine

@@ -8,9 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from fairloss.checks import check_choice
 from fairloss_ext import ClassStatistics
-from fairloss_ext.options import REDUCTIONS, Reduction, choice
-from fairloss_ext.reference.cosine_partition import full_precision
+from fairloss_ext.numerics import full_precision
+from fairloss_ext.options import REDUCTIONS, Reduction
 
 
 class SampleLoss(nn.Module):
@@ -22,7 +23,7 @@ class SampleLoss(nn.Module):
 
     def __init__(self, reduction: Reduction = "mean") -> None:
         super().__init__()
-        choice("reduction", reduction, REDUCTIONS)
+        check_choice("reduction", reduction, REDUCTIONS)
         self.reduction = reduction
 
     def forward(

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fairloss.checks import check_choice
 from fairloss.heads.dense import DenseHead
 from fairloss.heads.head import check_number, check_scale
-from fairloss_ext.options import MARGIN_GRADS, MarginGrad, choice
+from fairloss_ext.options import MARGIN_GRADS, MarginGrad
 
 
 class SphereFace2(DenseHead):
@@ -42,7 +43,7 @@ class SphereFace2(DenseHead):
         **options: Any,
     ) -> None:
         check_scale(scale)
-        choice("margin_grad", margin_grad, MARGIN_GRADS)
+        check_choice("margin_grad", margin_grad, MARGIN_GRADS)
         check_number("margin", margin)
         if not t > 0:
             raise ValueError(f"t: got {t}, expected a positive number")

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from fairloss.checks import check_choice
 from fairloss.heads.cosine import CosineHead
 from fairloss.heads.head import check_number, precise
-from fairloss_ext.options import choice
 
 
 class AdaFace(CosineHead):
@@ -136,7 +136,7 @@ class ElasticFace(CosineHead):
         plus: bool = False,
         **options: Any,
     ) -> None:
-        choice("kind", kind, ("arc", "cos"))
+        check_choice("kind", kind, ("arc", "cos"))
         if margin is None:
             margin = 0.5 if kind == "arc" else 0.35
         if sigma is None:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from fairloss.heads.head import SampleLoss, check_labels, check_number, precise
+from fairloss_ext.numerics import full_precision, unit_rows
 from fairloss_ext.options import Reduction
-from fairloss_ext.reference.cosine_partition import full_precision, unit
 
 
 class CenterLoss(SampleLoss):
@@ -128,7 +128,7 @@ class Triplet(SampleLoss):
     def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """(B,) losses, 0 where the label is -1."""
         with full_precision(embeddings.device):
-            rows = unit(precise(embeddings))
+            rows = unit_rows(precise(embeddings))
             distance = 2 - 2 * rows @ rows.T  # squared
         known = (labels >= 0) & (labels >= 0)[:, None]
         same = labels == labels[:, None]

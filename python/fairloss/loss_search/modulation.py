@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from fairloss import heads
 from fairloss.heads import CosineHead, Head, LSoftmax, SearchSoftmax, SoftMargin, Softmax
 from fairloss.heads.angular import psi
-from fairloss_ext.reference._transform import target_transform
+from fairloss_ext.reference.target_transform import target_transform
 
 # Heads whose loss has no a, and why.
 _NO_A: dict[type[Head], str] = {
