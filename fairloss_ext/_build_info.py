@@ -25,7 +25,7 @@ class BuildInfo:
 
 def build_info() -> BuildInfo:
     """Return which kernels run on this machine, what compiled them, and why plain torch runs."""
-    record = _library.build_record()
+    record = _library.build_record
     compiler, built, isa = record.get("compiler", "none"), (), "none"
     if _library.failure is None:
         import fairloss_ext._host as _host

@@ -1,6 +1,6 @@
 """Checks of arguments: one grammar of messages, `name: expected X, got Y`.
 
-Messages are formatted on failure alone: a number in a text is a constant of a compiled graph.
+Sizes are formatted on failure alone: in a compiled graph a size in a text becomes a constant.
 """
 
 from __future__ import annotations
@@ -14,8 +14,13 @@ INTEGER_DTYPES = (torch.int32, torch.int64)
 
 
 def expect(condition: object, name: str, expected: str, got: object) -> None:
-    """Raise ValueError `name: expected X, got Y` unless `condition` is true."""
+    """Raise ValueError `name: expected X, got Y` unless `condition` is true.
+
+    A tensor as `got` is described by its shape and dtype.
+    """
     if not condition:
+        if isinstance(got, Tensor):
+            got = f"shape {tuple(got.shape)} {got.dtype}"
         raise ValueError(f"{name}: expected {expected}, got {got}")
 
 
@@ -30,11 +35,6 @@ def check_shape(name: str, tensor: Tensor, *shape: int) -> None:
     """Raise ValueError unless `tensor` has this shape."""
     if tensor.shape != shape:
         expect(False, name, f"shape {shape}", tuple(tensor.shape))
-
-
-def check_integers(name: str, tensor: Tensor) -> None:
-    """Raise ValueError unless `tensor` is int32 or int64."""
-    expect(tensor.dtype in INTEGER_DTYPES, name, "dtype int32 or int64", tensor.dtype)
 
 
 def check_device(device: torch.device, **tensors: Tensor | None) -> None:

@@ -13,13 +13,16 @@ import torch
 from fairloss_ext._architectures import covers, parse
 
 _PACKAGE = Path(__file__).parent
+_RECORD = _PACKAGE / "_build.json"
+# What the build has recorded; empty where the package was never built.
+build_record: dict[str, Any] = json.loads(_RECORD.read_text()) if _RECORD.exists() else {}
 
 
 def _load() -> str | None:
     """Load the shared object; return the reason where that fails, else None."""
     libraries = sorted(_PACKAGE.glob("_C*.so")) + sorted(_PACKAGE.glob("_C*.pyd"))
     if not libraries:
-        return str(build_record().get("reason", "the compiled ops are not beside the package"))
+        return str(build_record.get("reason", "the compiled ops are not beside the package"))
     try:
         torch.ops.load_library(str(libraries[-1]))
     except OSError as error:
@@ -27,16 +30,9 @@ def _load() -> str | None:
     return None
 
 
-def build_record() -> dict[str, Any]:
-    """Return the record that the build has left; empty where the package was never built."""
-    path = _PACKAGE / "_build.json"
-    record: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    return record
-
-
 failure = _load()
-_architectures = parse(build_record().get("cuda_architectures", ()))
-_host_run = bool(build_record().get("host_run"))  # see tests/host_run/README.md
+_architectures = parse(build_record.get("cuda_architectures", ()))
+_host_run = bool(build_record.get("host_run"))  # see tests/host_run/README.md
 _devices: dict[str, frozenset[str]] = {}  # op -> devices with a kernel
 _warned = False
 # Of torch's allocator, and of cudaMallocAsync's.
@@ -45,20 +41,18 @@ OUT_OF_MEMORY = ("CUDA out of memory", "would exceed allowed memory")
 
 def serves(name: str, tensor: torch.Tensor) -> bool:
     """Return whether op `name` has a kernel for the tensor's device; if not, plain torch runs."""
-    if failure is not None:
-        _warn_once(failure)
-        return False
-    if tensor.device.type == "cuda" and (reason := _missing_kernels(tensor.device)):
+    reason = failure or _missing_kernels(tensor.device)
+    if reason:
         _warn_once(reason)
         return False
     return tensor.device.type in _devices[name]
 
 
 def _missing_kernels(device: torch.device) -> str:
-    """Return why no CUDA kernel runs on this GPU; empty where they do."""
-    if not _architectures:
+    """Return why no CUDA kernel runs on a GPU; empty where they do, and for other devices."""
+    if device.type == "cuda" and not _architectures:
         return "it was built without CUDA kernels"
-    if not torch.cuda.is_initialized():  # a fake tensor
+    if device.type != "cuda" or not torch.cuda.is_initialized():  # a fake tensor
         return ""
     gpu = torch.cuda.get_device_properties(device)
     if covers(_architectures, gpu.major, gpu.minor):

@@ -9,7 +9,7 @@ from torch import Tensor
 from fairloss_ext import _library, reference
 from fairloss_ext._arguments import as_labels, as_matrix
 from fairloss_ext._checks import expect
-from fairloss_ext._statistics import ClassStatistics
+from fairloss_ext.reference.class_statistics import ClassStatistics
 
 
 def class_statistics(
@@ -44,16 +44,14 @@ def class_statistics(
 
 
 def _fake(embeddings: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, ...]:
-    def new(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        return embeddings.new_empty(shape, dtype=dtype)
-
+    per_class = embeddings.new_empty((num_classes,), dtype=torch.float32)
     return (
-        new(num_classes, dtype=torch.int64),
-        new(num_classes, embeddings.shape[1]),
-        new(num_classes),
-        new(num_classes),
-        new(num_classes),
-        new(num_classes, dtype=torch.int64),
+        labels.new_empty((num_classes,)),
+        embeddings.new_empty((num_classes, embeddings.shape[1]), dtype=torch.float32),
+        per_class,
+        torch.empty_like(per_class),
+        torch.empty_like(per_class),
+        labels.new_empty((num_classes,)),
     )
 
 

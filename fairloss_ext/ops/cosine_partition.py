@@ -18,7 +18,7 @@ from fairloss_ext.reference.cosine_partition import partition as reference_parti
 # Saved cosines spare the backward pass one of its three products. 2 GiB hold a batch of 512 against
 # a million classes; on a small machine no single loss takes more than a quarter of the memory.
 MAX_AUTO_WORKSPACE = 2 << 30
-AUTO_WORKSPACE = min(MAX_AUTO_WORKSPACE, physical_memory() // 4)
+HOST_MEMORY = physical_memory()
 # Beyond this size a tenth is computed again: 3% of the time for 10% of the memory.
 WHOLE_WORKSPACE = 16 << 20
 
@@ -78,15 +78,15 @@ def cosine_partition(
     arguments = partition_arguments(
         embeddings, weight, labels, scale, compute_dtype, hard_threshold, hard_coefficients
     )
-    return partition(arguments, workspace, fused, validate)
+    if validate:
+        check_range("labels", arguments.labels, -1, weight.shape[0], synchronize=True)
+    return partition(arguments, workspace, fused)
 
 
 def partition(
-    arguments: PartitionArguments, workspace: Workspace, fused: bool, validate: bool
+    arguments: PartitionArguments, workspace: Workspace, fused: bool
 ) -> tuple[Tensor, Tensor]:
     """Compute `cosine_partition` from normalized arguments."""
-    if validate:
-        check_range("labels", arguments.labels, -1, len(arguments.weight), synchronize=True)
     saved_bytes = _saved_bytes(arguments, workspace)
     if not _library.serves("cosine_partition", arguments.embeddings):
         return reference_partition(arguments)
@@ -102,22 +102,18 @@ def _saved_bytes(arguments: PartitionArguments, workspace: Workspace) -> int:
     if workspace == "recompute":
         limit = 0
     elif workspace == "auto":
+        memory = HOST_MEMORY
+        if embeddings.is_cuda:
+            memory = torch.cuda.get_device_properties(embeddings.device).total_memory
         size = _saved_dtype(embeddings, arguments.compute).itemsize
         most = size * _padded(embeddings.shape[0]) * weight.shape[0] * 9 // 10
-        limit = min(_auto_workspace(embeddings), max(WHOLE_WORKSPACE, most))
+        limit = min(MAX_AUTO_WORKSPACE, memory // 4, max(WHOLE_WORKSPACE, most))
     else:
         is_size = isinstance(workspace, int) and workspace >= 0
         expect(is_size, "workspace", "'auto', 'recompute' or a number of bytes", repr(workspace))
         limit = workspace
     trains = any(x.requires_grad for x in (embeddings, weight, scale))
     return limit if torch.is_grad_enabled() and trains else 0
-
-
-def _auto_workspace(tensor: Tensor) -> int:
-    if not tensor.is_cuda:
-        return AUTO_WORKSPACE
-    memory = torch.cuda.get_device_properties(tensor.device).total_memory
-    return min(MAX_AUTO_WORKSPACE, memory // 4)
 
 
 def _saved_dtype(tensor: Tensor, compute: int) -> torch.dtype:
@@ -148,16 +144,17 @@ def _fake(
     )
     batch, classes = embeddings.shape[0], weight.shape[0]
 
-    def new(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        return embeddings.new_empty(shape, dtype=dtype)
-
     stride = _padded(batch)
     dtype = _saved_dtype(embeddings, compute)
     # Whole tiles of classes, as csrc/cpu/cosine_partition.h has them.
     tile = 128 if _library.runs_cuda_kernels(embeddings) else 96
     fitting = workspace // torch.sym_max(dtype.itemsize * stride, 1) // tile * tile
     saved = torch.sym_min(classes, fitting) if batch else 0
-    return new(batch), new(batch), new(saved, stride, dtype=dtype)
+    return (
+        embeddings.new_empty((batch,), dtype=torch.float32),
+        embeddings.new_empty((batch,), dtype=torch.float32),
+        embeddings.new_empty((saved, stride), dtype=dtype),
+    )
 
 
 def _fake_backward(

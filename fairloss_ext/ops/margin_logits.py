@@ -8,13 +8,10 @@ import torch
 from torch import Tensor
 
 from fairloss_ext import _library
-from fairloss_ext._arguments import as_cosines, as_labels, as_scale
-from fairloss_ext._checks import check_device, check_range
+from fairloss_ext._arguments import Numbers, as_cosines, as_scale
 from fairloss_ext._margin_arguments import (
-    Margins,
+    gradient_shape,
     margin_arguments,
-    save_margin_shape,
-    shaped_gradient,
 )
 from fairloss_ext.options import Extension, Kind, MarginGrad
 from fairloss_ext.reference.margin_logits import logits as reference_logits
@@ -23,7 +20,7 @@ from fairloss_ext.reference.margin_logits import logits as reference_logits
 def margin_logits(
     cosine: Tensor,  # (B, C)
     labels: Tensor,  # (B,)
-    margins: Margins | None,
+    margins: Numbers | None,
     groups: Tensor | None = None,  # (C,)
     *,
     kind: Kind = "arc",
@@ -42,9 +39,9 @@ def margin_logits(
         (B, C) logits, float32 (float64 for float64 cosines): at scale 64, bfloat16 logits would
         carry an error of 13% in the probability.
     """
-    cosine, labels = as_cosines(cosine), as_labels(labels)
-    classes = cosine.shape[1]
+    cosine = as_cosines(cosine)
     arguments = margin_arguments(
+        labels,
         margins,
         groups,
         None,
@@ -52,15 +49,12 @@ def margin_logits(
         kind=kind,
         extension=extension,
         margin_grad=margin_grad,
-        num_classes=classes,
+        num_classes=cosine.shape[1],
+        validate=validate,
     )
-    check_device(cosine.device, labels=labels)
-    if validate:
-        check_range("labels", labels, -1, classes, synchronize=True)
-        arguments.check_values(labels, synchronize=True)
     if not _library.serves("margin_logits", cosine):
-        return reference_logits(cosine, labels, arguments)
-    logits: Tensor = _library.call("margin_logits", cosine, labels, *arguments.op_arguments())[0]
+        return reference_logits(cosine, arguments)
+    logits: Tensor = _library.call("margin_logits", cosine, *arguments.op_arguments())[0]
     return logits
 
 
@@ -109,17 +103,17 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
     # Only the gradient of the scale needs the matrix; without it, its memory is freed.
     saved_cosine = cosine if scale.requires_grad else cosine.new_empty((0, 0))
     ctx.save_for_backward(saved_cosine, target, margin_rows, labels, scale)
-    save_margin_shape(ctx, margins=margins, rows=rows)
+    ctx.margin_shape = gradient_shape(margins, rows)
 
 
 def _backward(ctx: Any, grad_logits: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
     grad_cosine, grad_margins, grad_scale = _library.call(
-        "margin_logits_backward", grad_logits, *ctx.saved_tensors, ctx.num_rows
+        "margin_logits_backward", grad_logits, *ctx.saved_tensors, ctx.margin_shape[0]
     )
     return (
         grad_cosine,
         None,
-        shaped_gradient(ctx, grad_margins),
+        grad_margins.reshape(ctx.margin_shape),
         None,
         grad_scale,
         *[None] * 4,

@@ -8,14 +8,12 @@ import torch
 from torch import Tensor
 
 from fairloss_ext import _library
-from fairloss_ext._arguments import as_labels, as_scale
+from fairloss_ext._arguments import Numbers, as_scale
 from fairloss_ext._checks import check_device
 from fairloss_ext._margin_arguments import (
     MarginArguments,
-    Margins,
+    gradient_shape,
     margin_arguments,
-    save_margin_shape,
-    shaped_gradient,
 )
 from fairloss_ext.options import Extension, Kind, MarginGrad
 from fairloss_ext.reference.margin_loss import target_losses as reference_losses
@@ -25,7 +23,7 @@ def margin_loss(
     target_cosine: Tensor,  # (B,)
     negative_logsumexp: Tensor,  # (B,)
     labels: Tensor,  # (B,)
-    margins: Margins | None,
+    margins: Numbers | None,
     groups: Tensor | None = None,  # (C,)
     *,
     kind: Kind = "arc",
@@ -46,6 +44,7 @@ def margin_loss(
         (B,) losses; 0 where the label is -1.
     """
     arguments = margin_arguments(
+        labels,
         margins,
         groups,
         sample_margins,
@@ -53,22 +52,21 @@ def margin_loss(
         kind=kind,
         extension=extension,
         margin_grad=margin_grad,
+        validate=validate,
     )
-    labels = as_labels(labels)
-    check_device(target_cosine.device, negative_logsumexp=negative_logsumexp, labels=labels)
-    if validate:
-        arguments.check_values(labels, synchronize=True)
-    return target_losses(target_cosine, negative_logsumexp, labels, arguments)
+    check_device(target_cosine.device, negative_logsumexp=negative_logsumexp)
+    return target_losses(target_cosine, negative_logsumexp, arguments)
 
 
 def target_losses(
-    target_cosine: Tensor, negative_logsumexp: Tensor, labels: Tensor, arguments: MarginArguments
+    target_cosine: Tensor, negative_logsumexp: Tensor, arguments: MarginArguments
 ) -> Tensor:
     """Compute `margin_loss` from normalized arguments."""
-    statistics = (target_cosine, negative_logsumexp, labels)
     if not _library.serves("margin_loss", target_cosine):
-        return reference_losses(*statistics, arguments)
-    losses: Tensor = _library.call("margin_loss", *statistics, *arguments.op_arguments())[0]
+        return reference_losses(target_cosine, negative_logsumexp, arguments)
+    losses: Tensor = _library.call(
+        "margin_loss", target_cosine, negative_logsumexp, *arguments.op_arguments()
+    )[0]
     return losses
 
 
@@ -88,12 +86,11 @@ def _fake(
         target_cosine.shape == negative_logsumexp.shape == labels.shape,
         lambda: "labels: expected the shape of target_cosine and negative_logsumexp",
     )
-    batch = target_cosine.shape[0]
     columns = margins.shape[1] if margins.dim() == 2 else 1
     return (
-        target_cosine.new_empty((batch,)),
-        target_cosine.new_empty((3 + columns, batch)),
-        labels.new_empty((batch,)),
+        torch.empty_like(target_cosine),
+        target_cosine.new_empty((3 + columns, *labels.shape)),
+        torch.empty_like(labels),
     )
 
 
@@ -115,18 +112,18 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
     # margin_loss_backward, instead of a silent zero.
     ctx.mark_non_differentiable(margin_rows)
     ctx.save_for_backward(derivatives, margin_rows)
-    save_margin_shape(ctx, margins=inputs[3], rows=inputs[6])
+    ctx.margin_shape = gradient_shape(margins=inputs[3], rows=inputs[6])
 
 
 def _backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
     grad_target, grad_nlse, grad_margins, grad_scale = _library.call(
-        "margin_loss_backward", grad_loss, *ctx.saved_tensors, ctx.num_rows
+        "margin_loss_backward", grad_loss, *ctx.saved_tensors, ctx.margin_shape[0]
     )
     return (
         grad_target,
         grad_nlse,
         None,
-        shaped_gradient(ctx, grad_margins),
+        grad_margins.reshape(ctx.margin_shape),
         None,
         grad_scale,
         *[None] * 4,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fairloss_ext._arguments import partition_arguments
+from fairloss_ext._arguments import Numbers, partition_arguments
 from fairloss_ext._checks import check_choice
-from fairloss_ext._margin_arguments import Margins, margin_arguments
+from fairloss_ext._margin_arguments import margin_arguments
 from fairloss_ext.numerics import reduce_losses
 from fairloss_ext.ops.cosine_partition import partition
 from fairloss_ext.ops.margin_loss import target_losses
@@ -18,7 +18,7 @@ def margin_softmax_loss(
     embeddings: Tensor,  # (B, D)
     weight: Tensor,  # (C, D)
     labels: Tensor,  # (B,)
-    margins: Margins | None,
+    margins: Numbers | None,
     groups: Tensor | None = None,  # (C,)
     *,
     kind: Kind = "arc",
@@ -73,6 +73,7 @@ def margin_softmax_loss(
     check_choice("reduction", reduction, REDUCTIONS)
     cosines = partition_arguments(embeddings, weight, labels, scale, compute_dtype)
     target = margin_arguments(
+        cosines.labels,
         margins,
         groups,
         sample_margins,
@@ -81,9 +82,7 @@ def margin_softmax_loss(
         extension=extension,
         margin_grad=margin_grad,
         num_classes=weight.shape[0],
+        validate=validate,
     )
-    if validate:
-        target.check_values(cosines.labels, synchronize=True)
-    statistics = partition(cosines, workspace, fused, validate)
-    losses = target_losses(*statistics, cosines.labels, target)
+    losses = target_losses(*partition(cosines, workspace, fused), target)
     return reduce_losses(losses, cosines.labels, reduction)

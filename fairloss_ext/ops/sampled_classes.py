@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from fairloss_ext import _library, reference
@@ -49,8 +50,7 @@ def sampled_classes(
 def _fake(
     labels: Tensor, step: Tensor, num_classes: int, samples: int, seed: int
 ) -> tuple[Tensor, Tensor]:
-    batch = labels.shape[0]
-    return labels.new_empty((samples + batch,)), labels.new_empty((batch,))
+    return labels.new_empty((samples + labels.shape[0],)), torch.empty_like(labels)
 
 
 _library.register("sampled_classes", _fake)

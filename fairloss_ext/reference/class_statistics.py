@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy.typing as npt
 import torch
@@ -11,10 +12,20 @@ from torch import Tensor
 
 from fairloss_ext._arguments import as_labels, as_matrix
 from fairloss_ext._checks import check_range, check_shape
-from fairloss_ext._statistics import ClassStatistics
 from fairloss_ext.numerics import full_precision, unit_rows
 
 CHUNK = 4096  # rows at a time: a memory map need not fit in memory
+
+
+class ClassStatistics(NamedTuple):
+    """Intra- and inter-class statistics; all of length C, angles in radians."""
+
+    count: Tensor  # type: ignore[assignment]  # (C,) int64, images; hides tuple.count
+    center: Tensor  # (C, D) float32, normalized mean of the unit embeddings
+    intra_angle: Tensor  # (C,) float32, mean angle between sample and center
+    intra_variance: Tensor  # (C,) float32, n/(n-1) mean(1 - cos(sample, center)); 0 where n = 1
+    inter_angle: Tensor  # (C,) float32, angle to the nearest other center
+    nearest_class: Tensor  # (C,) int64, the class of that center; -1: there is none
 
 
 def class_statistics(
@@ -48,8 +59,7 @@ def class_statistics(
     variance = torch.where(several, variance / (count - 1), torch.where(empty, math.nan, 0.0))
 
     nearest = _nearest(center)
-    inter = _angle(center, center[nearest.clamp(min=0)])
-    inter = torch.where(nearest >= 0, inter, math.nan)
+    inter = torch.where(nearest >= 0, _angle(center, center[nearest.clamp(min=0)]), math.nan)
     return ClassStatistics(count, center, angle.float(), variance.float(), inter.float(), nearest)
 
 

@@ -60,9 +60,11 @@ def partition(arguments: PartitionArguments) -> tuple[Tensor, Tensor]:
     excluded = is_target & has_negatives[:, None]
     logsumexp = (scale * cosine).masked_fill(excluded, -math.inf).logsumexp(dim=1)
 
+    # Gradients of an invalid sample may be NaN too: its cosines get none of them.
     nan = _nan_of(embeddings, ~finite & (labels >= 0)).to(scale.dtype)
+    target_cosine = torch.where(finite, target_cosine, 0) + nan
     negative_logsumexp = torch.where(finite, logsumexp, math.nan) + nan
-    return target_cosine + nan, torch.where(has_negatives, negative_logsumexp, -math.inf)
+    return target_cosine, torch.where(has_negatives, negative_logsumexp, -math.inf)
 
 
 def rounded(rows: Tensor, dtype: torch.dtype) -> Tensor:
@@ -75,8 +77,7 @@ def rounded(rows: Tensor, dtype: torch.dtype) -> Tensor:
 def _nan_of(rows: Tensor, invalid: Tensor) -> Tensor:
     """Return NaN for each invalid row and 0 for the others, (N,).
 
-    Gradients of an invalid row are NaN, and those of the others are 0: no sum over a batch that
-    leaves out the invalid rows becomes NaN through this.
+    The gradient of an invalid row is NaN too, and that of the others is 0.
     """
     sums = torch.where(invalid[:, None], rows, 0).sum(dim=1)
     return sums * torch.where(invalid, math.nan, 0)

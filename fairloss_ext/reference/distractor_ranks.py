@@ -49,8 +49,8 @@ def distractor_ranks(
 
 
 def _check_finite(name: str, rows: Tensor, first: int = 0) -> None:
-    """Raise ValueError naming the first invalid row; `first` is the number of rows[0]."""
-    invalid = ~rows.isfinite().all(dim=1)
-    if invalid.any():
-        row = first + int(invalid.nonzero()[0])
+    """Raise ValueError naming the first row that is not finite; `first` numbers rows[0]."""
+    finite = rows.isfinite().all(dim=1)
+    if not finite.all():
+        row = first + int((~finite).nonzero()[0])
         expect(False, name, "finite rows", f"NaN or infinity in row {row}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fairloss_ext._arguments import as_cosines, as_labels, as_scale
-from fairloss_ext._checks import check_range, check_shape
-from fairloss_ext._margin_arguments import MarginArguments, Margins, margin_arguments
+from fairloss_ext._arguments import Numbers, as_cosines, as_scale
+from fairloss_ext._checks import check_shape
+from fairloss_ext._margin_arguments import MarginArguments, margin_arguments
 from fairloss_ext.options import Extension, Kind, MarginGrad
 from fairloss_ext.reference.target_transform import margins_of_samples, target_transform
 
@@ -15,7 +15,7 @@ from fairloss_ext.reference.target_transform import margins_of_samples, target_t
 def margin_logits(
     cosine: Tensor,  # (B, C)
     labels: Tensor,  # (B,)
-    margins: Margins | None,
+    margins: Numbers | None,
     groups: Tensor | None = None,  # (C,)
     *,
     kind: Kind = "arc",
@@ -26,6 +26,7 @@ def margin_logits(
     """See `fairloss_ext.margin_logits`."""
     cosine = as_cosines(cosine)
     arguments = margin_arguments(
+        labels,
         margins,
         groups,
         None,
@@ -35,19 +36,18 @@ def margin_logits(
         margin_grad=margin_grad,
         num_classes=cosine.shape[1],
     )
-    return logits(cosine, as_labels(labels), arguments)
+    return logits(cosine, arguments)
 
 
 def logits(
     cosine: Tensor,  # (B, C)
-    labels: Tensor,  # (B,)
     arguments: MarginArguments,
 ) -> Tensor:
     """Compute `margin_logits` from normalized arguments."""
+    labels = arguments.labels
     check_shape("labels", labels, len(cosine))
-    check_range("labels", labels, -1, cosine.shape[1])
+    margins = margins_of_samples(arguments)
     target_cosine = cosine.gather(1, labels.clamp(min=0)[:, None]).squeeze(1)
-    margins = margins_of_samples(arguments, labels)
     phi = target_transform(target_cosine, margins, arguments.extension, arguments.margin_grad)
     is_target = labels[:, None] == torch.arange(cosine.shape[1], device=labels.device)
     return arguments.scale * torch.where(is_target, phi[:, None], cosine)

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fairloss_ext._arguments import as_labels, as_scale
+from fairloss_ext._arguments import Numbers, as_scale
 from fairloss_ext._checks import check_shape
-from fairloss_ext._margin_arguments import MarginArguments, Margins, margin_arguments
+from fairloss_ext._margin_arguments import MarginArguments, margin_arguments
 from fairloss_ext.options import Extension, Kind, MarginGrad
 from fairloss_ext.reference.target_transform import margins_of_samples, target_transform
 
@@ -17,7 +17,7 @@ def margin_loss(
     target_cosine: Tensor,  # (B,)
     negative_logsumexp: Tensor,  # (B,)
     labels: Tensor,  # (B,)
-    margins: Margins | None,
+    margins: Numbers | None,
     groups: Tensor | None = None,  # (C,)
     *,
     kind: Kind = "arc",
@@ -28,6 +28,7 @@ def margin_loss(
 ) -> Tensor:
     """See `fairloss_ext.margin_loss`."""
     arguments = margin_arguments(
+        labels,
         margins,
         groups,
         sample_margins,
@@ -36,28 +37,26 @@ def margin_loss(
         extension=extension,
         margin_grad=margin_grad,
     )
-    return target_losses(target_cosine, negative_logsumexp, as_labels(labels), arguments)
+    return target_losses(target_cosine, negative_logsumexp, arguments)
 
 
 def target_losses(
     target_cosine: Tensor,  # (B,)
     negative_logsumexp: Tensor,  # (B,)
-    labels: Tensor,  # (B,)
     arguments: MarginArguments,
 ) -> Tensor:
     """Compute `margin_loss` from normalized arguments."""
     check_shape("negative_logsumexp", negative_logsumexp, len(target_cosine))
-    check_shape("labels", labels, len(target_cosine))
+    check_shape("labels", arguments.labels, len(target_cosine))
     # NaN stays with its own sample: it reaches neither the margins' gradient nor the scale's.
     valid = ~(target_cosine.isnan() | negative_logsumexp.isnan())
     m1, m2, m3 = (
-        torch.where(valid, margin, margin.detach())
-        for margin in margins_of_samples(arguments, labels)
+        torch.where(valid, margin, margin.detach()) for margin in margins_of_samples(arguments)
     )
     scale = torch.where(valid, arguments.scale, arguments.scale.detach())
     phi = target_transform(target_cosine, (m1, m2, m3), arguments.extension, arguments.margin_grad)
     gap = negative_logsumexp - scale * phi
-    counts = (labels >= 0) & ~torch.isneginf(negative_logsumexp)
+    counts = (arguments.labels >= 0) & ~torch.isneginf(negative_logsumexp)
     gap = torch.where(counts, gap, 0)  # no gradient through what is masked below
     # softplus(x) with torch's threshold would drop log1p(exp(-x)) above it
     return torch.where(counts, F.relu(gap) + torch.log1p(torch.exp(-gap.abs())), 0)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fairloss_ext._arguments import partition_arguments
+from fairloss_ext._arguments import Numbers, partition_arguments
 from fairloss_ext._checks import check_choice
-from fairloss_ext._margin_arguments import Margins, margin_arguments
+from fairloss_ext._margin_arguments import margin_arguments
 from fairloss_ext.numerics import reduce_losses
 from fairloss_ext.options import REDUCTIONS, Extension, Kind, MarginGrad, Reduction, Workspace
 from fairloss_ext.reference.cosine_partition import partition
@@ -18,7 +18,7 @@ def margin_softmax_loss(
     embeddings: Tensor,  # (B, D)
     weight: Tensor,  # (C, D)
     labels: Tensor,  # (B,)
-    margins: Margins | None,
+    margins: Numbers | None,
     groups: Tensor | None = None,  # (C,)
     *,
     kind: Kind = "arc",
@@ -34,6 +34,7 @@ def margin_softmax_loss(
     check_choice("reduction", reduction, REDUCTIONS)
     cosines = partition_arguments(embeddings, weight, labels, scale, compute_dtype)
     target = margin_arguments(
+        cosines.labels,
         margins,
         groups,
         sample_margins,
@@ -43,5 +44,5 @@ def margin_softmax_loss(
         margin_grad=margin_grad,
         num_classes=len(weight),
     )
-    losses = target_losses(*partition(cosines), cosines.labels, target)
+    losses = target_losses(*partition(cosines), target)
     return reduce_losses(losses, labels, reduction)

@@ -23,7 +23,7 @@ def sampled_classes(
 ) -> tuple[Tensor, Tensor]:
     """See `fairloss_ext.sampled_classes`."""
     labels = as_labels(labels)
-    expect(1 <= num_classes < 2**31, "num_classes", "1 to 2147483647", num_classes)
+    expect(1 <= num_classes < 2**31, "num_classes", "at least 1 and fewer than 2^31", num_classes)
     expect(0 <= samples <= num_classes, "samples", f"0 to {num_classes}", samples)
     check_shape("labels", labels, labels.numel())
     check_range("labels", labels, -1, num_classes)
@@ -49,8 +49,8 @@ def sampled_classes(
 
 def _halves(round_number: int, bits: int) -> tuple[int, int]:
     """Return the numbers of bits of the left and of the right half."""
-    halves = (bits // 2, bits - bits // 2)
-    return halves if round_number % 2 == 0 else (halves[1], halves[0])
+    shorter, longer = bits // 2, bits - bits // 2
+    return (shorter, longer) if round_number % 2 == 0 else (longer, shorter)
 
 
 def _forward(x: Tensor, key: Tensor, bits: int) -> Tensor:

@@ -7,31 +7,24 @@ import math
 import torch
 from torch import Tensor
 
-from fairloss_ext._checks import check_shape
-from fairloss_ext._margin_arguments import MarginArguments
+from fairloss_ext._margin_arguments import MarginArguments, Rows
 from fairloss_ext.options import Extension, Kind, MarginGrad
 
 # The derivative of acos is infinite at +-1: it is taken at most this close, at sqrt(1 - 1e-6).
 MAX_SLOPE_COSINE = 0.9999995
 
 
-def margins_of_samples(
-    arguments: MarginArguments,
-    labels: Tensor,  # (B,)
-) -> tuple[Tensor, Tensor, Tensor]:
+def margins_of_samples(arguments: MarginArguments) -> tuple[Tensor, Tensor, Tensor]:
     """Gather float64 (m1, m2, m3), each (B,); a label of -1 reads row 0 and is masked later."""
-    arguments.check_values(labels)
-    values, groups = arguments.values, arguments.groups
-    if arguments.rows == "one":
-        rows = torch.zeros_like(labels)
-    elif arguments.rows == "per_sample":
-        check_shape("sample_margins", values, len(labels), *values.shape[1:])
-        rows = torch.arange(len(labels), device=labels.device)
-    else:
-        rows = labels.clamp(min=0)
-        if groups is not None:
-            rows = groups[rows]
-    margins = values[rows].double()  # (B,) or (B, 3)
+    arguments.check_values()
+    labels, values, groups = arguments.labels, arguments.values, arguments.groups
+    classes = labels.clamp(min=0)
+    rows: dict[Rows, Tensor] = {
+        "one": torch.zeros_like(labels),
+        "per_class": classes if groups is None else groups[classes],
+        "per_sample": torch.arange(len(labels), device=labels.device),
+    }
+    margins = values[rows[arguments.rows]].double()  # (B,) or (B, 3)
     if arguments.kind == "combined":
         return margins[:, 0], margins[:, 1], margins[:, 2]
     one, zero = torch.ones_like(margins), torch.zeros_like(margins)

@@ -98,7 +98,7 @@ def test_lower_compute_dtypes_round_operands_only(shape, dtype, workspace):
     for a, b, rows in zip(mine[2:4], exact[2:4], inputs[:2], strict=True):
         assert worst(a, b, steep / float(rows.norm(dim=1).min())) < 2 * torch.finfo(dtype).eps
     # A GPU keeps cosines in steps of 2^-15: d nlse / d scale moves by as much, and 1 + scale times.
-    steps = 2**-16 if _library.runs_cuda_text(inputs[0]) else 0
+    steps = 2**-16 if _library.runs_cuda_kernels(inputs[0]) else 0
     kept = steps * (1 + float(inputs[2])) * float(upstream[1].abs().sum())
     assert worst(mine[4], exact[4], 1.0) < 1e-4 + kept
 
@@ -411,7 +411,7 @@ def test_workspace_changes_no_bit(dtype, hard):
         options["workspace"] = workspace
         again = gradients(cosine_partition, inputs, labels, upstream, **options)
         for a, b in zip(every, again, strict=True):
-            exactly = not _library.runs_cuda_text(a)
+            exactly = not _library.runs_cuda_kernels(a)
             torch.testing.assert_close(a, b, **(EXACTLY if exactly else NEARLY[dtype]))
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairloss_ext import distractor_ranks, reference
-from fairloss_ext.ops.distractor_ranks import in_blocks
+from fairloss_ext.ops.distractor_ranks import ranks_by_block
 
 BOTH = pytest.mark.parametrize("function", [distractor_ranks, reference.distractor_ranks])
 
@@ -41,11 +41,11 @@ def test_blocks_add_up(block, distractors):
     index, scores = torch.randint(0, 9, (30,)), torch.randn(30)
     tail = min(40, len(p) * len(d))
     expected = distractor_ranks(p, d, index, scores, tail)
-    found = in_blocks(p, d, index, scores, tail, block)
+    found = ranks_by_block(p, d, index, scores, tail, block)
     assert found[0].tolist() == expected[0].tolist()
     torch.testing.assert_close(found[1], expected[1])
     with pytest.raises(ValueError, match="tail: expected 0 to"):
-        in_blocks(p, d, index, scores, len(p) * len(d) + 1, block)
+        ranks_by_block(p, d, index, scores, len(p) * len(d) + 1, block)
 
 
 def test_what_lies_on_the_host_reaches_the_probes():
