@@ -4,16 +4,35 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fairloss_ext._checks import INTEGER_DTYPES, check_choice, check_device, expect
-from fairloss_ext.options import COMPUTE_DTYPES
+from fairloss_ext._checks import (
+    INTEGER_DTYPES,
+    check_choice,
+    check_device,
+    check_range,
+    check_shape,
+    expect,
+)
+from fairloss_ext.options import (
+    COMPUTE_DTYPES,
+    EXTENSIONS,
+    KINDS,
+    MARGIN_GRADS,
+    Extension,
+    Kind,
+    MarginGrad,
+)
 
 Numbers = Tensor | float | Sequence[float] | npt.NDArray[Any]
+Rows = Literal["one", "per_class", "per_sample"]
+
+# Positions are the values of MarginTable::Rows in csrc/cpu/margin_table.h.
+ROWS: tuple[Rows, ...] = ("one", "per_class", "per_sample")
 
 
 def as_tensor(value: Numbers, dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -41,8 +60,7 @@ def as_scale(scale: Tensor | float, dtype: torch.dtype, device: torch.device) ->
 def as_step(step: Tensor | int, device: torch.device) -> Tensor:
     """Return a 0-d int64 tensor, for the same reason."""
     if isinstance(step, Tensor):
-        is_integer = step.numel() == 1 and step.dtype in INTEGER_DTYPES
-        expect(is_integer, "step", "one integer", step)
+        expect(step.numel() == 1 and step.dtype in INTEGER_DTYPES, "step", "one integer", step)
     return as_tensor(step, torch.int64, device).reshape(())
 
 
@@ -63,8 +81,9 @@ def as_matrix(name: str, values: Tensor | npt.ArrayLike) -> Tensor:
     with warnings.catch_warnings():  # a read-only memory map is only ever read
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         matrix = torch.as_tensor(values).detach()
-    is_matrix = matrix.dim() == 2 and matrix.is_floating_point()
-    expect(is_matrix, name, "an (N, D) matrix of floats", matrix)
+    expect(
+        matrix.dim() == 2 and matrix.is_floating_point(), name, "an (N, D) matrix of floats", matrix
+    )
     return matrix.float() if matrix.dtype == torch.float64 else matrix
 
 
@@ -99,8 +118,12 @@ def partition_arguments(
     check_device(device, weight=weight, labels=labels, hard_threshold=hard_threshold)
     both_double = embeddings.dtype == weight.dtype == torch.float64  # by the reference alone
     dtype = torch.float64 if both_double else torch.float32
-    together = (hard_threshold is None) == (hard_coefficients is None)
-    expect(together, "hard_threshold", "hard_coefficients beside it, or neither", "one of the two")
+    expect(
+        (hard_threshold is None) == (hard_coefficients is None),
+        "hard_threshold",
+        "hard_coefficients beside it, or neither",
+        "one of the two",
+    )
     return PartitionArguments(
         embeddings,
         weight,
@@ -110,3 +133,130 @@ def partition_arguments(
         None if hard_coefficients is None else as_tensor(hard_coefficients, dtype, device).detach(),
         compute,
     )
+
+
+class MarginArguments(NamedTuple):
+    """Labels, margins and options of the target transform, as kernels read them."""
+
+    labels: Tensor  # (B,) int64
+    values: Tensor  # (R,), or (R, 3) with kind "combined"
+    groups: Tensor | None  # (C,) int64 row of each class
+    scale: Tensor  # (), of the dtype and on the device of the cosines
+    num_classes: int  # C; without a limit where a table has no row for each class
+    rows: Rows  # what a row of `values` belongs to
+    kind: Kind
+    extension: Extension
+    margin_grad: MarginGrad
+
+    def op_arguments(self) -> tuple[Any, ...]:
+        """Return the arguments in the form and in the order of an op's schema."""
+        return (
+            self.labels,
+            self.values,
+            self.groups,
+            self.scale,
+            ROWS.index(self.rows),
+            KINDS.index(self.kind),
+            EXTENSIONS.index(self.extension),
+            self.margin_grad == "straight_through",
+        )
+
+    def check_values(self, *, synchronize: bool = False) -> None:
+        """Raise ValueError unless every label and every group has a row; see `check_range`."""
+        check_range("labels", self.labels, -1, self.num_classes, synchronize=synchronize)
+        if self.groups is not None:
+            check_range("groups", self.groups, 0, len(self.values), synchronize=synchronize)
+        if self.rows == "per_sample":
+            shape = (len(self.labels), *self.values.shape[1:])
+            check_shape("sample_margins", self.values, *shape)
+
+
+def margin_arguments(
+    labels: Tensor,
+    margins: Numbers | None,
+    groups: Tensor | None,
+    sample_margins: Tensor | None,
+    scale: Tensor,
+    *,
+    kind: Kind,
+    extension: Extension,
+    margin_grad: MarginGrad,
+    num_classes: int | None = None,
+    validate: bool = False,
+) -> MarginArguments:
+    """Normalize the arguments of `fairloss_ext.margin_softmax_loss` that belong to the target.
+
+    Args:
+        labels: (B,) int32 or int64.
+        margins: for all samples, for each class or for each group.
+        groups: (C,) row of `margins` for each class.
+        sample_margins: in place of `margins` and `groups`.
+        scale: (), of the dtype and on the device of the cosines.
+        kind: one of `KINDS`; "combined" follows from a trailing dimension of 3.
+        extension: one of `EXTENSIONS`.
+        margin_grad: one of `MARGIN_GRADS`.
+        num_classes: C, where it is known.
+        validate: check values on a GPU too, which synchronizes it.
+    """
+    labels = as_labels(labels)
+    check_device(scale.device, labels=labels)
+    check_choice("kind", kind, KINDS)
+    check_choice("extension", extension, EXTENSIONS)
+    check_choice("margin_grad", margin_grad, MARGIN_GRADS)
+    name, values, rows = _margin_rows(margins, groups, sample_margins, kind, scale)
+    if values.dim() == 2 and values.shape[1] == 3:
+        kind = "combined"
+    elif values.dim() != 1 or kind == "combined":
+        columns = "a trailing dimension of 3" if kind == "combined" else "one number a row"
+        expect(False, name, f"{columns} with kind {kind!r}", values)
+    if groups is not None:
+        expect(rows == "per_class", "margins", "one row a group", "one margin for all")
+        expect(
+            groups.dtype in INTEGER_DTYPES and groups.dim() == 1, "groups", "(C,) integers", groups
+        )
+        name, groups = "groups", groups.to(device=scale.device, dtype=torch.int64)
+    if rows == "per_class":
+        length = len(values if groups is None else groups)
+        if num_classes not in (None, length):
+            expect(False, name, f"one row a class, {num_classes}", length)
+        num_classes = length
+    elif num_classes is None:
+        num_classes = torch.iinfo(torch.int64).max
+    arguments = MarginArguments(
+        labels, values, groups, scale, num_classes, rows, kind, extension, margin_grad
+    )
+    if validate:
+        arguments.check_values(synchronize=True)
+    return arguments
+
+
+def _margin_rows(
+    margins: Numbers | None,
+    groups: Tensor | None,
+    sample_margins: Tensor | None,
+    kind: Kind,
+    scale: Tensor,
+) -> tuple[str, Tensor, Rows]:
+    """Return the name of the argument that holds the margins, its rows and what they belong to."""
+    if sample_margins is not None:
+        expect(
+            margins is None and groups is None,
+            "sample_margins",
+            "margins=None and groups=None beside it",
+            "both",
+        )
+        return "sample_margins", sample_margins.to(scale), "per_sample"
+    if margins is None:
+        raise ValueError("margins: expected a number, a (C,) or a (G,) tensor, got None")
+    values = as_tensor(margins, scale.dtype, scale.device)
+    if values.dim() == (1 if kind == "combined" else 0):
+        return "margins", values[None], "one"
+    return "margins", values, "per_class"
+
+
+def gradient_shape(margins: Tensor, rows: int) -> tuple[int, ...]:
+    """Return the shape of the gradient of `margins`.
+
+    A table with one row a sample has -1 rows: its length must not become a constant of the graph.
+    """
+    return (-1 if ROWS[rows] == "per_sample" else margins.shape[0], *margins.shape[1:])

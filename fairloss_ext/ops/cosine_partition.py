@@ -109,8 +109,12 @@ def _saved_bytes(arguments: PartitionArguments, workspace: Workspace) -> int:
         most = size * _padded(embeddings.shape[0]) * weight.shape[0] * 9 // 10
         limit = min(MAX_AUTO_WORKSPACE, memory // 4, max(WHOLE_WORKSPACE, most))
     else:
-        is_size = isinstance(workspace, int) and workspace >= 0
-        expect(is_size, "workspace", "'auto', 'recompute' or a number of bytes", repr(workspace))
+        expect(
+            isinstance(workspace, int) and workspace >= 0,
+            "workspace",
+            "'auto', 'recompute' or a number of bytes",
+            repr(workspace),
+        )
         limit = workspace
     trains = any(x.requires_grad for x in (embeddings, weight, scale))
     return limit if torch.is_grad_enabled() and trains else 0
@@ -174,10 +178,9 @@ def _fake_backward(
     need_embeddings: bool,
     need_weight: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    columns = embeddings.shape[1]
     return (
-        embeddings.new_empty((embeddings.shape[0] if need_embeddings else 0, columns)),
-        weight.new_empty((weight.shape[0] if need_weight else 0, columns)),
+        embeddings.new_empty((embeddings.shape[0] if need_embeddings else 0, embeddings.shape[1])),
+        weight.new_empty((weight.shape[0] if need_weight else 0, weight.shape[1])),
         embeddings.new_empty((), dtype=torch.float32),
     )
 

@@ -71,17 +71,15 @@ def ranks_by_block(
     pairs = len(probes) * len(distractors)
     expect(0 <= tail <= pairs, "tail", f"0 to {pairs}", tail)
     ranks = torch.zeros_like(probe_index)
-    invalid = torch.zeros_like(probe_index, dtype=torch.bool)
     highest = scores.new_empty(0)
     for start in range(0, max(1, len(distractors)), block):
         rows = distractors[start : start + block].to(probes.device)
         block_tail = min(tail, len(probes) * len(rows))
         block_ranks, tail_scores = distractor_ranks(probes, rows, probe_index, scores, block_tail)
-        ranks += block_ranks
-        invalid |= block_ranks < 0
+        ranks = torch.where((ranks < 0) | (block_ranks < 0), -1, ranks + block_ranks)
         both = torch.cat([highest, tail_scores])
         highest = both.topk(min(tail, len(both))).values  # NaN counts as the highest
-    return ranks.masked_fill(invalid, -1), highest
+    return ranks, highest
 
 
 def _fake(

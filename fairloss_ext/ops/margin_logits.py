@@ -8,11 +8,7 @@ import torch
 from torch import Tensor
 
 from fairloss_ext import _library
-from fairloss_ext._arguments import Numbers, as_cosines, as_scale
-from fairloss_ext._margin_arguments import (
-    gradient_shape,
-    margin_arguments,
-)
+from fairloss_ext._arguments import Numbers, as_cosines, as_scale, gradient_shape, margin_arguments
 from fairloss_ext.options import Extension, Kind, MarginGrad
 from fairloss_ext.reference.margin_logits import logits as reference_logits
 

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from fairloss_ext import _library
-from fairloss_ext._arguments import Numbers, as_scale
-from fairloss_ext._checks import check_device
-from fairloss_ext._margin_arguments import (
+from fairloss_ext._arguments import (
     MarginArguments,
+    Numbers,
+    as_scale,
     gradient_shape,
     margin_arguments,
 )
+from fairloss_ext._checks import check_device
 from fairloss_ext.options import Extension, Kind, MarginGrad
 from fairloss_ext.reference.margin_loss import target_losses as reference_losses
 
@@ -97,11 +98,11 @@ def _fake(
 def _fake_backward(
     grad_loss: Tensor, derivatives: Tensor, margin_rows: Tensor, num_rows: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    batch = grad_loss.shape[0]
+    rows = grad_loss.shape[0] if num_rows < 0 else num_rows
     return (
-        grad_loss.new_empty((batch,)),
-        grad_loss.new_empty((batch,)),
-        grad_loss.new_empty((batch if num_rows < 0 else num_rows, derivatives.shape[0] - 3)),
+        torch.empty_like(grad_loss),
+        torch.empty_like(grad_loss),
+        grad_loss.new_empty((rows, derivatives.shape[0] - 3)),
         grad_loss.new_empty(()),
     )
 

@@ -36,9 +36,8 @@ def cosine_partition(
 def partition(arguments: PartitionArguments) -> tuple[Tensor, Tensor]:
     """Compute `cosine_partition` from normalized arguments."""
     embeddings, weight, labels, scale, threshold, coefficients, compute = arguments
-    batch, num_classes = len(embeddings), len(weight)
-    check_shape("labels", labels, batch)
-    check_range("labels", labels, -1, num_classes)
+    check_shape("labels", labels, len(embeddings))
+    check_range("labels", labels, -1, len(weight))
     finite = embeddings.isfinite().all(dim=1)  # (B,)
     finite_rows = torch.where(finite[:, None], embeddings, 0)
     with full_precision(embeddings.device):
@@ -48,10 +47,10 @@ def partition(arguments: PartitionArguments) -> tuple[Tensor, Tensor]:
         ]
         cosine = units[0] @ units[1].T  # (B, C)
 
-    is_target = labels[:, None] == torch.arange(num_classes, device=labels.device)
+    is_target = labels[:, None] == torch.arange(len(weight), device=labels.device)
     target_cosine = torch.where(is_target, cosine, 0).sum(dim=1)
     if threshold is not None and coefficients is not None:
-        check_shape("hard_threshold", threshold, batch)
+        check_shape("hard_threshold", threshold, len(embeddings))
         check_shape("hard_coefficients", coefficients, 3)
         a, b, d = coefficients.unbind()
         transformed = (a * cosine + b) * cosine + d

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fairloss_ext._arguments import Numbers, as_cosines, as_scale
+from fairloss_ext._arguments import MarginArguments, Numbers, as_cosines, as_scale, margin_arguments
 from fairloss_ext._checks import check_shape
-from fairloss_ext._margin_arguments import MarginArguments, margin_arguments
 from fairloss_ext.options import Extension, Kind, MarginGrad
 from fairloss_ext.reference.target_transform import margins_of_samples, target_transform
 

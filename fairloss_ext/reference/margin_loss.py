@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fairloss_ext._arguments import Numbers, as_scale
+from fairloss_ext._arguments import MarginArguments, Numbers, as_scale, margin_arguments
 from fairloss_ext._checks import check_shape
-from fairloss_ext._margin_arguments import MarginArguments, margin_arguments
 from fairloss_ext.options import Extension, Kind, MarginGrad
 from fairloss_ext.reference.target_transform import margins_of_samples, target_transform
 

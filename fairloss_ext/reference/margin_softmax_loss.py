@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fairloss_ext._arguments import Numbers, partition_arguments
+from fairloss_ext._arguments import Numbers, margin_arguments, partition_arguments
 from fairloss_ext._checks import check_choice
-from fairloss_ext._margin_arguments import margin_arguments
 from fairloss_ext.numerics import reduce_losses
 from fairloss_ext.options import REDUCTIONS, Extension, Kind, MarginGrad, Reduction, Workspace
 from fairloss_ext.reference.cosine_partition import partition

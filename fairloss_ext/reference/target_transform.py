@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from fairloss_ext._margin_arguments import MarginArguments, Rows
+from fairloss_ext._arguments import MarginArguments, Rows
 from fairloss_ext.options import Extension, Kind, MarginGrad
 
 # The derivative of acos is infinite at +-1: it is taken at most this close, at sqrt(1 - 1e-6).
