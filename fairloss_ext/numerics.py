@@ -21,8 +21,11 @@ def full_precision(device: torch.device) -> AbstractContextManager[object]:
 
     Autocast would round cosines to 16 bits: at scale 64 an error of 13% in a probability.
     """
-    has_autocast = device.type in AUTOCAST_DEVICES
-    return torch.autocast(device.type, enabled=False) if has_autocast else nullcontext()
+    return (
+        torch.autocast(device.type, enabled=False)
+        if device.type in AUTOCAST_DEVICES
+        else nullcontext()
+    )
 
 
 def unit_rows(rows: Tensor) -> Tensor:
