@@ -1,10 +1,10 @@
-// Conversions of half precision, exhaustively; strided rows; norms at the ends of float.
+// Conversions of 16 bits, exhaustively; strided rows; norms at the ends of float; shares of tasks.
 #include <limits>
 #include <vector>
 
 #include "check.h"
+#include "matrix_view.h"
 #include "parallel.h"
-#include "rows.h"
 
 using namespace fairloss;
 
@@ -46,7 +46,7 @@ void every_bfloat16_reads_and_writes_back() {
   }
 }
 
-// Between neighbours `low` and low + 1, the middle goes to the even one, its neighbours to theirs.
+// Between neighbors `low` and low + 1, the middle goes to the even one, its neighbors to theirs.
 template <typename Write>
 void check_rounding(uint32_t low, float middle, const Write& write) {
   const uint32_t even = low % 2 == 0 ? low : low + 1;
@@ -59,7 +59,7 @@ void check_rounding(uint32_t low, float middle, const Write& write) {
 }
 
 void rounding_is_to_nearest_even() {
-  for (uint32_t low = 0; low < 0x7c00; ++low) {  // the last neighbour is infinity, at 65520
+  for (uint32_t low = 0; low < 0x7c00; ++low) {  // the last neighbor is infinity, at 65520
     const double next = low == 0x7bff ? 65536 : float16_value(low + 1);
     check_rounding(low, float((float16_value(low) + next) / 2), float_to_float16);
   }
@@ -72,16 +72,16 @@ void rounding_is_to_nearest_even() {
 
 void rows_are_strided_and_typed() {
   const float values[] = {1, 2, 9, -3, 0.5f, 9};
-  const float wanted[] = {-3, 0.5f};
+  const float expected[] = {-3, 0.5f};
   float out[2];
-  Rows{values, Precision::float32, 2, 3}.load(1, out);
-  CHECK(out[0] == wanted[0] && out[1] == wanted[1]);
+  MatrixView{values, Precision::float32, 2, 3}.load(1, out);
+  CHECK(out[0] == expected[0] && out[1] == expected[1]);
   for (Precision precision : {Precision::bfloat16, Precision::float16, Precision::float32}) {
-    uint32_t store[4] = {};  // room for (2, 2) of any of them
-    MutableRows{store, precision, 2}.store(1, wanted);
-    Rows{store, precision, 2, 2}.load(1, out);
-    CHECK(out[0] == wanted[0] && out[1] == wanted[1]);
-    Rows{store, precision, 2, 2}.load(0, out);
+    uint32_t store[4] = {};  // holds (2, 2) of any of them
+    MutableMatrixView{store, precision, 2}.store(1, expected);
+    MatrixView{store, precision, 2, 2}.load(1, out);
+    CHECK(out[0] == expected[0] && out[1] == expected[1]);
+    MatrixView{store, precision, 2, 2}.load(0, out);
     CHECK(out[0] == 0 && out[1] == 0);
   }
 }

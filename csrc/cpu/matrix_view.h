@@ -1,12 +1,15 @@
-// Matrices of float32, bfloat16 or float16 rows, read and written as float.
+// Matrices of float32, bfloat16 or float16, whose rows are read and written as float.
 #pragma once
 
 #include <bit>
 #include <cmath>
 #include <cstdint>
 
+#include "fairloss/norm.h"
+
 namespace fairloss {
 
+// Positions are those of COMPUTE_DTYPES in fairloss_ext/options.py.
 enum class Precision : int { float32, bfloat16, float16 };
 
 inline float bfloat16_to_float(uint16_t bits) { return std::bit_cast<float>(uint32_t(bits) << 16); }
@@ -39,71 +42,56 @@ inline uint16_t float_to_float16(float value) {
   return sign | uint16_t((magnitude + 0xfff + even - 0x38000000u) >> 13);
 }
 
-struct Rows {  // (rows, columns), unit column stride
+// Calls body(type(), to_float, from_float) with the element type of a precision and its
+// conversions.
+template <typename Body>
+inline void with_precision(Precision precision, const Body& body) {
+  const auto same = [](float value) { return value; };
+  switch (precision) {
+    case Precision::float32: return body(float(), same, same);
+    case Precision::bfloat16:
+      return body(
+          uint16_t(), [](uint16_t bits) { return bfloat16_to_float(bits); },
+          [](float value) { return float_to_bfloat16(value); });
+    case Precision::float16:
+      return body(
+          uint16_t(), [](uint16_t bits) { return float16_to_float(bits); },
+          [](float value) { return float_to_float16(value); });
+  }
+}
+
+struct MatrixView {  // (rows, columns), unit column stride
   const void* data;
   Precision precision;
   int64_t columns;
   int64_t stride;  // elements from one row to the next
 
   void load(int64_t row, float* out) const {
-    const int64_t start = row * stride;
-    switch (precision) {
-      case Precision::float32: {
-        const float* in = static_cast<const float*>(data) + start;
-        for (int64_t d = 0; d < columns; ++d) out[d] = in[d];
-        break;
-      }
-      case Precision::bfloat16: {
-        const uint16_t* in = static_cast<const uint16_t*>(data) + start;
-        for (int64_t d = 0; d < columns; ++d) out[d] = bfloat16_to_float(in[d]);
-        break;
-      }
-      case Precision::float16: {
-        const uint16_t* in = static_cast<const uint16_t*>(data) + start;
-        for (int64_t d = 0; d < columns; ++d) out[d] = float16_to_float(in[d]);
-        break;
-      }
-    }
+    with_precision(precision, [&](auto type, auto to_float, auto) {
+      const auto* in = static_cast<const decltype(type)*>(data) + row * stride;
+      for (int64_t d = 0; d < columns; ++d) out[d] = to_float(in[d]);
+    });
   }
 };
 
-struct MutableRows {  // (rows, columns), contiguous
+struct MutableMatrixView {  // (rows, columns), contiguous
   void* data;
   Precision precision;
   int64_t columns;
 
   void store(int64_t row, const float* in) const {
-    const int64_t start = row * columns;
-    switch (precision) {
-      case Precision::float32: {
-        float* out = static_cast<float*>(data) + start;
-        for (int64_t d = 0; d < columns; ++d) out[d] = in[d];
-        break;
-      }
-      case Precision::bfloat16: {
-        uint16_t* out = static_cast<uint16_t*>(data) + start;
-        for (int64_t d = 0; d < columns; ++d) out[d] = float_to_bfloat16(in[d]);
-        break;
-      }
-      case Precision::float16: {
-        uint16_t* out = static_cast<uint16_t*>(data) + start;
-        for (int64_t d = 0; d < columns; ++d) out[d] = float_to_float16(in[d]);
-        break;
-      }
-    }
+    with_precision(precision, [&](auto type, auto, auto from_float) {
+      auto* out = static_cast<decltype(type)*>(data) + row * columns;
+      for (int64_t d = 0; d < columns; ++d) out[d] = from_float(in[d]);
+    });
   }
 };
 
-// A vector shorter than this has no direction: its cosines and its gradient are 0. F.normalize uses
-// the same bound, but lets the gradient grow to 1e12.
-constexpr double kShortestNorm = 1e-12;
-
-// Summed in double: the square of a large bfloat16 is infinite in float.
+// Summed in double, for rows whose squares float does not hold.
 inline float careful_inverse_norm(const float* row, int64_t columns) {
   double squared = 0;
   for (int64_t d = 0; d < columns; ++d) squared += double(row[d]) * double(row[d]);
-  const double norm = std::sqrt(squared);
-  return norm < kShortestNorm ? 0.0f : float(1.0 / norm);  // NaN stays NaN
+  return inverse_norm(squared);
 }
 
 }  // namespace fairloss

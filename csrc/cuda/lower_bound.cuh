@@ -1,3 +1,4 @@
+// A binary search.
 #pragma once
 
 #include "launch.cuh"
@@ -5,7 +6,7 @@
 namespace fairloss::cuda {
 
 // The first of `count` ascending values that is not below `bound`, or `count`.
-__device__ inline int64_t first_not_below(const int64_t* values, int64_t count, int64_t bound) {
+__device__ inline int64_t lower_bound(const int64_t* values, int64_t count, int64_t bound) {
   int64_t low = 0, high = count;
   while (low < high) {
     const int64_t middle = low + (high - low) / 2;

@@ -1,8 +1,8 @@
-// Matrices as CUDA kernels take them.
+// Matrices as CUDA kernels take them, and parts of matrices.
 #pragma once
 
-#include "../cuda/rows.h"
-#include "tensors.h"
+#include "../cuda/matrix_view.h"
+#include "views.h"
 
 namespace fairloss::ops {
 
@@ -17,7 +17,7 @@ constexpr ScalarType scalar_type(Precision precision) {
                                             : ScalarType::Half;
 }
 
-// Calls body(CudaType<T>()) with the type T that kernels have for a precision.
+// Calls body(CudaType<T>()) with the element type T of a precision.
 template <typename Body>
 void with_cuda_type(Precision precision, const Body& body) {
   switch (precision) {
@@ -28,13 +28,19 @@ void with_cuda_type(Precision precision, const Body& body) {
 }
 
 template <typename T>
-cuda::Rows<T> cuda_rows(const Tensor& matrix) {
+T* pointer_to(const Tensor& tensor) {
+  return static_cast<T*>(tensor.mutable_data_ptr());
+}
+inline float* floats(const Tensor& tensor) { return pointer_to<float>(tensor); }
+
+template <typename T>
+cuda::MatrixView<T> cuda_view(const Tensor& matrix) {
   return {static_cast<const T*>(matrix.const_data_ptr()), matrix.size(1), matrix.stride(0)};
 }
 
-// A matrix in the elements [first, first + rows * columns) of a workspace.
-inline Tensor matrix_in(const Tensor& workspace, int64_t first, int64_t rows, int64_t columns) {
-  Tensor whole = workspace;  // narrow takes no const
+// A matrix in the elements [first, first + rows * columns) of a scratch buffer.
+inline Tensor matrix_in(const Tensor& scratch, int64_t first, int64_t rows, int64_t columns) {
+  Tensor whole = scratch;  // narrow takes no const
   return torch::stable::view(torch::stable::narrow(whole, 0, first, rows * columns),
                              {rows, columns});
 }

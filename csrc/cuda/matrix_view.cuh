@@ -1,18 +1,16 @@
-// Rows of float, bfloat16 or float16, read as float.
+// Reads rows of float, bfloat16 or float16 as float.
 #pragma once
 
 #include "convert.cuh"
-#include "rows.h"
+#include "matrix_view.h"
 #include "vector.cuh"
 
 namespace fairloss::cuda {
 
-constexpr double kShortestNorm = 1e-12;  // a shorter vector has no direction: it becomes 0
-
 // Whether every row begins at a multiple of 16 bytes.
 template <typename T>
-bool is_aligned(const Rows<T>& rows) {
-  return is_aligned(rows.data) && rows.stride * sizeof(T) % 16 == 0;
+bool is_aligned(const MatrixView<T>& matrix) {
+  return is_aligned(matrix.data) && matrix.stride * sizeof(T) % 16 == 0;
 }
 
 template <int kCount>
