@@ -69,7 +69,7 @@ __global__ void inverse_norm_kernel(const ClassStatisticsProblem<T> p, bool vect
       for (int l = 0; l < kLanes; ++l) squared += double(row.lane[l]) * double(row.lane[l]);
     }
     squared = warp_sum(squared);
-    if (lane_index() == 0) p.inverse_norms[i] = inverse_norm(squared);
+    if (lane_index() == 0) p.inverse_norms[i] = fairloss::inverse_norm(squared);
   }
 }
 
@@ -134,7 +134,7 @@ __global__ void center_kernel(const ClassStatisticsProblem<T> p) {
     for (int64_t d = lane_index(); d < columns && count > 0; d += kWarp) {
       squared += double(center[d]) * double(center[d]);
     }
-    const float inverse = inverse_norm(warp_sum(squared));
+    const float inverse = fairloss::inverse_norm(warp_sum(squared));
     for (int64_t d = lane_index(); d < columns; d += kWarp) {
       center[d] = count > 0 ? center[d] * inverse : NAN;
     }

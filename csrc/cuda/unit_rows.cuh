@@ -34,7 +34,7 @@ __device__ float inverse_norm(const T* row, int64_t columns, bool vectors) {
     for (float value : values.lane) careful += double(value) * double(value);
   });
   careful = warp_sum(careful);
-  return std::isinf(careful) ? NAN : inverse_norm(careful);
+  return std::isinf(careful) ? NAN : fairloss::inverse_norm(careful);
 }
 
 template <typename In, typename Out>
