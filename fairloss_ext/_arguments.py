@@ -29,10 +29,10 @@ from fairloss_ext.options import (
 )
 
 Numbers = Tensor | float | Sequence[float] | npt.NDArray[Any]
-Rows = Literal["one", "per_class", "per_sample"]
+Layout = Literal["one", "per_class", "per_sample"]
 
-# Positions are the values of MarginTable::Rows in csrc/cpu/margin_table.h.
-ROWS: tuple[Rows, ...] = ("one", "per_class", "per_sample")
+# Positions are the values of Layout in csrc/include/fairloss/margin_table.h.
+LAYOUTS: tuple[Layout, ...] = ("one", "per_class", "per_sample")
 
 
 def as_tensor(value: Numbers, dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -143,7 +143,7 @@ class MarginArguments(NamedTuple):
     groups: Tensor | None  # (C,) int64 row of each class
     scale: Tensor  # (), of the dtype and on the device of the cosines
     num_classes: int  # C; without a limit where a table has no row for each class
-    rows: Rows  # what a row of `values` belongs to
+    layout: Layout  # what has a row of `values`
     kind: Kind
     extension: Extension
     margin_grad: MarginGrad
@@ -155,7 +155,7 @@ class MarginArguments(NamedTuple):
             self.values,
             self.groups,
             self.scale,
-            ROWS.index(self.rows),
+            LAYOUTS.index(self.layout),
             KINDS.index(self.kind),
             EXTENSIONS.index(self.extension),
             self.margin_grad == "straight_through",
@@ -166,7 +166,7 @@ class MarginArguments(NamedTuple):
         check_range("labels", self.labels, -1, self.num_classes, synchronize=synchronize)
         if self.groups is not None:
             check_range("groups", self.groups, 0, len(self.values), synchronize=synchronize)
-        if self.rows == "per_sample":
+        if self.layout == "per_sample":
             shape = (len(self.labels), *self.values.shape[1:])
             check_shape("sample_margins", self.values, *shape)
 
@@ -203,19 +203,19 @@ def margin_arguments(
     check_choice("kind", kind, KINDS)
     check_choice("extension", extension, EXTENSIONS)
     check_choice("margin_grad", margin_grad, MARGIN_GRADS)
-    name, values, rows = _margin_rows(margins, groups, sample_margins, kind, scale)
+    name, values, layout = _margin_rows(margins, groups, sample_margins, kind, scale)
     if values.dim() == 2 and values.shape[1] == 3:
         kind = "combined"
     elif values.dim() != 1 or kind == "combined":
         columns = "a trailing dimension of 3" if kind == "combined" else "one number a row"
         expect(False, name, f"{columns} with kind {kind!r}", values)
     if groups is not None:
-        expect(rows == "per_class", "margins", "one row a group", "one margin for all")
+        expect(layout == "per_class", "margins", "one row a group", "one margin for all")
         expect(
             groups.dtype in INTEGER_DTYPES and groups.dim() == 1, "groups", "(C,) integers", groups
         )
         name, groups = "groups", groups.to(device=scale.device, dtype=torch.int64)
-    if rows == "per_class":
+    if layout == "per_class":
         length = len(values if groups is None else groups)
         if num_classes not in (None, length):
             expect(False, name, f"one row a class, {num_classes}", length)
@@ -223,7 +223,7 @@ def margin_arguments(
     elif num_classes is None:
         num_classes = torch.iinfo(torch.int64).max
     arguments = MarginArguments(
-        labels, values, groups, scale, num_classes, rows, kind, extension, margin_grad
+        labels, values, groups, scale, num_classes, layout, kind, extension, margin_grad
     )
     if validate:
         arguments.check_values(synchronize=True)
@@ -236,8 +236,8 @@ def _margin_rows(
     sample_margins: Tensor | None,
     kind: Kind,
     scale: Tensor,
-) -> tuple[str, Tensor, Rows]:
-    """Return the name of the argument that holds the margins, its rows and what they belong to."""
+) -> tuple[str, Tensor, Layout]:
+    """Return the name of the argument that has the margins, its rows and their layout."""
     if sample_margins is not None:
         expect(
             margins is None and groups is None,
@@ -254,9 +254,9 @@ def _margin_rows(
     return "margins", values, "per_class"
 
 
-def gradient_shape(margins: Tensor, rows: int) -> tuple[int, ...]:
+def gradient_shape(margins: Tensor, layout: int) -> tuple[int, ...]:
     """Return the shape of the gradient of `margins`.
 
     A table with one row a sample has -1 rows: its length must not become a constant of the graph.
     """
-    return (-1 if ROWS[rows] == "per_sample" else margins.shape[0], *margins.shape[1:])
+    return (-1 if LAYOUTS[layout] == "per_sample" else margins.shape[0], *margins.shape[1:])

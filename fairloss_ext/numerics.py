@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fairloss_ext.options import Reduction
 
-SHORTEST_NORM = 1e-12  # as kShortestNorm in csrc/cpu/rows.h
+SHORTEST_NORM = 1e-12  # as kShortestNorm in csrc/include/fairloss/norm.h
 # Determined at import: torch 2.11 cannot trace the query.
 AUTOCAST_DEVICES = tuple(
     device for device in ("cpu", "cuda", "mps", "xpu") if torch.amp.is_autocast_available(device)

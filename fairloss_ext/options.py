@@ -17,5 +17,5 @@ KINDS: tuple[Kind, ...] = ("arc", "cos", "sphere", "combined")
 EXTENSIONS: tuple[Extension, ...] = ("linear", "easy", "none")
 MARGIN_GRADS: tuple[MarginGrad, ...] = ("exact", "straight_through")
 REDUCTIONS: tuple[Reduction, ...] = ("mean", "sum", "none")
-# Positions are the values of Precision in csrc/cpu/rows.h.
+# Positions are the values of Precision in csrc/cpu/matrix_view.h.
 COMPUTE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)

@@ -15,6 +15,9 @@ from fairloss_ext.memory import physical_memory
 from fairloss_ext.options import COMPUTE_DTYPES, Workspace
 from fairloss_ext.reference.cosine_partition import partition as reference_partition
 
+if _library.failure is None:
+    from fairloss_ext._host import CPU_TILE_CLASSES, CUDA_TILE_CLASSES, SAMPLE_STEP
+
 # Saved cosines spare the backward pass one of its three products. 2 GiB hold a batch of 512 against
 # a million classes; on a small machine no single loss takes more than a quarter of the memory.
 MAX_AUTO_WORKSPACE = 2 << 30
@@ -87,11 +90,13 @@ def partition(
     arguments: PartitionArguments, workspace: Workspace, fused: bool
 ) -> tuple[Tensor, Tensor]:
     """Compute `cosine_partition` from normalized arguments."""
-    saved_bytes = _saved_bytes(arguments, workspace)
+    is_size = isinstance(workspace, int) and workspace >= 0
+    if not is_size and workspace not in ("auto", "recompute"):
+        expect(False, "workspace", "'auto', 'recompute' or a number of bytes", repr(workspace))
     if not _library.serves("cosine_partition", arguments.embeddings):
         return reference_partition(arguments)
     target_cosine, negative_logsumexp, _ = _library.call(
-        "cosine_partition", *arguments, fused, saved_bytes
+        "cosine_partition", *arguments, fused, _saved_bytes(arguments, workspace)
     )
     return target_cosine, negative_logsumexp
 
@@ -99,25 +104,17 @@ def partition(
 def _saved_bytes(arguments: PartitionArguments, workspace: Workspace) -> int:
     """Return the most bytes of cosines to save for the backward pass."""
     embeddings, weight, _, scale, *_ = arguments
-    if workspace == "recompute":
-        limit = 0
-    elif workspace == "auto":
-        memory = HOST_MEMORY
-        if embeddings.is_cuda:
-            memory = torch.cuda.get_device_properties(embeddings.device).total_memory
-        size = _saved_dtype(embeddings, arguments.compute).itemsize
-        most = size * _padded(embeddings.shape[0]) * weight.shape[0] * 9 // 10
-        limit = min(MAX_AUTO_WORKSPACE, memory // 4, max(WHOLE_WORKSPACE, most))
-    else:
-        expect(
-            isinstance(workspace, int) and workspace >= 0,
-            "workspace",
-            "'auto', 'recompute' or a number of bytes",
-            repr(workspace),
-        )
-        limit = workspace
     trains = any(x.requires_grad for x in (embeddings, weight, scale))
-    return limit if torch.is_grad_enabled() and trains else 0
+    if workspace == "recompute" or not trains or not torch.is_grad_enabled():
+        return 0
+    if workspace != "auto":
+        return workspace
+    memory = HOST_MEMORY
+    if embeddings.is_cuda:
+        memory = torch.cuda.get_device_properties(embeddings.device).total_memory
+    size = _saved_dtype(embeddings, arguments.compute).itemsize
+    most = size * _padded(embeddings.shape[0]) * weight.shape[0] * 9 // 10
+    return min(MAX_AUTO_WORKSPACE, memory // 4, max(WHOLE_WORKSPACE, most))
 
 
 def _saved_dtype(tensor: Tensor, compute: int) -> torch.dtype:
@@ -127,8 +124,9 @@ def _saved_dtype(tensor: Tensor, compute: int) -> torch.dtype:
 
 
 def _padded(batch: int) -> int:
-    """Return the stride of saved cosines, as csrc/cpu/cosine_partition.h does."""
-    return (batch + 15) // 16 * 16
+    """Return the stride of saved cosines, as csrc/include/fairloss/saved_cosines.h does."""
+    stride: int = (batch + SAMPLE_STEP - 1) // SAMPLE_STEP * SAMPLE_STEP
+    return stride
 
 
 def _fake(
@@ -150,8 +148,7 @@ def _fake(
 
     stride = _padded(batch)
     dtype = _saved_dtype(embeddings, compute)
-    # Whole tiles of classes, as csrc/cpu/cosine_partition.h has them.
-    tile = 128 if _library.runs_cuda_kernels(embeddings) else 96
+    tile = CUDA_TILE_CLASSES if _library.runs_cuda_kernels(embeddings) else CPU_TILE_CLASSES
     fitting = workspace // torch.sym_max(dtype.itemsize * stride, 1) // tile * tile
     saved = torch.sym_min(classes, fitting) if batch else 0
     return (

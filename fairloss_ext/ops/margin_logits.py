@@ -60,7 +60,7 @@ def _fake(
     margins: Tensor,
     groups: Tensor | None,
     scale: Tensor,
-    rows: int,
+    layout: int,
     kind: int,
     extension: int,
     straight_through: bool,
@@ -92,14 +92,14 @@ def _fake_backward(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    cosine, labels, margins, _, scale, rows, *_ = inputs
+    cosine, labels, margins, _, scale, layout, *_ = inputs
     _, target, margin_rows = output
     # The target's derivatives stay part of the graph, see margin_loss.
     ctx.mark_non_differentiable(margin_rows)
     # Only the gradient of the scale needs the matrix; without it, its memory is freed.
     saved_cosine = cosine if scale.requires_grad else cosine.new_empty((0, 0))
     ctx.save_for_backward(saved_cosine, target, margin_rows, labels, scale)
-    ctx.margin_shape = gradient_shape(margins, rows)
+    ctx.margin_shape = gradient_shape(margins, layout)
 
 
 def _backward(ctx: Any, grad_logits: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:

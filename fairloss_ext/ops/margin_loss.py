@@ -78,7 +78,7 @@ def _fake(
     margins: Tensor,
     groups: Tensor | None,
     scale: Tensor,
-    rows: int,
+    layout: int,
     kind: int,
     extension: int,
     straight_through: bool,
@@ -113,7 +113,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
     # margin_loss_backward, instead of a silent zero.
     ctx.mark_non_differentiable(margin_rows)
     ctx.save_for_backward(derivatives, margin_rows)
-    ctx.margin_shape = gradient_shape(margins=inputs[3], rows=inputs[6])
+    ctx.margin_shape = gradient_shape(margins=inputs[3], layout=inputs[6])
 
 
 def _backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from fairloss_ext._arguments import MarginArguments, Rows
+from fairloss_ext._arguments import Layout, MarginArguments
 from fairloss_ext.options import Extension, Kind, MarginGrad
 
 # The derivative of acos is infinite at +-1: it is taken at most this close, at sqrt(1 - 1e-6).
@@ -19,12 +19,12 @@ def margins_of_samples(arguments: MarginArguments) -> tuple[Tensor, Tensor, Tens
     arguments.check_values()
     labels, values, groups = arguments.labels, arguments.values, arguments.groups
     classes = labels.clamp(min=0)
-    rows: dict[Rows, Tensor] = {
+    rows: dict[Layout, Tensor] = {
         "one": torch.zeros_like(labels),
         "per_class": classes if groups is None else groups[classes],
         "per_sample": torch.arange(len(labels), device=labels.device),
     }
-    margins = values[rows[arguments.rows]].double()  # (B,) or (B, 3)
+    margins = values[rows[arguments.layout]].double()  # (B,) or (B, 3)
     if arguments.kind == "combined":
         return margins[:, 0], margins[:, 1], margins[:, 2]
     one, zero = torch.ones_like(margins), torch.zeros_like(margins)
