@@ -6,6 +6,7 @@ Sizes are formatted on failure alone: in a compiled graph a size in a text becom
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,10 +32,10 @@ def check_choice(name: str, value: object, allowed: Sequence[object]) -> int:
     return list(allowed).index(value)
 
 
-def check_shape(name: str, tensor: Tensor, *shape: int) -> None:
-    """Raise ValueError unless `tensor` has this shape."""
-    if tensor.shape != shape:
-        expect(False, name, f"shape {shape}", tuple(tensor.shape))
+def check_shape(name: str, array: Any, *shape: int) -> None:
+    """Raise ValueError unless the array or tensor has this shape."""
+    if tuple(array.shape) != shape:
+        expect(False, name, f"shape {shape}", tuple(array.shape))
 
 
 def check_device(device: torch.device, **tensors: Tensor | None) -> None:

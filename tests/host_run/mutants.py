@@ -26,7 +26,7 @@ from queue import SimpleQueue
 from typing import Any
 
 import build
-from trial import CUDA, ROOMS, SCHEDULES, Laboratory, laboratory, users
+from trial import CUDA, SCHEDULES, TEST_FOLDERS, Trials, open_trials, users
 
 ENOUGH = 5  # mutants a kernel
 
@@ -159,7 +159,7 @@ def too_few(mutants: list[Mutant]) -> list[str]:
     """Return the kernels without enough mutants; those of device functions in headers count."""
     count = Counter(mutant.kernel for mutant in mutants)
     messages = []
-    for path in build.kernels():
+    for path in build.paths("cuda"):
         for kernel in re.findall(rf"__global__ void {BOUNDS}(\w+)\(", path.read_text()):
             shared = [m for m in mutants if m.file.endswith(".cuh") and path.stem in users(m.file)]
             if count[kernel] + len(shared) < ENOUGH:
@@ -167,14 +167,14 @@ def too_few(mutants: list[Mutant]) -> list[str]:
     return messages
 
 
-Trial = tuple[Any, ...]  # arguments of Laboratory.noticed_by
+Trial = tuple[Any, ...]  # arguments of Trials.failure
 
 
 def check_unchanged(stems: Iterable[str], jobs: int) -> None:
     """Raise an error if a test fails for the unchanged kernels: it would fail for every mutant."""
     files = [f"{stem}.cu" for stem in stems]
     trials = [
-        (file, (CUDA / file).read_text(), variant, ROOMS, SCHEDULES[:1])
+        (file, (CUDA / file).read_text(), variant, TEST_FOLDERS, SCHEDULES[:1])
         for file in files
         for variant in ("plain", "memory")
     ]
@@ -189,18 +189,18 @@ def trial_of(mutant: Mutant) -> Trial:
 
 def test_results(trials: list[Trial], jobs: int) -> Iterator[str | None]:
     """Yield the test that failed for each change, or None, in their order."""
-    free: SimpleQueue[Laboratory] = SimpleQueue()
+    free: SimpleQueue[Trials] = SimpleQueue()
 
     def run(trial: Trial) -> str | None:
-        laboratory = free.get()
+        runner = free.get()
         try:
-            return laboratory.noticed_by(*trial)
+            return runner.failure(*trial)
         finally:
-            free.put(laboratory)
+            free.put(runner)
 
     with ExitStack() as stack, ThreadPoolExecutor(jobs) as pool:
         for _ in range(jobs):
-            free.put(stack.enter_context(laboratory()))
+            free.put(stack.enter_context(open_trials()))
         yield from pool.map(run, trials)
 
 

@@ -122,7 +122,7 @@ def write_devkit_list(path: Path, listed: DevkitList) -> None:
 
 
 def read_noise_list(path: StrPath) -> frozenset[str]:
-    """insightface's `facescrub_noises.txt` (file names) or `megaface_noises.txt` (paths).
+    """Insightface's `facescrub_noises.txt` (file names) or `megaface_noises.txt` (paths).
 
     Lines that start with # are comments; of tab-separated fields the second is the path.
     """

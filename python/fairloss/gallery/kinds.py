@@ -98,7 +98,7 @@ def code_bytes(size: int) -> int:
 
 
 def default_parameter(kind: str, lists: int) -> int:
-    """nprobe or efSearch where nothing was measured: see docs/gallery.md; `tune` measures it."""
+    """Nprobe or efSearch where nothing was measured: see docs/gallery.md; `tune` measures it."""
     return 256 if kind == "hnsw" else max(lists // 8, 1)
 
 

@@ -123,7 +123,7 @@ class Rows:
         return found
 
     def names_of(self, ids: Ids) -> list[str]:
-        """n names of n ids."""
+        """N names of n ids."""
         found = np.empty(len(ids), dtype=object)
         self._visit(
             ids,
