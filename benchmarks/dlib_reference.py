@@ -22,7 +22,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from fairloss.data import write_features
-from fairloss.data.arrays import list_identified
+from fairloss.data.images import list_identified
 
 # The detector finds faces from 80 pixels on; those of ORL have some 70.
 ENLARGED = 3

@@ -29,7 +29,7 @@ from record import write_whole
 from torch import Tensor
 
 from fairloss.data import Features, planted_megaface, read_features, write_planted
-from fairloss.data.planted import Planted
+from fairloss.data.synthetic_megaface import Planted
 from fairloss.evaluation import evaluate_megaface, unit_embeddings
 from fairloss.evaluation.megaface import FAR, trials
 from fairloss.evaluation.pairs import identity_index

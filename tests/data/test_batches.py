@@ -134,14 +134,14 @@ def test_to_input_by_hand() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(ValueError, match="batch_size must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="batch_size: expected an integer of at least 1, got 0"):
         epoch_batches(5, 0, 0, 0)
-    with pytest.raises(ValueError, match="num_samples must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="num_samples: expected an integer of at least 1, got 0"):
         epoch_order(0, 0, 0)
     for bad in (torch.zeros(2, 3, 4, 4), torch.zeros(3, 4, 4, dtype=torch.uint8)):
-        with pytest.raises(ValueError, match="images must be uint8 of shape"):
+        with pytest.raises(ValueError, match=r"images: expected uint8 \(B, channels, H, W\), got"):
             to_input(bad)
-        with pytest.raises(ValueError, match="images must be uint8 of shape"):
+        with pytest.raises(ValueError, match=r"images: expected uint8 \(B, channels, H, W\), got"):
             augment(bad, 0, 0, 0)
 
 

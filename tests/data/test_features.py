@@ -49,7 +49,7 @@ def test_features_round_trip_and_stay_on_disk(features):
     assert found.names == NAMES
     assert found.identities == ["Ann", "Ann", "Bo"]
     assert found.rows(["Bo/1.png", "Ann\\2", "Bo/1.jpg"]).tolist() == [2, 1, 2]
-    with pytest.raises(ValueError, match=r"1 of 2 images have no row, the first 'Cy/1.jpg'"):
+    with pytest.raises(ValueError, match=r"got none for 1 of 2 images, the first 'Cy/1.jpg'"):
         found.rows(["Bo/1.jpg", "Cy/1.jpg"])
 
 

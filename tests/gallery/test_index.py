@@ -3,7 +3,7 @@ import pytest
 from gallery_cases import embeddings, numbered, unit
 
 from fairloss.gallery import Gallery, kinds, rows
-from fairloss.gallery.exact import best
+from fairloss.gallery.exact_search import best
 
 faiss = pytest.importorskip("faiss")
 

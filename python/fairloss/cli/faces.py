@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from fairloss.cli.source import Floats
 from fairloss.data import Features, image_batches, read_features
-from fairloss.data.arrays import list_identified, may_mirror
 from fairloss.data.decode import decode_image
+from fairloss.data.images import list_identified, may_mirror
 from fairloss.io.atomic import FormatError
 from fairloss.models import embed_batches
 from fairloss.training import Embedder, TrainConfig, checkpoint_digest, load_backbone

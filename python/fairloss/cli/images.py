@@ -11,8 +11,9 @@ import typer
 
 from fairloss.cli.progress import bars
 from fairloss.data import open_aligned, read_devkit_list, read_landmarks
-from fairloss.data.arrays import list_identified
-from fairloss.data.features import check_npy, stem
+from fairloss.data.features import stem
+from fairloss.data.images import list_identified
+from fairloss.data.npy import check_npy
 from fairloss.io.atomic import read_text, write_atomic
 from fairloss.training import embed_to_devkit, embed_to_npy
 

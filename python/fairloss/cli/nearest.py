@@ -12,7 +12,8 @@ import numpy.typing as npt
 import torch
 
 from fairloss.data import image_batches
-from fairloss.data.arrays import holds_arrays, list_identified
+from fairloss.data.arrays import holds_arrays
+from fairloss.data.images import list_identified
 
 if TYPE_CHECKING:
     from fairloss.gallery import Match

@@ -14,8 +14,8 @@ from fairloss.cli.source import Source
 from fairloss.data import (
     NamedPairs,
     contiguous_folds,
+    identity_of,
     interleaved_folds,
-    person_of,
     read_features,
     read_pair_bin,
 )
@@ -84,7 +84,7 @@ def pair_set(named: NamedPairs, layout: str, source: Source, progress: Progress)
     names = named.names()
     place = {name: number for number, name in enumerate(names)}
     pairs = as_pairs(named, place)
-    people = linked_identities([person_of(name, layout) for name in names], pairs)
+    people = linked_identities([identity_of(name, layout) for name in names], pairs)
     return PairSet(source.embeddings(names, progress), pairs, named.fold, people)
 
 

@@ -20,7 +20,7 @@ from fairloss.data import (
     read_features,
     read_images,
 )
-from fairloss.data.arrays import may_mirror
+from fairloss.data.images import may_mirror
 from fairloss.models import embed, embed_batches
 from fairloss.progress import Progress
 from fairloss.training import load_backbone

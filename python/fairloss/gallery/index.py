@@ -10,7 +10,7 @@ import numpy as np
 
 from fairloss.gallery import kinds
 from fairloss.gallery.device import Device, Faiss, import_faiss
-from fairloss.gallery.exact import best, search_exact
+from fairloss.gallery.exact_search import best, search_exact
 from fairloss.gallery.rows import Floats, Ids, Rows
 
 Progress = Callable[[int, int], object]

@@ -11,7 +11,7 @@ import numpy as np
 
 from fairloss.gallery import kinds
 from fairloss.gallery.device import Device, import_faiss
-from fairloss.gallery.exact import search_exact
+from fairloss.gallery.exact_search import search_exact
 from fairloss.gallery.index import Index, nearest, train
 from fairloss.gallery.rows import Floats, Ids, Rows
 

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 from fairloss.deprecation import renamed
+from fairloss.gallery.embedder import (
+    Embedder,
+    check_embedder,
+    check_same_embedder,
+    claim_gallery,
+    read_embedder,
+    record_embedder,
+)
 from fairloss.io.json import read_json, write_json
 from fairloss.io.run_folder import RunFolder
 from fairloss.progress import Progress
@@ -17,14 +25,6 @@ from fairloss.training.config import (
     check_device,
     check_numbers,
     load_config,
-)
-from fairloss.training.embedder import (
-    Embedder,
-    check_embedder,
-    check_same_embedder,
-    claim_gallery,
-    read_embedder,
-    record_embedder,
 )
 from fairloss.training.feature_file import embed_to_devkit, embed_to_npy
 from fairloss.training.loss_file import read_loss, write_loss

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from glyph_fonts import write_font
 
-from fairloss.data.glyphs import FULL, LITE, fetch_fonts
+from fairloss.glyphs import FULL, LITE, fetch_fonts
 
 APT = """#!/bin/sh
 echo "$@" >> {log}

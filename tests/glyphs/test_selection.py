@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 import torch
 
-from fairloss.data.glyphs import GlyphOptions
-from fairloss.data.glyphs.selection import Roles, hold_out, kept_images
+from fairloss.glyphs import GlyphOptions
+from fairloss.glyphs.selection import Roles, hold_out, kept_images
 
 STYLES = ["", "brush", "", "", "pixel", "brush", "", "", "brush", "", "pixel", ""]
 

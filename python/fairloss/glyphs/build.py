@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from fairloss.data.glyphs.designs import Designs, survey
-from fairloss.data.glyphs.options import SETS, GlyphOptions
-from fairloss.data.glyphs.packages import FULL, LITE, Progress, fetch_fonts
-from fairloss.data.glyphs.selection import PAIR, Roles, hold_out
-from fairloss.data.glyphs.sets import Samples, write_sets
-from fairloss.data.glyphs.shards import Shard, draw_shards
+from fairloss.glyphs.designs import Designs, survey
+from fairloss.glyphs.options import SETS, GlyphOptions
+from fairloss.glyphs.packages import FULL, LITE, Progress, fetch_fonts
+from fairloss.glyphs.selection import PAIR, Roles, hold_out
+from fairloss.glyphs.sets import Samples, write_sets
+from fairloss.glyphs.shards import Shard, draw_shards
 from fairloss.io.atomic import write_atomic
 
 VERSION = 1

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fairloss.data.arrays import IMAGES, LABELS, VARIANTS, Pixels, write_arrays
-from fairloss.data.glyphs.options import GlyphOptions
-from fairloss.data.glyphs.packages import Progress
-from fairloss.data.glyphs.selection import Roles, kept_images
-from fairloss.data.glyphs.shards import LOSSES, Shard
+from fairloss.data.arrays import IMAGES, LABELS, VARIANTS, write_arrays
+from fairloss.glyphs.options import GlyphOptions
+from fairloss.glyphs.packages import Progress
+from fairloss.glyphs.selection import Roles, kept_images
+from fairloss.glyphs.shards import LOSSES, Shard
 from fairloss.io.digest import sha256
 
 QUANTILES = (0, 0.1, 0.25, 0.5, 0.75, 0.9, 1)
@@ -44,7 +44,7 @@ class Samples:
             chosen &= self.held_out == held_out
         return np.flatnonzero(chosen)
 
-    def images(self, rows: npt.NDArray[np.int64]) -> Iterator[Pixels]:
+    def images(self, rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint8]]:
         """The images of ascending rows, (n, 1, size, size) of a shard at a time."""
         start = 0
         for path, size in zip(self.shards, self.sizes, strict=True):

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fairloss.data.decode import pillow
-from fairloss.data.glyphs.typefaces import Typeface
+from fairloss.glyphs.typefaces import Typeface
 
 Image = npt.NDArray[np.uint8]
 Shift = tuple[float, float]  # to the right and down, in parts of the image's side

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.data.glyphs.rendering import Image, Pen, Shift, is_blank
-from fairloss.data.glyphs.typefaces import Typeface
+from fairloss.glyphs.rendering import Image, Pen, Shift, is_blank
+from fairloss.glyphs.typefaces import Typeface
 from fairloss.io.atomic import write_atomic
 
 # Characters a shard: some 5,000 images, 5 MB and half a second, is what a kill can cost.

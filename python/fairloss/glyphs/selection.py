@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from fairloss.data.glyphs.options import GlyphOptions
-from fairloss.data.glyphs.typefaces import STYLES
 from fairloss.data.long_tail import pareto_counts
+from fairloss.glyphs.options import GlyphOptions
+from fairloss.glyphs.typefaces import STYLES
 
 # Of a character that is to be verified: two images make a pair.
 PAIR = 2

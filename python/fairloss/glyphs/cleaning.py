@@ -11,8 +11,8 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.data.glyphs.rendering import Pen, Shift, is_blank, pixels
-from fairloss.data.glyphs.typefaces import Typeface
+from fairloss.glyphs.rendering import Pen, Shift, is_blank, pixels
+from fairloss.glyphs.typefaces import Typeface
 
 # Faces are judged at this size, whatever size they will draw: DUPLICATE was measured at it.
 SIDE = 32

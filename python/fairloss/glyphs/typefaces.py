@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fairloss.data.glyphs.packages import FONT_SUFFIXES, Progress
+from fairloss.glyphs.packages import FONT_SUFFIXES, Progress
 
 # CJK Unified Ideographs and their Extension A, as Unicode 3.0 left them: 27,584 characters, for
 # later additions and the other extensions hardly any two free fonts agree to have.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from glyph_fonts import CHARACTERS, EM, write_font
 
-from fairloss.data.glyphs.cleaning import (
+from fairloss.glyphs.cleaning import (
     DUPLICATE,
     MIN_SHARED,
     design_numbers,
@@ -16,9 +16,9 @@ from fairloss.data.glyphs.cleaning import (
     inspect,
     sample_characters,
 )
-from fairloss.data.glyphs.designs import survey
-from fairloss.data.glyphs.rendering import Pen, is_blank
-from fairloss.data.glyphs.typefaces import find_typefaces
+from fairloss.glyphs.designs import survey
+from fairloss.glyphs.rendering import Pen, is_blank
+from fairloss.glyphs.typefaces import find_typefaces
 
 
 def face(path: Path):

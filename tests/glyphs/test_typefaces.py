@@ -8,7 +8,7 @@ import pytest
 from fontTools.ttLib import TTCollection, TTFont
 from glyph_fonts import CHARACTERS, write_font
 
-from fairloss.data.glyphs.typefaces import HAN, find_typefaces
+from fairloss.glyphs.typefaces import HAN, find_typefaces
 
 
 def test_the_blocks_of_unicode_3():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fairloss.data.glyphs.cleaning import (
+from fairloss.glyphs.cleaning import (
     DUPLICATE,
     Inspected,
     design_numbers,
@@ -16,10 +16,10 @@ from fairloss.data.glyphs.cleaning import (
     inspect,
     sample_characters,
 )
-from fairloss.data.glyphs.packages import RECORD, Progress
-from fairloss.data.glyphs.rendering import Shift
-from fairloss.data.glyphs.shards import Drawing
-from fairloss.data.glyphs.typefaces import Typeface, find_typefaces
+from fairloss.glyphs.packages import RECORD, Progress
+from fairloss.glyphs.rendering import Shift
+from fairloss.glyphs.shards import Drawing
+from fairloss.glyphs.typefaces import Typeface, find_typefaces
 from fairloss.io.digest import sha256
 
 

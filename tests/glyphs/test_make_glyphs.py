@@ -14,7 +14,7 @@ import pytest
 from glyph_fonts import CHARACTERS, write_font
 
 from fairloss.data import FaceImages, read_images
-from fairloss.data.glyphs import GlyphOptions, make_glyphs, shards
+from fairloss.glyphs import GlyphOptions, make_glyphs, shards
 from fairloss.training import ModelConfig, TrainConfig, train
 
 NATURAL = {"smallest": 2}
@@ -116,7 +116,7 @@ def test_another_seed_draws_other_characters(fonts: Path, pareto: Path, tmp_path
 
 KILLED = """
 import os, signal, sys
-from fairloss.data.glyphs import GlyphOptions, make_glyphs, shards
+from fairloss.glyphs import GlyphOptions, make_glyphs, shards
 shards.CHARACTERS = 8
 original, count = shards.Draughtsman.shard, 0
 def shard(self, characters):
