@@ -15,15 +15,13 @@ from fairloss.cli import faces
 from fairloss.cli import gallery as commands
 from fairloss.cli.gallery_folder import load_or_start
 from fairloss.data import write_features
-from fairloss.gallery import Gallery
+from fairloss.gallery import Gallery, read_embedder, record_embedder
 from fairloss.training import (
     TrainConfig,
     as_yaml,
     backbone,
     checkpoint_digest,
     load_config,
-    read_embedder,
-    record_embedder,
 )
 
 pytest.importorskip("faiss")
@@ -102,9 +100,11 @@ def test_query_finds_and_draws(data, model, built, tmp_path):
 def test_another_network_is_refused(data, built, tmp_path):
     other = write_model(tmp_path, seed=1)
     probe = next(data.glob("*/*"))
-    refused("is not the one", "query", probe, "--gallery", built, "--checkpoint", other)
+    refused(
+        "checkpoint: expected the one", "query", probe, "--gallery", built, "--checkpoint", other
+    )
     options = ("--data", data, "--checkpoint", other, "--output", built)
-    refused("differ in another checkpoint", "build", *options)
+    refused("got another checkpoint", "build", *options)
 
 
 def features_file(path, names, size=16, seed=0):
@@ -118,20 +118,25 @@ NAMES = [f"id{i}/0" for i in range(30)]
 
 def test_a_network_that_is_known_and_one_that_is_not_do_not_mix(data, model, built, tmp_path):
     features = features_file(tmp_path / "f.npy", NAMES)
-    message = "features: they do not say whose they are"
+    message = "features: expected the checkpoint of"
     refused(message, "build", "--features", features, "--output", built)
     refused(message, "tune", "--gallery", built, "--probes", features)
     output = tmp_path / "unknown"
     run("build", "--features", features, "--output", output)
     options = ("--data", data, "--checkpoint", model, "--output", output)
-    refused("does not say whose embeddings it holds", "build", *options)
+    refused("checkpoint: expected a gallery that names its checkpoint", "build", *options)
     assert read_embedder(output) is None
     refused("some do not say whose", "merge", output, built, "--output", tmp_path / "mixed")
     assert not (tmp_path / "mixed").exists()
     known = ("tune", "--gallery", output, "--index", "ivf")
     run(*known, "--probes", features)
     fairloss("embed", "--data", data, "--checkpoint", model, "--output", tmp_path / "known.npy")
-    refused("does not say whose", *known, "--probes", tmp_path / "known.npy")
+    refused(
+        "checkpoint: expected a gallery that names its checkpoint",
+        *known,
+        "--probes",
+        tmp_path / "known.npy",
+    )
     assert len(Gallery.load(output)) == 30
 
 
@@ -170,8 +175,8 @@ def test_another_embedding_size_changes_nothing(data, tmp_path):
 def test_a_wrong_kind_of_index_is_refused_before_anything_is_done(data, model, built, tmp_path):
     output = tmp_path / "gallery"
     options = ("--output", output, "--index", "nope")
-    refused("index must be one of", "build", "--data", data, "--checkpoint", model, *options)
-    refused("index must be one of", "merge", built, *options)
+    refused("index: expected one of", "build", "--data", data, "--checkpoint", model, *options)
+    refused("index: expected one of", "merge", built, *options)
     assert not output.exists()
 
 
@@ -290,4 +295,6 @@ def test_tune_prints_writes_and_keeps(built, tmp_path):
     assert chosen["recall"] >= 0.6
     assert f"{chosen['recall']:.4f}" in shown
     assert Gallery.load(output).index == chosen["kind"]
-    refused("recall must be above 0", "tune", "--gallery", output, "--recall", 0)
+    refused(
+        "recall: expected a number in (0, 1], got 0", "tune", "--gallery", output, "--recall", 0
+    )

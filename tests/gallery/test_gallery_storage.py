@@ -1,3 +1,5 @@
+"""Galleries on disk: round trips, replacement, damage and concurrent writers."""
+
 import contextlib
 import hashlib
 import json
@@ -32,6 +34,14 @@ def assert_same(found, expected):
 
 def files(folder):
     return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
+
+
+def read_object(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_object(path, value):
+    path.write_text(json.dumps(value), encoding="utf-8")
 
 
 def only(folder, pattern):
@@ -71,7 +81,7 @@ def test_manifest_and_replacement(tmp_path):
     gallery_of(6, index="hnsw").save(tmp_path)
     assert (len(first), len(files(tmp_path))) == (3, 4)
     assert_same(Gallery.load(tmp_path), gallery_of(6))
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    manifest = read_object(tmp_path / "manifest.json")
     assert (manifest["version"], manifest["embedding_size"], manifest["count"]) == (2, 8, 6)
     (shard,), index = manifest["shards"], manifest["index"]
     assert (index["kind"], index["covers"]) == ("hnsw", 6)
@@ -136,11 +146,11 @@ def test_saving_twice_changes_nothing(tmp_path):
 def test_foreign_files_are_left_alone(tmp_path):
     mine = ("notes.txt", "rows-of-faces.npy", "names-2024.json", "index-0123456789abcdef.faiss.old")
     for name in mine:
-        (tmp_path / name).write_text("mine")
+        (tmp_path / name).write_text("mine", encoding="utf-8")
     gallery_of(5).save(tmp_path)
     gallery_of(6).save(tmp_path)
     for name in mine:
-        assert (tmp_path / name).read_text() == "mine"
+        assert (tmp_path / name).read_text(encoding="utf-8") == "mine"
 
 
 def test_the_second_of_two_writers_is_refused(tmp_path):
@@ -275,7 +285,7 @@ def test_missing_file(tmp_path, pattern):
         ({"count": 4}, "5 embeddings, not as many as it says"),
         ({"next_id": 4}, "ids are not ascending"),
         ({"embedding_size": 9}, "but 9 in the manifest"),
-        ({"wanted": "kd-tree"}, "index must be one of"),
+        ({"wanted": "kd-tree"}, "index: expected one of"),
         ({"shards": 5}, "malformed"),
         ({"shards": [{"rows": {}}]}, "malformed"),
         ({"index": []}, "malformed"),
@@ -284,7 +294,9 @@ def test_missing_file(tmp_path, pattern):
 def test_manifest_that_does_not_fit(tmp_path, change, message):
     gallery_of(5).save(tmp_path)
     path = tmp_path / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    path.write_text(
+        json.dumps(json.loads(path.read_text(encoding="utf-8")) | change), encoding="utf-8"
+    )
     with pytest.raises(ValueError, match=message):
         Gallery.load(tmp_path)
 
@@ -295,7 +307,9 @@ def test_files_of_different_galleries(tmp_path, part):
     manifests = {}
     for name, count in (("a", 5), ("b", 6)):
         gallery_of(count, index="hnsw").save(tmp_path / name)
-        manifests[name] = json.loads((tmp_path / name / "manifest.json").read_text())
+        manifests[name] = json.loads(
+            (tmp_path / name / "manifest.json").read_text(encoding="utf-8")
+        )
     entry = {
         "rows": lambda manifest: manifest["shards"][0]["rows"],
         "names": lambda manifest: manifest["shards"][0]["names"],
@@ -304,7 +318,7 @@ def test_files_of_different_galleries(tmp_path, part):
     theirs = entry(manifests["b"])
     os.replace(tmp_path / "b" / theirs["name"], tmp_path / "a" / theirs["name"])
     entry(manifests["a"]).update(theirs)
-    (tmp_path / "a" / "manifest.json").write_text(json.dumps(manifests["a"]))
+    write_object(tmp_path / "a" / "manifest.json", manifests["a"])
     with pytest.raises(ValueError, match="differ|other embeddings"):
         Gallery.load(tmp_path / "a")
 
@@ -312,10 +326,12 @@ def test_files_of_different_galleries(tmp_path, part):
 def test_names_of_another_version(tmp_path):
     gallery_of(5).save(tmp_path)
     path, manifest = only(tmp_path, "names-*"), tmp_path / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 3}))
-    content = json.loads(manifest.read_text())
+    path.write_text(
+        json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"version": 3}), encoding="utf-8"
+    )
+    content = read_object(manifest)
     content["shards"][0]["names"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    manifest.write_text(json.dumps(content))
+    write_object(manifest, content)
     with pytest.raises(ValueError, match="names of another version"):
         Gallery.load(tmp_path)
 
@@ -341,9 +357,13 @@ def test_broken_manifest_and_no_gallery(tmp_path):
     with pytest.raises(ValueError, match=r"file\.txt: it is a file, not a folder"):
         Gallery.load(tmp_path / "file.txt")
     gallery_of(5).save(tmp_path)
-    (tmp_path / "manifest.json").write_text('{"format": "fairloss-gallery", "vers')
+    (tmp_path / "manifest.json").write_text(
+        '{"format": "fairloss-gallery", "vers', encoding="utf-8"
+    )
     with pytest.raises(ValueError, match="not valid JSON"):
         Gallery.load(tmp_path)
-    (tmp_path / "manifest.json").write_text('{"format": "fairloss-gallery", "version": 2}')
+    (tmp_path / "manifest.json").write_text(
+        '{"format": "fairloss-gallery", "version": 2}', encoding="utf-8"
+    )
     with pytest.raises(ValueError, match="lacks"):
         Gallery.load(tmp_path)

@@ -1,3 +1,5 @@
+"""Indexes against brute force, with parameters that make them exact."""
+
 import numpy as np
 import pytest
 from gallery_cases import embeddings, numbered, unit
@@ -49,7 +51,7 @@ def test_what_the_index_lacks_is_searched_too(kind):
     assert_search_equals_brute_force(gallery, names, np.concatenate((array, extra)))
     gallery.reindex()
     if kind != "flat":
-        assert gallery._index.faiss.ntotal == 1100
+        assert gallery._index.faiss_index.ntotal == 1100
     assert_search_equals_brute_force(gallery, names, np.concatenate((array, extra)))
 
 
@@ -119,19 +121,19 @@ def test_single_additions_are_packed(monkeypatch):
     assert_search_equals_brute_force(gallery, numbered(25), array)
 
 
-def test_an_index_is_trained_anew_when_outgrown():
+def test_an_index_is_trained_again_for_many_more_rows():
     gallery, _ = indexed("ivf", 400)
-    lists = gallery._index.faiss.nlist
+    lists = gallery._index.faiss_index.nlist
     gallery.add(numbered(400, "more"), embeddings(400, 16, seed=1))
     gallery.reindex()
-    assert gallery._index.faiss.nlist == lists
+    assert gallery._index.faiss_index.nlist == lists
     gallery.add(numbered(2000, "most"), embeddings(2000, 16, seed=2))
     gallery.reindex()
-    assert gallery._index.faiss.nlist > 2 * lists
+    assert gallery._index.faiss_index.nlist > 2 * lists
 
 
 @pytest.mark.parametrize("kind", ["ivf", "ivf-pq"])
-def test_an_index_trained_anew_searches_as_large_a_share(kind):
+def test_an_index_trained_again_searches_the_same_share(kind):
     gallery, _ = indexed(kind, 400)  # 10 lists
     gallery._index.parameter = 3
     gallery.add(numbered(2000, "more"), embeddings(2000, 16, seed=1))
@@ -143,7 +145,7 @@ def test_an_index_trained_anew_searches_as_large_a_share(kind):
     assert untouched._index.parameter == kinds.default_parameter(kind, 61)
 
 
-def test_a_graph_built_anew_keeps_as_many_candidates():
+def test_a_graph_built_again_keeps_as_many_candidates():
     gallery, _ = indexed("hnsw", 400)
     gallery._index.parameter = 1024
     gallery.remove(["person 7"])
@@ -173,8 +175,8 @@ def test_auto_follows_the_size(monkeypatch):
     assert gallery.search(PROBES) == [[]] * 40
 
 
-def test_a_timid_search_gives_fewer_matches():
-    """One list has fewer faces than were asked for."""
+def test_a_search_of_one_list_gives_fewer_matches():
+    """One list has fewer rows than k."""
     gallery, _ = indexed("ivf")
     gallery._index.parameter = 1
     found = gallery.search(PROBES, 900)
@@ -214,14 +216,14 @@ def test_product_quantised_scores_are_exact(monkeypatch, together):
 
 
 def test_every_part_of_the_gallery_has_its_share_of_the_sample(monkeypatch):
-    """The first half looks one way and the other half another; so do the centroids."""
+    """Two halves of opposite direction have centroids in both directions."""
     monkeypatch.setattr(kinds, "PQ_CENTROIDS", 1)
     monkeypatch.setattr(kinds, "MOST_POINTS", 2)  # 50 rows of 1,000 for 25 lists
     gallery, array = Gallery(16, index="ivf"), 0.1 * embeddings(1000, 16)
     array[:500, 0], array[500:, 0] = 10, -10
     gallery.add(numbered(1000), array)
     gallery.reindex()
-    inverted = gallery._index.faiss
+    inverted = gallery._index.faiss_index
     assert inverted.nlist == 25
     ahead = inverted.quantizer.reconstruct_n(0, 25)[:, 0] > 0
     assert 5 < ahead.sum() < 20

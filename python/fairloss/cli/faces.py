@@ -14,9 +14,10 @@ from fairloss.cli.source import Floats
 from fairloss.data import Features, image_batches, read_features
 from fairloss.data.decode import decode_image
 from fairloss.data.images import list_identified, may_mirror
+from fairloss.gallery import Embedder
 from fairloss.io.atomic import FormatError
 from fairloss.models import embed_batches
-from fairloss.training import Embedder, TrainConfig, checkpoint_digest, load_backbone
+from fairloss.training import TrainConfig, checkpoint_digest, load_backbone
 
 BATCH = 256
 

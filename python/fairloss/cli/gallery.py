@@ -22,14 +22,8 @@ from fairloss.cli.nearest import check_picture, draw_found
 from fairloss.cli.progress import bars
 from fairloss.cli.source import FeatureFile
 from fairloss.data import read_features
-from fairloss.training import (
-    check_embedder,
-    check_same_embedder,
-    claim_gallery,
-    load_backbone,
-    read_embedder,
-    write_json,
-)
+from fairloss.gallery import check_embedder, check_same_embedder, claim_gallery, read_embedder
+from fairloss.training import load_backbone, write_json
 
 if TYPE_CHECKING:
     from fairloss.gallery import Gallery, Tuning

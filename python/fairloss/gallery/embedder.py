@@ -1,14 +1,14 @@
-"""Whose embeddings a gallery holds: embedder.json in its folder."""
+"""The record of the network whose embeddings a gallery holds: embedder.json in its folder."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
+from fairloss.checks import expect
 from fairloss.io.atomic import FormatError
-from fairloss.io.json import read_json, write_json
-from fairloss.training.backbone import checkpoint_digest
+from fairloss.io.digest import sha256
+from fairloss.io.json import read_json_if_exists, write_json
 
 EMBEDDER = "embedder.json"
 
@@ -21,23 +21,20 @@ class Embedder(NamedTuple):
 
 
 def record_embedder(gallery: Path, checkpoint: Path, flip: bool = True) -> None:
-    """Write into a gallery's folder whose embeddings it holds, and whether of mirror images too."""
-    write_json(gallery / EMBEDDER, Embedder(checkpoint_digest(checkpoint), flip)._asdict())
+    """Write the network of a gallery's embeddings, and whether mirror images were added."""
+    write_json(gallery / EMBEDDER, Embedder(sha256(checkpoint), flip)._asdict())
 
 
 def read_embedder(gallery: Path) -> Embedder | None:
-    """What `record_embedder` wrote; None for a gallery without a record, built in Python.
+    """Read the record of `record_embedder`; None if there is none, as for one built in Python.
 
     Raises:
         FormatError: the record is damaged.
     """
     path = gallery / EMBEDDER
-    if not path.is_file():
+    record = read_json_if_exists(path)
+    if record is None:
         return None
-    try:
-        record = read_json(path)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FormatError(path, f"not JSON: {error}") from error
     checkpoint, flip = record.get("checkpoint_sha256"), record.get("flip", True)
     if not isinstance(checkpoint, str) or not isinstance(flip, bool):
         raise FormatError(path, "expected a text checkpoint_sha256 and flip, true or false")
@@ -45,11 +42,12 @@ def read_embedder(gallery: Path) -> Embedder | None:
 
 
 def claim_gallery(gallery: Path, embedder: Embedder | None, empty: bool) -> None:
-    """Record whose embeddings a gallery is going to hold, or check that it holds no others.
+    """Record the network of a gallery's future embeddings, or check that it has no others.
 
     Args:
-        embedder: None where it is not known, which is taken for one of its own.
-        empty: whether the gallery holds nothing yet, and may be anybody's.
+        gallery: its folder.
+        embedder: None if it is unknown, which differs from all known ones.
+        empty: whether the gallery holds no embedding yet.
 
     Raises:
         ValueError: it holds those of another network, or with other images.
@@ -63,41 +61,41 @@ def claim_gallery(gallery: Path, embedder: Embedder | None, empty: bool) -> None
 
 
 def check_same_embedder(gallery: Path, embedder: Embedder | None) -> None:
-    """ValueError saying what to do unless a gallery holds embeddings of this very origin."""
-    found = read_embedder(gallery)
-    if found == embedder:
+    """Raise a ValueError with a remedy unless a gallery holds embeddings of this embedder."""
+    recorded = read_embedder(gallery)
+    if recorded == embedder:
         return
-    if found is None:
+    if recorded is None:
         raise ValueError(
-            f"checkpoint: {gallery} does not say whose embeddings it holds; give another folder, "
-            "or record_embedder (fairloss.training) a checkpoint that is known to be theirs"
+            f"checkpoint: expected a gallery that names its checkpoint, got {gallery}; give "
+            "another folder, or record_embedder (fairloss.gallery) a checkpoint that is known to "
+            "be the one"
         )
     if embedder is None:
         raise ValueError(
-            f"features: they do not say whose they are, but {gallery} holds those of a known "
-            "checkpoint; write them with `fairloss embed`, or give another folder"
+            f"features: expected the checkpoint of {gallery}, got features that name none; write "
+            "them with `fairloss embed`, or give another folder"
         )
-    what = "mirror images" if found.checkpoint_sha256 == embedder[0] else "another checkpoint"
+    same_network = recorded.checkpoint_sha256 == embedder.checkpoint_sha256
+    different = "other mirror images" if same_network else "another checkpoint"
     raise ValueError(
-        f"checkpoint: {gallery} holds embeddings that differ in {what}; they cannot be "
-        "compared, so give another folder"
+        f"checkpoint: expected the embedder of {gallery}, got {different}; their embeddings "
+        "cannot be compared, so give another folder"
     )
 
 
 def check_embedder(gallery: Path, checkpoint: Path) -> bool:
-    """Whether the gallery's embeddings have those of mirror images added, as probes must then.
+    """Return True if probes must have the embeddings of mirror images added, as the gallery has.
 
-    A gallery without a record is taken at its user's word, and to have them.
+    A gallery without a record is accepted, and taken to have them.
 
     Raises:
         ValueError: the gallery holds another checkpoint's embeddings.
     """
-    found = read_embedder(gallery)
-    if found is None:
+    recorded = read_embedder(gallery)
+    if recorded is None:
         return True
-    if found.checkpoint_sha256 != checkpoint_digest(checkpoint):
-        raise ValueError(
-            f"checkpoint: {checkpoint} is not the one {gallery} was built with; their embeddings "
-            "cannot be compared"
-        )
-    return found.flip
+    expected = f"the one {gallery} was built with"
+    other = f"{checkpoint}; their embeddings cannot be compared"
+    expect(recorded.checkpoint_sha256 == sha256(checkpoint), "checkpoint", expected, other)
+    return recorded.flip

@@ -3,14 +3,6 @@
 from __future__ import annotations
 
 from fairloss.deprecation import renamed
-from fairloss.gallery.embedder import (
-    Embedder,
-    check_embedder,
-    check_same_embedder,
-    claim_gallery,
-    read_embedder,
-    record_embedder,
-)
 from fairloss.io.json import read_json, write_json
 from fairloss.io.run_folder import RunFolder
 from fairloss.progress import Progress
@@ -33,7 +25,6 @@ from fairloss.training.trainer import Diverged, Trainer, group_table
 
 __all__ = [
     "Diverged",
-    "Embedder",
     "HeadConfig",
     "ModelConfig",
     "OptimizerConfig",
@@ -46,24 +37,30 @@ __all__ = [
     "build_head",
     "changes",
     "check_device",
-    "check_embedder",
     "check_numbers",
-    "check_same_embedder",
     "checkpoint_digest",
-    "claim_gallery",
     "embed_to_devkit",
     "embed_to_npy",
     "group_table",
     "load_backbone",
     "load_config",
-    "read_embedder",
     "read_faces",
     "read_json",
     "read_loss",
-    "record_embedder",
     "train",
     "write_json",
     "write_loss",
 ]
 
-__getattr__ = renamed(__name__, {"write_whole": "fairloss.io.atomic:write_atomic"})
+_MOVED = (
+    "Embedder",
+    "check_embedder",
+    "check_same_embedder",
+    "claim_gallery",
+    "read_embedder",
+    "record_embedder",
+)
+_RENAMED = {name: f"fairloss.gallery:{name}" for name in _MOVED}
+_RENAMED["write_whole"] = "fairloss.io.atomic:write_atomic"
+
+__getattr__ = renamed(__name__, _RENAMED)
