@@ -1,4 +1,4 @@
-"""Small made-up fonts: each glyph is a pattern of squares that its character and design decide."""
+"""Small synthetic fonts: each glyph is a pattern of squares that its character and design decide."""
 
 from __future__ import annotations
 

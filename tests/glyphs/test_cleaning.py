@@ -1,4 +1,4 @@
-"""Faults planted in made-up fonts: failing, blank and near-duplicate faces must be found."""
+"""Faults in synthetic fonts: failing, blank and near-duplicate faces must be found."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fairloss.glyphs.cleaning import (
     inspect,
     sample_characters,
 )
-from fairloss.glyphs.designs import survey
+from fairloss.glyphs.designs import find_designs
 from fairloss.glyphs.rendering import Pen, is_blank
 from fairloss.glyphs.typefaces import find_typefaces
 
@@ -25,7 +25,7 @@ def face(path: Path):
     return next(f for f in find_typefaces([path.parent])[0] if f.path == path)
 
 
-def test_a_pen_knows_blank_and_missing(tmp_path: Path):
+def test_blank_and_missing_glyphs(tmp_path: Path):
     blank, tofu, broken = CHARACTERS[1:4]
     path = write_font(tmp_path / "a.ttf", 0, blank=[blank], tofu=[tofu], broken=[broken])
     pen = Pen(face(path), 32)
@@ -49,7 +49,7 @@ def test_faults_are_named(tmp_path: Path):
     write_font(tmp_path / "tofu.ttf", 2, tofu=CHARACTERS[5:])
     write_font(tmp_path / "broken.ttf", 3, broken=CHARACTERS[7:8])
     (tmp_path / "damaged.otf").touch()
-    found = survey([tmp_path])
+    found = find_designs([tmp_path])
     assert [face.name for face in found.faces] == ["whole"]
     assert sorted(found.left_out) == ["blank", "broken", "damaged", "tofu"]
     assert found.left_out["blank"] == "draws 5 of 40 characters of the sample that it promises"
@@ -60,8 +60,8 @@ def test_faults_are_named(tmp_path: Path):
 
 def test_no_usable_face(tmp_path: Path):
     write_font(tmp_path / "blank.ttf", 0, blank=CHARACTERS)
-    with pytest.raises(ValueError, match="no usable face: blank: draws 0 of 40"):
-        survey([tmp_path])
+    with pytest.raises(ValueError, match="fonts: expected a usable face, got blank: draws 0 of 40"):
+        find_designs([tmp_path])
 
 
 def test_near_duplicates_are_one_design(tmp_path: Path):
@@ -70,14 +70,14 @@ def test_near_duplicates_are_one_design(tmp_path: Path):
     write_font(tmp_path / "a-region.ttf", 0, CHARACTERS[:30], blank=CHARACTERS[:3])
     write_font(tmp_path / "a-raised.ttf", 0, CHARACTERS[:35], raised=EM // 9)
     write_font(tmp_path / "b.ttf", 1)
-    found = survey([tmp_path])
+    found = find_designs([tmp_path])
     names = [[found.faces[f].name for f in faces] for faces in found.members]
     # those with most characters first
     assert names == [["a", "a-copy", "a-raised", "a-region"], ["b"]]
-    assert found.of_face == [0, 0, 0, 0, 1]
+    assert found.design_of_face == [0, 0, 0, 0, 1]
 
 
-def test_a_raised_face_is_moved_back(tmp_path: Path):
+def test_a_raised_face_is_shifted_back(tmp_path: Path):
     plain = inspect(face(write_font(tmp_path / "a.ttf", 0)), CHARACTERS)
     raised_face = face(write_font(tmp_path / "b.ttf", 0, raised=EM // 9))
     raised = inspect(raised_face, CHARACTERS)
@@ -90,7 +90,7 @@ def test_a_raised_face_is_moved_back(tmp_path: Path):
     assert abs((rows[0] + rows[-1] + 1) / 2 - 16) <= 0.5
 
 
-def test_distance_by_another_way(fonts: Path):
+def test_distance_against_correlations(fonts: Path):
     faces = find_typefaces([fonts])[0]
     sample = sample_characters(faces)
     assert sample == list(CHARACTERS[:22])  # those that all promise
@@ -117,7 +117,7 @@ def test_distance_by_another_way(fonts: Path):
         assert found[a, b] > 2 * DUPLICATE
 
 
-def test_few_shared_characters_say_nothing(tmp_path: Path):
+def test_few_shared_characters_give_no_distance(tmp_path: Path):
     half = MIN_SHARED + 1
     low = write_font(tmp_path / "low.ttf", 0, CHARACTERS[: half + 15])
     high = write_font(tmp_path / "high.ttf", 0, CHARACTERS[half:])

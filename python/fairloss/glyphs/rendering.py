@@ -1,37 +1,41 @@
-"""Drawing one character in one face, with Pillow."""
+"""Rendering of one character in one face, with Pillow."""
 
 from __future__ import annotations
 
 from math import floor
 
 import numpy as np
-import numpy.typing as npt
 
 from fairloss.data.decode import pillow
 from fairloss.glyphs.typefaces import Typeface
+from fairloss.typing import Bytes
 
-Image = npt.NDArray[np.uint8]
-Shift = tuple[float, float]  # to the right and down, in parts of the image's side
+Shift = tuple[float, float]  # to the right and down, as fractions of the image's side
 
-EM = 27 / 32  # font size over image size: leaves room for what overshoots the em square
+EM = 27 / 32  # font size over image size: leaves a margin for strokes outside the em square
 # An image with less ink than this part of its area is blank. The faintest true glyph of the 50
 # packages is a single dot in a brush face, 0.012; the next below are exact zeros.
 MIN_INK = 0.006
-# Not a character (Unicode 23.7), so whatever a face draws for it is its missing-glyph box.
+# Not a character (Unicode 23.7), so a face draws its missing-glyph box for it.
 NO_CHARACTER = 0x10FFFE
 
 
-def pixels(shift: Shift, size: int) -> tuple[int, int]:
-    """A shift in whole pixels: half a pixel would blur the pixel faces."""
-    # halves up, where round() would take faces of odd height to either side
+def shift_in_pixels(shift: Shift, size: int) -> tuple[int, int]:
+    """Round a shift to whole pixels (right, down), as a fraction would blur the pixel faces.
+
+    Halves are rounded up, where round() would shift faces of odd height in both directions.
+    """
     return floor(shift[0] * size + 0.5), floor(shift[1] * size + 0.5)
 
 
 class Pen:
     """Draws the characters of one face, white on black.
 
-    `shift` moves every character alike, as faces place the em square by their own metrics. Images
-    are uint8 of `size` pixels a side, plus `margin` pixels on each of the four.
+    Args:
+        typeface: the face.
+        size: side of the images in pixels.
+        shift: of all characters, as each face has its own position of the em square.
+        margin: further pixels on each of the four sides.
     """
 
     def __init__(
@@ -41,8 +45,8 @@ class Pen:
         from PIL import ImageFont
 
         self.side = size + 2 * margin
-        across, down = pixels(shift, size)
-        self.centre = (self.side // 2 + across, self.side // 2 + down)
+        right, down = shift_in_pixels(shift, size)
+        self.center = (self.side // 2 + right, self.side // 2 + down)
         # The basic layout has no features that depend on a library that may be missing.
         self.font = ImageFont.truetype(
             str(typeface.path),
@@ -52,28 +56,26 @@ class Pen:
         )
         self._missing: bytes | None = None
 
-    def draw(self, code_point: int) -> Image:
-        """One character, the middle of its em square at the middle of the image.
+    def draw(self, code_point: int) -> Bytes:
+        """Return one character, the center of its em square at the center of the image.
 
         Raises:
             OSError: FreeType cannot read the glyph.
         """
-        from PIL import Image as PillowImage
-        from PIL import ImageDraw
+        from PIL import Image, ImageDraw
 
-        image = PillowImage.new("L", (self.side, self.side))
-        ImageDraw.Draw(image).text(
-            self.centre, chr(code_point), font=self.font, fill=255, anchor="mm"
-        )
+        image = Image.new("L", (self.side, self.side))
+        text = chr(code_point)
+        ImageDraw.Draw(image).text(self.center, text, font=self.font, fill=255, anchor="mm")
         return np.asarray(image)
 
-    def is_missing(self, image: Image) -> bool:
-        """Whether it is what the face draws for characters that it does not have."""
+    def is_missing(self, image: Bytes) -> bool:
+        """Return True if it is the face's image of characters that it does not have."""
         if self._missing is None:
             self._missing = self.draw(NO_CHARACTER).tobytes()
         return image.tobytes() == self._missing
 
 
-def is_blank(image: Image, size: int) -> bool:
-    """Whether there is almost no ink in it, a margin beyond `size` not counted as area."""
+def is_blank(image: Bytes, size: int) -> bool:
+    """Return True if there is almost no ink, relative to `size` x `size` without margins."""
     return int(image.sum(dtype=np.int64)) < 255 * MIN_INK * size**2

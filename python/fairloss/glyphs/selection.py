@@ -1,4 +1,4 @@
-"""Which designs and characters are held out, and how many images each class keeps."""
+"""The choice of held-out designs and characters, and of the images that each class keeps."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from fairloss.checks import expect
 from fairloss.data.long_tail import pareto_counts
 from fairloss.glyphs.options import GlyphOptions
 from fairloss.glyphs.typefaces import STYLES
@@ -16,7 +17,7 @@ PAIR = 2
 
 
 def hold_out(styles: Sequence[str], count: int, seed: int) -> list[int]:
-    """`count` of the designs with these styles, drawn at random by `seed`, in ascending order.
+    """Draw `count` of the designs with these styles by `seed`, in ascending order.
 
     Stratified: of the brush and of the pixel designs (where there are any) about the same part as
     of all, but at least one.
@@ -29,28 +30,27 @@ def hold_out(styles: Sequence[str], count: int, seed: int) -> list[int]:
     of_style = [[d for d, s in enumerate(styles) if s == style] for style in STYLES]
     strata = [designs for designs in of_style if designs]
     quota = [max(1, round(count * len(designs) / len(styles))) for designs in strata]
-    rest = [d for d, style in enumerate(styles) if style not in STYLES]
-    spare = count - sum(quota)
-    if spare < 0 or spare >= max(len(rest), 1):
-        raise ValueError(
-            f"held_out_typefaces: got {count}; of these {len(styles)} designs expected "
-            f"{sum(quota)} to {sum(quota) + max(len(rest), 1) - 1}, to have every style among them "
-            "and leave some to train on"
-        )
+    others = [d for d, style in enumerate(styles) if style not in STYLES]
+    least, most = sum(quota), sum(quota) + max(len(others), 1) - 1
+    expected = f"{least} to {most} of {len(styles)} designs, of all styles and not all of one"
+    expect(least <= count <= most, "held_out_typefaces", expected, count)
     generator = torch.Generator().manual_seed(seed)
-    held = []
-    for designs, wanted in zip([*strata, rest], [*quota, spare], strict=True):
-        drawn = torch.randperm(len(designs), generator=generator)[:wanted]
-        held += [designs[place] for place in drawn.tolist()]
-    return sorted(held)
+    held_out = []
+    for designs, number in zip([*strata, others], [*quota, count - least], strict=True):
+        drawn = torch.randperm(len(designs), generator=generator)[:number]
+        held_out += [designs[position] for position in drawn.tolist()]
+    return sorted(held_out)
 
 
 @dataclass
-class Roles:
-    """Deals characters to the training, validation and test set, each as soon as it is drawn.
+class CharacterSplit:
+    """Assigns characters to the training, validation and test set, in the order of drawing.
 
     Attributes:
-        train, validation, test: code points so far.
+        options: with the sizes of the sets.
+        train: code points assigned so far.
+        validation: likewise.
+        test: likewise.
     """
 
     options: GlyphOptions
@@ -58,70 +58,68 @@ class Roles:
     validation: list[int] = field(default_factory=list)
     test: list[int] = field(default_factory=list)
 
-    def offer(self, character: int, seen: int, held: int, by_all_held: bool) -> None:
-        """Take a character, or leave it.
+    def assign(self, character: int, seen: int, held_out: int, by_all_held_out: bool) -> None:
+        """Add a character to the first set that lacks one and accepts it, if there is any.
 
-        It has so many images by seen and by held-out designs; `by_all_held`: by each of these.
+        Args:
+            character: its code point.
+            seen: its images by designs that are not held out.
+            held_out: its images by held-out designs.
+            by_all_held_out: whether each held-out design draws it.
         """
         options = self.options
-        # A Pareto shape makes a clean comparison: the characters of all sets are alike, and every
+        # A Pareto shape makes a clean comparison: the characters of all sets are alike, and each
         # class is tested by the same typefaces, all that are held out.
-        if options.largest is not None and not (seen >= options.largest and by_all_held):
+        if options.largest is not None and not (seen >= options.largest and by_all_held_out):
             return
-        tested = held if options.held_out_typefaces else seen
+        tested = held_out if options.held_out_typefaces else seen
         if len(self.test) < options.test and tested >= PAIR:
             self.test.append(character)
         elif len(self.validation) < options.validation and seen >= PAIR:
             self.validation.append(character)
-        elif self._trains and seen >= options.smallest:
+        elif self._needs_classes and seen >= options.smallest:
             self.train.append(character)
 
     @property
-    def _trains(self) -> bool:
+    def _needs_classes(self) -> bool:
         return self.options.classes is None or len(self.train) < self.options.classes
 
     @property
-    def taken(self) -> int:
-        """Characters dealt."""
+    def count(self) -> int:
+        """Number of characters assigned."""
         return len(self.train) + len(self.validation) + len(self.test)
 
     @property
-    def full(self) -> bool:
-        """Whether no more characters are needed."""
-        options = self.options
-        return (
-            not self._trains
-            and len(self.validation) == options.validation
-            and len(self.test) == options.test
-        )
+    def complete(self) -> bool:
+        """True if no more characters are needed."""
+        held_out = self.options.validation + self.options.test
+        return not self._needs_classes and self.count - len(self.train) == held_out
 
     def check(self) -> None:
-        """ValueError naming the set that fewer characters qualified for than were asked for."""
-        for name, wanted in (
-            ("test", self.options.test),
-            ("validation", self.options.validation),
-            ("classes", self.options.classes or 2),
+        """Raise ValueError naming the set that too few characters qualify for."""
+        for name, count, characters in (
+            ("test", self.options.test, self.test),
+            ("validation", self.options.validation, self.validation),
+            ("classes", self.options.classes or 2, self.train),
         ):
-            found = len(self.train if name == "classes" else getattr(self, name))
-            if found < wanted:
-                raise ValueError(
-                    f"{name}: got {wanted}, only {found} characters qualify; ask for fewer, lower "
-                    "largest or smallest, hold out fewer typefaces, or take fonts=full"
-                )
+            enough = len(characters) >= count
+            hint = "lower largest or smallest, hold out fewer typefaces, or take fonts=full"
+            most = f"at most {len(characters)}, as many as qualify"
+            expect(enough, name, most, f"{count}; ask for fewer, {hint}")
 
 
 def kept_images(counts: torch.Tensor, options: GlyphOptions) -> list[torch.Tensor]:
-    """For classes with these numbers of images (C,), the positions of those to keep, ascending.
+    """Choose the images to keep of classes with `counts` (C,) images; ascending positions.
 
-    With `options.largest` a Pareto shape dealt to the classes at random, and a random choice of
-    each one's images; all of them without.
+    With `options.largest` a Pareto shape is assigned to the classes at random, and the images of
+    each are drawn at random; without, all are kept.
     """
     if options.largest is None:
         return [torch.arange(count) for count in counts.tolist()]
     generator = torch.Generator().manual_seed(options.seed)
-    wanted = pareto_counts(len(counts), options.largest, options.smallest)
-    wanted = wanted[torch.randperm(len(counts), generator=generator)]
+    sizes = pareto_counts(len(counts), options.largest, options.smallest)
+    sizes = sizes[torch.randperm(len(counts), generator=generator)]
     return [
-        torch.randperm(count, generator=generator)[:keep].sort().values
-        for count, keep in zip(counts.tolist(), wanted.tolist(), strict=True)
+        torch.randperm(count, generator=generator)[:size].sort().values
+        for count, size in zip(counts.tolist(), sizes.tolist(), strict=True)
     ]

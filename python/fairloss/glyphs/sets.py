@@ -1,4 +1,4 @@
-"""The shards of a drawing, dealt to training, validation and test sets."""
+"""Writing training, validation and test sets from shards."""
 
 from __future__ import annotations
 
@@ -7,45 +7,45 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from fairloss.data.arrays import IMAGES, LABELS, VARIANTS, write_arrays
 from fairloss.glyphs.options import GlyphOptions
-from fairloss.glyphs.packages import Progress
-from fairloss.glyphs.selection import Roles, kept_images
+from fairloss.glyphs.selection import CharacterSplit, kept_images
 from fairloss.glyphs.shards import LOSSES, Shard
 from fairloss.io.digest import sha256
+from fairloss.progress import Progress, no_progress
+from fairloss.typing import Bools, Bytes, Ints
 
 QUANTILES = (0, 0.1, 0.25, 0.5, 0.75, 0.9, 1)
 
 
 class Samples:
-    """Which character and face each image of the shards shows; the images stay on disk.
+    """The character and face of each image of the shards; the images stay on disk.
 
     Args:
         shards: files, in order.
         held_out: (F,) bool for each face.
     """
 
-    def __init__(self, shards: Sequence[Path], held_out: npt.NDArray[np.bool_]) -> None:
+    def __init__(self, shards: Sequence[Path], held_out: Bools) -> None:
         self.shards = shards
         characters, faces, losses = zip(*map(_without_images, shards), strict=True)
-        self.sizes = [len(of_shard) for of_shard in faces]
+        self.sizes = [len(part) for part in faces]
         self.characters = np.concatenate(characters)
         self.faces = np.concatenate(faces)
         self.losses = np.sum(losses, axis=0)
         self.held_out = held_out[self.faces]
 
-    def of(self, characters: Sequence[int], held_out: bool | None) -> npt.NDArray[np.int64]:
-        """Rows of the characters by typefaces that are held out, that are not, or (None) both."""
-        chosen = np.isin(self.characters, characters)
+    def select(self, characters: Sequence[int], held_out: bool | None) -> Ints:
+        """Return rows of the characters by typefaces held out, by the others, or (None) by both."""
+        mask = np.isin(self.characters, characters)
         if held_out is not None:
-            chosen &= self.held_out == held_out
-        return np.flatnonzero(chosen)
+            mask &= self.held_out == held_out
+        return np.flatnonzero(mask)
 
-    def images(self, rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint8]]:
-        """The images of ascending rows, (n, 1, size, size) of a shard at a time."""
+    def images(self, rows: Ints) -> Iterator[Bytes]:
+        """Yield the images of ascending rows, (n, 1, size, size) of a shard at a time."""
         start = 0
         for path, size in zip(self.shards, self.sizes, strict=True):
             inside = rows[(rows >= start) & (rows < start + size)] - start
@@ -54,8 +54,8 @@ class Samples:
             start += size
 
 
-def _without_images(path: Path) -> tuple[npt.NDArray[np.int64], ...]:
-    """Characters, faces and losses of a shard; its images, by far the most of it, are not read."""
+def _without_images(path: Path) -> tuple[Ints, ...]:
+    """Return characters, faces and losses of a shard without reading its images."""
     with np.load(path) as arrays:
         return arrays["characters"], arrays["faces"], arrays["losses"]
 
@@ -63,52 +63,49 @@ def _without_images(path: Path) -> tuple[npt.NDArray[np.int64], ...]:
 def write_sets(
     folder: Path,
     samples: Samples,
-    roles: Roles,
+    split: CharacterSplit,
     typefaces: Sequence[str],
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
-    """Write the sets that have images, one folder each; returns what the manifest says of them."""
-    split = bool(roles.options.held_out_typefaces)
-    train = samples.of(roles.train, False)
+    """Write the sets that have images, one folder each; return their entries of the manifest."""
+    has_held_out = bool(split.options.held_out_typefaces)
+    train = samples.select(split.train, False)
     rows = {
-        "train": _cut(train, samples.characters[train], roles.options),
-        "validation": samples.of(roles.validation, False),
-        "test": samples.of(roles.test, True if split else None),
-        "closed": samples.of(roles.train, True) if split else train[:0],
+        "train": _cut(train, samples.characters[train], split.options),
+        "validation": samples.select(split.validation, False),
+        "test": samples.select(split.test, True if has_held_out else None),
+        "closed": samples.select(split.train, True) if has_held_out else train[:0],
     }
-    rows = {name: chosen for name, chosen in rows.items() if len(chosen)}
+    rows = {name: selection for name, selection in rows.items() if len(selection)}
     record: dict[str, Any] = {}
-    for number, (name, chosen) in enumerate(rows.items()):
-        characters, labels = np.unique(samples.characters[chosen], return_inverse=True)
+    for number, (name, selection) in enumerate(rows.items()):
+        characters, labels = np.unique(samples.characters[selection], return_inverse=True)
         write_arrays(
             folder / name,
-            samples.images(chosen),
+            samples.images(selection),
             labels,
-            samples.faces[chosen],
+            samples.faces[selection],
             [f"U+{character:04X}" for character in characters],
             typefaces,
             mirror=False,
         )
-        record[name] = _described(folder / name, labels)
-        if progress is not None:
-            progress("write sets", number + 1, len(rows))
+        record[name] = _description(folder / name, labels)
+        progress("write sets", number + 1, len(rows))
     losses = dict(zip(LOSSES, samples.losses.tolist(), strict=True))
     return {"images_left_out": losses, "sets": record}
 
 
-def _cut(
-    rows: npt.NDArray[np.int64], characters: npt.NDArray[np.int64], options: GlyphOptions
-) -> npt.NDArray[np.int64]:
-    """The rows that the shape of the training set leaves."""
+def _cut(rows: Ints, characters: Ints, options: GlyphOptions) -> Ints:
+    """Return the rows that remain after the cut to the shape of the training set."""
     counts = np.unique(characters, return_counts=True)[1]
     by_class = rows[np.argsort(characters, kind="stable")]
     starts = np.cumsum(counts) - counts
     kept = kept_images(torch.from_numpy(counts), options)
-    chosen = [by_class[start + keep.numpy()] for start, keep in zip(starts, kept, strict=True)]
-    return np.sort(np.concatenate(chosen))
+    remaining = [by_class[start + keep.numpy()] for start, keep in zip(starts, kept, strict=True)]
+    return np.sort(np.concatenate(remaining))
 
 
-def _described(folder: Path, labels: npt.NDArray[np.int64]) -> dict[str, Any]:
+def _description(folder: Path, labels: Ints) -> dict[str, Any]:
     counts = np.bincount(labels)
     return {
         "images": len(labels),
