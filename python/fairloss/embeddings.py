@@ -31,12 +31,12 @@ def unit_embeddings(embeddings: npt.ArrayLike) -> Float32s:
     array = np.array(array, dtype=np.result_type(array, np.float32), order="C")
     largest = np.abs(array).max(axis=1, keepdims=True, initial=0)
     _check_rows(np.isfinite(largest[:, 0]), "finite rows", "NaN or infinity")
-    _check_rows(largest[:, 0] > 0, "rows with a direction", "zeros only")
+    _check_rows(largest[:, 0] > 0, "rows with a direction", "all zeros")
     array /= largest  # first, so that squares neither overflow nor vanish
     array /= np.linalg.norm(array, axis=1, keepdims=True)
     return array.astype(np.float32, copy=False)
 
 
 def _check_rows(valid: Bools, expected: str, got: str) -> None:
-    where = f"{got} in row {int(valid.argmin()) if len(valid) else 0} ({(~valid).sum()} such rows)"
-    expect(valid.all(), "embeddings", expected, where)
+    row, count = int((~valid).argmax()) if len(valid) else 0, int((~valid).sum())
+    expect(not count, "embeddings", expected, f"row {row} with {got} ({count} such rows)")

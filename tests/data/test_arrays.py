@@ -95,9 +95,9 @@ def test_listing_agrees_with_reading(folder: Path, tmp_path: Path):
 
 def test_batches_follow_the_names(folder: Path):
     names = ["c/sans", "a/serif", "b/sans"]
-    found = list(image_batches(folder, names, (4, 6), 1, batch_size=2))
-    assert [len(batch) for batch in found] == [2, 1]
-    assert torch.equal(torch.cat(found), torch.from_numpy(PIXELS[[4, 1, 2]]))
+    result = list(image_batches(folder, names, (4, 6), 1, batch_size=2))
+    assert [len(batch) for batch in result] == [2, 1]
+    assert torch.equal(torch.cat(result), torch.from_numpy(PIXELS[[4, 1, 2]]))
 
 
 def test_batches_refuse_what_arrays_do_not_hold(folder: Path):

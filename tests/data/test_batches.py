@@ -75,7 +75,7 @@ def shifted(image: Tensor, down: int, across: int, mirrored: bool) -> Tensor:
 def recover(image: Tensor, augmented: Tensor) -> tuple[int, int, bool]:
     """The one shift and mirror that explain an augmented image (random pixels make it unique)."""
     _, height, width = image.shape
-    found = []
+    result = []
     for mirrored in (False, True):
         plain = augmented.flip(-1) if mirrored else augmented
         for down in range(-(height // 16), height // 16 + 1):
@@ -83,9 +83,9 @@ def recover(image: Tensor, augmented: Tensor) -> tuple[int, int, bool]:
                 rows = (torch.arange(height) + down).clamp(0, height - 1)
                 columns = (torch.arange(width) + across).clamp(0, width - 1)
                 if torch.equal(plain, image[:, rows][:, :, columns]):
-                    found.append((down, across, mirrored))
-    assert len(found) == 1
-    return found[0]
+                    result.append((down, across, mirrored))
+    assert len(result) == 1
+    return result[0]
 
 
 def test_augment_is_mirror_and_shift_with_repeated_edge() -> None:

@@ -46,9 +46,9 @@ def python2_bin() -> bytes:
 @pytest.mark.parametrize("protocol", range(6))
 def test_every_protocol(tmp_path, protocol):
     path = dump(tmp_path / "x.bin", (IMAGES, FLAGS), protocol)
-    found = read_pair_bin(path)
-    assert found.images == IMAGES
-    assert found.genuine.tolist() == FLAGS
+    result = read_pair_bin(path)
+    assert result.images == IMAGES
+    assert result.genuine.tolist() == FLAGS
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -61,27 +61,27 @@ def test_arrays_scalars_and_numbers(tmp_path, protocol):
         np.True_,
         (1, -(2**70), 2.5, None, True, "text", b"bytes", [], ()),
     ]
-    found = load_plain(dump(tmp_path / "x.pkl", value, protocol))
-    for expected, got in zip(value[:5], found[:5], strict=True):
+    result = load_plain(dump(tmp_path / "x.pkl", value, protocol))
+    for expected, got in zip(value[:5], result[:5], strict=True):
         np.testing.assert_array_equal(got, expected)
         assert got.dtype == expected.dtype
-    assert found[5] == value[5]
+    assert result[5] == value[5]
 
 
 def test_python_2(tmp_path):
     path = tmp_path / "x.bin"
     path.write_bytes(python2_bin())
     assert pickle.loads(python2_bin(), encoding="bytes") == (IMAGES, FLAGS)
-    found = read_pair_bin(path)
-    assert found.images == IMAGES
-    assert found.genuine.tolist() == FLAGS
+    result = read_pair_bin(path)
+    assert result.images == IMAGES
+    assert result.genuine.tolist() == FLAGS
 
 
 def test_images_and_flags_as_arrays(tmp_path):
     images = [np.frombuffer(image, dtype=np.uint8) for image in IMAGES]
-    found = read_pair_bin(dump(tmp_path / "x.bin", (images, np.array(FLAGS)), 2))
-    assert found.images == IMAGES
-    assert found.genuine.tolist() == FLAGS
+    result = read_pair_bin(dump(tmp_path / "x.bin", (images, np.array(FLAGS)), 2))
+    assert result.images == IMAGES
+    assert result.genuine.tolist() == FLAGS
 
 
 def test_round_trip(tmp_path):
@@ -169,10 +169,10 @@ def test_shared_lists_are_visited_once(tmp_path):
     value: object = b"leaf"
     for _ in range(18):
         value = [value] * 100  # 100^18 leaves, if each use were visited
-    found = load_plain(dump(tmp_path / "x.bin", value))
+    result = load_plain(dump(tmp_path / "x.bin", value))
     for _ in range(18):
-        found = found[99]
-    assert found == b"leaf"
+        result = result[99]
+    assert result == b"leaf"
 
 
 def test_lying_lengths_do_not_take_memory(tmp_path):

@@ -22,7 +22,7 @@ def lfw_lines(folds=10, each=3):
 
 def write(path: Path, lines) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 

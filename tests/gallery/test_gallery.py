@@ -154,8 +154,8 @@ def test_merge_leaves_the_other_gallery_alone():
 @pytest.mark.parametrize(
     ("names", "embeddings", "message"),
     [
-        (["a", "b"], [[1] * 16, [0] * 16], "zeros only in row 1"),
-        (["a", "b"], [[1] * 16, [np.nan] * 16], "NaN or infinity in row 1"),
+        (["a", "b"], [[1] * 16, [0] * 16], "row 1 with all zeros"),
+        (["a", "b"], [[1] * 16, [np.nan] * 16], "row 1 with NaN"),
         (["a"], sample(2), "names: expected 2 entries, one for each embedding, got 1"),
         (["a", 7], sample(2), "names: expected non-empty strings, got 7"),
         (["a", ""], sample(2), "non-empty strings"),

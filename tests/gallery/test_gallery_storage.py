@@ -26,10 +26,10 @@ def gallery_of(count, seed=0, index="flat"):
 PROBES = np.random.default_rng(9).normal(size=(5, 8))
 
 
-def assert_same(found, expected):
-    assert found.names == expected.names
-    assert len(found) == len(expected)
-    assert found.search(PROBES) == expected.search(PROBES)
+def assert_same(result, expected):
+    assert result.names == expected.names
+    assert len(result) == len(expected)
+    assert result.search(PROBES) == expected.search(PROBES)
 
 
 def files(folder):
@@ -54,20 +54,20 @@ def test_round_trip(tmp_path):
     gallery.add(["person 3", "Åsa 李"], np.eye(2, 8))
     gallery.remove(["person 0"])
     gallery.save(tmp_path / "new" / "gallery")
-    found = Gallery.load(str(tmp_path / "new" / "gallery"))
-    assert_same(found, gallery)
-    assert found.embedding_size == 8
+    result = Gallery.load(str(tmp_path / "new" / "gallery"))
+    assert_same(result, gallery)
+    assert result.embedding_size == 8
 
 
 def test_loaded_gallery_can_change(tmp_path):
     gallery = gallery_of(20)
     gallery.save(tmp_path)
-    found = Gallery.load(tmp_path)
-    for either in (gallery, found):
+    result = Gallery.load(tmp_path)
+    for either in (gallery, result):
         either.remove(["person 19", "person 4"])
         either.add(["guest"], np.ones((1, 8)))
         either.merge(gallery_of(3, seed=4))
-    assert_same(found, gallery)
+    assert_same(result, gallery)
 
 
 def test_empty_gallery(tmp_path):
@@ -95,14 +95,14 @@ def test_only_what_changed_is_written(tmp_path, monkeypatch):
     gallery.save(tmp_path)
     before = {name: (tmp_path / name).stat().st_mtime_ns for name in files(tmp_path)}
     assert len(before) == 3 * 2 + 1 + 1
-    found = Gallery.load(tmp_path)
-    found.add(["guest"], np.ones((1, 8)))
-    found.save(tmp_path)
+    result = Gallery.load(tmp_path)
+    result.add(["guest"], np.ones((1, 8)))
+    result.save(tmp_path)
     after = {name: (tmp_path / name).stat().st_mtime_ns for name in files(tmp_path)}
     kept = before.items() & after.items()
     assert len(kept) == len(after) - 3  # the last shard's rows and names, and the manifest
     gallery.add(["guest"], np.ones((1, 8)))
-    assert_same(found, gallery)
+    assert_same(result, gallery)
 
 
 @pytest.mark.parametrize("index", ["flat", "ivf"])
@@ -118,8 +118,8 @@ def test_removed_embeddings_leave_the_disk(tmp_path, index):
 
 def test_rows_stay_on_disk(tmp_path):
     gallery_of(20).save(tmp_path)
-    found = Gallery.load(tmp_path)
-    (shard,) = found._rows.shards
+    result = Gallery.load(tmp_path)
+    (shard,) = result._rows.shards
     assert isinstance(shard.rows, np.memmap)
     assert not shard.rows.flags.writeable
 
@@ -198,16 +198,16 @@ def test_a_save_replaces_a_file_that_was_cut(tmp_path, pattern):
 
 def test_rows_are_copied_over_a_cut_file_but_not_from_one(tmp_path):
     gallery_of(5).save(tmp_path / "a")
-    found = Gallery.load(tmp_path / "a")
-    found.save(tmp_path / "b")
-    found = Gallery.load(tmp_path / "a")
+    result = Gallery.load(tmp_path / "a")
+    result.save(tmp_path / "b")
+    result = Gallery.load(tmp_path / "a")
     os.truncate(only(tmp_path / "b", "rows-*"), 10)
-    found.save(tmp_path / "b")
+    result.save(tmp_path / "b")
     assert_same(Gallery.load(tmp_path / "b"), gallery_of(5))
-    found = Gallery.load(tmp_path / "a")
+    result = Gallery.load(tmp_path / "a")
     os.truncate(only(tmp_path / "a", "rows-*"), 10)
     with pytest.raises(ValueError, match="is damaged: it is shorter"):
-        found.save(tmp_path / "a")
+        result.save(tmp_path / "a")
 
 
 def failing_write(index, path):
@@ -223,9 +223,9 @@ def test_failed_index_write_keeps_the_old_gallery(tmp_path, monkeypatch):
         patch.setattr(faiss, "write_index", failing_write)
         with pytest.raises(RuntimeError, match="disk full"):
             gallery_of(6, index="hnsw").save(tmp_path)
-    found = Gallery.load(tmp_path)
-    assert_same(found, gallery_of(5))
-    found.save(tmp_path)
+    result = Gallery.load(tmp_path)
+    assert_same(result, gallery_of(5))
+    result.save(tmp_path)
     assert files(tmp_path) == before
 
 

@@ -28,9 +28,9 @@ def assert_search_equals_brute_force(gallery, names, array, k=7):
         gallery._index.parameter = 4000
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kinds, "SPARE_CANDIDATES", 4000)
-        found = gallery.search(PROBES, k)
+        result = gallery.search(PROBES, k)
     cosine = unit(PROBES) @ unit(array).T
-    for row, matches in zip(cosine, found, strict=True):
+    for row, matches in zip(cosine, result, strict=True):
         best = np.argsort(-row)[:k]
         assert [m.name for m in matches] == [names[i] for i in best]
         np.testing.assert_allclose([m.score for m in matches], row[best], atol=1e-6)
@@ -86,12 +86,12 @@ def test_round_trip(kind, tmp_path):
     gallery, _ = indexed(kind)
     gallery.add(["late"], PROBES[:1])
     gallery.save(tmp_path)
-    found = Gallery.load(tmp_path)
-    assert found.index == kind
-    assert found.search(PROBES) == gallery.search(PROBES)
-    found.reindex()  # brings in the late one, of the same kind
-    assert found.index == kind
-    assert found.search(PROBES[:1], 1)[0][0].name == "late"
+    result = Gallery.load(tmp_path)
+    assert result.index == kind
+    assert result.search(PROBES) == gallery.search(PROBES)
+    result.reindex()  # brings in the late one, of the same kind
+    assert result.index == kind
+    assert result.search(PROBES[:1], 1)[0][0].name == "late"
 
 
 def test_search_over_shards_equals_search_of_one(monkeypatch):
@@ -179,9 +179,9 @@ def test_a_search_of_one_list_gives_fewer_matches():
     """One list has fewer rows than k."""
     gallery, _ = indexed("ivf")
     gallery._index.parameter = 1
-    found = gallery.search(PROBES, 900)
-    assert all(0 < len(matches) < 900 for matches in found)
-    assert all(np.isfinite(match.score) for matches in found for match in matches)
+    result = gallery.search(PROBES, 900)
+    assert all(0 < len(matches) < 900 for matches in result)
+    assert all(np.isfinite(match.score) for matches in result for match in matches)
 
 
 @pytest.mark.parametrize("kind", ["ivf", "ivf-pq"])
@@ -198,7 +198,7 @@ def test_a_probe_whose_list_is_empty_is_compared_with_all(kind):
     (matches,) = gallery.search(PROBES[:1], 2000)
     assert len(matches) == len(kept) + 1
     assert (matches[0].name, matches[-1].name) == (f"person {best}", "late")
-    assert [len(found) > 0 for found in gallery.search(PROBES, 1)] == [True] * 40
+    assert [len(result) > 0 for result in gallery.search(PROBES, 1)] == [True] * 40
 
 
 @pytest.mark.parametrize("together", [7, 32_768])
@@ -207,8 +207,8 @@ def test_product_quantised_scores_are_exact(monkeypatch, together):
     gallery, array = indexed("ivf-pq")
     cosine = unit(PROBES) @ unit(array).T
     monkeypatch.setattr(rows, "SHARD_BYTES", together * 4 * 16)
-    found = gallery.search(PROBES, 5)
-    for row, matches in zip(cosine, found, strict=True):
+    result = gallery.search(PROBES, 5)
+    for row, matches in zip(cosine, result, strict=True):
         assert len(matches) == 5
         expected = dict(zip(numbered(1000), row, strict=True))
         for match in matches:

@@ -74,17 +74,17 @@ def test_killed_builds_resume_to_the_same_gallery(tmp_path, monkeypatch):
     while die(2 + deaths % 7, "build", folder):
         deaths += 1
         if (folder / "manifest.json").exists():
-            found = Gallery.load(folder)
-            assert len(found) >= saved  # nothing that was saved is lost
-            assert found.names == numbered(COUNT)[: len(found)]
-            assert len(found) % BATCH == 0
-            saved = len(found)
+            result = Gallery.load(folder)
+            assert len(result) >= saved  # nothing that was saved is lost
+            assert result.names == numbered(COUNT)[: len(result)]
+            assert len(result) % BATCH == 0
+            saved = len(result)
         assert deaths < 100
     assert deaths > 10
-    found = Gallery.load(folder)
-    assert found.index == "ivf"
-    assert found.names == calm.names
-    assert found.search(PROBES) == calm.search(PROBES)
+    result = Gallery.load(folder)
+    assert result.index == "ivf"
+    assert result.names == calm.names
+    assert result.search(PROBES) == calm.search(PROBES)
     assert content(folder) == content(tmp_path / "calm")  # the same bytes
 
 
@@ -97,12 +97,12 @@ def test_every_step_of_a_save_leaves_the_old_gallery_or_the_new(tmp_path):
         build(folder)
         old = Gallery.load(folder)
         dead = die(step, "save_other", folder)
-        found = Gallery.load(folder)
-        expected = new if found.names == new.names else old
+        result = Gallery.load(folder)
+        expected = new if result.names == new.names else old
         seen.add((dead, expected is new))
-        assert found.names == expected.names
-        assert found.index == expected.index
-        assert found.search(PROBES) == expected.search(PROBES)
+        assert result.names == expected.names
+        assert result.index == expected.index
+        assert result.search(PROBES) == expected.search(PROBES)
         save_other(folder)
         assert content(folder) == content(calm)
         if not dead:

@@ -49,13 +49,13 @@ def test_faults_are_named(tmp_path: Path):
     write_font(tmp_path / "tofu.ttf", 2, tofu=CHARACTERS[5:])
     write_font(tmp_path / "broken.ttf", 3, broken=CHARACTERS[7:8])
     (tmp_path / "damaged.otf").touch()
-    found = find_designs([tmp_path])
-    assert [face.name for face in found.faces] == ["whole"]
-    assert sorted(found.left_out) == ["blank", "broken", "damaged", "tofu"]
-    assert found.left_out["blank"] == "draws 5 of 40 characters of the sample that it promises"
-    assert found.left_out["tofu"].startswith("draws 5 of 40")
-    assert found.left_out["broken"].startswith("fails: ")
-    assert found.left_out["damaged"] == "unreadable"
+    result = find_designs([tmp_path])
+    assert [face.name for face in result.faces] == ["whole"]
+    assert sorted(result.left_out) == ["blank", "broken", "damaged", "tofu"]
+    assert result.left_out["blank"] == "draws 5 of 40 characters of the sample that it promises"
+    assert result.left_out["tofu"].startswith("draws 5 of 40")
+    assert result.left_out["broken"].startswith("fails: ")
+    assert result.left_out["damaged"] == "unreadable"
 
 
 def test_no_usable_face(tmp_path: Path):
@@ -70,11 +70,11 @@ def test_near_duplicates_are_one_design(tmp_path: Path):
     write_font(tmp_path / "a-region.ttf", 0, CHARACTERS[:30], blank=CHARACTERS[:3])
     write_font(tmp_path / "a-raised.ttf", 0, CHARACTERS[:35], raised=EM // 9)
     write_font(tmp_path / "b.ttf", 1)
-    found = find_designs([tmp_path])
-    names = [[found.faces[f].name for f in faces] for faces in found.members]
+    result = find_designs([tmp_path])
+    names = [[result.faces[f].name for f in faces] for faces in result.members]
     # those with most characters first
     assert names == [["a", "a-copy", "a-raised", "a-region"], ["b"]]
-    assert found.design_of_face == [0, 0, 0, 0, 1]
+    assert result.design_of_face == [0, 0, 0, 0, 1]
 
 
 def test_a_raised_face_is_shifted_back(tmp_path: Path):
@@ -111,10 +111,10 @@ def test_distance_against_correlations(fonts: Path):
         asides = [(down, across) for down in (-1, 0, 1) for across in (-1, 0, 1)]
         return min(map(distance, asides))
 
-    found = distances(inspected)
+    result = distances(inspected)
     for a, b in ((0, 1), (0, 2), (1, 2)):
-        assert found[a, b] == pytest.approx(expected(a, b), abs=1e-5)
-        assert found[a, b] > 2 * DUPLICATE
+        assert result[a, b] == pytest.approx(expected(a, b), abs=1e-5)
+        assert result[a, b] > 2 * DUPLICATE
 
 
 def test_few_shared_characters_give_no_distance(tmp_path: Path):

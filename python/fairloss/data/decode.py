@@ -76,7 +76,7 @@ def decode_batches(
 ) -> Iterator[list[Tensor | Exception]]:
     """Call the readers in threads; yield their images in order, a list for each batch.
 
-    In place of an image that cannot be decoded stands the error, which the caller raises or skips.
+    An image that cannot be decoded is replaced by its error, which the caller raises or skips.
     """
     pillow()
     with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:

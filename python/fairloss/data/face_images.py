@@ -104,11 +104,11 @@ class FaceImages(Dataset[tuple[Tensor, int]]):
         """
         positions = self._positions(indices)
         expect(len(positions), "indices", "at least one image", "none")
-        kept, labels = torch.unique(self.labels[positions], return_inverse=True)
+        remaining, labels = torch.unique(self.labels[positions], return_inverse=True)
         return FaceImages(
             self._pixels[positions],
             labels,
-            [self.identities[label] for label in kept.tolist()],
+            [self.identities[label] for label in remaining.tolist()],
             [self.names[position] for position in positions.tolist()],
             mirror=self.mirror,
         )
@@ -121,9 +121,9 @@ class FaceImages(Dataset[tuple[Tensor, int]]):
         """
         names = set(identities)
         unknown = sorted(names.difference(self.identities))
-        known = f"names such as {self.identities[0]!r}"
+        expected = f"names such as {self.identities[0]!r}"
         got = f"{len(unknown)} unknown, the first {next(iter(unknown), None)!r}"
-        expect(not unknown, "identities", known, got)
+        expect(not unknown, "identities", expected, got)
         selected = torch.tensor([name in names for name in self.identities])
         return self.subset(selected[self.labels].nonzero().flatten())
 

@@ -56,8 +56,8 @@ def long_tailed(faces: FaceImages, counts: Tensor | Sequence[int], seed: int) ->
     grouped = shuffled[faces.labels[shuffled].argsort(stable=True)]
     starts = faces.counts.cumsum(0) - faces.counts
     position = torch.arange(len(faces)) - starts.repeat_interleave(faces.counts)
-    kept = grouped[position < sizes.repeat_interleave(faces.counts)]
-    return faces.subset(kept.sort().values)
+    selected = grouped[position < sizes.repeat_interleave(faces.counts)]
+    return faces.subset(selected.sort().values)
 
 
 def split_identities(faces: FaceImages, unseen: int, seed: int) -> tuple[FaceImages, FaceImages]:

@@ -1,8 +1,8 @@
 """Pickles of plain data, read without running anything in them.
 
-A pickle is a program: `pickle.load` calls whatever the file names. Here only instructions that
-build numbers, bytes, text, lists and tuples are accepted, and the few names by which numpy writes
-arrays of numbers stand for functions of this module. numpy's own are not called: their state, if
+A pickle is a program: `pickle.load` calls any function that the file names. Here only instructions
+that build numbers, bytes, text, lists and tuples are accepted, and the few names by which numpy
+writes arrays of numbers stand for functions of this module. numpy's own are not called: their state, if
 forged, makes numpy read memory outside of an array.
 """
 

@@ -22,7 +22,7 @@ PARAMETER = {"ivf": "nprobe", "hnsw": "efSearch", "ivf-pq": "nprobe"}
 # One core reads about 10 GB/s, so one probe is compared with 100 MB of rows (48,828 of 512) in
 # about 10 ms: less than the network takes to embed the probe.
 FLAT_BYTES = 100_000_000
-# k-means is told to expect so many points for each centroid (faiss warns below 39) ...
+# k-means expects so many points for each centroid (faiss warns below 39) ...
 FEWEST_POINTS = 39
 # ... and gains little from more than this; the sample must fit in memory.
 MOST_POINTS = 64

@@ -45,7 +45,7 @@ def make_glyphs(
     - manifest.json: options, software, digests of fonts and images, images left out and why.
 
     An interrupted call resumes when it is repeated, from the folder `.<output>.partial` beside it.
-    The same fonts, options and libraries give the same bytes, whatever `jobs`.
+    The same fonts, options and libraries give the same bytes for any `jobs`.
 
     Args:
         output: a new folder, or one that the same call has completed.

@@ -14,7 +14,7 @@ from fairloss.data.cache import cache_folder
 from fairloss.io.digest import sha256
 from fairloss.progress import Progress, no_progress
 
-# Free software in Debian main; each package's copyright file is kept beside its fonts.
+# Free software in Debian main; each package's copyright file is copied beside its fonts.
 _LITE = """
 wqy-zenhei wqy-microhei arphic-gbsn00lp arphic-gkai00mp arphic-bkai00mp arphic-bsmi00lp
 ipafont-gothic ipafont-mincho kouzan-mouhitsu seto konatu dejima-mincho motoya-l-cedar

@@ -100,8 +100,10 @@ def _cut(rows: Ints, characters: Ints, options: GlyphOptions) -> Ints:
     counts = np.unique(characters, return_counts=True)[1]
     by_class = rows[np.argsort(characters, kind="stable")]
     starts = np.cumsum(counts) - counts
-    kept = kept_images(torch.from_numpy(counts), options)
-    remaining = [by_class[start + keep.numpy()] for start, keep in zip(starts, kept, strict=True)]
+    positions = kept_images(torch.from_numpy(counts), options)
+    remaining = [
+        by_class[start + part.numpy()] for start, part in zip(starts, positions, strict=True)
+    ]
     return np.sort(np.concatenate(remaining))
 
 

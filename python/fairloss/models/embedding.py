@@ -41,8 +41,8 @@ def embed_batches(
 ) -> Iterator[Tensor]:
     """Yield (B, D) float32 embeddings, as `embed`, of uint8 (B, channels, H, W) batches.
 
-    The images need not fit in memory; the embeddings are on the model's device. The model is in eval
-    mode while a batch is embedded; its mode is restored after it.
+    The images need not fit in memory; the embeddings are on the model's device. The model is in
+    eval mode while a batch is embedded; its mode is restored after it.
     """
     device = next(model.parameters()).device
     for batch in batches:
