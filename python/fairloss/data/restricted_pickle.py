@@ -2,8 +2,8 @@
 
 A pickle is a program: `pickle.load` calls any function that the file names. Here only instructions
 that build numbers, bytes, text, lists and tuples are accepted, and the few names by which numpy
-writes arrays of numbers stand for functions of this module. numpy's own are not called: their state, if
-forged, makes numpy read memory outside of an array.
+writes arrays of numbers stand for functions of this module. numpy's own functions are not called,
+as a forged state makes numpy read memory outside of an array.
 """
 
 from __future__ import annotations
