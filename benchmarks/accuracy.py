@@ -1,7 +1,8 @@
-"""How far loss and gradients are from float64: `python benchmarks/accuracy.py` fills the table of
-docs/accuracy.md.
+"""Errors of loss and gradients against float64, for the table of docs/accuracy.md.
 
-Every row is a way to compute one ArcFace loss from the same numbers, ours or plain torch in the
+    python benchmarks/accuracy.py
+
+Every row is one way to compute an ArcFace loss from the same numbers, ours or plain torch in the
 same precision. An error is the root mean square of the difference over that of the exact value,
 the median over seeds.
 """
@@ -13,11 +14,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from record import write_whole
 from render import DOCS, between_markers
 from torch import Tensor
 from torch.nn import functional as F
 
+from fairloss.io.atomic import write_text
 from fairloss_ext import cosine_partition, margin_loss
 
 MARGIN, SCALE = 0.5, 64.0
@@ -39,8 +40,8 @@ def plain(compute: torch.dtype, hard: bool = False) -> Loss:
         target = cosine[rows, labels]
         sine = (1 - target.square()).clamp(min=0).sqrt()
         margin = torch.tensor(MARGIN, dtype=wide)
-        beyond = target < -margin.cos()  # theta + m > pi, where ArcFace goes on in a line
-        moved = torch.where(
+        beyond = target < -margin.cos()  # theta + m > pi, where ArcFace continues linearly
+        with_margin = torch.where(
             beyond,
             target - margin * margin.sin(),
             target * margin.cos() - sine * margin.sin(),
@@ -48,7 +49,7 @@ def plain(compute: torch.dtype, hard: bool = False) -> Loss:
         if hard:
             a, b, d = HARD
             cosine = torch.where(cosine > HARD_FROM, (a * cosine + b) * cosine + d, cosine)
-        logits = cosine.index_put((rows, labels), moved)
+        logits = cosine.index_put((rows, labels), with_margin)
         return F.cross_entropy(scale * logits, labels)
 
     return loss
@@ -66,30 +67,32 @@ def ours(hard: bool = False, **options: Any) -> Loss:
 
 
 def values(loss: Loss, inputs: Sequence[Tensor], labels: Tensor) -> list[Tensor]:
-    """The loss and its gradients, in float64."""
+    """Return the loss and its gradients, in float64."""
     leaves = [x.clone().requires_grad_() for x in inputs]
     total = loss(leaves[0], leaves[1], labels, leaves[2])
     return [x.detach().double() for x in (total, *torch.autograd.grad(total, leaves))]
 
 
 def errors(loss: Loss, dtype: torch.dtype, hard: bool = False) -> list[float]:
-    """Median error of the loss and of every gradient, for inputs of `dtype`."""
-    found = []
+    """Return the median error of the loss and of every gradient, for inputs of `dtype`."""
+    per_seed = []
     for seed in range(SEEDS):
         torch.manual_seed(seed)
         labels = torch.randint(CLASSES, (BATCH,))
         weight = torch.randn(CLASSES, DIM)
-        embeddings = 0.7 * weight[labels] + torch.randn(BATCH, DIM)  # half way through a training
+        embeddings = 0.7 * weight[labels] + torch.randn(
+            BATCH, DIM
+        )  # as in the middle of a training
         scale = torch.tensor(SCALE)
         inputs = (embeddings.to(dtype), (0.01 * weight).to(dtype), scale)
         exact = values(plain(torch.float64, hard), [x.double() for x in inputs], labels)
         pairs = zip(values(loss, inputs, labels), exact, strict=True)
-        found.append([float((a - b).norm() / b.norm()) for a, b in pairs])
-    return [statistics.median(column) for column in zip(*found, strict=True)]
+        per_seed.append([float((a - b).norm() / b.norm()) for a, b in pairs])
+    return [statistics.median(column) for column in zip(*per_seed, strict=True)]
 
 
 def rows() -> list[tuple[str, str, list[float], list[float]]]:
-    """Inputs, way, its errors, and those of plain torch with the same dtypes."""
+    """Return inputs, way, its errors, and those of plain torch with the same dtypes."""
     table = []
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         same = errors(plain(torch.float32), dtype)
@@ -121,4 +124,4 @@ if __name__ == "__main__":
     page = DOCS / "accuracy.md"
     table = markdown()
     print(table)
-    write_whole(page, between_markers(page.read_text(encoding="utf-8"), table))
+    write_text(page, between_markers(page.read_text(encoding="utf-8"), table))

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import floors
+import roofline
 import torch
 
 from fairloss_ext import cosine_partition, reference
@@ -11,32 +11,32 @@ FULL_SIZES = [(256, 512, 40_000), (128, 512, 100_000)]
 MV_SOFTMAX = (0.0, 1.2, 0.2)  # a hard negative c counts as 1.2 c + 0.2
 
 
-def bench_forward(race, size, note):
+def bench_forward(compare, size, note):
     leaves, labels = problem(size)
-    race(
+    compare(
         {
             "ours": lambda: cosine_partition(*leaves, labels),
             "reference": lambda: reference.cosine_partition(*leaves, labels),
-            "floor": floors.one_product(*leaves, note),
+            "bound": roofline.one_product(*leaves, note),
         }
     )
 
 
-def bench_forward_backward(race, size, note):
+def bench_forward_backward(compare, size, note):
     leaves, labels = problem(size)
     for leaf in leaves:
         leaf.requires_grad_()
-    race(
+    compare(
         {
             "ours": lambda: step(cosine_partition, leaves, labels),
             "recompute": lambda: step(cosine_partition, leaves, labels, workspace="recompute"),
             "reference": lambda: step(reference.cosine_partition, leaves, labels),
-            "floor": floors.three_products(*leaves, note),
+            "bound": roofline.three_products(*leaves, note),
         }
     )
 
 
-def bench_hard_negatives(race, size, note):
+def bench_hard_negatives(compare, size, note):
     leaves, labels = problem(size)
     hard = {
         "hard_threshold": cosine_partition(*leaves, labels)[0],
@@ -44,11 +44,11 @@ def bench_hard_negatives(race, size, note):
     }
     for leaf in leaves:
         leaf.requires_grad_()
-    race(
+    compare(
         {
             "ours": lambda: step(cosine_partition, leaves, labels, **hard),
             "reference": lambda: step(reference.cosine_partition, leaves, labels, **hard),
-            "floor": floors.three_products(*leaves, note),
+            "bound": roofline.three_products(*leaves, note),
         }
     )
 

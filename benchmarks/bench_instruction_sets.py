@@ -1,5 +1,8 @@
-"""The head under the kernels of older processors: the choice is made once a process, so each set
-has a process of its own, where the floor runs along."""
+"""The head with the kernels of older CPUs.
+
+The instruction set is selected once per process, so each set runs in a process of its own, together
+with the roofline bound.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,13 @@ HEAD = Path(__file__).parent / "bench_margin_softmax_loss.py"
 def pytest_generate_tests(metafunc):
     info = fairloss_ext.build_info()
     lower = info.built_isas[: info.built_isas.index(info.isa)]  # they come in ascending order
-    wanted = metafunc.config.getoption("--isa").split(",")
-    metafunc.parametrize("isa", [isa for isa in lower if isa in wanted])
+    requested = metafunc.config.getoption("--isa").split(",")
+    metafunc.parametrize("isa", [isa for isa in lower if isa in requested])
 
 
 def bench_head(benchmark, request, record, tmp_path, isa):
     call = [sys.executable, "-m", "pytest", f"{HEAD}::bench_forward_backward[128x512x10000]"]
-    call += ["--only=ours,recompute,floor", f"--results={tmp_path / isa}"]
+    call += ["--only=ours,recompute,bound", f"--results={tmp_path / isa}"]
     call += [f"--threads={request.config.getoption('--threads')}"]
     environment = os.environ | {"FAIRLOSS_ISA": isa}
 
@@ -33,5 +36,4 @@ def bench_head(benchmark, request, record, tmp_path, isa):
         assert done.returncode == 0, done.stdout + done.stderr
 
     benchmark.pedantic(run, rounds=1)
-    found = records.read(tmp_path / f"{isa}.json")
-    record.rows += found.rows
+    record.rows += records.read(tmp_path / f"{isa}.json").rows

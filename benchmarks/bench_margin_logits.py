@@ -9,7 +9,7 @@ SIZES = [(128, 2000)]
 FULL_SIZES = [(128, 100_000), (1024, 100_000)]
 
 
-def bench_forward_backward(race, size):
+def bench_forward_backward(compare, size):
     batch, classes = size
     cosine = (2 * torch.rand(batch, classes) - 1).requires_grad_()
     labels, margins = torch.randint(classes, (batch,)), torch.rand(classes)
@@ -18,4 +18,6 @@ def bench_forward_backward(race, size):
     def step(function):
         return torch.autograd.grad(function(cosine, labels, margins), cosine, upstream)
 
-    race({"ours": lambda: step(margin_logits), "reference": lambda: step(reference.margin_logits)})
+    compare(
+        {"ours": lambda: step(margin_logits), "reference": lambda: step(reference.margin_logits)}
+    )

@@ -9,7 +9,7 @@ SIZES = [(512, 10_000)]
 FULL_SIZES = [(8192, 1_000_000)]
 
 
-def bench_forward_backward(race, size):
+def bench_forward_backward(compare, size):
     batch, classes = size
     target = (2 * torch.rand(batch) - 1).requires_grad_()
     nlse = (40 + torch.randn(batch)).requires_grad_()
@@ -20,4 +20,4 @@ def bench_forward_backward(race, size):
         loss = function(target, nlse, labels, margins, groups).sum()
         return torch.autograd.grad(loss, (target, nlse, margins))
 
-    race({"ours": lambda: step(margin_loss), "reference": lambda: step(reference.margin_loss)})
+    compare({"ours": lambda: step(margin_loss), "reference": lambda: step(reference.margin_loss)})

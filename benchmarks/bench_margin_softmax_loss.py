@@ -1,38 +1,38 @@
-"""The whole loss, forward and backward, against the heads that face trainers run."""
+"""The whole loss, forward and backward, against the heads of other trainers."""
 
 from __future__ import annotations
 
-import floors
-import peers
+import baselines
+import roofline
 import torch
+from baselines import MARGIN, SCALE
 from interleaved import LeftOut
-from peers import MARGIN, SCALE
 
 from fairloss_ext import margin_softmax_loss
 
 LETTERS = "BDC"
 SIZES = [(128, 512, 10_000), (256, 512, 100_000)]
 FULL_SIZES = [(256, 512, 1_000_000)]
-MOST_CLASSES_OF_PEERS = 100_000
+MOST_CLASSES_OF_BASELINES = 100_000
 
 
-def bench_forward_backward(race, size, note):
+def bench_forward_backward(compare, size, note):
     leaves, labels = problem(size)
     batch, dim, classes = size
-    contenders = ours(leaves, labels) | {"floor": floors.three_products(*leaves, note)}
-    if classes <= MOST_CLASSES_OF_PEERS:
-        race(contenders | others(leaves, labels, note))
+    candidates = ours(leaves, labels) | {"bound": roofline.three_products(*leaves, note)}
+    if classes <= MOST_CLASSES_OF_BASELINES:
+        compare(candidates | other_heads(leaves, labels, note))
         return
     needed = 4 * (2 * classes * dim + 5 * batch * classes) / 2**30  # W/|W| and its gradient; logits
     note(f"plain torch left out: at this size it needs about {needed:.0f} GiB besides inputs")
-    race(contenders)
+    compare(candidates)
 
 
-def bench_on_1_to_n_threads(race, request, note):
+def bench_on_1_to_n_threads(compare, request, note):
     leaves, labels = problem(SIZES[0])
-    contenders = ours(leaves, labels) | {"floor": floors.three_products(*leaves, note)}
-    chosen = {name: contenders[name] for name in ("ours", "bf16", "floor")}
-    race(chosen, thread_counts=(1, max(2, request.config.getoption("--threads"))))
+    candidates = ours(leaves, labels) | {"bound": roofline.three_products(*leaves, note)}
+    selected = {name: candidates[name] for name in ("ours", "bf16", "bound")}
+    compare(selected, thread_counts=(1, max(2, request.config.getoption("--threads"))))
 
 
 def problem(size):
@@ -47,36 +47,36 @@ def step(leaves, labels, function, **options):
 
 
 def ours(leaves, labels):
-    def contender(**options):
+    def with_options(**options):
         return lambda: step(leaves, labels, margin_softmax_loss, **options)
 
-    every_cosine = 4 * len(labels) * len(leaves[1])  # bytes; the default keeps a little less
+    every_cosine = 4 * len(labels) * len(leaves[1])  # bytes; the default saves a little less
     return {
-        "ours": contender(),
-        "stored": contender(workspace=every_cosine),
-        "recompute": contender(workspace="recompute"),
-        "bf16": contender(compute_dtype=torch.bfloat16),
+        "ours": with_options(),
+        "stored": with_options(workspace=every_cosine),
+        "recompute": with_options(workspace="recompute"),
+        "bf16": with_options(compute_dtype=torch.bfloat16),
     }
 
 
-def others(leaves, labels, note):
-    """The peers, once it is checked that they compute the same loss."""
-    checked = {"eager": peers.insightface_style(*leaves, labels)}
-    contenders = {
-        "eager": lambda: torch.autograd.grad(peers.insightface_style(*leaves, labels), leaves),
-        "compiled": lambda: peers.compiled_step(*leaves, labels),
+def other_heads(leaves, labels, note):
+    """Return the baselines; those with the margin are checked to compute the same loss."""
+    checked = {"eager": baselines.insightface_style(*leaves, labels)}
+    candidates = {
+        "eager": lambda: torch.autograd.grad(baselines.insightface_style(*leaves, labels), leaves),
+        "compiled": lambda: baselines.compiled_step(*leaves, labels),
         "linear_cross_entropy": lambda: torch.autograd.grad(
-            peers.linear_cross_entropy(*leaves, labels), leaves
+            baselines.linear_cross_entropy(*leaves, labels), leaves
         ),
     }
     try:
-        metric_learning = peers.PytorchMetricLearning(*leaves)
+        metric_learning = baselines.PytorchMetricLearning(*leaves)
     except LeftOut as reason:
         note(str(reason))
     else:
         checked["metric_learning"] = metric_learning.loss(labels)
-        contenders["metric_learning"] = lambda: metric_learning.step(labels)
+        candidates["metric_learning"] = lambda: metric_learning.step(labels)
     expected = margin_softmax_loss(*leaves, labels, MARGIN, scale=SCALE)
     for name, loss in checked.items():
         torch.testing.assert_close(loss, expected, msg=lambda text, name=name: f"{name}: {text}")
-    return contenders
+    return candidates

@@ -1,4 +1,4 @@
-"""A whole step with a tenth of the classes, head and optimiser, against one with all of them."""
+"""A whole step with a tenth of the classes, head and optimizer, against one with all of them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ RATE = 0.1
 OPTIONS = {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4}
 
 
-def bench_step(race, size):
+def bench_step(compare, size):
     batch, dim, classes = size
     embeddings = torch.randn(batch, dim, requires_grad=True)
     labels = torch.randint(classes, (batch,))
     full, sampled = (ArcFace(classes, dim, sample_rate=rate) for rate in (1.0, RATE))
-    race(
+    compare(
         {
             "ours": step(sampled, RowSGD(sampled.parameters(), **OPTIONS), embeddings, labels),
             "all classes": step(

@@ -9,10 +9,10 @@ SIZES = [(256, 1_000_000, 10_000)]
 FULL_SIZES = [(1024, 10_000_000, 1_000_000)]
 
 
-def bench_draw(race, size):
+def bench_draw(compare, size):
     batch, classes, samples = size
     labels = torch.randint(classes, (batch,))
-    race(
+    compare(
         {
             "ours": lambda: sampled_classes(labels, classes, samples, 1),
             "top-k": lambda: highest_random_numbers(labels, classes, samples),
@@ -21,7 +21,7 @@ def bench_draw(race, size):
 
 
 def highest_random_numbers(labels, classes, samples):
-    """As PartialFC draws: a random number a class, 2 for the batch's, and the highest of all."""
+    """Draw as PartialFC does: the classes with the highest random numbers; the batch's have 2."""
     number = torch.rand(classes)
     number[labels] = 2
     index = number.topk(samples).indices.sort().values

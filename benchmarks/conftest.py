@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="avx2,portable",
         help="lower instruction sets to run the head with as well (default avx2,portable)",
     )
-    group.addoption("--only", default="", help="contenders to run, as in ours,floor")
+    group.addoption("--only", default="", help="candidates to run, as in ours,bound")
     group.addoption(
         "--results",
         type=Path,
@@ -40,14 +40,14 @@ def pytest_configure(config: pytest.Config) -> None:
     info = fairloss_ext.build_info()
     if info.backend != "compiled":
         pytest.exit(
-            "The benchmarks compare the compiled ops with plain torch, but here plain torch would "
-            f"race against itself: {info.reason}. `fairloss doctor` says how to mend it.",
+            "The benchmarks compare the compiled ops with plain torch, but here they are not "
+            f"compiled: {info.reason}. `fairloss doctor` says how to fix it.",
             returncode=2,
         )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A benchmark with an argument `size` runs for its module's SIZES, then for FULL_SIZES."""
+    """Run a benchmark with an argument `size` for its module's SIZES, then for FULL_SIZES."""
     if "size" in metafunc.fixturenames:
         sizes = list(metafunc.module.SIZES)
         if metafunc.config.getoption("--full"):
@@ -71,13 +71,13 @@ def record(request: pytest.FixtureRequest) -> Record:
 
 @pytest.fixture
 def note(record: Record, title: tuple[str, str]) -> Callable[[str], None]:
-    """Says something below the table, about the op and size that run."""
+    """Function that adds a note about the current op and size below the table."""
     return lambda text: record.note(f"{', '.join(title)}: {text}")
 
 
 @pytest.fixture
 def title(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """The op, and its size as in "B=128 D=512 C=10000"."""
+    """The op and its size, as in "B=128 D=512 C=10000"."""
     op = request.path.stem.removeprefix("bench_")
     path = request.function.__name__.removeprefix("bench_").replace("_", " ")
     size = getattr(request.node, "callspec", None)
@@ -87,23 +87,23 @@ def title(request: pytest.FixtureRequest) -> tuple[str, str]:
 
 
 @pytest.fixture
-def race(
+def compare(
     benchmark: BenchmarkFixture,
     request: pytest.FixtureRequest,
     record: Record,
     title: tuple[str, str],
     note: Callable[[str], None],
 ) -> Callable[..., None]:
-    """`race({"ours": f, "reference": g})`, which also fills the table printed at the end."""
+    """Function to call as `compare({"ours": f, "reference": g})`; it fills the table of the end."""
 
     def run(
-        contenders: Mapping[str, Callable[[], object]], thread_counts: Sequence[int] = ()
+        candidates: Mapping[str, Callable[[], object]], thread_counts: Sequence[int] = ()
     ) -> None:
         benchmark.group, size = title
         only = [name for name in request.config.getoption("--only").split(",") if name]
-        chosen = {name: f for name, f in contenders.items() if not only or name in only}
+        selected = {name: f for name, f in candidates.items() if not only or name in only}
         counts = thread_counts or [request.config.getoption("--threads")]
-        results = interleaved.race(benchmark, chosen, counts, note)
+        results = interleaved.compare(benchmark, selected, counts, note)
         record.add(title[0], size, fairloss_ext.build_info().isa, results)
 
     return run

@@ -18,13 +18,13 @@ from typing import Any
 import dlib
 import face_recognition_models as models
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from fairloss.data import write_features
 from fairloss.data.images import list_identified
+from fairloss.typing import Float32s
 
-# The detector finds faces from 80 pixels on; those of ORL have some 70.
+# The detector needs faces of at least 80 pixels; those of ORL have about 70.
 ENLARGED = 3
 
 
@@ -37,15 +37,15 @@ class Reference:
         self.network = dlib.face_recognition_model_v1(models.face_recognition_model_location())
         self.undetected = 0
 
-    def __call__(self, face: Image.Image) -> npt.NDArray[np.float32]:
-        """(128,) of the largest face that is found, or of the whole image."""
+    def __call__(self, face: Image.Image) -> Float32s:
+        """Return the (128,) features of the largest detected face, or of the whole image."""
         size = (ENLARGED * face.width, ENLARGED * face.height)
         pixels = np.asarray(face.convert("RGB").resize(size, Image.Resampling.BICUBIC))
-        found: list[Any] = list(self.detect(pixels, 0))
-        if not found:
+        boxes: list[Any] = list(self.detect(pixels, 0))
+        if not boxes:
             self.undetected += 1
-            found = [dlib.rectangle(0, 0, size[0] - 1, size[1] - 1)]
-        shape = self.landmarks(pixels, max(found, key=lambda box: box.area()))
+            boxes = [dlib.rectangle(0, 0, size[0] - 1, size[1] - 1)]
+        shape = self.landmarks(pixels, max(boxes, key=lambda box: box.area()))
         return np.array(self.network.compute_face_descriptor(pixels, shape), dtype=np.float32)
 
 
@@ -54,11 +54,11 @@ def main() -> None:
     parser.add_argument("faces", type=Path, help="a folder of identity/image files")
     parser.add_argument("output", type=Path, help="a .npy file")
     given = parser.parse_args()
-    names, people = list_identified(given.faces)
+    names, identities = list_identified(given.faces)
     reference = Reference()
     files = (given.faces / name for name in names)
     features = np.stack([reference(Image.open(file)) for file in files])
-    write_features(given.output, names, features, people)
+    write_features(given.output, names, features, identities)
     print(f"{len(names)} images, {reference.undetected} of them without a detected face")
 
 

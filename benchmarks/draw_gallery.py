@@ -1,6 +1,6 @@
 """Draw recall against time: `python benchmarks/draw_gallery.py RESULTS.json FIGURE.svg`.
 
-RESULTS is of benchmarks/gallery_indices.py.
+RESULTS is a file written by benchmarks/gallery_indices.py.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
-from record import write_whole
 
+from fairloss.io.atomic import write_text
 from fairloss.report.drawing import QUIET, WIDTH, inline_svg
 
-COLOURS = {
+COLORS = {
     "IVF-Flat": "#0072B2",
     "IVF-SQ8": "#56B4E9",
     "HNSW": "#D55E00",
@@ -30,7 +30,7 @@ TICKS = (0.2, 0.5, 0.8, 0.9, 0.95, 0.99, 0.999)
 
 @inline_svg
 def draw(record: dict[str, Any]) -> Figure:
-    """One panel for each size of batch."""
+    """Draw one panel for each batch size."""
     batches = sorted({row["batch"] for row in record["rows"]})
     figure = Figure(figsize=(WIDTH, 2.4 * len(batches)), layout="constrained")
     panels = figure.subplots(len(batches), sharex=True, squeeze=False)[:, 0]
@@ -44,9 +44,9 @@ def draw(record: dict[str, Any]) -> Figure:
 
 
 def _draw_batch(axes: Axes, rows: list[dict[str, Any]]) -> None:
-    for name, colour in COLOURS.items():
+    for name, color in COLORS.items():
         points = [(_missed(r), r["flat_over_it"]) for r in rows if r["index"] == name]
-        axes.plot(*zip(*_frontier(points), strict=True), "o-", color=colour, label=name, ms=3.5)
+        axes.plot(*zip(*_frontier(points), strict=True), "o-", color=color, label=name, ms=3.5)
     axes.axhline(1, color=QUIET, linewidth=0.8)
     axes.set_yscale("log")
     axes.set_xscale("log")
@@ -61,7 +61,7 @@ def _missed(row: dict[str, Any]) -> float:
 
 
 def _frontier(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Settings that no other one beats at both."""
+    """Return the points that no other point beats in both coordinates."""
     best = [p for p in points if not any(q[0] <= p[0] and q[1] > p[1] for q in points)]
     return sorted(best)
 
@@ -74,7 +74,7 @@ def main() -> None:
     svg = draw(json.loads(given.results.read_text()))
     svg = svg.replace('aria-hidden="true" ', 'role="img" ', 1)
     white = r'\1<rect width="100%" height="100%" fill="white"/>'  # a page may be dark
-    write_whole(given.figure, re.sub(r"(<svg [^>]*>)", white, svg, count=1))
+    write_text(given.figure, re.sub(r"(<svg [^>]*>)", white, svg, count=1))
 
 
 if __name__ == "__main__":

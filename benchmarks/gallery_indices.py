@@ -1,12 +1,12 @@
-"""Recall against time of faiss's indices on real features, in docs/gallery-scale.md.
+"""Recall against time of faiss's indices on real features, for docs/gallery-scale.md.
 
     python benchmarks/gallery_indices.py features.npy --indices built --results NAME.json
 
-Some rows are drawn as queries and leave the gallery. An index is built once and kept in the folder
-`built`. Then all of them, at every setting, search the same queries in the same batches on the same
-threads, in turn for several rounds; times are medians, and compared with those of IndexFlatIP.
-A query is recalled where the first row found is as similar, exactly, as the nearest one: which of
-two equal rows comes first means nothing.
+Some rows are drawn as queries and leave the gallery. An index is built once and stored in the
+folder `built`. Then all of them, at every setting, search the same queries in the same batches on
+the same threads, in turn for several rounds; times are medians, and compared with those of
+IndexFlatIP. A query is recalled where the first result is as similar as the nearest row: the order
+of equal rows does not matter.
 """
 
 from __future__ import annotations
@@ -24,15 +24,13 @@ from typing import Any
 import faiss
 import machine
 import numpy as np
-import numpy.typing as npt
-from record import write_whole
 
-from fairloss.evaluation import unit_embeddings
+from fairloss.embeddings import unit_embeddings
+from fairloss.io.atomic import write_text
+from fairloss.typing import Float32s, Ints
 
-Floats = npt.NDArray[np.float32]
-
-FEWEST = 2000  # queries that a round times, but for single ones: IndexFlatIP searches
-SINGLES = 200  # these in seconds
+FEWEST = 2000  # queries timed in a round of batches
+SINGLES = 200  # queries timed in a round of single queries
 EQUAL = 1e-6  # a few roundings of a sum of 128 products
 PER_LIST = 64  # training rows for each list of an inverted file: faiss warns below 39
 SEED = 0
@@ -54,8 +52,8 @@ KINDS: dict[str, tuple[str, list[dict[str, int]]]] = {
 
 
 @dataclass
-class Contender:
-    """A built index and what it took."""
+class Candidate:
+    """A built index, with its build time and size."""
 
     name: str
     factory: str
@@ -64,15 +62,15 @@ class Contender:
     mib: float
 
 
-def split(rows: Floats, count: int) -> tuple[Floats, Floats]:
-    """Gallery and queries, drawn at random."""
-    chosen = np.zeros(len(rows), dtype=np.bool_)
-    chosen[np.random.default_rng(SEED).choice(len(rows), count, replace=False)] = True
-    return rows[~chosen], rows[chosen]
+def split(rows: Float32s, count: int) -> tuple[Float32s, Float32s]:
+    """Return gallery and queries, drawn at random."""
+    is_query = np.zeros(len(rows), dtype=np.bool_)
+    is_query[np.random.default_rng(SEED).choice(len(rows), count, replace=False)] = True
+    return rows[~is_query], rows[is_query]
 
 
-def contender(name: str, gallery: Floats, folder: Path) -> Contender:
-    """Built, or read from the folder where it was built of the same gallery."""
+def build_candidate(name: str, gallery: Float32s, folder: Path) -> Candidate:
+    """Build an index, or read it from the folder if it was built from the same gallery."""
     count, dim = gallery.shape
     lists = 2 ** round(np.log2(4 * count**0.5))
     factory = KINDS[name][0].format(lists=lists, half=dim // 2)
@@ -90,35 +88,34 @@ def contender(name: str, gallery: Floats, folder: Path) -> Contender:
         print(f"{factory}: built in {took:.0f} s", flush=True)
     took = json.loads(file.with_suffix(".json").read_text())["build_s"]
     size = file.stat().st_size / 2**20
-    return Contender(name, factory, faiss.read_index(str(file)), took, size)
+    return Candidate(name, factory, faiss.read_index(str(file)), took, size)
 
 
-def search(index: Any, queries: Floats, batch: int) -> npt.NDArray[np.int64]:
-    """(Q,) the first row found for every query, -1 for none."""
+def search(index: Any, queries: Float32s, batch: int) -> Ints:
+    """Return the (Q,) first result of every query, -1 for none."""
     parts = [index.search(queries[i : i + batch], 1)[1] for i in range(0, len(queries), batch)]
     return np.concatenate(parts)[:, 0]
 
 
-def recall(gallery: Floats, queries: Floats, found: npt.NDArray[np.int64], best: Floats) -> float:
-    scores = np.einsum("qd,qd->q", gallery[found], queries)
-    return float(((scores > best - EQUAL) & (found >= 0)).mean())
+def recall(gallery: Float32s, queries: Float32s, nearest: Ints, best: Float32s) -> float:
+    scores = np.einsum("qd,qd->q", gallery[nearest], queries)
+    return float(((scores > best - EQUAL) & (nearest >= 0)).mean())
 
 
 def compare(
-    contenders: Sequence[Contender],
-    gallery: Floats,
-    queries: Floats,
+    candidates: Sequence[Candidate],
+    gallery: Float32s,
+    queries: Float32s,
     batches: Sequence[int],
     rounds: int,
 ) -> list[dict[str, Any]]:
-    """One row for every index, setting and batch size."""
-    best = contenders[0].index.search(queries, 1)[0][:, 0]
+    """Return one row for every index, setting and batch size."""
+    best = candidates[0].index.search(queries, 1)[0][:, 0]
     entries = []
-    for one in contenders:
+    for one in candidates:
         for setting in KINDS[one.name][1]:
             tune(one.index, setting)
-            found = search(one.index, queries, 1000)
-            share = recall(gallery, queries, found, best)
+            share = recall(gallery, queries, search(one.index, queries, 1000), best)
             entries.append((one, setting, share))
     rows = []
     for batch in batches:
@@ -156,19 +153,19 @@ def tune(index: Any, setting: dict[str, int]) -> None:
 
 
 def cheapest(rows: list[dict[str, Any]], bar: float) -> list[dict[str, Any]]:
-    """Of every index and batch the fastest setting at or above the bar, or else its best recall."""
-    kept = []
+    """Return of every index and batch the fastest setting of enough recall, else the best one."""
+    selected = []
     for batch in sorted({row["batch"] for row in rows}):
         for name in KINDS:
-            of_it = [r for r in rows if (r["index"], r["batch"]) == (name, batch)]
-            over = [row for row in of_it if row["recall_at_1"] >= bar]
-            if not of_it:
+            settings = [r for r in rows if (r["index"], r["batch"]) == (name, batch)]
+            enough = [row for row in settings if row["recall_at_1"] >= bar]
+            if not settings:
                 continue
-            if over:
-                kept.append(min(over, key=lambda row: row["query_s"]))
+            if enough:
+                selected.append(min(enough, key=lambda row: row["query_s"]))
             else:
-                kept.append(max(of_it, key=lambda row: row["recall_at_1"]))
-    return kept
+                selected.append(max(settings, key=lambda row: row["recall_at_1"]))
+    return selected
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
@@ -189,27 +186,27 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("features", type=Path, nargs="+", help=".npy files, one after the other")
-    parser.add_argument("--indices", type=Path, required=True, help="folder to keep them in")
-    # from 128,000 / dimension queries on faiss multiplies matrices, ten times as fast
+    parser.add_argument("--indices", type=Path, required=True, help="folder to store them in")
+    # with at least 128,000 / dimension queries faiss multiplies matrices, ten times as fast
     parser.add_argument("--batch", type=int, default=1000, help="queries at a time, besides 1")
     parser.add_argument("--queries", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--bar", type=float, default=0.99, help="recall@1 wanted")
+    parser.add_argument("--bar", type=float, default=0.99, help="required recall@1")
     parser.add_argument("--results", type=Path, help="a .json file")
     given = parser.parse_args()
     faiss.omp_set_num_threads(given.threads)
     rows = np.concatenate([unit_embeddings(np.load(file)) for file in given.features])
     gallery, queries = split(rows, given.queries)
     del rows
-    contenders = [contender(name, gallery, given.indices) for name in KINDS]
-    found = compare(contenders, gallery, queries, (1, given.batch), given.rounds)
-    print(markdown(cheapest(found, given.bar)))
+    candidates = [build_candidate(name, gallery, given.indices) for name in KINDS]
+    compared = compare(candidates, gallery, queries, (1, given.batch), given.rounds)
+    print(markdown(cheapest(compared, given.bar)))
     if given.results:
         described = machine.describe(given.threads) | {"faiss": faiss.__version__}
         sizes = {"gallery": len(gallery), "queries": len(queries), "dimension": gallery.shape[1]}
-        record = {"version": 1, "machine": described, "sizes": sizes, "rows": found}
-        write_whole(given.results, json.dumps(record, indent=1) + "\n")
+        record = {"version": 1, "machine": described, "sizes": sizes, "rows": compared}
+        write_text(given.results, json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""A fair race between ways to compute the same thing, on a machine with other work to do.
+"""Comparison of implementations of the same function on a machine with other load.
 
-Rounds alternate between the contenders, so that what disturbs the machine disturbs them alike.
-Reported are medians of wall time and of processor time (all threads), and the peak of memory.
+Rounds alternate between the candidates, so that other load affects them alike. Reported are medians
+of wall time and of CPU time (all threads), and the peak of memory. torch.utils.benchmark.Timer does
+not fit here: it calls a function at least three times in a row for one measurement.
 """
 
 from __future__ import annotations
@@ -19,25 +20,25 @@ import numpy as np
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-# A median of fewer than 5 rounds is at the mercy of two; of more than 15 it hardly moves. Rounds of
-# more than half a minute outlast what disturbs short ones: 3 do.
+# Two disturbed rounds change a median of fewer than 5; beyond 15 it hardly changes. Rounds of more
+# than half a minute average over short disturbances: 3 suffice.
 FEWEST_ROUNDS, MOST_ROUNDS = 5, 15
 LONG_ROUND, FEWEST_LONG_ROUNDS = 30.0, 3
-BUDGET = 10.0  # seconds a race should take, where FEWEST_ROUNDS allow it
+BUDGET = 10.0  # seconds of one comparison, unless FEWEST_ROUNDS take longer
 
-# glibc raises its two thresholds up to these as it meets larger blocks; here they start there.
+# Thresholds of malloc. glibc would raise them to these values itself, when larger blocks are freed.
 MAP_FROM, TRIM_FROM = 32 << 20, 64 << 20
 
 
 class LeftOut(Exception):
-    """Raised by a contender's first call: why it cannot run here."""
+    """Raised by a candidate's first call, with the reason why it cannot run here."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one contender took."""
+    """Time and memory of one candidate."""
 
-    contender: str
+    candidate: str
     threads: int
     wall: float  # seconds, median of the rounds
     cpu: float  # seconds, median, summed over threads
@@ -45,7 +46,7 @@ class Result:
     rounds: int
 
 
-class Contender:
+class Candidate:
     def __init__(self, name: str, function: Callable[[], object], threads: int) -> None:
         self.name, self.function, self.threads = name, function, threads
         self.walls: list[float] = []
@@ -65,56 +66,58 @@ class Contender:
         return Result(self.name, self.threads, walls, cpus, peak, len(self.walls))
 
 
-def race(
+def compare(
     benchmark: BenchmarkFixture,
-    contenders: Mapping[str, Callable[[], object]],
+    candidates: Mapping[str, Callable[[], object]],
     thread_counts: Sequence[int],
     note: Callable[[str], None],
 ) -> list[Result]:
-    """Run all contenders in turn; the first one is what pytest-benchmark's own table shows.
+    """Run all candidates in turn; pytest-benchmark's own table shows the first one.
 
-    A contender that raises `LeftOut` is left out, with a note of its reason.
+    A candidate that raises `LeftOut` is left out, with a note of its reason.
     """
     _map_blocks_from(MAP_FROM)
-    field = []
-    for name, function in contenders.items():
+    admitted = []
+    for name, function in candidates.items():
         try:
             function()  # loads, allocates and chooses kernels
         except LeftOut as reason:
             note(f"{name} left out: {reason}")
         else:
-            field += [Contender(name, function, threads) for threads in thread_counts]
-    for contender in field:
-        contender.run()  # the first round, which also says what a round costs
-    first, *others = field
-    rounds = affordable_rounds(sum(contender.walls[0] for contender in field))
+            admitted += [Candidate(name, function, threads) for threads in thread_counts]
+    for candidate in admitted:
+        candidate.run()  # the first round, which also measures the cost of a round
+    first, *others = admitted
+    rounds = affordable_rounds(sum(candidate.walls[0] for candidate in admitted))
 
     def run_others() -> None:
-        others.append(others.pop(0))  # nobody always follows the same one, whose data is in cache
-        for contender in others:
-            contender.run()
+        others.append(
+            others.pop(0)
+        )  # so that none always follows the same one, whose data is in cache
+        for candidate in others:
+            candidate.run()
 
     benchmark.pedantic(first.run, setup=run_others if others else None, rounds=rounds - 1)
-    return [contender.result() for contender in field]
+    return [candidate.result() for candidate in admitted]
 
 
 def affordable_rounds(seconds: float) -> int:
-    """How many rounds of so many seconds to run."""
+    """Return the number of rounds to run, where one round takes so many seconds."""
     fewest = FEWEST_LONG_ROUNDS if seconds > LONG_ROUND else FEWEST_ROUNDS
     return min(max(int(BUDGET / seconds), fewest), MOST_ROUNDS)
 
 
 def peak_memory(function: Callable[[], object]) -> float | None:
-    """MiB that a call needs besides its inputs and what it returns: torch's and C++'s memory alike.
+    """Return the MiB that a call needs besides its inputs and results, of torch and of C++.
 
     That is the peak of resident memory during the call, less what was resident before it (the
-    inputs), less the tensors it returns (the gradients of a head: nobody can do without them).
+    inputs), less the tensors it returns (the gradients of a head, which every candidate needs).
     """
     if sys.platform != "linux":
         return None
     gc.collect()
-    # Free memory that malloc keeps would hide what the call needs, and holes between blocks add to
-    # it: so each block of 64 KiB or more has a mapping of its own while this lasts.
+    # Free memory inside malloc would hide what the call needs, and fragmentation would add to it,
+    # so each block of 64 KiB or more gets its own mapping during the call.
     ctypes.CDLL(None).malloc_trim(0)
     _map_blocks_from(64 << 10)
     Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
@@ -126,7 +129,7 @@ def peak_memory(function: Callable[[], object]) -> float | None:
 
 
 def returned_bytes(returned: object) -> int:
-    """Bytes of the tensors and arrays in a result; memory that two of them share counts once."""
+    """Return the bytes of tensors and arrays in a result; shared memory counts once."""
     return sum({start: size for start, size in _storages(returned)}.values())
 
 

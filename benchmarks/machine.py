@@ -1,4 +1,4 @@
-"""What a figure was measured on."""
+"""Description of the machine of a measurement."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ def describe(threads: int) -> dict[str, str]:
     built_with = torch.__config__.show()
     info = fairloss_ext.build_info()
     return {
-        "processor": processor(cpuinfo) or platform.processor() or platform.machine(),
+        "processor": cpu_model(cpuinfo) or platform.processor() or platform.machine(),
         "extensions": ", ".join(extensions(cpuinfo)),
         "threads": f"{threads} of {os.cpu_count()}",
         "torch": torch.__version__,
-        "MKL": _found(r"Math Kernel Library Version (\S+?)-", built_with),
-        "oneDNN": _found(r"MKL-DNN v(\S+)", built_with),
+        "MKL": _first_group(r"Math Kernel Library Version (\S+?)-", built_with),
+        "oneDNN": _first_group(r"MKL-DNN v(\S+)", built_with),
         "compiler": info.compiler,
         "instruction set": info.isa,
     }
 
 
-def processor(cpuinfo: str) -> str:
-    return _found(r"^model name\s*: (.*)$", cpuinfo)
+def cpu_model(cpuinfo: str) -> str:
+    return _first_group(r"^model name\s*: (.*)$", cpuinfo)
 
 
 def extensions(cpuinfo: str) -> list[str]:
-    """The vector instructions that decide how fast a matrix product can be."""
-    flags = _found(r"^flags\s*: (.*)$", cpuinfo).split()
+    """Return the vector instruction sets that decide the speed of a matrix product."""
+    flags = _first_group(r"^flags\s*: (.*)$", cpuinfo).split()
     return [name for flag, name in EXTENSIONS.items() if flag in flags]
 
 
-def _found(pattern: str, text: str) -> str:
+def _first_group(pattern: str, text: str) -> str:
     match = re.search(pattern, text, re.MULTILINE)
     return match[1] if match else ""

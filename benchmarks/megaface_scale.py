@@ -1,11 +1,11 @@
-"""MegaFace's identification at full size, beside faiss and beside plain matrix products.
+"""MegaFace's identification at full size, compared with faiss and with plain matrix products.
 
     python benchmarks/megaface_scale.py planted --results benchmarks/results/megaface.json
 
-3,530 probes, a million distractors of 512 dimensions, read from a memory map, whose answer is
-planted (2 GB, written to the folder if it is not there). Every contender answers the same question,
-rank-1 and TAR at FAR 1e-6, and must find the planted answer. Each runs in a process of its own, in
-turn, so that its memory is its own: the peak of its anonymous pages, of which the map has none.
+3,530 probes and a million distractors of 512 dimensions, read from a memory map, with known results
+(2 GB, written to the folder if it does not exist). Every candidate computes rank-1 and TAR at FAR
+1e-6, which must equal the known results. Candidates run in turn, each in its own process, so that
+its memory can be measured: the peak of anonymous pages, which exclude the memory map.
 """
 
 from __future__ import annotations
@@ -25,24 +25,25 @@ from typing import Any
 import machine
 import numpy as np
 import torch
-from record import write_whole
 from torch import Tensor
 
 from fairloss.data import Features, planted_megaface, read_features, write_planted
 from fairloss.data.synthetic_megaface import Planted
-from fairloss.evaluation import evaluate_megaface, unit_embeddings
+from fairloss.embeddings import unit_embeddings
+from fairloss.evaluation import evaluate_megaface
 from fairloss.evaluation.megaface import FAR, trials
 from fairloss.evaluation.pairs import identity_index
+from fairloss.io.atomic import write_text
 
-NEAREST = 1000  # what a search keeps of every probe: more than any probe has plants
+NEAREST = 1000  # what a search keeps of every probe: more than its planted distractors
 CHUNK = 2**13  # distractors of one matrix product: 110 MiB of scores
-SAMPLE_EVERY = 0.02  # seconds between two looks at a contender's memory
+SAMPLE_EVERY = 0.02  # seconds between two samples of a candidate's memory
 
 Answer = tuple[float, float]  # rank-1, TAR at FAR 1e-6
 
 
 def command(folder: Path) -> Answer:
-    """`fairloss evaluate megaface`: lists, ranks, ROC, intervals and all files."""
+    """Run `fairloss evaluate megaface`: lists, ranks, ROC, intervals and all files."""
     from fairloss.cli.app import app
 
     count = len(read_features(folder / "megaface.npy"))
@@ -55,14 +56,14 @@ def command(folder: Path) -> Answer:
 
 
 def ours(folder: Path) -> Answer:
-    """`evaluate_megaface`: ranks of all trials and the ROC."""
+    """Run `evaluate_megaface`: ranks of all trials and the ROC."""
     probes, distractors = features(folder)
-    found = evaluate_megaface(probes.embeddings, probes.identities, distractors.embeddings)
-    return float((found.rank == 0).mean()), found.tar_at()
+    result = evaluate_megaface(probes.embeddings, probes.identities, distractors.embeddings)
+    return float((result.rank == 0).mean()), result.tar_at()
 
 
 def faiss(folder: Path) -> Answer:
-    """IndexFlatIP of all distractors."""
+    """Search IndexFlatIP of all distractors."""
     import faiss
 
     probes, distractors = features(folder)
@@ -76,7 +77,7 @@ def faiss(folder: Path) -> Answer:
 
 
 def matmul(folder: Path) -> Answer:
-    """Plain torch: the product with every chunk, and a top-k of it and the best so far."""
+    """Search in plain torch: the product with every chunk, and the top k of it and the previous."""
     probes, distractors = features(folder)
     unit, mates = probes_and_mates(probes)
     nearest = unit.new_empty(len(unit), 0)
@@ -86,7 +87,7 @@ def matmul(folder: Path) -> Answer:
     return answer(nearest, mates, len(distractors))
 
 
-CONTENDERS = {"command": command, "ours": ours, "faiss": faiss, "matmul": matmul}
+CANDIDATES = {"command": command, "ours": ours, "faiss": faiss, "matmul": matmul}
 
 
 def features(folder: Path) -> tuple[Features, Features]:
@@ -100,9 +101,9 @@ def chunks(distractors: Features) -> Iterator[Tensor]:
 
 
 def probes_and_mates(probes: Features) -> tuple[Tensor, Tensor]:
-    """(P, D) unit probes; (P, K) scores of each one's mates, infinite where it has fewer."""
-    unit, people = unit_embeddings(probes.embeddings), identity_index(probes.identities)
-    mate, probe = trials(people)
+    """Return (P, D) unit probes, and (P, K) scores of their mates, padded with infinity."""
+    unit = unit_embeddings(probes.embeddings)
+    mate, probe = trials(identity_index(probes.identities))
     order = np.argsort(probe, kind="stable")
     count = np.bincount(probe)
     column = np.arange(len(probe)) - np.repeat(np.cumsum(count) - count, count)
@@ -112,7 +113,7 @@ def probes_and_mates(probes: Features) -> tuple[Tensor, Tensor]:
 
 
 def answer(nearest: Tensor, mates: Tensor, distractors: int) -> Answer:
-    """From the highest scores of every probe, (P, k), falling, and the scores of its mates."""
+    """Compute the answer from (P, k) descending scores of distractors and (P, K) of mates."""
     real = mates.isfinite()
     closer = nearest[:, :1] > mates
     allowed = int(FAR * len(nearest) * distractors + 1e-6)
@@ -122,10 +123,10 @@ def answer(nearest: Tensor, mates: Tensor, distractors: int) -> Answer:
 
 
 def run(name: str, folder: Path, threads: int) -> dict[str, Any]:
-    """One contender in a process of its own, its memory looked at meanwhile."""
+    """Run a candidate in its own process, and sample its memory."""
     environment = os.environ | {"OMP_NUM_THREADS": f"{threads}"}
     started, peak = time.perf_counter(), 0.0
-    arguments = [sys.executable, __file__, str(folder), "--contender", name]
+    arguments = [sys.executable, __file__, str(folder), "--candidate", name]
     with subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True) as child:
         while child.poll() is None:
             peak = max(peak, anonymous(child.pid))
@@ -137,7 +138,7 @@ def run(name: str, folder: Path, threads: int) -> dict[str, Any]:
 
 
 def anonymous(process: int) -> float:
-    """MiB of a process's memory that no file backs."""
+    """Return the MiB of a process's memory that no file backs."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
     sizes = [int(line.split()[1]) for line in lines if line.startswith(("RssAnon", "RssShmem"))]
     return sum(sizes) / 1024
@@ -145,14 +146,16 @@ def anonymous(process: int) -> float:
 
 def work(name: str, folder: Path) -> None:
     wall, cpu = time.perf_counter(), time.process_time()
-    rank_1, tar = CONTENDERS[name](folder)
+    rank_1, tar = CANDIDATES[name](folder)
     times = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
     print(json.dumps(times | {"rank_1": rank_1, "tar": tar}))
 
 
-def check(found: dict[str, Any], plan: Planted) -> None:
+def check(result: dict[str, Any], plan: Planted) -> None:
     for name, planted in (("rank_1", plan.recall()), ("tar", plan.tar(FAR))):
-        assert abs(found[name] - planted) < 1e-12, f"{name}: {found[name]}, planted {planted}"
+        assert abs(result[name] - planted) < 1e-12, (
+            f"{name}: expected {planted}, got {result[name]}"
+        )
 
 
 def row(name: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -163,7 +166,7 @@ def row(name: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
 def markdown(rows: list[dict[str, Any]]) -> str:
     ours = next((row for row in rows if row["contender"] == "ours"), rows[0])
     lines = [
-        "| contender | time | over ours | processor time | anonymous memory |",
+        "| candidate | time | over ours | CPU time | anonymous memory |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     for one in rows:
@@ -178,7 +181,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
+    parser.add_argument("--candidate", choices=CANDIDATES, help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--results", type=Path, help="a .json file")
@@ -186,23 +189,23 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=size)
     parser.add_argument("--distractors", type=int, default=10**6, help="a power of ten")
     given = parser.parse_args()
-    if given.contender:
-        work(given.contender, given.folder)
+    if given.candidate:
+        work(given.candidate, given.folder)
         return
     plan = planted_megaface(given.people, given.probes, given.distractors, given.dimension)
     if not given.folder.exists():
         write_planted(given.folder, plan)
-    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTENDERS}
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in CANDIDATES}
     for _ in range(given.rounds):
-        for name, found in runs.items():
-            found.append(run(name, given.folder, given.threads))
-            check(found[-1], plan)
-    rows = [row(name, found) for name, found in runs.items()]
+        for name, results in runs.items():
+            results.append(run(name, given.folder, given.threads))
+            check(results[-1], plan)
+    rows = [row(name, results) for name, results in runs.items()]
     print(markdown(rows))
     if given.results:
         sizes = {name: getattr(given, name) for name in ("probes", "distractors", "dimension")}
         record = {"version": 1, "machine": machine.describe(given.threads), "sizes": sizes}
-        write_whole(given.results, json.dumps(record | {"rows": rows}, indent=1) + "\n")
+        write_text(given.results, json.dumps(record | {"rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

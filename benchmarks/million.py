@@ -1,10 +1,10 @@
-"""Identification of characters that no training has seen among all others: docs/gallery-scale.md.
+"""Identification of characters unseen in training among all others, for docs/gallery-scale.md.
 
     python benchmarks/million.py runs/data/million/test runs/million/test.npy --results NAME.json
 
-Three parts of the unseen characters, drawn at random: enrolled ones with one image in the gallery,
-strangers with none, and the others, all of whose images are distractors. A probe and its mate are
-always of different designs, as weights and regional faces of one design are nearly the same image.
+The unseen characters are split at random into three parts: enrolled ones with one image in the
+gallery, strangers with none, and the rest, all of whose images are distractors. A probe and its
+mate always have different designs, as weights and regional faces of one design look nearly equal.
 """
 
 from __future__ import annotations
@@ -18,15 +18,13 @@ from typing import Any
 
 import machine
 import numpy as np
-import numpy.typing as npt
 import torch
-from record import write_whole
 
 from fairloss.data import read_features
 from fairloss.evaluation import cluster_mean, evaluate_megaface, search_gallery
 from fairloss.evaluation.pairs import identity_index
-
-Integers = npt.NDArray[np.int64]
+from fairloss.io.atomic import write_text
+from fairloss.typing import Bools, Floats, Ints
 
 FPIRS = (0.001, 0.01, 0.1)
 RANKS = (1, 5, 10, 100)
@@ -35,16 +33,16 @@ PROBES_AT_ONCE = 128  # of the open-set search: their scores take 0.4 GB
 
 @dataclass(frozen=True)
 class Roles:
-    """Rows of the features by what they are for."""
+    """Rows of the features by their role."""
 
-    gallery: Integers  # one image of each enrolled character
-    mated: Integers  # other images of these, of other designs
-    strangers: Integers  # images of characters that are not enrolled
-    distractors: Integers
+    gallery: Ints  # one image of each enrolled character
+    mated: Ints  # other images of these, of other designs
+    strangers: Ints  # images of characters that are not enrolled
+    distractors: Ints
 
 
-def deal(character: Integers, design: Integers, given: argparse.Namespace) -> Roles:
-    """Characters dealt at random, and of each one's designs one image each."""
+def split_roles(character: Ints, design: Ints, given: argparse.Namespace) -> Roles:
+    """Split the characters at random, with one image of each of their designs."""
     generator = np.random.default_rng(given.seed)
     order = generator.permutation(character.max() + 1)
     enrolled, strange, rest = np.split(order, np.cumsum((given.enrolled, given.strangers)))
@@ -52,25 +50,25 @@ def deal(character: Integers, design: Integers, given: argparse.Namespace) -> Ro
     pair = character[shuffled] * (design.max() + 1) + design[shuffled]
     one_a_design = shuffled[np.unique(pair, return_index=True)[1]]
 
-    def images(who: Integers) -> list[Integers]:
+    def images(characters: Ints) -> list[Ints]:
         return [
             generator.permutation(one_a_design[character[one_a_design] == c])[: 1 + given.images]
-            for c in who
+            for c in characters
         ]
 
-    of_enrolled = images(enrolled)
+    enrolled_images = images(enrolled)
     return Roles(
-        gallery=np.array([rows[0] for rows in of_enrolled]),
-        mated=np.concatenate([rows[1:] for rows in of_enrolled]),
+        gallery=np.array([rows[0] for rows in enrolled_images]),
+        mated=np.concatenate([rows[1:] for rows in enrolled_images]),
         strangers=np.concatenate([rows[1:] for rows in images(strange)]),
         distractors=np.flatnonzero(np.isin(character, rest)),
     )
 
 
 def challenge(
-    features: npt.NDArray[Any], character: Integers, roles: Roles, given: argparse.Namespace
+    features: Floats, character: Ints, roles: Roles, given: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """MegaFace's protocol at growing numbers of distractors: `evaluate_megaface`."""
+    """Run MegaFace's protocol at growing numbers of distractors."""
     probes = np.sort(np.concatenate((roles.gallery, roles.mated)))
     order = np.random.default_rng(given.seed).permutation(roles.distractors)
     counts = [10**n for n in range(1, 9) if 10**n < len(order)] + [len(order)]
@@ -78,34 +76,34 @@ def challenge(
     for count in counts:
         rows = features[np.sort(order[:count])]
         started = time.perf_counter()
-        found = evaluate_megaface(features[probes], character[probes], rows)
+        result = evaluate_megaface(features[probes], character[probes], rows)
         took = time.perf_counter() - started
-        report = found.report(given.replicates, given.seed)
-        recall = {str(rank): float((found.rank < rank).mean()) for rank in RANKS}
+        report = result.report(given.replicates, given.seed)
+        recall = {str(rank): float((result.rank < rank).mean()) for rank in RANKS}
         reports.append(report | {"recall": recall, "search_s": took})
         print(f"{count} distractors: rank-1 {report['rank_1']['value']:.4f}", flush=True)
     return reports
 
 
 def open_set(
-    features: npt.NDArray[Any],
-    character: Integers,
+    features: Floats,
+    character: Ints,
     roles: Roles,
-    distractors: Integers,
+    distractors: Ints,
     given: argparse.Namespace,
 ) -> dict[str, Any]:
-    """TPIR at FPIR of mated probes and strangers in a gallery of enrolled and distractors."""
+    """Compute TPIR at FPIR of mated probes and strangers, in a gallery with distractors."""
     rows = np.concatenate((roles.gallery, distractors))
-    # a distractor is a subject of its own: whoever is found there is wrong
-    subject = np.concatenate((character[roles.gallery], -1 - np.arange(len(distractors))))
+    # a distractor is an identity of its own: any match with it is wrong
+    identity = np.concatenate((character[roles.gallery], -1 - np.arange(len(distractors))))
     probes = np.concatenate((roles.mated, roles.strangers))
     search = search_gallery(
-        features[rows], subject, features[probes], character[probes], PROBES_AT_ONCE
+        features[rows], identity, features[probes], character[probes], PROBES_AT_ONCE
     )
-    who = character[roles.mated]
+    mated = character[roles.mated]
 
-    def interval(hits: npt.NDArray[np.bool_]) -> dict[str, Any]:
-        return cluster_mean(hits, who, given.replicates, given.seed).as_dict()
+    def interval(hits: Bools) -> dict[str, Any]:
+        return cluster_mean(hits, mated, given.replicates, given.seed).as_dict()
 
     rank = search.rank[search.mated]
     report: dict[str, Any] = {
@@ -117,16 +115,16 @@ def open_set(
         "tpir": {},
     }
     for fpir in FPIRS:
-        at = search.tpir_at(fpir)
-        if at is not None:
-            hits = interval(search.hits(at[1]))
-            report["tpir"][str(fpir)] = hits | {"threshold": at[1]}
+        point = search.tpir_at(fpir)
+        if point is not None:
+            hits = interval(search.hits(point[1]))
+            report["tpir"][str(fpir)] = hits | {"threshold": point[1]}
     return report
 
 
 def markdown(record: dict[str, Any]) -> str:
-    def cell(found: dict[str, Any]) -> str:
-        return f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
+    def cell(rate: dict[str, Any]) -> str:
+        return f"{rate['value']:.3f} ({rate['low']:.3f} to {rate['high']:.3f})"
 
     lines = ["| distractors | rank-1 | rank-10 | TAR at FAR 1e-6 |", "| ---: | --- | --- | --- |"]
     for one in record["challenge"]:
@@ -136,8 +134,8 @@ def markdown(record: dict[str, Any]) -> str:
     rates = [*(f"rank-{n}" for n in RANKS), *(f"TPIR at FPIR {fpir}" for fpir in FPIRS)]
     lines += ["", "| gallery | " + " | ".join(rates) + " |", "| ---: |" + " --- |" * len(rates)]
     for one in record["open_set"]:
-        found = [*one["rank"].values(), *one["tpir"].values()]
-        lines.append(f"| {one['gallery']:,} | " + " | ".join(map(cell, found)) + " |")
+        values = [*one["rank"].values(), *one["tpir"].values()]
+        lines.append(f"| {one['gallery']:,} | " + " | ".join(map(cell, values)) + " |")
     return "\n".join(lines)
 
 
@@ -158,7 +156,7 @@ def main() -> None:
     typefaces = json.loads((given.data.parent / "manifest.json").read_text())["typefaces"]
     design_of = {face["name"]: face["design"] for face in typefaces}
     design = identity_index([design_of[name.split("/", 1)[1]] for name in features.names])
-    roles = deal(character, design, given)
+    roles = split_roles(character, design, given)
     record = {
         "version": 1,
         "machine": machine.describe(torch.get_num_threads()),
@@ -172,7 +170,7 @@ def main() -> None:
     }
     print(markdown(record))
     if given.results:
-        write_whole(given.results, json.dumps(record, indent=1) + "\n")
+        write_text(given.results, json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The results of a run of the benchmarks, and their files: JSON with everything, CSV with the rows.
 
-Version 1 of the JSON: {"version": 1, "machine": {name: value}, "notes": [text], "rows": [Row]}.
+Version 1 of the JSON: {"version": 1, "machine": {name: value}, "notes": [text], "rows": [Row]}. The
+file calls a candidate a contender, and files of earlier versions call the roofline bound a floor.
 """
 
 from __future__ import annotations
@@ -8,23 +9,27 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from interleaved import Result
 
+from fairloss.io.atomic import write_text
+
 VERSION = 1
+KEYS = {"candidate": "contender", "peaks": "ceilings"}  # field -> its key in files
+FIELDS = {key: name for name, key in KEYS.items()}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One contender of one race."""
+    """One candidate of one comparison."""
 
     op: str
     size: str
-    contender: str
+    candidate: str
     threads: int
     isa: str  # instruction set of our kernels in this process; torch chooses its own
     wall_s: float
@@ -45,19 +50,19 @@ class Record:
             self.notes.append(text)
 
     def add(self, op: str, size: str, isa: str, results: Sequence[Result]) -> None:
-        ours = {result.threads: result.wall for result in results if result.contender == "ours"}
+        ours = {result.threads: result.wall for result in results if result.candidate == "ours"}
         for result in results:
-            reference = ours.get(result.threads)
+            base = ours.get(result.threads)
             self.rows.append(
                 Row(
                     op,
                     size,
-                    result.contender,
+                    result.candidate,
                     result.threads,
                     isa,
                     result.wall,
                     result.cpu,
-                    None if reference is None else result.wall / reference,
+                    None if base is None else result.wall / base,
                     result.peak,
                     result.rounds,
                 )
@@ -65,15 +70,16 @@ class Record:
 
     def write(self, stem: Path) -> list[Path]:
         """Write `stem`.json and `stem`.csv, and return their paths."""
-        rows = io.StringIO()
-        writer = csv.DictWriter(rows, [column.name for column in fields(Row)], lineterminator="\n")
+        text = io.StringIO()
+        rows = [rename(asdict(row), KEYS) for row in self.rows]
+        names = [KEYS.get(column.name, column.name) for column in fields(Row)]
+        writer = csv.DictWriter(text, names, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(asdict(row) for row in self.rows)
-        everything = json.dumps({"version": VERSION} | asdict(self), indent=1) + "\n"
-        stem.parent.mkdir(parents=True, exist_ok=True)
+        writer.writerows(rows)
+        everything = {"version": VERSION} | asdict(self) | {"rows": rows}
         paths = [stem.with_name(stem.name + suffix) for suffix in (".json", ".csv")]
-        for path, text in zip(paths, (everything, rows.getvalue()), strict=True):
-            write_whole(path, text)
+        write_text(paths[0], json.dumps(everything, indent=1) + "\n")
+        write_text(paths[1], text.getvalue())
         return paths
 
 
@@ -81,14 +87,12 @@ def read(path: Path) -> Record:
     content = json.loads(path.read_text(encoding="utf-8"))
     if content.get("version") != VERSION:
         raise ValueError(f"{path}: expected version {VERSION}, got {content.get('version')!r}")
-    return Record(content["machine"], content["notes"], [Row(**row) for row in content["rows"]])
+    rows = [Row(**rename(row, FIELDS)) for row in content["rows"]]
+    rows = [replace(row, candidate="bound") if row.candidate == "floor" else row for row in rows]
+    notes = [note.replace(": floor by ", ": roofline bound: ") for note in content["notes"]]
+    return Record(content["machine"], notes, rows)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """The file appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def rename(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return the values under other names, in the same order."""
+    return {names.get(name, name): value for name, value in values.items()}

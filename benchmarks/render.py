@@ -1,4 +1,4 @@
-"""Put results into the docs: `python benchmarks/render.py benchmarks/results/NAME.json`."""
+"""Writes results into the docs: `python benchmarks/render.py benchmarks/results/NAME.json`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from pathlib import Path
 
 import table
 from matplotlib.figure import Figure
-from record import Record, Row, read, write_whole
+from record import Record, Row, read
 
+from fairloss.io.atomic import write_text
 from fairloss.report.drawing import GHOST, QUIET, WIDTH, inline_svg
 
 DOCS = Path(__file__).parents[1] / "docs"
 TABLE = re.compile(r"(<!-- table -->\n).*?(<!-- /table -->)", re.DOTALL)
-OURS, BAR = "#0072B2", 0.19  # colour; inches a bar takes in height
-LONGEST = 12.0  # times the floor: a longer bar is cut, its number says so
+OURS, BAR = "#0072B2", 0.19  # color; height of a bar in inches
+LONGEST = 12.0  # times the bound: a longer bar is cut, its number says so
 
 
 def render(results: Path, docs: Path = DOCS) -> list[Path]:
@@ -24,76 +25,76 @@ def render(results: Path, docs: Path = DOCS) -> list[Path]:
     record = read(results)
     page, image = docs / "benchmarks.md", docs / "images" / "benchmarks.svg"
     text = with_table(page.read_text(encoding="utf-8"), record)
-    write_whole(page, text)
-    write_whole(image, picture(record))
+    write_text(page, text)
+    write_text(image, picture(record))
     return [page, image]
 
 
 def with_table(page: str, record: Record) -> str:
-    """The page with headline and table of `record` in place of what its markers enclose."""
+    """Return the page with headline and table of `record` between its markers."""
     return between_markers(page, f"{table.headline(record.machine)}\n\n{table.markdown(record)}")
 
 
 def between_markers(page: str, content: str) -> str:
-    """The page with `content` in place of what its markers enclose."""
-    page, found = TABLE.subn(lambda match: f"{match[1]}{content}{match[2]}", page)
-    if found != 1:
-        raise ValueError(f"expected one pair of <!-- table --> markers in the page, got {found}")
+    """Return the page with `content` between its markers."""
+    page, count = TABLE.subn(lambda match: f"{match[1]}{content}{match[2]}", page)
+    if count != 1:
+        raise ValueError(f"page: expected one pair of <!-- table --> markers, got {count}")
     return page
 
 
 def picture(record: Record) -> str:
-    """An SVG of its own: white below, as a page may be dark."""
+    """Return an SVG with a white background, as a page may be dark."""
     svg = inline_svg(draw)(record).replace('aria-hidden="true" ', 'role="img" ', 1)
     return re.sub(
         r"(<svg [^>]*>)", r'\1<rect width="100%" height="100%" fill="white"/>', svg, count=1
     )
 
 
-def drawn(record: Record) -> list[list[Row]]:
-    """The races that have a floor, but for those about threads."""
+def bounded(record: Record) -> list[list[Row]]:
+    """Return the comparisons that have a bound, except those of thread counts."""
     return [
-        race
-        for race in table.races(record.rows)
-        if table.over_floor(race[0], race) is not None and not race[0].op.endswith(table.SCALING)
+        rows
+        for rows in table.comparisons(record.rows)
+        if table.over_bound(rows[0], rows) is not None and not rows[0].op.endswith(table.SCALING)
     ]
 
 
 def draw(record: Record) -> Figure:
-    """Bars of time over the floor's, one panel a race."""
-    races = drawn(record)
-    heights = [len(race) + 1.6 for race in races]  # its title takes the rest
+    """Draw bars of time over the bound's, one panel per comparison."""
+    comparisons = bounded(record)
+    heights = [len(comparison) + 1.6 for comparison in comparisons]  # 1.6 for its title
     figure = Figure(figsize=(1.4 * WIDTH, BAR * (sum(heights) + 5)), layout="constrained")
-    figure.suptitle(f"Time over the floor's, on {record.machine['processor']}")
+    figure.suptitle(f"Time over the roofline bound's, on {record.machine['processor']}")
     panels = figure.subplots(
-        len(races), sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
+        len(comparisons), sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
     )[:, 0]
-    for axes, race in zip(panels, races, strict=True):
-        _draw_race(axes, race)
+    for axes, comparison in zip(panels, comparisons, strict=True):
+        _draw_comparison(axes, comparison)
     panels[-1].set_xlabel("times the matrix products alone (less is better)")
     return figure
 
 
-def _draw_race(axes, race: Sequence[Row]) -> None:  # type: ignore[no-untyped-def]
-    shown = sorted(race, key=lambda row: row.wall_s)
-    factors = [table.over_floor(row, race) or 0.0 for row in shown]
-    colours = [_colour(row) for row in shown]
-    names = [row.contender for row in shown]
-    axes.barh(names, [min(factor, LONGEST) for factor in factors], color=colours, height=0.75)
+def _draw_comparison(axes, comparison: Sequence[Row]) -> None:  # type: ignore[no-untyped-def]
+    shown = sorted(comparison, key=lambda row: row.wall_s)
+    factors = [table.over_bound(row, comparison) or 0.0 for row in shown]
+    colors = [_color(row) for row in shown]
+    names = [row.candidate for row in shown]
+    axes.barh(names, [min(factor, LONGEST) for factor in factors], color=colors, height=0.75)
     axes.axvline(1, color=QUIET, linewidth=0.8)
     axes.invert_yaxis()
     axes.set_xlim(0, LONGEST * 1.25)
     axes.grid(axis="y", visible=False)
-    axes.set_title(f"{race[0].op}, {race[0].size} ({race[0].isa})", loc="left")
+    axes.set_title(f"{comparison[0].op}, {comparison[0].size} ({comparison[0].isa})", loc="left")
     for i, (row, factor) in enumerate(zip(shown, factors, strict=True)):
         label = f"{factor:.1f}  ({table.duration(row.wall_s)})"
         axes.text(max(1, min(factor, LONGEST)) + 0.1, i, label, va="center", fontsize=8)
 
 
-def _colour(row: Row) -> str:
-    if row.contender == "floor":
+def _color(row: Row) -> str:
+    if row.candidate == "bound":
         return GHOST
-    return OURS if row.contender in ("ours", "recompute", "stored", "bf16") else QUIET
+    return OURS if row.candidate in ("ours", "recompute", "stored", "bf16") else QUIET
 
 
 def main() -> None:

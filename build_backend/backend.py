@@ -21,7 +21,7 @@ from setuptools.build_meta import *  # noqa: F403  (the hooks that need nothing 
 
 
 def _expose_installed_torch() -> bool:
-    """Make torch importable here and in child processes; whether it was found."""
+    """Make torch importable here and in child processes; return False where there is none."""
     if importlib.util.find_spec("torch") is not None:
         return True
     folders = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
@@ -35,7 +35,7 @@ def _expose_installed_torch() -> bool:
     return False
 
 
-# Every hook runs in a process of its own, and all but the sdist's read setup.py, which wants torch.
+# Every hook runs in its own process, and all but the sdist's run setup.py, which needs torch.
 _REQUIRES = [] if _expose_installed_torch() else ["torch>=2.11"]
 
 
@@ -52,7 +52,7 @@ def get_requires_for_build_sdist(config_settings=None):  # type: ignore[no-untyp
 
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):  # type: ignore[no-untyped-def]
-    # Setuptools never empties this folder: modules deleted since the last build would be packed.
+    # Setuptools does not empty this folder: modules deleted since the last build would be packed.
     for stale in Path("build").glob("lib*"):
         shutil.rmtree(stale)
     return build_meta.build_wheel(wheel_directory, config_settings, metadata_directory)

@@ -1,4 +1,4 @@
-"""Whether setup.py builds the CUDA kernels, for which GPUs, and how nvcc is called.
+"""The decision whether setup.py builds the CUDA kernels, for which GPUs, and the calls of nvcc.
 
 The kernels (csrc/cuda) include no torch headers and the CUDA runtime is linked statically, so this
 works beside any torch, one without CUDA included.
@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import os
 import re
-import runpy
 import subprocess
+import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).parents[1]
-# Not through the package, which would load the ops.
-find_toolkit = runpy.run_path(str(ROOT / "fairloss_ext/_toolkit.py"))["find_toolkit"]
-OLDEST = runpy.run_path(str(ROOT / "fairloss_ext/_architectures.py"))["OLDEST"]
+from sources import ROOT, files, words
 
-# Ampere, Hopper and Blackwell data-centre cards; what lies between runs the older one's code, and
-# what comes after compiles the PTX of the last when it first meets it.
-ARCHITECTURES = "8.0;9.0;10.0+PTX"
-FLAGS = ["-std=c++17", "-O3", "-lineinfo", "-Icsrc/include"]
+# Two modules that import nothing of their package, whose own import would load the ops.
+sys.path.append(str(ROOT / "fairloss_ext"))
+from _architectures import OLDEST
+from _toolkit import find_toolkit
 
 
 class Decision(NamedTuple):
@@ -33,12 +30,12 @@ class Decision(NamedTuple):
 
 
 def decide(force: str, torch_cuda: str | None, release: str | None) -> Decision:
-    """Build CUDA kernels?
+    """Decide whether to build CUDA kernels.
 
     Args:
         force: the variable FORCE_CUDA: "1" demands them, "0" forbids them.
         torch_cuda: the CUDA of torch, None for a torch for CPU.
-        release: the toolkit's CUDA, None where no nvcc is found.
+        release: the toolkit's CUDA, None where there is no nvcc.
     """
     demanded = force == "1"
     if force == "0":
@@ -58,44 +55,47 @@ def decide(force: str, torch_cuda: str | None, release: str | None) -> Decision:
     return Decision(True, "")
 
 
-def architectures(wanted: str | None, known: Iterable[str]) -> list[str]:
-    """["80", "90", "100+PTX"] from TORCH_CUDA_ARCH_LIST, or from what this nvcc knows.
+def architectures(requested: str | None, supported: Iterable[str]) -> list[str]:
+    """Return the architectures to compile for, as in ["80", "90", "100+PTX"].
 
-    Cards that are too old for the kernels are left out: images for many cards list them. So
-    nothing may be left.
+    GPUs that are too old for the kernels are left out, because container images list them for other
+    packages. The result may be empty.
+
+    Args:
+        requested: the variable TORCH_CUDA_ARCH_LIST, None for those of sources.json.
+        supported: the architectures of this nvcc.
 
     Raises:
-        ValueError: the list is not in the form of "8.0;9.0+PTX", or nvcc does not know an entry.
+        ValueError: the list is not in the form of "8.0;9.0+PTX", or nvcc lacks an entry.
     """
-    known = set(known)
-    names = re.split(r"[;,\s]+", (wanted or ARCHITECTURES).strip())
-    found = []
-    for name in names:
+    supported, default = set(supported), words("cuda", "architectures")
+    selected = []
+    for name in default if requested is None else re.split(r"[;,\s]+", requested.strip()):
         match = re.fullmatch(r"(\d+)\.(\d)([af]?)(\+PTX)?", name)
         if match and (int(match[1]), int(match[2])) < OLDEST:
             continue
         number = "".join(match.groups("")[:3]) if match else ""
-        if not match or number not in known:
-            if wanted is None:
-                continue  # an nvcc older or younger than our default
-            allowed = " ".join(sorted(known, key=lambda n: (len(n), n)))
+        if match and number in supported:
+            selected.append(number + (match[4] or ""))
+        elif requested is not None:  # the default may be ahead of this nvcc, or behind it
+            allowed = " ".join(sorted(supported, key=lambda n: (len(n), n)))
             raise ValueError(
-                f"TORCH_CUDA_ARCH_LIST: {name!r} in {wanted!r}: expected numbers as in "
-                f"{ARCHITECTURES!r} that nvcc knows ({allowed}, without the dots)"
+                f"TORCH_CUDA_ARCH_LIST: expected numbers as in {';'.join(default)!r} that nvcc "
+                f"supports ({allowed}, without the dots), got {name!r} in {requested!r}"
             )
-        found.append(number + (match[4] or ""))
-    if found and wanted is None and not found[-1].endswith("+PTX"):
-        found[-1] += "+PTX"
-    return found
+    if selected and requested is None and not selected[-1].endswith("+PTX"):
+        selected[-1] += "+PTX"
+    return selected
 
 
-def known_architectures(nvcc: str) -> list[str]:
-    """["75", "80", ..., "90", "90a", ...]; --list-gpu-code leaves out those with a letter."""
-    listed = subprocess.run([nvcc, "--help"], check=True, capture_output=True, text=True)
-    return sorted(set(re.findall(r"'sm_(\w+)'", listed.stdout)))
+def supported_architectures(nvcc: str) -> list[str]:
+    """Return ["75", "80", ..., "90", "90a", ...]; --list-gpu-code omits those with a letter."""
+    usage = subprocess.run([nvcc, "--help"], check=True, capture_output=True, text=True)
+    return sorted(set(re.findall(r"'sm_(\w+)'", usage.stdout)))
 
 
 def code_flags(architectures: Iterable[str]) -> list[str]:
+    """Return the -gencode options for architectures such as "90" or "100+PTX"."""
     flags = []
     for name in architectures:
         number = name.removesuffix("+PTX")
@@ -105,18 +105,18 @@ def code_flags(architectures: Iterable[str]) -> list[str]:
     return flags
 
 
-def kernels() -> list[str]:
-    """Every .cu: CMakeLists.txt globs the same."""
-    return sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc/cuda").glob("*.cu"))
-
-
 def compile_kernels(folder: Path, flags: list[str]) -> list[str]:
-    """Object files in `folder`, MAX_JOBS at a time; those newer than all of csrc are kept."""
+    """Compile into `folder`, MAX_JOBS files at a time; objects newer than all of csrc are reused.
+
+    Returns:
+        The paths of the object files.
+    """
     toolkit: Any = find_toolkit(os.environ.get("CUDA_HOME"))
     folder.mkdir(parents=True, exist_ok=True)
     newest = max(p.stat().st_mtime for p in (ROOT / "csrc").rglob("*") if p.is_file())
-    command = [f"{toolkit.folder}/bin/nvcc", *FLAGS, *flags, "-Xcompiler", "-fPIC"]
-    command += ["-Xcompiler", "-fvisibility=hidden", "-c"]
+    command = [f"{toolkit.folder}/bin/nvcc", *words("cuda", "flags"), *flags]
+    command += [f"-I{include}" for include in words("cuda", "includes")]
+    command += ["-Xcompiler", "-fPIC,-fvisibility=hidden", "-c"]
     if "CXX" in os.environ:
         command += ["-ccbin", compiler_of(os.environ["CXX"])]
 
@@ -130,18 +130,20 @@ def compile_kernels(folder: Path, flags: list[str]) -> list[str]:
             note.write_text(" ".join(command))
         return str(out)
 
-    jobs = int(os.environ.get("MAX_JOBS") or os.cpu_count() or 1)
-    with ThreadPoolExecutor(jobs) as pool:
-        return list(pool.map(compile_kernel, kernels()))
+    with ThreadPoolExecutor(int(os.environ.get("MAX_JOBS") or os.cpu_count() or 1)) as pool:
+        return list(pool.map(compile_kernel, files("cuda")))
 
 
 def compiler_of(command: str) -> str:
-    """The program in a CXX such as "ccache g++ -m64"."""
+    """Return the program in a CXX such as "ccache g++ -m64"."""
     return [word for word in command.split() if not word.startswith("-")][-1]
 
 
 def link_flags(folder: str) -> list[str]:
-    """The runtime goes into the shared object: a machine without a GPU has none to load."""
+    """Return the options that link the CUDA runtime statically.
+
+    A machine without a GPU may have no runtime to load.
+    """
     candidates = [f"{folder}/lib64", f"{folder}/targets/x86_64-linux/lib", f"{folder}/lib"]
-    where = [f for f in candidates if Path(f, "libcudart_static.a").exists()]
-    return [*(f"-L{f}" for f in where[:1]), "-lcudart_static", "-ldl", "-lrt", "-lpthread"]
+    existing = [f"-L{f}" for f in candidates if Path(f, "libcudart_static.a").exists()]
+    return [*existing[:1], "-lcudart_static", "-ldl", "-lrt", "-lpthread"]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from torch import Tensor
+from typing import Any
 
 
 def expect(condition: object, name: str, expected: str, got: object) -> None:
@@ -19,6 +18,6 @@ def check_choice(name: str, value: object, allowed: Sequence[object]) -> int:
     return list(allowed).index(value)
 
 
-def check_shape(name: str, tensor: Tensor, *shape: int) -> None:
-    """Raise ValueError unless `tensor` has this shape."""
-    expect(tensor.shape == shape, name, f"shape {shape}", tuple(tensor.shape))
+def check_shape(name: str, array: Any, *shape: int) -> None:
+    """Raise ValueError unless the array or tensor has this shape."""
+    expect(tuple(array.shape) == shape, name, f"shape {shape}", tuple(array.shape))

@@ -11,7 +11,7 @@ from fairloss.cli import main
 
 
 def fairloss(*arguments):
-    """Run the command in this process: exit code, output and error."""
+    """Run the command in this process and return its exit code, output and errors."""
     output, errors = io.StringIO(), io.StringIO()
     argv, sys.argv = sys.argv, ["fairloss", *map(str, arguments)]
     code = 0
@@ -23,3 +23,18 @@ def fairloss(*arguments):
     finally:
         sys.argv = argv
     return SimpleNamespace(returncode=code, stdout=output.getvalue(), stderr=errors.getvalue())
+
+
+def succeed(*arguments):
+    """Run the command, which must succeed."""
+    done = fairloss(*arguments)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def refuse(message, *arguments):
+    """Run the command, which must print one line with `message` and exit with 2."""
+    done = fairloss(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

@@ -23,20 +23,20 @@ def data(tmp_path_factory):
 
 
 def numbers(output):
-    """Everything measured, without seconds."""
+    """Return everything measured but seconds."""
     demo_json = json.loads((output / "demo.json").read_text())
     for phase in demo_json["phases"]:
         del phase["seconds"]
     return demo_json, json.loads((output / "evaluation.json").read_text())
 
 
-def test_the_main_job_end_to_end(data, tmp_path):
-    seen = []
-    report = demo(config(data, tmp_path / "a"), lambda *what: seen.append(what[0]))
+def test_the_whole_method_end_to_end(data, tmp_path):
+    labels = []
+    report = demo(config(data, tmp_path / "a"), lambda label, *_: labels.append(label))
     output = tmp_path / "a"
     assert report == output / "report.html"
     assert "<html" in report.read_text()
-    assert {"train pretrain", "chain 0", "fit Q", "train fair", "train fixed"} <= set(seen)
+    assert {"train pretrain", "chain 0", "fit Q", "train fair", "train fixed"} <= set(labels)
 
     summary, evaluation = numbers(output)
     policy = Policy.load(output / "policy.json")
@@ -58,7 +58,7 @@ def test_the_main_job_end_to_end(data, tmp_path):
 
     demo(config(data, tmp_path / "b"))
     assert numbers(tmp_path / "b") == (summary, evaluation)
-    demo(config(data, output))  # again over the finished one: nothing is trained twice
+    demo(config(data, output))  # finished: nothing is trained twice
     assert numbers(output) == (summary, evaluation)
     demo(config(data, tmp_path / "c", seed=1))
     assert numbers(tmp_path / "c")[1] != evaluation
@@ -73,20 +73,25 @@ def test_both_arms_start_alike(data, tmp_path):
         assert int(file["min_cell"]) == 1
 
 
-def test_people_who_cannot_be_verified_are_refused_before_training(tmp_path):
+def test_identities_that_cannot_be_verified_are_refused_before_training(tmp_path):
     data = write_folder(tmp_path / "data", [1] * 6)
-    with pytest.raises(ValueError, match="unseen: the 4 identities drawn cannot be verified"):
+    with pytest.raises(
+        ValueError,
+        match="unseen: expected two identities to verify or more, .* got 4 with 1 images",
+    ):
         demo(config(data, tmp_path / "run"))
     assert not (tmp_path / "run" / "pretrain").exists()
-    demo(config(write_folder(tmp_path / "more", [4] * 8), tmp_path / "run"))  # not poisoned
+    demo(
+        config(write_folder(tmp_path / "more", [4] * 8), tmp_path / "run")
+    )  # the refusal left no trace
 
 
 def test_a_demo_with_other_settings_or_data_is_left_alone(tmp_path):
     data = write_folder(tmp_path / "data", [4] * 8)
     demo(config(data, tmp_path / "run"))
-    with pytest.raises(ValueError, match="unseen was 4, is 3"):
+    with pytest.raises(ValueError, match="output: expected a folder without .*unseen was 4, is 3"):
         demo(config(data, tmp_path / "run", unseen=3))
-    (data / "id0").rename(data / "id9")  # shifts who is unseen
+    (data / "id0").rename(data / "id9")  # changes which are unseen
     with pytest.raises(ValueError, match="output: .*pretrain was trained on"):
         demo(config(data, tmp_path / "run"))
 
@@ -99,5 +104,5 @@ def test_own_data_keeps_its_own_tail(tmp_path):
 
 
 def test_bad_settings_are_named(tmp_path):
-    with pytest.raises(ValueError, match="epochs: got 0"):
+    with pytest.raises(ValueError, match="epochs: expected an integer of at least 1, got 0"):
         demo(config(tmp_path, tmp_path, epochs=0))

@@ -53,19 +53,19 @@ def test_a_healthy_installation_needs_nothing():
         ("_C.abi3.so does not load: undefined symbol", "pip install --force-reinstall"),
     ],
 )
-def test_the_fallback_names_its_reason_and_cure(reason, remedy):
-    found = finding("ops", build=fallback(reason))
-    assert found.status == "warning"
-    assert reason in found.detail
-    assert remedy in found.remedy
+def test_the_fallback_names_its_reason_and_remedy(reason, remedy):
+    result = finding("ops", build=fallback(reason))
+    assert result.status == "warning"
+    assert reason in result.detail
+    assert remedy in result.remedy
 
 
 def test_the_fallback_has_no_instruction_set():
     assert "instruction set" not in {f.name for f in diagnose(replace(HEALTHY, build=fallback("")))}
 
 
-def test_a_limited_instruction_set_is_seen_only_where_the_variable_is_set():
-    build = replace(BUILD, isa="avx2")  # all that an older processor has
+def test_a_limited_instruction_set_is_a_warning_only_where_the_variable_is_set():
+    build = replace(BUILD, isa="avx2")  # an older CPU has no more
     assert finding("instruction set", build=build).status == "ok"
     limited = finding("instruction set", build=build, isa_limit="avx2")
     assert (limited.status, limited.remedy) == ("warning", "unset FAIRLOSS_ISA")
@@ -80,10 +80,10 @@ def test_torch_must_be_new_enough(running, status):
 
 
 def test_another_torch_than_at_build_time_is_named():
-    found = finding("torch", build=replace(BUILD, torch="2.14.1+cu130"))
-    assert found.status == "ok"
-    assert "2.14.1+cu130" in found.detail
-    assert "2.13.0+cpu" in found.detail
+    result = finding("torch", build=replace(BUILD, torch="2.14.1+cu130"))
+    assert result.status == "ok"
+    assert "2.14.1+cu130" in result.detail
+    assert "2.13.0+cpu" in result.detail
 
 
 @pytest.mark.parametrize(
@@ -98,20 +98,20 @@ def test_another_torch_than_at_build_time_is_named():
 )
 def test_a_build_without_cuda_kernels(torch_cuda, release, remedy):
     toolkit = Toolkit("/opt/cuda", release) if release else None
-    found = finding("CUDA", torch_cuda=torch_cuda, toolkit=toolkit)
-    assert found.status == ("ok" if torch_cuda is None else "warning")
-    assert found.remedy.startswith(remedy)
-    assert bool(found.remedy) == bool(remedy)
-    assert ("without CUDA kernels" in found.detail) == (torch_cuda is not None)
+    result = finding("CUDA", torch_cuda=torch_cuda, toolkit=toolkit)
+    assert result.status == ("ok" if torch_cuda is None else "warning")
+    assert result.remedy.startswith(remedy)
+    assert bool(result.remedy) == bool(remedy)
+    assert ("without CUDA kernels" in result.detail) == (torch_cuda is not None)
 
 
 @pytest.mark.parametrize("torch_cuda", [None, "13.0"])
 def test_a_build_with_cuda_kernels(torch_cuda):
     build = replace(BUILD, cuda_architectures=("80", "100+PTX"))
-    found = finding("CUDA", build=build, torch_cuda=torch_cuda)
-    assert (found.status, found.remedy) == ("ok", "")
-    assert "8.0, 10.0+PTX" in found.detail
-    assert ("unused" in found.detail) == (torch_cuda is None)
+    result = finding("CUDA", build=build, torch_cuda=torch_cuda)
+    assert (result.status, result.remedy) == ("ok", "")
+    assert "8.0, 10.0+PTX" in result.detail
+    assert ("unused" in result.detail) == (torch_cuda is None)
 
 
 CUDA_13, A100, RTX, T4 = Toolkit("/opt/cuda", "13.0"), (8, 0), (12, 0), (7, 5)
@@ -123,7 +123,7 @@ CUDA_13, A100, RTX, T4 = Toolkit("/opt/cuda", "13.0"), (8, 0), (12, 0), (7, 5)
         (("80",), {"A100": A100}, CUDA_13, [], ""),
         (("80",), {"RTX": RTX}, CUDA_13, ["RTX (12.0)"], 'TORCH_CUDA_ARCH_LIST="12.0" FORCE'),
         (("80",), {"RTX": RTX}, None, ["RTX"], "set CUDA_HOME to a CUDA 13 toolkit, then TORCH"),
-        # A build for one of the two would leave the other without.
+        # a build for one of the two would have no kernels for the other
         (
             ("80",),
             {"T4": T4, "RTX": RTX, "A100": A100},
@@ -138,17 +138,17 @@ CUDA_13, A100, RTX, T4 = Toolkit("/opt/cuda", "13.0"), (8, 0), (12, 0), (7, 5)
 )
 def test_gpus_that_the_kernels_are_not_for(built, gpus, toolkit, lacking, remedy):
     build = replace(BUILD, cuda_architectures=built)
-    found = finding("CUDA", build=build, torch_cuda="13.0", gpus=gpus, toolkit=toolkit)
-    assert found.status == ("warning" if lacking else "ok")
-    assert found.detail.count("none for") == len(lacking)
-    assert all(f"none for {name}" in found.detail for name in lacking)
-    assert found.remedy.startswith(remedy)
-    assert bool(found.remedy) == bool(remedy)
+    result = finding("CUDA", build=build, torch_cuda="13.0", gpus=gpus, toolkit=toolkit)
+    assert result.status == ("warning" if lacking else "ok")
+    assert result.detail.count("none for") == len(lacking)
+    assert all(f"none for {name}" in result.detail for name in lacking)
+    assert result.remedy.startswith(remedy)
+    assert bool(result.remedy) == bool(remedy)
 
 
 def test_no_faiss_names_the_extra():
-    found = finding("faiss", distributions={"faiss-helpers": "1"})
-    assert (found.status, found.remedy) == ("missing", 'pip install "fairloss-ext[gallery]"')
+    result = finding("faiss", distributions={"faiss-helpers": "1"})
+    assert (result.status, result.remedy) == ("missing", 'pip install "fairloss-ext[gallery]"')
 
 
 @pytest.mark.parametrize("name", ["faiss-cpu", "faiss-gpu", "faiss-gpu-cu12", "faiss-gpu-cuvs"])
@@ -157,20 +157,19 @@ def test_one_faiss_is_fine(name):
 
 
 @pytest.mark.parametrize(("torch_cuda", "keep"), [(None, "faiss-cpu"), ("12.8", "faiss-gpu")])
-def test_two_faiss_come_with_the_exact_repair(torch_cuda, keep):
+def test_two_faiss_come_with_the_exact_remedy(torch_cuda, keep):
     both = {"faiss-gpu-cu12": "1.14.1", "faiss-cpu": "1.15.1"}
-    found = finding("faiss", distributions=both, torch_cuda=torch_cuda)
-    assert found.status == "warning"
-    wanted = f"pip uninstall -y faiss-cpu faiss-gpu-cu12 && pip install {keep}"
-    assert found.remedy == wanted
+    result = finding("faiss", distributions=both, torch_cuda=torch_cuda)
+    assert result.status == "warning"
+    assert result.remedy == f"pip uninstall -y faiss-cpu faiss-gpu-cu12 && pip install {keep}"
 
 
 def test_a_missing_extra_is_named_with_its_command():
     without = {k: v for k, v in HEALTHY.distributions.items() if k not in ("rich", "pillow")}
-    found = finding("extra train", distributions=without)
-    assert found.status == "missing"
-    assert found.detail == "without rich, pillow"
-    assert found.remedy == 'pip install "fairloss-ext[train]"'
+    result = finding("extra train", distributions=without)
+    assert result.status == "missing"
+    assert result.detail == "without rich, pillow"
+    assert result.remedy == 'pip install "fairloss-ext[train]"'
     assert finding("extra report", distributions=without).status == "ok"
 
 
@@ -183,10 +182,10 @@ def test_extras_are_those_of_the_package():
 
 def test_render_aligns_and_puts_the_remedy_below():
     lines = render(diagnose(replace(HEALTHY, distributions={}))).splitlines()
-    at = next(i for i, line in enumerate(lines) if "faiss" in line)
-    assert lines[at].startswith("missing  faiss")
-    assert lines[at + 1].split() == ["->", "pip", "install", '"fairloss-ext[gallery]"']
-    assert lines[at].index("not installed") == lines[at + 1].index("->")
+    line = next(i for i, line in enumerate(lines) if "faiss" in line)
+    assert lines[line].startswith("missing  faiss")
+    assert lines[line + 1].split() == ["->", "pip", "install", '"fairloss-ext[gallery]"']
+    assert lines[line].index("not installed") == lines[line + 1].index("->")
 
 
 def make_nvcc(folder, script):
@@ -201,9 +200,9 @@ def test_the_toolkit_behind_a_wrapper_is_found(tmp_path, monkeypatch):
     make_nvcc(tmp_path / "cuda" / "bin", answer + f"echo '#$ TOP={tmp_path}/cuda/bin/..' >&2")
     make_nvcc(tmp_path / "wrappers", f'exec {tmp_path}/cuda/bin/nvcc "$@"')
     monkeypatch.setenv("PATH", f"{tmp_path}/wrappers")
-    behind = Toolkit(str((tmp_path / "cuda").resolve()), "12.4")
-    assert find_toolkit(None) == behind
-    assert find_toolkit(str(tmp_path / "cuda")) == behind
+    toolkit = Toolkit(str((tmp_path / "cuda").resolve()), "12.4")
+    assert find_toolkit(None) == toolkit
+    assert find_toolkit(str(tmp_path / "cuda")) == toolkit
     assert find_toolkit(str(tmp_path / "nowhere")) is None
 
 

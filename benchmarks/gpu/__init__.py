@@ -1,1 +1,1 @@
-"""Everything that only a machine with a GPU can tell: see benchmarks/gpu_check.py."""
+"""Checks and measurements that need a GPU: see benchmarks/gpu_check.py."""

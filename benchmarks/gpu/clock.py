@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 
 ROUNDS, WARM_UP = 15, 3
-PATIENCE = 10.0  # seconds for all calls of a contender: a slow one takes part in fewer rounds
-Contender = Callable[[], object]
+PATIENCE = 10.0  # seconds for all calls of a candidate: a slow one runs in fewer rounds
+Candidate = Callable[[], object]
 
 
 @dataclass
@@ -25,21 +25,21 @@ class Clock:
     def __init__(self, device: torch.device, rounds: int = ROUNDS) -> None:
         self.device, self.rounds = device, rounds
 
-    def race(self, contenders: Mapping[str, Contender]) -> dict[str, Time]:
-        """Rounds alternate between the contenders; one that fails is left out, with its reason."""
-        times = {name: self._first(function) for name, function in contenders.items()}
-        running = {name: f for name, f in contenders.items() if not times[name].reason}
+    def compare(self, candidates: Mapping[str, Candidate]) -> dict[str, Time]:
+        """Measure in rounds that alternate between the candidates; one that fails has a reason."""
+        times = {name: self._first(function) for name, function in candidates.items()}
+        running = {name: f for name, f in candidates.items() if not times[name].reason}
         walls: dict[str, list[float]] = {name: [] for name in running}
         for _ in range(self.rounds):
             for name, function in running.items():
                 if sum(walls[name]) < PATIENCE:
                     walls[name].append(self.seconds(function))
-        for name, found in walls.items():
-            times[name].seconds = statistics.median(found)
+        for name, seconds in walls.items():
+            times[name].seconds = statistics.median(seconds)
         return times
 
-    def seconds(self, function: Contender) -> float:
-        """Between two events of the stream; of a CPU, of the clock."""
+    def seconds(self, function: Candidate) -> float:
+        """Return the time of a call: between two events of the stream, on a CPU by the clock."""
         if self.device.type != "cuda":
             start = time.perf_counter()
             function()
@@ -52,21 +52,21 @@ class Clock:
         torch.cuda.synchronize()
         return begin.elapsed_time(end) / 1e3
 
-    def _first(self, function: Contender) -> Time:
-        """Warms up, which is when things go wrong, and measures the memory."""
+    def _first(self, function: Candidate) -> Time:
+        """Warm up, where failures appear, and measure the memory."""
         try:
             took = 0.0
             for _ in range(WARM_UP):
                 if took < PATIENCE:
                     took += self.seconds(function)
             return Time(peak_mib=self._peak(function))
-        except Exception as error:  # whatever it is: the others go on
+        except Exception as error:  # of any kind: the other candidates continue
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             lines = str(error).splitlines()
             return Time(reason=f"{type(error).__name__}: {lines[0] if lines else ''}")
 
-    def _peak(self, function: Contender) -> float | None:
+    def _peak(self, function: Candidate) -> float | None:
         if self.device.type != "cuda":
             return None
         torch.cuda.synchronize()

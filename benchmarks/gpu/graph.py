@@ -1,4 +1,4 @@
-"""Every op in a CUDA graph: captured once, replayed on other inputs, compared with a plain call.
+"""Test of every op in a CUDA graph: captured once, replayed on other inputs, compared with a call.
 
 python -m gpu.graph cuda      without a GPU the calls are not captured
 """
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fairloss_ext import class_statistics, distractor_ranks, margin_softmax_loss, sampled_classes
-from gpu.races import choices
+from gpu.comparisons import choices
 
 BATCH, DIM, CLASSES = 70, 64, 1000
 Step = Callable[..., Sequence[Tensor]]
@@ -54,11 +54,11 @@ def inputs(device: torch.device) -> list[Tensor]:
     return [*rows, torch.randint(CLASSES, (BATCH,), device=device)]
 
 
-def captured(step: Step, example: list[Tensor]) -> Step:
-    """The step as a graph that reads its inputs from where `example` is."""
+def capture(step: Step, example: list[Tensor]) -> Step:
+    """Return the step as a graph that reads its inputs from the tensors of `example`."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):  # workspaces are made before the capture, on a stream of its own
+    with torch.cuda.stream(side):  # workspaces are allocated before the capture, on another stream
         for _ in range(3):
             step(*example)
     torch.cuda.current_stream().wait_stream(side)
@@ -67,8 +67,8 @@ def captured(step: Step, example: list[Tensor]) -> Step:
         results = step(*example)
 
     def replay(*values: Tensor) -> Sequence[Tensor]:
-        for place, value in zip(example, values, strict=True):
-            place.copy_(value)
+        for static, value in zip(example, values, strict=True):
+            static.copy_(value)
         graph.replay()
         return results
 
@@ -79,7 +79,7 @@ def main(name: str) -> None:
     device = torch.device(name)
     torch.manual_seed(0)
     for title, step in STEPS.items():
-        replay = captured(step, inputs(device)) if device.type == "cuda" else step
+        replay = capture(step, inputs(device)) if device.type == "cuda" else step
         for _ in range(2):
             values = inputs(device)
             for ours, plain in zip(replay(*values), step(*values), strict=True):

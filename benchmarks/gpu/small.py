@@ -1,4 +1,4 @@
-"""Every op once on small odd shapes, forward and backward: what compute-sanitizer can bear.
+"""Every op once on small odd shapes, forward and backward: short enough for compute-sanitizer.
 
 python -m gpu.small cuda [case ...]
 """
@@ -13,20 +13,22 @@ import torch
 
 from fairloss_ext import cosine_partition, margin_softmax_loss, sampled_classes
 from gpu.clock import Clock
-from gpu.races import choices, margins, ranks, statistics
+from gpu.comparisons import choices, margins, ranks, statistics
 from gpu.results import Row
 
 SHAPES = ((33, 63, 7), (5, 1, 1), (70, 512, 1000))
 
 
-def of_race(race: Callable[[Clock, bool], Iterator[Row]], device: torch.device) -> None:
-    for row in race(Clock(device, rounds=1), True):
+def run_comparison(
+    comparison: Callable[[Clock, bool], Iterator[Row]], device: torch.device
+) -> None:
+    for row in comparison(Clock(device, rounds=1), True):
         if row.reason:
-            raise RuntimeError(f"{row.op}, {row.contender}: {row.reason}")
+            raise RuntimeError(f"{row.op}, {row.candidate}: {row.reason}")
 
 
 def losses(device: torch.device, fused: bool) -> None:
-    """Every dtype, plain and with hard negatives."""
+    """Run every dtype, plain and with hard negatives."""
     options = [
         o for o in ({}, *choices(margin_softmax_loss).values()) if o.get("fused", 0) == fused
     ]
@@ -39,9 +41,9 @@ def losses(device: torch.device, fused: bool) -> None:
             ]
             hard = {"hard_threshold": torch.zeros(batch, device=device)}
             hard["hard_coefficients"] = torch.tensor([0.2, 1.0, 0.1], device=device)
-            for chosen in options:
-                margin_softmax_loss(*leaves, labels, 0.5, **chosen).backward()
-                target, nlse = cosine_partition(*leaves, labels, **chosen, **hard)
+            for choice in options:
+                margin_softmax_loss(*leaves, labels, 0.5, **choice).backward()
+                target, nlse = cosine_partition(*leaves, labels, **choice, **hard)
                 (nlse.clamp(min=-100) - target).sum().backward()
 
 
@@ -51,17 +53,17 @@ def samples(device: torch.device) -> None:
 
 
 CASES: dict[str, Callable[[torch.device], None]] = {
-    "margins": partial(of_race, margins),
-    "statistics": partial(of_race, statistics),
-    "ranks": partial(of_race, ranks),
+    "margins": partial(run_comparison, margins),
+    "statistics": partial(run_comparison, statistics),
+    "ranks": partial(run_comparison, ranks),
     "samples": samples,
     "losses": partial(losses, fused=False),
     "fused": partial(losses, fused=True),
 }
 
 
-def main(device: str, *chosen: str) -> None:
-    for name in chosen or CASES:
+def main(device: str, *cases: str) -> None:
+    for name in cases or CASES:
         CASES[name](torch.device(device))
     print("every op ran")
 

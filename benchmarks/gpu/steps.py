@@ -1,11 +1,10 @@
-"""The steps, each a process of its own: what one of them breaks, the others survive."""
+"""The steps of a check, each in its own process, so that a failure does not affect the others."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import runpy
 import shutil
 import subprocess
 import sys
@@ -18,19 +17,20 @@ import torch
 from gpu.results import Row
 
 ROOT = Path(__file__).parents[2]
-# Not through the package, which would load the ops.
-find_toolkit = runpy.run_path(str(ROOT / "fairloss_ext/_toolkit.py"))["find_toolkit"]
+sys.path.append(str(ROOT / "build_backend"))
+from nvcc import find_toolkit  # noqa: E402
+
 BUILD = ROOT / "build" / "gpu"
 LIMIT = 3600.0  # seconds of one process
 
 
 class Missing(Exception):
-    """What a step needs is not on this machine."""
+    """Raised where a step needs what is not on this machine."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Where the steps run. A dry run takes the CPU, the library that is there, little of each."""
+    """Device of the steps. A dry run uses the CPU, the existing library and tiny shapes."""
 
     device: str
     dry_run: bool
@@ -45,9 +45,9 @@ class Plan:
 
 
 def build(plan: Plan) -> str:
-    """Beside the ordinary build, for this card alone."""
+    """Build for this GPU only, beside the ordinary build."""
     if plan.dry_run:
-        return "the library that is there"
+        return "the existing library"
     major, minor = torch.cuda.get_device_capability()
     architectures = os.environ.get("TORCH_CUDA_ARCH_LIST", f"{major}.{minor}+PTX")
     command = [sys.executable, "setup.py", "--quiet", "build", "--build-base", str(BUILD)]
@@ -57,31 +57,31 @@ def build(plan: Plan) -> str:
 
 
 def tests(plan: Plan) -> str:
-    """The ordinary tests of the ops, their tensors on the GPU."""
-    chosen = ["tests/ext"]
+    """Run the ordinary tests of the ops, with tensors on the GPU."""
+    selection = ["tests/ext"]
     if plan.dry_run:
-        chosen = ["tests/ext/test_margin_loss.py", "-k", "formula or straight_through"]
+        selection = ["tests/ext/test_margin_loss.py", "-k", "formula or straight_through"]
     pytest = str(Path(sys.executable).parent / "pytest")
-    output = call([pytest, *chosen, "--capture=sys"], plan.environment(), ROOT)
+    output = call([pytest, *selection, "--capture=sys"], plan.environment(), ROOT)
     return output.strip().splitlines()[-1]
 
 
 def sanitizer(tool: str, *cases: str) -> Callable[[Plan], str]:
-    """One tool of compute-sanitizer on small shapes of every op, or of the cases of gpu.small.
+    """Return a step: a tool of compute-sanitizer on small shapes of every op, or of some cases.
 
-    It looks at torch's kernels too: initcheck has to see what they write, and racecheck of CUDA
-    13.0 breaks those of cuBLAS where it is told to leave them out.
+    It checks torch's kernels too: initcheck has to see what they write, and racecheck of CUDA 13.0
+    breaks those of cuBLAS where they are excluded.
     """
 
     def run(plan: Plan) -> str:
         program = [sys.executable, "-m", "gpu.small", plan.device, *cases]
         if plan.dry_run:
             return call(program, plan.environment()).strip()
-        found = shutil.which("compute-sanitizer") or in_toolkit("compute-sanitizer")
-        if found is None:
+        program_path = shutil.which("compute-sanitizer") or in_toolkit("compute-sanitizer")
+        if program_path is None:
             raise Missing("compute-sanitizer is neither on PATH nor in the CUDA toolkit")
-        checker = [found, "--tool", tool, "--error-exitcode", "86"]
-        # torch's allocator hands out parts of larger blocks, whose ends memcheck could not see.
+        checker = [program_path, "--tool", tool, "--error-exitcode", "86"]
+        # torch's allocator returns parts of larger blocks, whose ends memcheck cannot see.
         variables = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"} if tool == "memcheck" else {}
         output = call([*checker, *program], plan.environment() | variables)
         summary = re.findall(r"ERROR SUMMARY: .*|RACECHECK SUMMARY: .*", output)
@@ -96,13 +96,13 @@ def in_toolkit(name: str) -> str | None:
 
 
 def graphs(plan: Plan) -> str:
-    """Every op captured in a CUDA graph, which nothing that waits for the GPU can be."""
+    """Capture every op in a CUDA graph, which fails for a call that synchronizes."""
     program = [sys.executable, "-m", "gpu.graph", plan.device]
     return call(program, plan.environment()).strip().splitlines()[-1]
 
 
 def convergence(plan: Plan) -> str:
-    """The demo: the loss must halve. In a dry run its pictures are made up."""
+    """Run the demo: the loss must halve. A dry run uses generated images."""
     output = BUILD / ("dry-demo" if plan.dry_run else "demo")
     shutil.rmtree(output, ignore_errors=True)
     settings = [f"output={output}", f"device={plan.device}"]
@@ -115,19 +115,19 @@ def convergence(plan: Plan) -> str:
             "unseen": 3,
         }
         settings += [f"{name}={number}" for name, number in small.items()]
-        settings += ["image_size=[32,32]", f"data={made_up(plan, BUILD / 'dry-faces')}"]
+        settings += ["image_size=[32,32]", f"data={generated_faces(plan, BUILD / 'dry-faces')}"]
     command = [sys.executable, "-c", "from fairloss.cli import main; main()", "demo"]
     call([*command, *settings], plan.environment())
     lines = [json.loads(line) for line in (output / "fair/metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if line["event"] == "epoch"]
-    words = f"loss of the first epoch {losses[0]:.3g}, of the last {losses[-1]:.3g}"
+    summary = f"loss of the first epoch {losses[0]:.3g}, of the last {losses[-1]:.3g}"
     if not plan.dry_run and not losses[-1] < 0.5 * losses[0]:
-        raise RuntimeError(f"it does not converge: {words}")
-    return words
+        raise RuntimeError(f"it does not converge: {summary}")
+    return summary
 
 
-def made_up(plan: Plan, folder: Path) -> Path:
-    """Faces of tests/synthetic.py."""
+def generated_faces(plan: Plan, folder: Path) -> Path:
+    """Write faces of tests/synthetic.py."""
     code = "import pathlib, synthetic, sys; "
     code += "synthetic.write_folder(pathlib.Path(sys.argv[1]), [6] * 10)"
     shutil.rmtree(folder, ignore_errors=True)
@@ -135,8 +135,8 @@ def made_up(plan: Plan, folder: Path) -> Path:
     return folder
 
 
-def race(plan: Plan, name: str) -> list[Row]:
-    command = [sys.executable, "-m", "gpu.races", name, plan.device]
+def compare(plan: Plan, name: str) -> list[Row]:
+    command = [sys.executable, "-m", "gpu.comparisons", name, plan.device]
     output = call([*command, "tiny"] if plan.dry_run else command, plan.environment())
     lines = [line for line in output.splitlines() if line.startswith('{"op"')]
     return [Row(**json.loads(line)) for line in lines]
@@ -145,9 +145,9 @@ def race(plan: Plan, name: str) -> list[Row]:
 def call(
     command: list[str], environment: Mapping[str, str], folder: Path = ROOT / "benchmarks"
 ) -> str:
-    """What the process printed; RuntimeError with its end if it failed.
+    """Return the output of a process; raise RuntimeError with its last lines if it failed.
 
-    Python looks into its folder first, and the root of the repository holds the ordinary build.
+    Python searches its working folder first, and the root of the repository has the ordinary build.
     """
     done = subprocess.run(
         command,
@@ -168,7 +168,7 @@ STEPS: dict[str, Callable[[Plan], str]] = {
     "build": build,
     "tests": tests,
     **{tool: sanitizer(tool) for tool in ("memcheck", "racecheck", "synccheck")},
-    # It follows every byte: where products bring their workspaces it takes more than ten minutes.
+    # It tracks every byte: with the workspaces of products it takes more than ten minutes.
     "initcheck": sanitizer("initcheck", "margins", "samples"),
     "graphs": graphs,
     "convergence": convergence,

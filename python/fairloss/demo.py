@@ -1,8 +1,8 @@
-"""The main job on real photographs, end to end, in minutes.
+"""The whole method on real photographs, in minutes.
 
-Pre-train on 30 people with a long tail; move margins and watch (experience); fit the policy; train
-with it and, from the same seed and for as many steps, with a fixed margin; verify on 10 people
-nobody has seen; search a gallery; write a report.
+Pre-train on 30 identities with a long tail; move margins and measure what follows (experience); fit
+the policy; train with it and, from the same seed and for as many steps, with a fixed margin; verify
+on 10 unseen identities; search a gallery; write a report.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fairloss.agent.states import legal_actions
+from fairloss.checks import check_integer, expect
 from fairloss.data import FaceImages, orl_split, read_images, read_orl, split_identities
 from fairloss.evaluation import all_pairs, compare_pairs, evaluate_pairs, pair_scores, roc
 from fairloss.experience import CollectConfig, Experience, Fit, collect, fit_policy
 from fairloss.gallery import Gallery, record_embedder
-from fairloss.io.atomic import write_atomic
+from fairloss.io.atomic import write_atomic, write_text
 from fairloss.io.json import write_json
 from fairloss.io.run_folder import RunFolder
 from fairloss.models import embed
-from fairloss.progress import Progress
+from fairloss.progress import Progress, labeled
 from fairloss.report import write_report
 from fairloss.training import (
     HeadConfig,
@@ -36,17 +36,18 @@ from fairloss.training import (
     as_yaml,
     changes,
     check_device,
-    check_numbers,
     load_backbone,
     train,
 )
 
-ARMS = ("fair", "fixed")
-QUERIES, NEIGHBOURS = 6, 5
+ARMS = {"fair": "FairLoss", "fixed": "ArcFace"}  # name -> head
+QUERIES, NEIGHBORS = 6, 5
 
 
 @dataclass
 class DemoConfig:
+    """Settings of the demo."""
+
     output: str = "runs/demo"
     data: str | None = None  # a folder of identity/image files; default: the ORL faces
     seed: int = 0
@@ -56,15 +57,15 @@ class DemoConfig:
     epochs: int = 40  # of each arm
     image_size: list[int] = field(default_factory=lambda: [56, 48])
     replicates: int = 1000  # of the identity-clustered bootstrap
-    device: str = "auto"  # cpu, cuda, or auto: a GPU where torch finds one
+    device: str = "auto"  # cpu, cuda, or auto: a GPU if torch has one
 
     def check(self) -> None:
-        """ValueError naming the first setting that is out of range."""
-        positive = ("unseen", "pretrain_epochs", "chain_epochs", "epochs", "replicates")
-        check_numbers({name: getattr(self, name) for name in positive}, {"seed": self.seed})
+        """Raise ValueError naming the first setting that is out of range."""
+        for name in ("unseen", "pretrain_epochs", "chain_epochs", "epochs", "replicates"):
+            check_integer(name, getattr(self, name))
+        check_integer("seed", self.seed, 0)
         check_device(self.device)
-        if len(self.image_size) != 2:
-            raise ValueError(f"image_size: got {self.image_size}, expected [height, width]")
+        expect(len(self.image_size) == 2, "image_size", "[height, width]", self.image_size)
 
 
 class Costs:
@@ -74,14 +75,14 @@ class Costs:
         self.phases: list[dict[str, Any]] = []
 
     @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        """A phase without optimiser steps."""
-        started = time.perf_counter()
+    def measure(self, name: str) -> Iterator[None]:
+        """Measure a phase without optimizer steps."""
+        start = time.perf_counter()
         yield
-        self._add(name, 0, time.perf_counter() - started)
+        self._add(name, 0, time.perf_counter() - start)
 
-    def of_runs(self, name: str, *runs: Path) -> None:
-        """A phase that left run folders; their own times count an interrupted demo as well."""
+    def add_runs(self, name: str, *runs: Path) -> None:
+        """Add a phase that wrote run folders, whose times include those of interrupted demos."""
         epochs = [
             [line for line in RunFolder(run).metrics() if line["event"] == "epoch"] for run in runs
         ]
@@ -94,7 +95,7 @@ class Costs:
 
 
 def demo(config: DemoConfig, progress: Progress | None = None) -> Path:
-    """Run everything into `config.output`; returns the path of report.html.
+    """Run everything into `config.output` and return the path of report.html.
 
     Two runs with one seed give the same numbers. Finished parts of an interrupted demo are not
     repeated.
@@ -102,62 +103,63 @@ def demo(config: DemoConfig, progress: Progress | None = None) -> Path:
     config.check()
     output, costs = Path(config.output), Costs()
     _check_same_demo(config, output)
-    faces = _faces(config, progress)
-    if config.data is None:
-        seen, unseen = orl_split(faces, config.unseen, config.seed)
-    else:  # a tail of its own
-        seen, unseen = split_identities(faces, config.unseen, config.seed)
-    if unseen.num_classes < 2 or int(unseen.counts.max()) < 2:
-        raise ValueError(
-            f"unseen: the {unseen.num_classes} identities drawn cannot be verified; it takes two, "
-            "one of them with two images"
-        )
-    write_atomic(output / "config.yaml", lambda path: path.write_text(as_yaml(config)))
+    seen, unseen = _read_faces(config, progress)
+    write_text(output / "config.yaml", as_yaml(config))
 
     train(_training(config, "pretrain", config.pretrain_epochs, "ArcFace"), seen, progress)
-    costs.of_runs("pretrain", output / "pretrain")
+    costs.add_runs("pretrain", output / "pretrain")
     experience = collect(_collection(config), seen, progress)
-    costs.of_runs("collect", *sorted((output / "collect").glob("chain-*")))
-    with costs.timed("fit-policy"):
+    costs.add_runs("collect", *sorted((output / "collect").glob("chain-*")))
+    with costs.measure("fit-policy"):
         fit = fit_policy(experience, seed=config.seed, progress=progress)
         fit.policy.save(output / "policy.json")
-    for arm, head in zip(ARMS, ("FairLoss", "ArcFace"), strict=True):
+    for arm, head in ARMS.items():
         train(_training(config, arm, config.epochs, head), seen, progress)
-        costs.of_runs(f"train {arm}", output / arm)
-    with costs.timed("evaluate"):
-        embeddings = _embeddings(output, unseen)
+        costs.add_runs(f"train {arm}", output / arm)
+    with costs.measure("evaluate"):
+        embeddings = {
+            arm: embed(load_backbone(output / arm / "model.pt")[0], unseen).numpy() for arm in ARMS
+        }
         _evaluate(config, embeddings, unseen, output)
-    with costs.timed("gallery"):
+    with costs.measure("gallery"):
         _search(embeddings["fair"], unseen, output)
     write_json(output / "demo.json", _summary(config, seen, unseen, experience, fit, costs))
     return write_report(output)
 
 
-def _faces(config: DemoConfig, progress: Progress | None) -> FaceImages:
-    height, width = config.image_size
-    if config.data is None:
-        if progress is not None:
-            progress("fetch the ORL faces", 0, 1)
-        faces = read_orl((height, width))
-        if progress is not None:
-            progress("fetch the ORL faces", 1, 1)
-        return faces
-    report = None if progress is None else partial(progress, "read images")
-    return read_images(config.data, (height, width), channels=1, progress=report)
-
-
 def _check_same_demo(config: DemoConfig, output: Path) -> None:
     path = output / "config.yaml"
-    if path.exists():
-        shown = changes(path, config, ("output", "replicates", "device"))
-        if shown:
-            raise ValueError(
-                f"output: {output} holds a demo with other settings ({shown}); name another folder"
-            )
+    changed = changes(path, config, ("output", "replicates", "device")) if path.exists() else ""
+    expect(
+        not changed, "output", "a folder without a demo of other settings", f"{output}: {changed}"
+    )
+
+
+def _read_faces(config: DemoConfig, progress: Progress | None) -> tuple[FaceImages, FaceImages]:
+    """Return the images to train on and those of the identities held out."""
+    height, width = config.image_size
+    if config.data is None:
+        report = labeled(progress, "fetch the ORL faces")
+        report(0, 1)
+        faces = read_orl((height, width))
+        report(1, 1)
+        seen, unseen = orl_split(faces, config.unseen, config.seed)
+    else:  # with its own tail
+        report = labeled(progress, "read images")
+        faces = read_images(config.data, (height, width), channels=1, progress=report)
+        seen, unseen = split_identities(faces, config.unseen, config.seed)
+    most = int(unseen.counts.max())
+    expect(
+        unseen.num_classes > 1 and most > 1,
+        "unseen",
+        "two identities to verify or more, one of them with two images",
+        f"{unseen.num_classes} with {most} images at most",
+    )
+    return seen, unseen
 
 
 def _training(config: DemoConfig, name: str, epochs: int, head: str) -> TrainConfig:
-    """Arms differ in nothing but the head; both begin with margin 0.35."""
+    """Return the configuration of a run; arms differ in the head only and start at margin 0.35."""
     policy = str(Path(config.output) / "policy.json") if head == "FairLoss" else None
     return TrainConfig(
         data=config.data or "ORL",
@@ -187,11 +189,6 @@ def _collection(config: DemoConfig) -> CollectConfig:
     )
 
 
-def _embeddings(output: Path, faces: FaceImages) -> dict[str, np.ndarray[Any, Any]]:
-    """(N, D) of both arms."""
-    return {arm: embed(load_backbone(output / arm / "model.pt")[0], faces).numpy() for arm in ARMS}
-
-
 def _evaluate(
     config: DemoConfig, embeddings: dict[str, Any], faces: FaceImages, output: Path
 ) -> None:
@@ -215,27 +212,26 @@ def _evaluate(
 
 
 def _search(embeddings: np.ndarray[Any, Any], faces: FaceImages, output: Path) -> None:
-    """The first image of some people is the probe, everybody's other images are the gallery."""
-    first = np.unique(faces.labels.numpy(), return_index=True)[1]
-    probes = first[:QUERIES]
+    """Search the first image of `QUERIES` identities in a gallery of all other images."""
+    probes = np.unique(faces.labels.numpy(), return_index=True)[1][:QUERIES]
     others = np.setdiff1d(np.arange(len(faces)), probes)
     gallery = Gallery(embeddings.shape[1])
     gallery.add([faces.names[i] for i in others], embeddings[others])
     gallery.save(output / "gallery")
     record_embedder(output / "gallery", output / "fair" / "model.pt", flip=faces.mirror)
-    found = gallery.search(embeddings[probes], NEIGHBOURS)
+    nearest = gallery.search(embeddings[probes], NEIGHBORS)
     queries = [
         {
             "probe": faces.names[probe],
             "matches": [{"name": match.name, "score": match.score} for match in matches],
         }
-        for probe, matches in zip(probes, found, strict=True)
+        for probe, matches in zip(probes, nearest, strict=True)
     ]
     position = {name: number for number, name in enumerate(faces.names)}
-    nearest = [[position[match.name] for match in matches] for matches in found]
+    rows = [[position[match.name] for match in matches] for matches in nearest]
     pictures = {
         "probes": faces.images(probes).numpy(),
-        "matches": np.stack([faces.images(row).numpy() for row in nearest]),
+        "matches": np.stack([faces.images(row).numpy() for row in rows]),
     }
 
     def write(path: Path) -> None:

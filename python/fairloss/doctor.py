@@ -1,6 +1,6 @@
-"""What `fairloss doctor` finds out: what is installed, what does not fit, and how to mend it.
+"""The findings of `fairloss doctor`: what is installed, what does not fit, and how to fix it.
 
-`examine` looks at this machine; `diagnose` is a pure function of what was seen.
+`examine` reads this machine; `diagnose` is a pure function of what `examine` returns.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -19,7 +19,7 @@ from fairloss_ext._architectures import OLDEST, covers, parse
 from fairloss_ext._toolkit import Toolkit, find_toolkit
 
 OLDEST_TORCH = (2, 11)  # the first whose stable ABI has all that the ops use
-# As in pyproject.toml; faiss has a finding of its own, and a cluster is nobody's default.
+# As in pyproject.toml, without faiss, which has its own finding, and ray, which is optional.
 EXTRAS = {
     "train": ("typer", "rich", "omegaconf", "pillow", "fonttools", "tensorboard"),
     "report": ("matplotlib",),
@@ -39,7 +39,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Machine:
-    """All that a diagnosis depends on."""
+    """All inputs of a diagnosis."""
 
     build: fairloss_ext.BuildInfo
     isa_limit: str | None  # the environment variable FAIRLOSS_ISA
@@ -50,25 +50,22 @@ class Machine:
 
 
 def examine() -> Machine:
-    """This machine."""
+    """Read the inputs of a diagnosis on this machine."""
     installed = importlib.metadata.distributions()
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    gpus = [torch.cuda.get_device_properties(number) for number in range(count)]
     return Machine(
         build=fairloss_ext.build_info(),
         isa_limit=os.environ.get("FAIRLOSS_ISA"),
         torch_cuda=torch.version.cuda,
-        gpus={gpu.name: (gpu.major, gpu.minor) for gpu in _gpus()},
+        gpus={gpu.name: (gpu.major, gpu.minor) for gpu in gpus},
         toolkit=find_toolkit(os.environ.get("CUDA_HOME")),
         distributions={d.name.lower().replace("_", "-"): d.version for d in installed},
     )
 
 
-def _gpus() -> list[Any]:
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return [torch.cuda.get_device_properties(i) for i in range(count)]
-
-
 def diagnose(machine: Machine | None = None) -> list[Finding]:
-    """Everything worth knowing about an installation, in the order in which to mend it."""
+    """Return the findings about an installation, in the order in which to fix them."""
     machine = machine or examine()
     findings = [_torch(machine), _ops(machine)]
     if machine.build.backend == "compiled":
@@ -78,7 +75,7 @@ def diagnose(machine: Machine | None = None) -> list[Finding]:
 
 
 def render(findings: list[Finding]) -> str:
-    """Plain text: one line a finding, and below it what to do."""
+    """Return plain text: a line for each finding, followed by its remedy."""
     width = max((len(finding.name) for finding in findings), default=0)
     lines = []
     for finding in findings:
@@ -99,9 +96,8 @@ def _torch(machine: Machine) -> Finding:
             f"{running} is too old, {oldest} is needed",
             f'pip install "torch>={oldest}"',
         )
-    if built in (running, "none"):
-        return Finding("torch", "ok", running)
-    return Finding("torch", "ok", f"{running} (the ops were built with {built}, which fits)")
+    other = "" if built in (running, "none") else f" (the ops were built with {built}, which fits)"
+    return Finding("torch", "ok", running + other)
 
 
 def _ops(machine: Machine) -> Finding:
@@ -131,17 +127,16 @@ def _cuda(machine: Machine) -> Finding:
     nvcc = f"nvcc {toolkit.release} in {toolkit.folder}" if toolkit else "no nvcc"
     kernels = f"kernels for compute capability {', '.join(map(str, built))}"
     if machine.torch_cuda is None:
-        if built:
-            return Finding("CUDA", "ok", f"{kernels}, unused: torch is built for CPU ({nvcc})")
-        return Finding("CUDA", "ok", f"not used: torch is built for CPU ({nvcc})")
+        use = f"{kernels}, unused" if built else "not used"
+        return Finding("CUDA", "ok", f"{use}: torch is built for CPU ({nvcc})")
     detail = f"torch is built for CUDA {machine.torch_cuda} ({nvcc})"
     lacking = {n: c for n, c in machine.gpus.items() if not covers(built, *c)}
-    if built and not lacking:
-        return Finding("CUDA", "ok", f"{kernels}; {detail}")
     if built:
         detail = f"{kernels}; {detail}"
     else:
         detail += ", but fairloss without CUDA kernels: tensors on a GPU run plain torch"
+    if built and not lacking:
+        return Finding("CUDA", "ok", detail)
     for name, (major, minor) in lacking.items():
         old = ", too old for any" if (major, minor) < OLDEST else ""
         detail += f"; none for {name} ({major}.{minor}){old}"
@@ -150,33 +145,33 @@ def _cuda(machine: Machine) -> Finding:
 
 
 def _rebuild(machine: Machine) -> str:
-    """How to get kernels for all cards of this machine that can have them."""
-    wanted = (machine.torch_cuda or "").split(".")[0]
-    cards = sorted({c for c in machine.gpus.values() if c >= OLDEST})
-    listed = ";".join(f"{major}.{minor}" for major, minor in cards)
+    """Return the command that builds kernels for all GPUs of this machine that can have them."""
+    release = (machine.torch_cuda or "").split(".")[0]
+    capabilities = sorted({c for c in machine.gpus.values() if c >= OLDEST})
+    listed = ";".join(f"{major}.{minor}" for major, minor in capabilities)
     remedy = f"FORCE_CUDA=1 {REINSTALL}"
     if listed:
         remedy = f'TORCH_CUDA_ARCH_LIST="{listed}" {remedy}'
-    if machine.toolkit is None or machine.toolkit.release.split(".")[0] != wanted:
-        remedy = f"set CUDA_HOME to a CUDA {wanted} toolkit, then {remedy}"
+    if machine.toolkit is None or machine.toolkit.release.split(".")[0] != release:
+        remedy = f"set CUDA_HOME to a CUDA {release} toolkit, then {remedy}"
     return remedy
 
 
 def _faiss(machine: Machine) -> Finding:
-    """Every faiss distribution installs the same package `faiss`, over one another."""
-    found = sorted(d for d in machine.distributions if re.fullmatch(r"faiss(-[cg]pu.*)?", d))
-    if not found:
+    """Find faiss distributions: they all install the package `faiss`, over one another."""
+    installed = sorted(d for d in machine.distributions if re.fullmatch(r"faiss(-[cg]pu.*)?", d))
+    if not installed:
         detail = "not installed: no gallery search"
         return Finding("faiss", "missing", detail, 'pip install "fairloss-ext[gallery]"')
-    named = ", ".join(f"{name} {machine.distributions[name]}" for name in found)
-    if len(found) == 1:
+    named = ", ".join(f"{name} {machine.distributions[name]}" for name in installed)
+    if len(installed) == 1:
         return Finding("faiss", "ok", named)
     keep = "faiss-gpu" if machine.torch_cuda else "faiss-cpu"
     return Finding(
         "faiss",
         "warning",
         f"{named} overwrite each other's files",
-        f"pip uninstall -y {' '.join(found)} && pip install {keep}",
+        f"pip uninstall -y {' '.join(installed)} && pip install {keep}",
     )
 
 

@@ -46,10 +46,10 @@ def test_greedy_rejects():
     with pytest.raises(ValueError, match="shape"):
         Policy.greedy(np.zeros((35, 3)), visits, GRID, {})
     visits[0, 0] = 1
-    with pytest.raises(ValueError, match="illegal"):
+    with pytest.raises(ValueError, match="a legal action"):
         Policy.greedy(np.zeros((36, 3)), visits, GRID, {})
     visits[0] = [0, 1, 0]
-    with pytest.raises(ValueError, match="q must be finite"):
+    with pytest.raises(ValueError, match="q: expected finite"):
         Policy.greedy(np.full((36, 3), np.nan), visits, GRID, {})
 
 
@@ -173,32 +173,41 @@ def put(*keys_and_value):
 
 
 CORRUPTIONS = {
-    "version": (put("version", 2), "version must be 1"),
-    "missing key": (lambda data: data.pop("grid"), "exactly the keys"),
-    "extra key": (put("more", 1), "exactly the keys"),
-    "provenance": (put("provenance", "x"), "provenance must be an object"),
-    "grid type": (put("grid", 0.5), "grid must be a list"),
-    "grid entry": (put("grid", 0, "0.15"), "grid must be a list"),
+    "version": (put("version", 2), "version: expected 1"),
+    "missing key": (lambda data: data.pop("grid"), "an object with the keys"),
+    "extra key": (put("more", 1), "an object with the keys"),
+    "provenance": (put("provenance", "x"), "provenance: expected an object"),
+    "grid type": (put("grid", 0.5), "grid: expected a list"),
+    "grid entry": (put("grid", 0, "0.15"), "grid: expected a list"),
     "grid order": (put("grid", [0.45, 0.35, 0.25, 0.15]), "ascend"),
     "grid length": (put("grid", [0.15, 0.25]), "list of 18 rows"),
     "states type": (put("states", {}), "list of 36 rows"),
     "row lost": (lambda data: data["states"].pop(), "list of 36 rows"),
-    "row type": (put("states", 3, None), r"states\[3\] must be an object"),
-    "row key": (lambda data: data["states"][3].pop("q"), r"states\[3\] must be an object"),
-    "rows swapped": (lambda data: data["states"].reverse(), r"states\[0\].state must be 0"),
-    "count_bin": (put("states", 4, "count_bin", 1), r"states\[4\].count_bin must be 0"),
-    "variance_bin": (put("states", 4, "variance_bin", 0), r"states\[4\].variance_bin must be 1"),
-    "margin": (put("states", 4, "margin", 0.25), r"states\[4\].margin must be 0.15"),
-    "action name": (put("states", 4, "action", "up"), r"states\[4\].action must be one of"),
-    "action type": (put("states", 4, "action", [1]), r"states\[4\].action must be one of"),
-    "illegal action": (put("states", 4, "action", "lower"), "illegal action 'lower' in state 4"),
-    "q length": (put("states", 4, "q", [None]), r"states\[4\].q must have 3"),
-    "q type": (put("states", 4, "q", [None, None, "1"]), r"states\[4\].q must be a list"),
-    "q and visits": (put("states", 4, "q", [1.0, 1.0, 1.0]), "q must be finite where"),
-    "visits length": (put("states", 4, "visits", [0, 0]), r"states\[4\].visits must have 3"),
-    "visits type": (put("states", 4, "visits", [0, 0, 0.5]), r"states\[4\].visits must be a list"),
-    "visits bool": (put("states", 4, "visits", [0, 0, True]), r"states\[4\].visits must be a list"),
-    "visits negative": (put("states", 4, "visits", [0, -1, 0]), "visits must be in"),
+    "row type": (put("states", 3, None), r"states\[3\]: expected an object"),
+    "row key": (lambda data: data["states"][3].pop("q"), r"states\[3\]: expected an object"),
+    "rows swapped": (lambda data: data["states"].reverse(), r"states\[0\].state: expected 0"),
+    "count_bin": (put("states", 4, "count_bin", 1), r"states\[4\].count_bin: expected 0"),
+    "variance_bin": (put("states", 4, "variance_bin", 0), r"states\[4\].variance_bin: expected 1"),
+    "margin": (put("states", 4, "margin", 0.25), r"states\[4\].margin: expected 0.15"),
+    "action name": (put("states", 4, "action", "up"), r"states\[4\].action: expected one of"),
+    "action type": (put("states", 4, "action", [1]), r"states\[4\].action: expected one of"),
+    "illegal action": (
+        put("states", 4, "action", "lower"),
+        "a legal action in state 4, got 'lower'",
+    ),
+    "q length": (put("states", 4, "q", [None]), r"states\[4\].q: expected 3"),
+    "q type": (put("states", 4, "q", [None, None, "1"]), r"states\[4\].q: expected a list"),
+    "q and visits": (put("states", 4, "q", [1.0, 1.0, 1.0]), "q: expected finite values where"),
+    "visits length": (put("states", 4, "visits", [0, 0]), r"states\[4\].visits: expected 3"),
+    "visits type": (
+        put("states", 4, "visits", [0, 0, 0.5]),
+        r"states\[4\].visits: expected a list",
+    ),
+    "visits bool": (
+        put("states", 4, "visits", [0, 0, True]),
+        r"states\[4\].visits: expected a list",
+    ),
+    "visits negative": (put("states", 4, "visits", [0, -1, 0]), "visits: expected 0 to"),
 }
 
 
@@ -210,7 +219,7 @@ def test_load_rejects(tmp_path: Path, name: str):
     data = json.loads(path.read_text())
     change(data)
     path.write_text(json.dumps(data))
-    with pytest.raises(ValueError, match=rf"policy.json is not a policy file: .*{message}"):
+    with pytest.raises(ValueError, match=rf"policy.json: not a policy file: .*{message}"):
         Policy.load(path)
 
 
@@ -218,7 +227,7 @@ def test_load_rejects(tmp_path: Path, name: str):
 def test_load_rejects_other_text(tmp_path: Path, text: str):
     path = tmp_path / "policy.json"
     path.write_text(text)
-    with pytest.raises(ValueError, match=r"policy.json is not a policy file"):
+    with pytest.raises(ValueError, match=r"policy.json: not a policy file"):
         Policy.load(path)
 
 

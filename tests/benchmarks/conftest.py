@@ -4,7 +4,7 @@ import pytest
 from record import Record, Row
 
 MACHINE = {
-    "processor": "Test Processor",
+    "processor": "Test CPU",
     "extensions": "AVX2",
     "threads": "2 of 2",
     "torch": "2.13.0",
@@ -15,13 +15,13 @@ MACHINE = {
 
 @pytest.fixture
 def row():
-    """A row of an imaginary race, but for what is given."""
+    """A function that makes a row of an imaginary comparison."""
 
-    def make(contender: str, wall: float, **changes: object) -> Row:
+    def make(candidate: str, wall: float, **changes: object) -> Row:
         values = {
             "op": "head",
             "size": "B=2 C=3",
-            "contender": contender,
+            "candidate": candidate,
             "threads": 2,
             "isa": "avx2",
             "wall_s": wall,
@@ -37,11 +37,11 @@ def row():
 
 @pytest.fixture
 def results(row) -> Record:
-    """Two races: ours 2x the floor and half of eager; then on 1 and 2 threads."""
-    race = [row("ours", 0.5), row("floor", 0.25), row("eager", 1.0)]
+    """Two comparisons: ours 2x the bound and half of eager; then on 1 and 2 threads."""
+    comparison = [row("ours", 0.5), row("bound", 0.25), row("eager", 1.0)]
     scaled = [
         row(name, wall, op="head on 1 to n threads", threads=threads)
-        for name, walls in (("ours", (4.0, 2.0)), ("floor", (3.0, 2.0)))
+        for name, walls in (("ours", (4.0, 2.0)), ("bound", (3.0, 2.0)))
         for threads, wall in zip((1, 2), walls, strict=True)
     ]
-    return Record(MACHINE, ["a note"], race + scaled)
+    return Record(MACHINE, ["a note"], comparison + scaled)

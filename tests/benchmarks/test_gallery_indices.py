@@ -22,21 +22,21 @@ def test_queries_leave_the_gallery(rows):
 def test_recall_counts_equal_rows_and_no_answer():
     gallery = np.eye(3, dtype=np.float32)[[0, 0, 1]]
     queries = np.eye(3, dtype=np.float32)[[0, 0, 0, 1]]
-    found = np.array([0, 1, 2, -1])  # the nearest, its equal, a wrong one, none
+    nearest = np.array([0, 1, 2, -1])  # the nearest, its equal, a wrong one, none
     best = np.ones(4, dtype=np.float32)
-    assert gallery_indices.recall(gallery, queries, found, best) == 0.5
+    assert gallery_indices.recall(gallery, queries, nearest, best) == 0.5
 
 
 @pytest.mark.parametrize("name", gallery_indices.KINDS)
 def test_an_index_is_built_once_and_agrees_with_brute_force(rows, name, tmp_path):
     gallery, queries = gallery_indices.split(rows, 50)
-    built = gallery_indices.contender(name, gallery, tmp_path)
-    again = gallery_indices.contender(name, gallery, tmp_path)
+    built = gallery_indices.build_candidate(name, gallery, tmp_path)
+    again = gallery_indices.build_candidate(name, gallery, tmp_path)
     assert again.build_s == built.build_s
     gallery_indices.tune(again.index, gallery_indices.KINDS[name][1][-1])  # the most thorough
-    found = gallery_indices.search(again.index, queries, batch=7)
+    nearest = gallery_indices.search(again.index, queries, batch=7)
     best = (queries @ gallery.T).max(axis=1)
-    assert gallery_indices.recall(gallery, queries, found, best) > 0.2  # chance: 1 / 4,950
+    assert gallery_indices.recall(gallery, queries, nearest, best) > 0.2  # chance: 1 / 4,950
 
 
 def test_cheapest_is_the_fastest_over_the_bar_or_else_the_best():

@@ -1,4 +1,4 @@
-"""The check on a GPU, without one: what it writes, and that one failure does not end it."""
+"""The check of a GPU on a machine without one: its files, and its steps after a failure."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def results():
 
 
 def row(**changes):
-    values = {"op": "head", "size": "B=1", "contender": "ours", "seconds": 2.0, "peak_mib": 3.0}
+    values = {"op": "head", "size": "B=1", "candidate": "ours", "seconds": 2.0, "peak_mib": 3.0}
     return Row(**values | {"operations": 4e12, "bytes": 1e9} | changes)
 
 
 def test_a_table_of_shares(results, tmp_path):
-    results.ceilings = {"bf16": 8e12, "copy": 1e9}
+    results.peaks = {"bf16": 8e12, "copy": 1e9}
     results.rows = [
         row(),
-        row(contender="eager", seconds=4.0),
-        row(contender="liger", seconds=None),
+        row(candidate="eager", seconds=4.0),
+        row(candidate="liger", seconds=None),
     ]
     results.steps = [Step("tests", "failed", 1.0, "a | b\nc")]
     json_path, page = results.write(tmp_path)
@@ -41,7 +41,7 @@ def test_a_table_of_shares(results, tmp_path):
     assert len(columns) == 1
 
 
-def test_a_failing_step_is_written_down_and_the_next_one_runs(results, tmp_path):
+def test_a_failing_step_is_recorded_and_the_next_one_runs(results, tmp_path):
     def fail():
         raise OSError("no space")
 
@@ -50,31 +50,31 @@ def test_a_failing_step_is_written_down_and_the_next_one_runs(results, tmp_path)
 
     for name, step in (("one", fail), ("two", miss), ("three", lambda: "fine")):
         gpu_check.attempt(results, tmp_path, name, step)
-    found = read(tmp_path / f"{results.slug}.json").steps
-    assert [(s.status, s.detail) for s in found] == [
+    steps = read(tmp_path / f"{results.slug}.json").steps
+    assert [(s.status, s.detail) for s in steps] == [
         ("failed", "OSError: no space"),
         ("missing", "nothing there"),
         ("passed", "fine"),
     ]
 
 
-def test_a_contender_that_fails_is_left_out_of_the_race():
+def test_a_candidate_that_fails_is_left_out_of_the_comparison():
     def fail():
         raise RuntimeError("out of memory\nand more")
 
-    found = Clock(device("cpu"), rounds=1).race({"good": lambda: 1, "bad": fail})
-    assert found["good"].seconds is not None
-    assert found["bad"].seconds is None
-    assert found["bad"].reason == "RuntimeError: out of memory"
+    times = Clock(device("cpu"), rounds=1).compare({"good": lambda: 1, "bad": fail})
+    assert times["good"].seconds is not None
+    assert times["bad"].seconds is None
+    assert times["bad"].reason == "RuntimeError: out of memory"
 
 
 @pytest.mark.parametrize(
     ("cuda", "has_gpu", "reason"),
     [(None, False, "built for CPU"), ("13.0", False, "finds no GPU"), ("13.0", True, None)],
 )
-def test_a_machine_without_a_gpu_is_told_what_is_missing(cuda, has_gpu, reason):
-    said = gpu_check.why_not(cuda, has_gpu)
-    assert (said is None) if reason is None else (reason in said)
+def test_the_obstacle_on_a_machine_without_a_gpu_is_reported(cuda, has_gpu, reason):
+    obstacle = gpu_check.find_obstacle(cuda, has_gpu)
+    assert (obstacle is None) if reason is None else (reason in obstacle)
 
 
 def test_without_a_gpu_nothing_is_written(monkeypatch, tmp_path, capsys):
@@ -85,20 +85,27 @@ def test_without_a_gpu_nothing_is_written(monkeypatch, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_dry_run_goes_through_every_line(tmp_path):
+def test_a_dry_run_executes_every_line(tmp_path):
     assert gpu_check.main(["--dry-run", "--results", str(tmp_path)]) == 0
-    found = read(tmp_path / "gpu-dry-run.json")
-    assert [step.name for step in found.steps if step.status != "passed"] == []
-    assert set(found.ceilings) == {"bf16", "tf32", "fp32", "copy"}
+    results = read(tmp_path / "gpu-dry-run.json")
+    assert [step.name for step in results.steps if step.status != "passed"] == []
+    assert set(results.peaks) == {"bf16", "tf32", "fp32", "copy"}
     ops = {"margin_softmax_loss", "cosine_partition", "margin_loss", "margin_logits"}
     ops |= {"class_statistics", "distractor_ranks"}
-    assert {r.op for r in found.rows if r.contender == "ours" and r.seconds} == ops
-    contenders = {r.contender for r in found.rows}
-    assert {"eager", "compiled", "metric_learning", "liger", "linear_cross_entropy"} <= contenders
+    assert {r.op for r in results.rows if r.candidate == "ours" and r.seconds} == ops
+    candidates = {r.candidate for r in results.rows}
+    assert {"eager", "compiled", "metric_learning", "liger", "linear_cross_entropy"} <= candidates
     assert json.loads((tmp_path / "gpu-dry-run.json").read_text())["dry_run"]
     assert "mean nothing" in (tmp_path / "gpu-dry-run.md").read_text()
 
 
-def test_a_dry_run_takes_the_library_that_is_there():
+def test_a_dry_run_uses_the_existing_library():
     folders = Plan("cpu", True).environment()["PYTHONPATH"].split(":")
     assert not any(folder.endswith("build/gpu/lib") for folder in folders)
+
+
+def test_committed_results_are_read_under_the_present_names():
+    results = read(gpu_check.RESULTS / "gpu-nvidia-h100-80gb-hbm3.json")
+    assert set(results.peaks) == {"bf16", "tf32", "fp32", "copy"}
+    assert "peaks" in {step.name for step in results.steps}
+    assert "ours" in {row.candidate for row in results.rows}

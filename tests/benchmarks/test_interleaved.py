@@ -11,7 +11,7 @@ from interleaved import LeftOut
 
 
 class Pedantic:
-    """The one method of pytest-benchmark's fixture that a race uses."""
+    """The one method of pytest-benchmark's fixture that a comparison uses."""
 
     def pedantic(self, function, setup, rounds):
         for _ in range(rounds):
@@ -25,16 +25,16 @@ def test_rounds_follow_the_cost():
     assert rounds == [15, 10, 5, 3]
 
 
-def test_contenders_take_turns_and_may_leave():
+def test_candidates_take_turns_and_may_be_left_out():
     calls, notes = [], []
 
     def absent():
         raise LeftOut("not here")
 
-    names = ("ours", "floor", "eager")
-    contenders = {name: lambda name=name: calls.append(name) for name in names}
-    results = interleaved.race(Pedantic(), contenders | {"absent": absent}, [1], notes.append)
-    assert [(result.contender, result.rounds) for result in results] == [(n, 15) for n in names]
+    names = ("ours", "bound", "eager")
+    candidates = {name: lambda name=name: calls.append(name) for name in names}
+    results = interleaved.compare(Pedantic(), candidates | {"absent": absent}, [1], notes.append)
+    assert [(result.candidate, result.rounds) for result in results] == [(n, 15) for n in names]
     assert notes == ["absent left out: not here"]
     laps = [set(calls[i : i + 3]) for i in range(0, len(calls), 3)]
     assert laps == [set(names)] * (len(calls) // 3)
@@ -44,8 +44,8 @@ def test_each_thread_count_is_in_force():
     seen = []
     before = torch.get_num_threads()
     try:
-        contenders = {"ours": lambda: seen.append(torch.get_num_threads())}
-        results = interleaved.race(Pedantic(), contenders, (1, 2), print)
+        candidates = {"ours": lambda: seen.append(torch.get_num_threads())}
+        results = interleaved.compare(Pedantic(), candidates, (1, 2), print)
     finally:
         torch.set_num_threads(before)
     assert [result.threads for result in results] == [1, 2]
@@ -70,8 +70,8 @@ def test_peak_memory_leaves_out_what_is_returned():
     assert interleaved.peak_memory(lambda: torch.ones(floats)) == pytest.approx(0, abs=2)
 
 
-def test_the_processor_is_read_from_cpuinfo():
+def test_the_cpu_model_is_read_from_cpuinfo():
     text = "model name\t: Some CPU @ 2GHz\nflags\t\t: fpu avx2 avx512f amx_tile_not\n"
-    assert machine.processor(text) == "Some CPU @ 2GHz"
+    assert machine.cpu_model(text) == "Some CPU @ 2GHz"
     assert machine.extensions(text) == ["AVX2", "AVX-512"]
-    assert machine.processor("") == ""
+    assert machine.cpu_model("") == ""

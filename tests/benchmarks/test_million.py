@@ -26,7 +26,7 @@ def layout():
 
 def test_parts_share_no_character_and_mates_no_design(layout, given):
     character, design = layout
-    roles = million.deal(character, design, given)
+    roles = million.split_roles(character, design, given)
     parts = [set(character[rows]) for rows in (roles.mated, roles.strangers, roles.distractors)]
     assert [len(part) for part in parts] == [5, 4, 11]
     assert len(set.union(*parts)) == 20

@@ -20,10 +20,10 @@ def results_file(results, tmp_path):
     return results.write(tmp_path / "results")[0]
 
 
-def test_only_what_the_markers_enclose_is_replaced(docs, results_file):
+def test_only_the_text_between_the_markers_is_replaced(docs, results_file):
     render.render(results_file, docs)
     page = (docs / "benchmarks.md").read_text()
-    assert page.startswith("prose\n<!-- table -->\nTest Processor (AVX2), threads 2 of 2;")
+    assert page.startswith("prose\n<!-- table -->\nTest CPU (AVX2), threads 2 of 2;")
     assert page.endswith("- a note\n<!-- /table -->\nmore prose\n")
     assert "old" not in page
 
@@ -35,10 +35,10 @@ def test_the_same_results_give_the_same_bytes(docs, results_file):
     assert sorted(path.name for path in docs.iterdir() if "tmp" in path.name) == []
 
 
-def test_the_picture_has_a_bar_for_each_contender_and_none_for_threads(docs, results_file):
+def test_the_picture_has_a_bar_for_each_candidate_and_none_for_threads(docs, results_file):
     _, image = render.render(results_file, docs)
     texts = [element.text for element in ElementTree.parse(image).iter() if element.text]
-    assert "Time over the floor's, on Test Processor" in texts
+    assert "Time over the roofline bound's, on Test CPU" in texts
     assert "2.0  (500 ms)" in texts
     assert "4.0  (1 s)" in texts
     assert not any("threads" in text for text in texts)
@@ -54,4 +54,4 @@ def test_a_page_without_one_pair_of_markers_stays_as_it_is(docs, results_file, p
 
 def test_the_page_of_this_repository_has_its_markers(results):
     page = (render.DOCS / "benchmarks.md").read_text()
-    assert "Test Processor" in render.with_table(page, results)
+    assert "Test CPU" in render.with_table(page, results)

@@ -87,12 +87,12 @@ def test_an_epoch_trains_with_the_margins_of_the_groups(tmp_path):
     head = CosineHead(4, 8, torch.full((4,), 0.35), kind="cos", scale=16.0)
     model = build_model("small_cnn", 8, (32, 32), 1)
     trainer = Trainer(model, head, data, OptimizerConfig(), batch_size=8, seed=0)
-    table = tmp_path / "people.csv"
+    table = tmp_path / "identities.csv"
     table.write_text("identity,group\nid3,b\nid1,a\nid0,b\nid2,a\nsomebody,c\n")
     names, groups = read_groups(table, data.identities)
     assert names == ["a", "b"]
     assert groups.tolist() == [1, 0, 0, 1]
-    with pytest.raises(ValueError, match=r"groups: got shape \(3,\), expected \(4,\)"):
+    with pytest.raises(ValueError, match=r"groups: expected shape \(4,\), got \(3,\)"):
         GroupEpochs(trainer, groups[:3], 0.02)
     environment = GroupEpochs(trainer, groups, 0.02)
     transitions = collect_skewness(environment, GroupBias(2), [0.35, 0.35], epochs=3)
@@ -113,14 +113,23 @@ def separation_of(groups):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: GroupBias(3, reference=3), "reference: got 3"),
-        (lambda: GroupBias(3, tolerance=0), "tolerance: got 0"),
+        (lambda: GroupBias(3, reference=3), "reference: .*got 3"),
+        (lambda: GroupBias(3, tolerance=0), "tolerance: .*got 0"),
         (lambda: GroupBias(3).bias([0.1, np.nan, 0.2]), "separation: expected"),
-        (lambda: collect_skewness(planted(), GroupBias(4), [0.35] * 4, 0), "epochs: got 0"),
-        (lambda: collect_skewness(planted(), GroupBias(1), [0.35], 3), "states: one group alone"),
-        (lambda: separation_of([0, 1]), r"groups: got shape \(2,\), expected \(3,\)"),
-        (lambda: separation_of([0, 2, 2]), "groups: group 1 has no class of two images"),
-        (lambda: separation_of([0, 0, 1]), "groups: group 1 has no class of two images"),
+        (lambda: collect_skewness(planted(), GroupBias(4), [0.35] * 4, 0), "epochs: .*got 0"),
+        (
+            lambda: collect_skewness(planted(), GroupBias(1), [0.35], 3),
+            "states: expected at least two groups",
+        ),
+        (lambda: separation_of([0, 1]), r"groups: expected shape \(3,\), got \(2,\)"),
+        (
+            lambda: separation_of([0, 2, 2]),
+            "groups: expected a class of two images in every group, got none in group 1",
+        ),
+        (
+            lambda: separation_of([0, 0, 1]),
+            "groups: expected a class of two images in every group, got none in group 1",
+        ),
     ],
 )
 def test_bad_arguments_are_named(make, message):
@@ -129,7 +138,7 @@ def test_bad_arguments_are_named(make, message):
 
 
 def test_a_table_without_the_column_or_the_identity_is_refused(tmp_path):
-    table = tmp_path / "people.csv"
+    table = tmp_path / "identities.csv"
     table.write_text("identity,group\na,x\n")
     with pytest.raises(ValueError, match="no column 'race'"):
         read_groups(table, ["a"], column="race")

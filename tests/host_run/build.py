@@ -10,7 +10,6 @@ UndefinedBehaviorSanitizer, `races` with ThreadSanitizer.
 from __future__ import annotations
 
 import os
-import runpy
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,13 +17,14 @@ from pathlib import Path
 
 from torch.utils import cpp_extension
 
-ROOT = Path(__file__).parents[2]
-OUT = ROOT / "build" / "host_run"
-# Not through the package, which would load the ops.
-find_toolkit = runpy.run_path(str(ROOT / "fairloss_ext/_toolkit.py"))["find_toolkit"]
+sys.path.append(str(Path(__file__).parents[2] / "build_backend"))
+from nvcc import find_toolkit
+from sources import ROOT, files, words
 
+OUT = ROOT / "build" / "host_run"
+HOST_RUN = ROOT / "tests" / "host_run"
 MEMORY = "-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g"
-VARIANTS = {  # flags of the kernels, and what tells the runtime of them
+VARIANTS = {  # options of the kernels, and the macro of the runtime
     "plain": ("", ""),
     "memory": (MEMORY, "-DHOST_RUN_ADDRESS"),
     "races": ("-fsanitize=thread -g", "-DHOST_RUN_THREAD"),
@@ -33,8 +33,8 @@ VARIANTS = {  # flags of the kernels, and what tells the runtime of them
 RULES = """\
 ninja_required_version = 1.5
 cxx = {cxx}
-includes = -I{root}/csrc/include -I{root}/csrc/cuda -I{root}/tests/host_run -isystem {cuda}/include
-ops = -DTORCH_TARGET_VERSION=0x020b000000000000 -DFAIRLOSS_CUDA=1 -DFAIRLOSS_HOST_RUN {torch}
+includes = {includes}
+ops = {macros} -DFAIRLOSS_CUDA=1 -DFAIRLOSS_HOST_RUN {torch}
 rule compile
   command = $cxx -MMD -MF $out.d -fPIC -fvisibility=hidden $flags $includes -c $in -o $out
   depfile = $out.d
@@ -53,63 +53,75 @@ def cuda_folder() -> str:
     return toolkit.folder
 
 
-def kernels() -> list[Path]:
-    return sorted((ROOT / "csrc/cuda").glob("*.cu"))
+def paths(part: str) -> list[Path]:
+    """Return the sources of a part of build_backend/sources.json."""
+    return [ROOT / file for file in files(part)]
 
 
 def runtime() -> list[Path]:
-    """What executes the kernels."""
-    return sorted((ROOT / "tests/host_run").glob("*.cpp"))
+    """Return the sources of what executes the kernels."""
+    return sorted(HOST_RUN.glob("*.cpp"))
 
 
 def compiler() -> str:
     return os.environ.get("CXX", "g++")
 
 
+def include_flags(kernel_folder: Path = ROOT / "csrc/cuda") -> list[str]:
+    """Return the options that find the headers of kernels and runtime, and CUDA's."""
+    folders = [*(ROOT / folder for folder in words("cuda", "includes")), kernel_folder, HOST_RUN]
+    return [*(f"-I{folder}" for folder in folders), "-isystem", f"{cuda_folder()}/include"]
+
+
 def link_flags() -> list[str]:
     folders = cpp_extension.library_paths()
-    where = [flag for f in folders for flag in (f"-L{f}", f"-Wl,-rpath,{f}")]
-    return [*where, "-ltorch", "-ltorch_cpu", "-lc10"]
+    search = [flag for f in folders for flag in (f"-L{f}", f"-Wl,-rpath,{f}")]
+    return [*search, "-ltorch", "-ltorch_cpu", "-lc10"]
 
 
 def sanitizer_runtime() -> str:
-    """For LD_PRELOAD, as Python is not compiled for a sanitizer."""
+    """Return the libraries for LD_PRELOAD, as Python is not compiled for a sanitizer."""
     names = ("libasan.so", "libstdc++.so")
     command = [[compiler(), f"-print-file-name={name}"] for name in names]
     return " ".join(subprocess.check_output(c, text=True).strip() for c in command)
 
 
 def ninja_file(variants: Sequence[str]) -> str:
-    """Only kernels and their runtime differ between variants; the rest is compiled once."""
-    torch = " ".join(f"-isystem {path}" for path in cpp_extension.include_paths())
-    link = " ".join(link_flags())
-    lines = [RULES.format(cxx=compiler(), root=ROOT, cuda=cuda_folder(), torch=torch, link=link)]
+    """Return build.ninja. Variants differ in kernels and runtime; the rest is compiled once."""
+    rules = RULES.format(
+        cxx=compiler(),
+        includes=" ".join(include_flags()),
+        macros=" ".join(f"-D{macro}" for macro in words("ops", "macros")),
+        torch=" ".join(f"-isystem {path}" for path in cpp_extension.include_paths()),
+        link=" ".join(link_flags()),
+    )
+    lines = [rules]
 
     def compile_file(source: Path, out: str, flags: str) -> str:
         lines.append(f"build {out}: compile {source}\n  flags = {flags}")
         return out
 
-    common = []
-    for folder, out, flags in (
-        ("csrc/cpu", "cpu/", "-std=c++20 -O2 -Wno-psabi"),
-        ("csrc/ops", "ops/", "-std=c++20 -O1 $ops"),
-        ("tests/host_run/ops", "ops/host_run_", "-std=c++20 -O1 $ops"),
-    ):
-        for source in sorted((ROOT / folder).glob("*.cpp")):
-            common.append(compile_file(source, f"{out}{source.stem}.o", flags))
+    cpp = " ".join(words("cpp", "flags"))
+    common = [
+        compile_file(source, f"{prefix}{source.stem}.o", f"{cpp} {flags}")
+        for prefix, flags, sources in (
+            ("cpu/", "-O2", paths("cpu")),
+            ("ops/", "-O1 $ops", paths("ops")),
+            ("ops/host_run_", "-O1 $ops", sorted(HOST_RUN.glob("ops/*.cpp"))),
+        )
+        for source in sources
+    ]
     for variant in variants:
         sanitizer, define = VARIANTS[variant]
         objects = [
             compile_file(source, f"{variant}/{source.stem}.o", kernel_flags(variant))
-            for source in kernels()
+            for source in paths("cuda")
         ]
-        engine = [
+        engine = [  # the runtime
             compile_file(source, f"{variant}/{source.stem}.o", f"-std=c++20 -O2 {define}")
             for source in runtime()
         ]
-        faults = compile_file(
-            ROOT / "tests/host_run/faults.cu", f"{variant}/faults.o", kernel_flags(variant)
-        )
+        faults = compile_file(HOST_RUN / "faults.cu", f"{variant}/faults.o", kernel_flags(variant))
         library = f"{variant}/fairloss_ext/_C.abi3.so"
         lines.append(
             f"build {library}: link {' '.join(common + objects + engine)}\n"
@@ -122,11 +134,12 @@ def ninja_file(variants: Sequence[str]) -> str:
 
 def kernel_flags(variant: str) -> str:
     sanitizer, _ = VARIANTS[variant]
-    return f"-x c++ -std=c++17 -O1 -Wall -Wno-unknown-pragmas {sanitizer}"
+    standard = next(flag for flag in words("cuda", "flags") if flag.startswith("-std="))
+    return f"-x c++ {standard} -O1 -Wall -Wno-unknown-pragmas {sanitizer}"
 
 
 def copy_package(folder: Path) -> None:
-    """Links to the Python files; the compiled ops beside them will be others."""
+    """Link to the Python files in `folder`, where other compiled ops will stand."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in (ROOT / "fairloss_ext").iterdir():
         link = folder / path.name
@@ -149,8 +162,7 @@ def build(variants: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    wanted = sys.argv[1:] or ["plain"]
-    unknown = set(wanted) - set(VARIANTS)
-    if unknown:
-        sys.exit(f"variants are {', '.join(VARIANTS)}; got {', '.join(sorted(unknown))}")
-    build(wanted)
+    arguments = sys.argv[1:] or ["plain"]
+    if unknown := set(arguments) - set(VARIANTS):
+        sys.exit(f"variants: expected {', '.join(VARIANTS)}, got {', '.join(sorted(unknown))}")
+    build(arguments)

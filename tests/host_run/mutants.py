@@ -26,7 +26,7 @@ from queue import SimpleQueue
 from typing import Any
 
 import build
-from trial import CUDA, ROOMS, SCHEDULES, Laboratory, laboratory, users
+from trial import CUDA, SCHEDULES, TEST_FOLDERS, Trials, open_trials, users
 
 ENOUGH = 5  # mutants a kernel
 
@@ -160,7 +160,7 @@ def too_few(mutants: list[Mutant]) -> list[str]:
     """Kernels without enough mutants; what a kernel calls from a header counts for it."""
     count = Counter(mutant.kernel for mutant in mutants)
     found = []
-    for path in build.kernels():
+    for path in build.paths("cuda"):
         for kernel in re.findall(rf"__global__ void {BOUNDS}(\w+)\(", path.read_text()):
             shared = [m for m in mutants if m.file.endswith(".cuh") and path.stem in users(m.file)]
             if count[kernel] + len(shared) < ENOUGH:
@@ -168,14 +168,14 @@ def too_few(mutants: list[Mutant]) -> list[str]:
     return found
 
 
-Trial = tuple[Any, ...]  # arguments of Laboratory.noticed_by
+Trial = tuple[Any, ...]  # arguments of Trials.failure
 
 
 def check_unchanged(stems: Iterable[str], jobs: int) -> None:
     """A test that fails for the kernels as they are would notice every mutant."""
     files = [f"{stem}.cu" for stem in stems]
     trials = [
-        (file, (CUDA / file).read_text(), variant, ROOMS, SCHEDULES[:1])
+        (file, (CUDA / file).read_text(), variant, TEST_FOLDERS, SCHEDULES[:1])
         for file in files
         for variant in ("plain", "memory")
     ]
@@ -190,18 +190,18 @@ def trial_of(mutant: Mutant) -> Trial:
 
 def judged(trials: list[Trial], jobs: int) -> Iterator[str | None]:
     """What noticed each change, in their order."""
-    free: SimpleQueue[Laboratory] = SimpleQueue()
+    free: SimpleQueue[Trials] = SimpleQueue()
 
     def judge(trial: Trial) -> str | None:
-        laboratory = free.get()
+        runner = free.get()
         try:
-            return laboratory.noticed_by(*trial)
+            return runner.failure(*trial)
         finally:
-            free.put(laboratory)
+            free.put(runner)
 
     with ExitStack() as stack, ThreadPoolExecutor(jobs) as pool:
         for _ in range(jobs):
-            free.put(stack.enter_context(laboratory()))
+            free.put(stack.enter_context(open_trials()))
         yield from pool.map(judge, trials)
 
 

@@ -1,9 +1,9 @@
-"""Runs pytest again and again without importing torch again: every run is a fork of this process.
+"""Server that runs pytest many times and imports torch once: every run is a fork of this process.
 
 One JSON line in: {"folder": of the package fairloss_ext to load, "environment": {name: value},
-"tests": [path or option], "seconds": of processor time that it may take}. One line out: the exit
-status; negative for the signal that ended it, -24 (SIGXCPU) where the seconds were over. Output
-goes to folder/output.txt.
+"tests": [path or option], "seconds": CPU time limit}. One line out: the exit status; negative for
+the signal that ended it, -24 (SIGXCPU) where the time limit ended it. Output is written to
+folder/output.txt.
 """
 
 from __future__ import annotations
@@ -15,28 +15,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# What the tests import, fairloss_ext aside: it loads the kernels.
+# Modules that the tests import, except fairloss_ext, which loads the kernels.
 import hypothesis  # noqa: F401
 import pytest
 import torch._dynamo  # noqa: F401
 
-# opcheck takes seconds and looks at what torch makes of an op, not at what its kernel computes.
-OPTIONS = [
-    "-x",
-    "-q",
-    "-k",
-    "not opcheck",
-    "--capture=sys",
-    "-p",
-    "no:cacheprovider",
-    "-W",
-    "ignore",
-]
+# opcheck takes seconds and tests the registration of an op, not what its kernel computes.
+OPTIONS = ["-xq", "-k", "not opcheck", "--capture=sys", "-p", "no:cacheprovider", "-W", "ignore"]
 
 
 def run(request: dict[str, Any]) -> None:
-    """In the child; does not return."""
-    # Not of the clock: on a busy machine time alone would look like a mutant that never ends.
+    """Run pytest in the child process, and end it."""
+    # CPU time, not wall time: on a busy machine every mutant would look like one that never ends.
     resource.setrlimit(resource.RLIMIT_CPU, (request["seconds"], request["seconds"] + 5))
     output = os.open(Path(request["folder"]) / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

@@ -1,7 +1,7 @@
-"""What the kernels take of a GPU: nvcc compiles them for each, a spilled register is an error.
+"""Resources that the kernels use on each architecture; a spilled register is an error.
 
 python tests/host_run/resources.py           rewrites the tables in docs/kernels.md
-python tests/host_run/resources.py --check   and fails where a table was another
+python tests/host_run/resources.py --check   fails as well where a table has changed
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ import build
 import work
 from occupancy import occupancy
 
-ARCHITECTURES = ("80", "90", "100")
+ARCHITECTURES = tuple(re.sub(r"\D", "", name) for name in build.words("cuda", "architectures"))
 PAGE = build.ROOT / "docs/kernels.md"
-LANGUAGE = ("-std=c++17", "-O3")
 
 
 class Resources(NamedTuple):
@@ -34,10 +33,11 @@ class Resources(NamedTuple):
 
 
 def compile_for(source: Path, architecture: str, folder: Path) -> str:
-    """ptxas's report. The project's own headers and CUDA's must be all that a kernel needs."""
+    """Return ptxas's report. A kernel includes only headers of this project and of CUDA."""
     tools = f"{build.cuda_folder()}/bin"
     out = folder / f"{source.stem}-{architecture}"
-    to_ptx = [f"{tools}/nvcc", *LANGUAGE, "-I", str(build.ROOT / "csrc/include"), "-ptx"]
+    includes = [f"-I{build.ROOT / folder}" for folder in build.words("cuda", "includes")]
+    to_ptx = [f"{tools}/nvcc", *build.words("cuda", "flags"), *includes, "-ptx"]
     subprocess.run(
         [*to_ptx, f"-arch=compute_{architecture}", str(source), "-o", f"{out}.ptx"], check=True
     )
@@ -52,7 +52,7 @@ def parse(report: str) -> list[Resources]:
     demangled = subprocess.run(
         ["c++filt"], input=report, check=True, capture_output=True, text=True
     ).stdout
-    found = []
+    resources = []
     for part in demangled.split("Compiling entry function ")[1:]:
         signature, architecture = re.findall(r"'([^']*)'", part)[:2]
         short = re.sub(r"\(.*", "", signature.removeprefix("void ").replace("fairloss::cuda::", ""))
@@ -60,7 +60,7 @@ def parse(report: str) -> list[Resources]:
         stack, *spills = map(int, re.findall(r"(\d+) bytes (?:stack|spill)", part)[:3])
         registers = re.search(r"Used (\d+) registers", part)
         assert registers is not None
-        found.append(
+        resources.append(
             Resources(
                 short,
                 architecture.removeprefix("sm_"),
@@ -70,15 +70,15 @@ def parse(report: str) -> list[Resources]:
                 sum(spills),
             )
         )
-    return found
+    return resources
 
 
-def table(found: list[Resources]) -> str:
-    """A row a kernel: registers, static shared memory, stack and occupancy on each architecture."""
+def table(compiled: list[Resources]) -> str:
+    """Return one row per kernel: registers, shared memory, stack, occupancy by architecture."""
     columns = [f"sm_{a}" for a in ARCHITECTURES]
     lines = [f"| kernel | threads | {' | '.join(columns)} |", "|---" * (2 + len(columns)) + "|"]
-    for kernel in sorted({r.kernel for r in found}):
-        cells = {r.architecture: r for r in found if r.kernel == kernel}
+    for kernel in sorted({r.kernel for r in compiled}):
+        cells = {r.architecture: r for r in compiled if r.kernel == kernel}
         threads, dynamic = launch_of(kernel)
         row = [cell(cells[a], threads, dynamic) for a in ARCHITECTURES]
         lines.append(f"| `{kernel}` | {threads} | {' | '.join(row)} |")
@@ -86,11 +86,11 @@ def table(found: list[Resources]) -> str:
 
 
 def launch_of(kernel: str) -> tuple[int, int]:
-    """Threads and dynamic shared memory of a block: the largest that work.py has, or the usual."""
+    """Return threads and dynamic shared memory of a block: the largest that work.py lists."""
     name = kernel.split("<")[0]
     rows = [row for row in work.ROWS if row.kernel == name]
     if not rows:
-        sys.exit(f"{kernel}: tests/host_run/work.py has no row of it")
+        sys.exit(f"{kernel}: expected a row in tests/host_run/work.py, got none")
     return max((row.threads, row.dynamic_shared) for row in rows)
 
 
@@ -100,7 +100,7 @@ def cell(r: Resources, threads: int, dynamic: int) -> str:
 
 
 def between(page: str, name: str, content: str) -> str:
-    """The page with `content` between the markers of `name`."""
+    """Return the page with `content` between the markers of `name`."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     before, after = page.split(begin)[0], page.split(end)[1]
     return f"{before}{begin}\n{content}\n{end}{after}"
@@ -114,25 +114,25 @@ def report(sources: list[Path]) -> list[Resources]:
     return [resources for text in reports for resources in parse(text)]
 
 
-def spills(found: list[Resources]) -> list[str]:
+def spills(compiled: list[Resources]) -> list[str]:
     return [
         f"{r.kernel} spills {r.spilled} bytes of registers on sm_{r.architecture}"
-        for r in found
+        for r in compiled
         if r.spilled
     ]
 
 
 def main(arguments: list[str]) -> int:
-    found = report(build.kernels())
-    spilling = spills(found)
+    compiled = report(build.paths("cuda"))
+    spilling = spills(compiled)
     page = PAGE.read_text()
-    updated = between(page, "resources", table(found))
+    updated = between(page, "resources", table(compiled))
     updated = between(updated, "work", work.table())
     stale = updated != page
     if stale:
         PAGE.write_text(updated)
         print(f"{PAGE.relative_to(build.ROOT)}: a table has changed")
-    print(*spilling, f"{len(found)} compiled kernels, {len(spilling)} spill registers", sep="\n")
+    print(*spilling, f"{len(compiled)} compiled kernels, {len(spilling)} spill registers", sep="\n")
     return 1 if spilling or (stale and "--check" in arguments) else 0
 
 

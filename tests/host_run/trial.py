@@ -1,4 +1,4 @@
-"""Whether the tests notice a change of a kernel: compiles it, links it and runs them."""
+"""One trial of a changed kernel: it is compiled and linked, and the tests run until one fails."""
 
 from __future__ import annotations
 
@@ -19,43 +19,43 @@ import build
 
 CUDA = build.ROOT / "csrc/cuda"
 SCHEDULES = ("forward", "greedy")
-ROOMS = ("host_run", "ext")  # the short tests first
-LONGEST = 120  # seconds of processor time of one run of the tests: a mutant may never end
+TEST_FOLDERS = ("host_run", "ext")  # the short tests first
+TIME_LIMIT = 120  # seconds of CPU time of one run of the tests: a mutant may never end
 PASSED, FAILED, ENDED = 0, 1, -24  # pytest's first two codes, and SIGXCPU
 # A sanitizer that stops the process ends it with 1 as well.
 REASON = r"(?:^FAILED [^:\n]+::|AddressSanitizer: |runtime error: )(.{1,70})"
 
 
-class Laboratory:
-    """A copy of csrc/cuda with one file replaced, and servers that run tests on it.
+class Trials:
+    """Trials of changed kernels, with the servers that run the tests.
 
-    For one thread; several can work side by side.
+    Every thread needs an instance of its own.
     """
 
     def __init__(self) -> None:
         self.servers: dict[str, subprocess.Popen[str]] = {}  # by variant
 
-    def noticed_by(
+    def failure(
         self,
         file: str,
         text: str,
         variant: str,
-        rooms: Sequence[str] = ROOMS,
+        folders: Sequence[str] = TEST_FOLDERS,
         schedules: Sequence[str] = SCHEDULES,
     ) -> str | None:
-        """The tests that noticed that csrc/cuda/`file` holds `text`, or None."""
+        """Return which test fails where csrc/cuda/`file` contains `text`, or None if none does."""
         with tempfile.TemporaryDirectory(prefix="mutant-") as name:
             folder = Path(name)
             shutil.copytree(CUDA, folder / "csrc/cuda")
             (folder / "csrc/cuda" / file).write_text(text)
             build.copy_package(folder / "fairloss_ext")
             for stem in users(file):
-                if not built(folder, stem, variant):
+                if not compile_and_link(folder, stem, variant):
                     return "compilation"
-                for tests, schedule in runs(stem, variant, rooms, schedules):
+                for tests, schedule in runs(stem, variant, folders, schedules):
                     status = self.run(folder, variant, schedule, tests)
                     if status != PASSED:
-                        return result(status, f"{schedule}, {tests}", folder)
+                        return describe(status, f"{schedule}, {tests}", folder)
         return None
 
     def run(self, folder: Path, variant: str, schedule: str, tests: str) -> int:
@@ -66,9 +66,8 @@ class Laboratory:
         assert server.stdout is not None
         environment = {"HOST_RUN_SCHEDULE": schedule}
         marks = "not slow and not large" if variant == "memory" else "not slow"
-        chosen = [tests, "-m", marks]
-        request = {"folder": str(folder), "environment": environment, "tests": chosen}
-        server.stdin.write(json.dumps(request | {"seconds": LONGEST}) + "\n")
+        request = {"folder": str(folder), "environment": environment, "tests": [tests, "-m", marks]}
+        server.stdin.write(json.dumps(request | {"seconds": TIME_LIMIT}) + "\n")
         server.stdin.flush()
         return int(server.stdout.readline())
 
@@ -80,12 +79,12 @@ class Laboratory:
 
 
 @contextmanager
-def laboratory() -> Iterator[Laboratory]:
-    opened = Laboratory()
+def open_trials() -> Iterator[Trials]:
+    trials = Trials()
     try:
-        yield opened
+        yield trials
     finally:
-        opened.close()
+        trials.close()
 
 
 def start_server(variant: str) -> subprocess.Popen[str]:
@@ -102,7 +101,7 @@ def start_server(variant: str) -> subprocess.Popen[str]:
 
 
 def users(file: str) -> list[str]:
-    """The stems of the kernels that a file goes into."""
+    """Return the stems of the kernels that include a file, or its own."""
     if file.endswith(".cu"):
         return [file.removesuffix(".cu")]
     including = [p for p in CUDA.iterdir() if f'#include "{file}"' in p.read_text()]
@@ -110,30 +109,34 @@ def users(file: str) -> list[str]:
 
 
 def runs(
-    stem: str, variant: str, rooms: Sequence[str], schedules: Sequence[str]
+    stem: str, variant: str, folders: Sequence[str], schedules: Sequence[str]
 ) -> Iterator[tuple[str, str]]:
-    """Tests and schedules; under a sanitizer the short tests are enough."""
-    for room in rooms[: 1 if variant == "memory" else None]:
+    """Generate tests and schedules; under a sanitizer the short tests are enough."""
+    for folder in folders[: 1 if variant == "memory" else None]:
         for schedule in schedules:
-            if tests := tests_of(stem, room):
+            if tests := tests_of(stem, folder):
                 yield tests, schedule
 
 
-def tests_of(stem: str, room: str) -> str | None:
-    """Of `x_y`: test_x_y.py, or where there is none test_x.py."""
+def tests_of(stem: str, folder: str) -> str | None:
+    """Return the tests of `x_y`: test_x_y.py, or where there is none test_x.py."""
     while stem:
-        path = f"tests/{room}/test_{stem}.py"
+        path = f"tests/{folder}/test_{stem}.py"
         if (build.ROOT / path).exists():
             return path
         stem = stem.rpartition("_")[0]
     return None
 
 
-def result(status: int, where: str, folder: Path) -> str:
-    """Words for an exit status that says that a test noticed; any other one is an error here."""
+def describe(status: int, where: str, folder: Path) -> str:
+    """Return the reason of an exit status that means a failed test.
+
+    Raises:
+        RuntimeError: pytest ended with any other status.
+    """
     output = (folder / "output.txt").read_text(errors="replace")
     if status == ENDED:
-        return f"no end: {where}"
+        return f"time limit: {where}"
     if status < 0:
         return f"{signal.Signals(-status).name}: {where}"
     if status == FAILED and (reason := re.search(REASON, output, re.M)):
@@ -141,12 +144,12 @@ def result(status: int, where: str, folder: Path) -> str:
     raise RuntimeError(f"{where} did not run, pytest says {status}:\n{output}")
 
 
-def built(folder: Path, stem: str, variant: str) -> bool:
-    """Whether the kernel compiles; then it replaces its own in fairloss_ext of `folder`."""
+def compile_and_link(folder: Path, stem: str, variant: str) -> bool:
+    """Compile the kernel into fairloss_ext of `folder`; False where it does not compile."""
     source = folder / "csrc/cuda" / f"{stem}.cu"
     if subprocess.run(compile_command(source, variant), capture_output=True).returncode:
         return False
-    objects = [build.OUT / variant / f"{p.stem}.o" for p in build.kernels() if p.stem != stem]
+    objects = [build.OUT / variant / f"{p.stem}.o" for p in build.paths("cuda") if p.stem != stem]
     library = folder / "fairloss_ext" / "_C.abi3.so"
     command = link_command([source.with_suffix(".o"), *objects], library, variant)
     subprocess.run(command, check=True, capture_output=True)
@@ -154,11 +157,9 @@ def built(folder: Path, stem: str, variant: str) -> bool:
 
 
 def compile_command(source: Path, variant: str) -> list[str]:
-    includes = [f"-I{build.ROOT}/csrc/include", f"-I{build.ROOT}/tests/host_run"]
     flags = [*build.kernel_flags(variant).split(), "-w", "-fPIC", "-fvisibility=hidden"]
-    cuda = ["-isystem", f"{build.cuda_folder()}/include"]
     out = ["-c", str(source), "-o", str(source.with_suffix(".o"))]
-    return [build.compiler(), *flags, *includes, *cuda, *out]
+    return [build.compiler(), *flags, *build.include_flags(source.parent), *out]
 
 
 def link_command(objects: list[Path], library: Path, variant: str) -> list[str]:

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from fairloss.heads.searched import piece
 
 from fairloss.heads import AMLFS, SearchSoftmax
-from fairloss.heads.searched import piece
 from fairloss.loss_search import (
     GaussianSearch,
     SearchSettings,

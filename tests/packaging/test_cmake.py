@@ -1,4 +1,4 @@
-"""The kernels as C++ people build them, with the tests of their mathematics."""
+"""The kernels built by CMake without torch, with the tests of their mathematics."""
 
 from __future__ import annotations
 

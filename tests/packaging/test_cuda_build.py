@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
+import nvcc
 import pytest
-
-SPEC = importlib.util.spec_from_file_location(
-    "nvcc", Path(__file__).parents[2] / "build_backend" / "nvcc.py"
-)
-nvcc = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(nvcc)
 
 NVCC_13 = ["75", "80", "86", "87", "88", "89", "90", "90a", "100", "100f", "120"]
 
@@ -36,7 +28,7 @@ def test_decision(force, torch_cuda, release, build, fatal, reason):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "known", "found"),
+    ("requested", "supported", "selected"),
     [
         (None, NVCC_13, ["80", "90", "100+PTX"]),
         (None, ["80", "86", "90"], ["80", "90+PTX"]),  # an nvcc older than Blackwell
@@ -44,17 +36,21 @@ def test_decision(force, torch_cuda, release, build, fatal, reason):
         ("8.0 12.0", NVCC_13, ["80", "120"]),
         ("7.5+PTX", NVCC_13, []),
         (None, ["60", "70"], []),
-        ("7.0 7.5 8.0 9.0+PTX", NVCC_13, ["80", "90+PTX"]),  # as images for many cards have it
+        (
+            "7.0 7.5 8.0 9.0+PTX",
+            NVCC_13,
+            ["80", "90+PTX"],
+        ),  # as images for many GPUs have it
     ],
 )
-def test_architectures(wanted, known, found):
-    assert nvcc.architectures(wanted, known) == found
+def test_architectures(requested, supported, selected):
+    assert nvcc.architectures(requested, supported) == selected
 
 
-@pytest.mark.parametrize("wanted", ["8.7a", "Hopper", "9.0;90", "8.0+ptx"])
-def test_unknown_architectures_are_named(wanted):
-    with pytest.raises(ValueError, match="TORCH_CUDA_ARCH_LIST: "):
-        nvcc.architectures(wanted, NVCC_13)
+@pytest.mark.parametrize("requested", ["8.7a", "Hopper", "9.0;90", "8.0+ptx"])
+def test_unknown_architectures_are_named(requested):
+    with pytest.raises(ValueError, match="TORCH_CUDA_ARCH_LIST: expected "):
+        nvcc.architectures(requested, NVCC_13)
 
 
 @pytest.mark.parametrize(

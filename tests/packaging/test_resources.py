@@ -1,4 +1,4 @@
-"""What tests/host_run says of kernels: registers, spills, occupancy, and the mutants it chooses."""
+"""Reports of tests/host_run on kernels: registers, spills, occupancy, and the choice of mutants."""
 
 from __future__ import annotations
 
@@ -18,66 +18,69 @@ from occupancy import MULTIPROCESSORS, resident_warps
 TOOLKIT = build.find_toolkit(None)
 needs_nvcc = pytest.mark.skipif(TOOLKIT is None, reason="needs nvcc")
 
-# 1024 threads leave a thread 64 registers: too few for 96 floats that all live at once.
+# With 1024 threads a thread has 64 registers: too few for 96 floats that live at the same time.
 GREEDY = """
 __global__ void __launch_bounds__(1024) greedy(float* data) {
-  float kept[96];
-  for (int i = 0; i < 96; ++i) kept[i] = data[i * 1024 + threadIdx.x];
+  float values[96];
+  for (int i = 0; i < 96; ++i) values[i] = data[i * 1024 + threadIdx.x];
   __syncthreads();
   for (int round = 0; round < 2; ++round) {
 #pragma unroll
-    for (int i = 0; i < 96; ++i) kept[i] = kept[i] * kept[(i * 7 + 5) % 96] + kept[(i + 1) % 96];
+    for (int i = 0; i < 96; ++i) {
+      values[i] = values[i] * values[(i * 7 + 5) % 96] + values[(i + 1) % 96];
+    }
   }
 #pragma unroll
-  for (int i = 0; i < 96; ++i) data[i * 1024 + threadIdx.x] = kept[i];
+  for (int i = 0; i < 96; ++i) data[i * 1024 + threadIdx.x] = values[i];
 }
 """
 
 
 @needs_nvcc
-def test_a_spilled_register_is_noticed(tmp_path):
+def test_a_spilled_register_is_reported(tmp_path):
     source = tmp_path / "greedy.cu"
     source.write_text(GREEDY)
-    found = resources.report([source])
-    assert [(r.kernel, r.architecture) for r in found] == [
+    compiled = resources.report([source])
+    assert [(r.kernel, r.architecture) for r in compiled] == [
         ("greedy", a) for a in resources.ARCHITECTURES
     ]
-    assert len(resources.spills(found)) == len(found)
+    assert len(resources.spills(compiled)) == len(compiled)
     source.write_text("__global__ void frugal(float* data) { data[threadIdx.x] = 1; }")
     assert resources.spills(resources.report([source])) == []
 
 
-# The toolkit's own calculator, which runs on the host.
+# The occupancy calculator of the toolkit, which runs on the host.
 CALCULATOR = """
 #include <cstdio>
 #include <cuda_occupancy.h>
 int main() {
   int major, warps, registers, shared, threads;
-  long of_shared;
-  while (scanf("%d %d %ld", &major, &warps, &of_shared) == 3) {
+  long shared_size;
+  while (scanf("%d %d %ld", &major, &warps, &shared_size) == 3) {
     scanf("%d %d %d", &registers, &shared, &threads);
-    cudaOccDeviceProp card;
-    card.computeMajor = major;
-    card.computeMinor = 0;
-    card.maxThreadsPerBlock = 1024;
-    card.maxThreadsPerMultiprocessor = 32 * warps;
-    card.regsPerBlock = card.regsPerMultiprocessor = 65536;
-    card.warpSize = 32;
-    card.sharedMemPerMultiprocessor = of_shared;
-    card.sharedMemPerBlock = 48 << 10;
-    card.sharedMemPerBlockOptin = of_shared - 1024;
-    card.reservedSharedMemPerBlock = 1024;
-    card.numSms = 1;
+    cudaOccDeviceProp device;
+    device.computeMajor = major;
+    device.computeMinor = 0;
+    device.maxThreadsPerBlock = 1024;
+    device.maxThreadsPerMultiprocessor = 32 * warps;
+    device.regsPerBlock = device.regsPerMultiprocessor = 65536;
+    device.warpSize = 32;
+    device.sharedMemPerMultiprocessor = shared_size;
+    device.sharedMemPerBlock = 48 << 10;
+    device.sharedMemPerBlockOptin = shared_size - 1024;
+    device.reservedSharedMemPerBlock = 1024;
+    device.numSms = 1;
     cudaOccFuncAttributes kernel;
     kernel.maxThreadsPerBlock = 1024;
     kernel.numRegs = registers;
     kernel.sharedSizeBytes = 0;
-    kernel.maxDynamicSharedSizeBytes = of_shared - 1024;
+    kernel.maxDynamicSharedSizeBytes = shared_size - 1024;
     kernel.shmemLimitConfig = FUNC_SHMEM_LIMIT_OPTIN;
     cudaOccDeviceState state;
     state.carveoutConfig = SHAREDMEM_CARVEOUT_MAX_SHARED;
     cudaOccResult result;
-    if (cudaOccMaxActiveBlocksPerMultiprocessor(&result, &card, &kernel, &state, threads, shared)) {
+    if (cudaOccMaxActiveBlocksPerMultiprocessor(
+            &result, &device, &kernel, &state, threads, shared)) {
       return 1;
     }
     printf("%d ", result.activeBlocksPerMultiprocessor * ((threads + 31) / 32));
@@ -102,8 +105,8 @@ def test_occupancy_is_that_of_the_toolkits_calculator(tmp_path):
     ]
     lines = []
     for architecture, *case in cases:
-        card = MULTIPROCESSORS[architecture]
-        numbers = (int(architecture) // 10, card.warps, card.shared, *case)
+        device = MULTIPROCESSORS[architecture]
+        numbers = (int(architecture) // 10, device.warps, device.shared, *case)
         lines.append(" ".join(map(str, numbers)))
     done = subprocess.run(
         [tmp_path / "calculator"], input="\n".join(lines), capture_output=True, text=True
@@ -119,8 +122,7 @@ def test_the_choice_of_mutants_spreads_over_operators():
 
     every = [mutant("bound", 1), mutant("mask", 2), mutant("bound", 3, "other")]
     every += [mutant("sign", 4, "other"), mutant("next", 5, "last"), mutant("mask", 6, "last")]
-    found = mutants.chosen(every)
-    assert [(m.kernel, m.operator) for m in found] == [
+    assert [(m.kernel, m.operator) for m in mutants.chosen(every)] == [
         ("k", "bound"),
         ("other", "sign"),
         ("last", "next"),
@@ -135,8 +137,8 @@ def test_every_kernel_has_enough_mutants():
 
 @pytest.mark.slow
 @needs_nvcc
-def test_every_mutant_is_noticed():
-    """`make cuda-check` tries one of a device function; this quarter of an hour tries all."""
+def test_every_mutant_fails_a_test():
+    """`make cuda-check` tries one per device function; this takes a quarter of an hour."""
     command = [sys.executable, str(build.ROOT / "tests/host_run/mutants.py"), "--all"]
     run = subprocess.run(command, cwd=build.ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout[-4000:]

@@ -1,33 +1,27 @@
-"""One list of sources, one version, and a source distribution that can be built."""
+"""The list of sources, the version, and the source distribution."""
 
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
 
 import pytest
+import sources
 
 import fairloss
 import fairloss_ext
 
 ROOT = Path(__file__).parents[2]
+CSRC = ROOT / "csrc"
 
 
-def globbed(folders: list[str]) -> set[Path]:
-    return {path for folder in folders for path in (ROOT / folder).glob("*.cpp")}
-
-
-def test_cmake_and_setup_compile_the_same_files():
-    call = re.search(r"sources\((\"csrc.*?)\)", (ROOT / "setup.py").read_text())
-    by_setup = globbed(re.findall(r"\"(.*?)\"", call[1]))
-    cmake = (ROOT / "CMakeLists.txt").read_text()
-    by_cmake = globbed(re.findall(r"GLOB \w+ CONFIGURE_DEPENDS (csrc/\w+)/\*\.cpp", cmake))
-    everything = set((ROOT / "csrc").rglob("*.cpp")) - globbed(["csrc/host"])  # pybind11's
-    assert by_setup == by_cmake == everything
+def test_every_source_of_csrc_is_compiled():
+    compiled = {file for part in ("cpu", "ops", "host", "cuda") for file in sources.files(part)}
+    present = {str(p.relative_to(ROOT)) for kind in ("cpp", "cu") for p in CSRC.rglob(f"*.{kind}")}
+    assert compiled == present
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +47,15 @@ def test_the_sdist_holds_all_that_a_build_needs(sdist):
         "LICENSE",
         "build_backend/backend.py",
         "build_backend/nvcc.py",
+        "build_backend/sources.json",
+        "build_backend/sources.py",
         "setup.py",
         "CMakeLists.txt",
         "Makefile",
+        "examples/gallery.py",
     }
     needed |= {"tests/oracles.py", "constraints.txt", "fairloss_ext/py.typed"}
-    needed |= {str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*") if p.is_file()}
+    needed |= {str(p.relative_to(ROOT)) for p in CSRC.rglob("*") if p.is_file()}
     assert needed <= sdist.keys()
 
 

@@ -11,12 +11,18 @@ from fairloss.training import TrainConfig, load_config
         (["data=x"], "output: must be given"),
         (["data=x", "output=y", "epoch=3"], "epoch: .*epochs"),
         (["data=x", "output=y", "epochs=many"], "epochs: "),
-        (["data=x", "output=y", "epochs=0"], "epochs: got 0"),
-        (["data=x", "output=y", "resume=maybe"], "resume: got 'maybe', allowed are auto, never"),
-        (["data=x", "output=y", "image_size=[1,2,3]"], "image_size: got"),
-        (["data=x", "output=y", "seed=-1"], "seed: got -1"),
-        (["data=x", "output=y", "optimizer.momentum=5"], "optimizer.momentum: got 5"),
-        (["data", "x"], "'data': settings are given as key=value"),
+        (["data=x", "output=y", "epochs=0"], "epochs: expected a number above 0, got 0"),
+        (
+            ["data=x", "output=y", "resume=maybe"],
+            "resume: expected one of 'auto', 'never', got 'maybe'",
+        ),
+        (["data=x", "output=y", "image_size=[1,2,3]"], "image_size: expected"),
+        (["data=x", "output=y", "seed=-1"], "seed: expected a number of at least 0, got -1"),
+        (
+            ["data=x", "output=y", "optimizer.momentum=5"],
+            "optimizer.momentum: expected a number in .* got 5",
+        ),
+        (["data", "x"], "settings: expected key=value, .* got 'data'"),
     ],
 )
 def test_bad_settings_are_named(overrides, message):

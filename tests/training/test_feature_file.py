@@ -22,8 +22,14 @@ from fairloss.data import (
 )
 from fairloss.io.atomic import FormatError
 from fairloss.models import build_model, embed
-from fairloss.training import embed_to_devkit, embed_to_npy, feature_file, load_config
-from fairloss.training.config import TrainConfig, as_yaml
+from fairloss.training import (
+    TrainConfig,
+    as_yaml,
+    embed_to_devkit,
+    embed_to_npy,
+    feature_file,
+    load_config,
+)
 
 
 @pytest.fixture

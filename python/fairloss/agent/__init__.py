@@ -1,4 +1,4 @@
-"""The agent of Fair Loss: states, transitions, two ways to learn Q, and the policy they give."""
+"""The agent of Fair Loss: states, transitions, two solvers for Q, and the policy."""
 
 from fairloss.agent.dqn import QNetwork, fit_dqn
 from fairloss.agent.grid import ACTIONS, MarginGrid
@@ -6,7 +6,8 @@ from fairloss.agent.group_bias import GroupBias, GroupPolicy, skewness_reward
 from fairloss.agent.policy import Policy
 from fairloss.agent.states import GroupState
 from fairloss.agent.tabular import fit_tabular
-from fairloss.agent.transitions import Transitions, standardised_reward
+from fairloss.agent.transitions import Transitions, standardized_reward
+from fairloss.deprecation import renamed
 
 __all__ = [
     "ACTIONS",
@@ -20,5 +21,7 @@ __all__ = [
     "fit_dqn",
     "fit_tabular",
     "skewness_reward",
-    "standardised_reward",
+    "standardized_reward",
 ]
+
+__getattr__ = renamed(__name__, {"standardised_reward": "fairloss.agent:standardized_reward"})

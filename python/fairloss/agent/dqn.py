@@ -1,4 +1,4 @@
-"""Deep Q-learning over a fixed set of transitions, the paper's way to the same table."""
+"""Deep Q-learning over a fixed set of transitions."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from fairloss.agent.grid import ACTIONS, FloatArray
+from fairloss.agent.grid import ACTIONS
 from fairloss.agent.transitions import Transitions, check_gamma
+from fairloss.checks import check_positive
+from fairloss.typing import Float64s
 
 
 class QNetwork(nn.Module):
@@ -33,6 +35,7 @@ class QNetwork(nn.Module):
         )
 
     def forward(self, state: Tensor) -> Tensor:
+        """Return (n, 3) Q values of (n,) int64 states."""
         one_hot = nn.functional.one_hot(state, self.num_states)
         values: Tensor = self.layers(one_hot.to(next(self.parameters()).dtype))
         return values
@@ -49,21 +52,21 @@ def fit_dqn(
     batch_size: int | None = None,
     seed: int = 0,
     progress: Callable[[int, int], object] | None = None,
-) -> FloatArray:
-    """(S, 3) float64 Q values by deep Q-learning (Mnih et al., Nature 2015) on fixed transitions.
+) -> Float64s:
+    """Return (S, 3) float64 Q values by deep Q-learning on fixed transitions.
 
-    Squared error of Q(s, a) against r + gamma * successor . V, V the masked maximum of the target
-    network over visited actions, 0 in a state without one. Q of an unvisited pair is NaN. Adam with
-    a learning rate falling linearly to 0, so that the values settle. `fit_tabular` is the exact
-    answer. With the defaults the two agreed on 108 random sets of 50 to 600 transitions over 36
-    states: the same greedy actions, and Q within 1e-5 for gamma 0 and 0.9 and within 0.03 for 0.99
-    (where Q reaches 250). Batches are noisier: expect errors of tenths at 0.9, and take far more
-    steps at 0.99.
+    (Mnih et al., Nature 2015.) Squared error of Q(s, a) against r + gamma * successor . V, V the
+    masked maximum of the target network over visited actions, 0 in a state without one. Q of an
+    unvisited pair is NaN. Adam with a learning rate that falls linearly to 0, so that the values
+    converge. `fit_tabular` is the exact answer. With the defaults the two agreed on 108 random sets
+    of 50 to 600 transitions over 36 states: the same greedy actions, and Q within 1e-5 for gamma 0
+    and 0.9 and within 0.03 for 0.99 (where Q reaches 250). Batches are noisier: expect errors of
+    tenths at 0.9, and take far more steps at 0.99.
 
-    A synchronisation shrinks the error of V by a factor gamma at worst, so gamma ** (steps /
-    target_every) must be small: 3e-7 at gamma = 0.99 with the defaults. The usual 100 steps per
-    synchronisation would leave 60% of the error after 5,000 steps; they guard against noise, and
-    there is none in the full batch.
+    An update of the target network shrinks the error of V by a factor gamma at worst, so
+    gamma ** (steps / target_every) must be small: 3e-7 at gamma = 0.99 with the defaults. The usual
+    100 steps per update would leave 60% of the error after 5,000 steps; they guard against noise,
+    and there is none in the full batch.
 
     Args:
         transitions: the data; rewards are used as given.
@@ -71,7 +74,7 @@ def fit_dqn(
         gamma: discount in [0, 1).
         steps: gradient steps.
         learning_rate: of the first step.
-        target_every: steps between hard synchronisations of the target network.
+        target_every: steps between updates of the target network.
         batch_size: transitions per step, drawn with replacement; None takes all of them.
         seed: of the initial weights and the batches; the global generators are left as they were.
         progress: called as progress(step, steps) after every step.
@@ -81,9 +84,13 @@ def fit_dqn(
             positive is not.
     """
     check_gamma(gamma)
-    _check_positive(steps=steps, learning_rate=learning_rate, target_every=target_every)
-    if batch_size is not None:
-        _check_positive(batch_size=batch_size)
+    for name, value in (
+        ("steps", steps),
+        ("learning_rate", learning_rate),
+        ("target_every", target_every),
+        ("batch_size", 1 if batch_size is None else batch_size),
+    ):
+        check_positive(name, value)
     visited = torch.from_numpy(transitions.visited(legal))
     state, action, reward, successor = (
         torch.from_numpy(array)
@@ -98,9 +105,9 @@ def fit_dqn(
         every_state = torch.arange(transitions.num_states, device="cpu")
         network = _seeded_network(transitions.num_states, seed)
         batches = torch.Generator("cpu").manual_seed(seed)
-        optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
+        optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
         for step in range(steps):
-            # All states fit in one forward pass: the target network is kept as its table of values.
+            # All states fit in one forward pass, so the target network is stored as its values.
             table = network(every_state)
             if step % target_every == 0:
                 target = reward + gamma * successor @ _state_values(table.detach(), visited)
@@ -108,10 +115,10 @@ def fit_dqn(
             if batch_size is not None:
                 rows = torch.randint(len(error), (batch_size,), generator=batches, device="cpu")
                 error = error[rows]
-            optimiser.param_groups[0]["lr"] = learning_rate * (1 - step / steps)
-            optimiser.zero_grad()
+            optimizer.param_groups[0]["lr"] = learning_rate * (1 - step / steps)
+            optimizer.zero_grad()
             error.square().mean().backward()
-            optimiser.step()
+            optimizer.step()
             if progress is not None:
                 progress(step + 1, steps)
         with torch.no_grad():
@@ -120,7 +127,7 @@ def fit_dqn(
 
 
 def _seeded_network(num_states: int, seed: int) -> QNetwork:
-    """A float64 network on the CPU, without a trace in the global generators."""
+    """Return a float64 network on the CPU; the global generators keep their state."""
     with torch.device("cpu"), torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed: that would reseed the accelerators too.
         torch.default_generator.manual_seed(seed)
@@ -128,23 +135,17 @@ def _seeded_network(num_states: int, seed: int) -> QNetwork:
 
 
 def _state_values(table: Tensor, visited: Tensor) -> Tensor:
-    """(S,) masked maximum of a (S, 3) table, 0 where no action was visited."""
+    """Return the (S,) masked maximum of a (S, 3) table, 0 where no action was visited."""
     best = table.masked_fill(~visited, -torch.inf).amax(dim=1)
     return best.masked_fill(~visited.any(dim=1), 0.0)
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """More threads only cost here: waiting for each other takes longer than a 36 x 64 product."""
+    """Use one thread: synchronizing several takes longer than a 36 x 64 product."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _check_positive(**numbers: float) -> None:
-    for name, number in numbers.items():
-        if not number > 0:
-            raise ValueError(f"{name} must be positive, got {number}")

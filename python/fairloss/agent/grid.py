@@ -1,4 +1,4 @@
-"""The margins a class may have and the three things that may happen to one."""
+"""The margins that a class may have, and the three actions on them."""
 
 from __future__ import annotations
 
@@ -8,25 +8,23 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
+from fairloss.checks import expect
+from fairloss.typing import Bools, Ints
 
 ACTIONS = ("lower", "keep", "raise")
 KEEP = ACTIONS.index("keep")
 
-# Margins pass through float32 buffers (error 3e-8) but are never off the grid by accident.
+# Margins pass through float32 buffers (error 3e-8); grid steps are far larger than this.
 _TOLERANCE = 1e-4
 
 
-def as_indices(name: str, values: npt.ArrayLike, size: int) -> IntArray:
-    """`values` as int64, or ValueError unless they are integers in [0, size)."""
+def as_indices(name: str, values: npt.ArrayLike, size: int) -> Ints:
+    """Return `values` as int64, or raise ValueError unless they are integers in [0, size)."""
     array = np.asarray(values)
-    if array.dtype.kind not in "iu":
-        raise ValueError(f"{name} must be integers, got dtype {array.dtype}")
+    expect(array.dtype.kind in "iu", name, "integers", f"dtype {array.dtype}")
     outside = (array < 0) | (array >= size)
     if outside.any():
-        raise ValueError(f"{name} must be in [0, {size}), got {array[outside].flat[0]}")
+        expect(False, name, f"0 to {size - 1}", array[outside].flat[0])
     return array.astype(np.int64)
 
 
@@ -43,44 +41,51 @@ class MarginGrid:
 
     def __post_init__(self) -> None:
         values = np.asarray(self.values, dtype=np.float64)
-        # Neighbours must be told apart: more than one tolerance on either side.
-        if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
-            raise ValueError(f"values must be a sequence of finite margins, got {self.values!r}")
-        if not (np.diff(values) > 2 * _TOLERANCE).all():
-            raise ValueError(f"values must ascend, got {self.values!r}")
+        finite = values.ndim == 1 and values.size > 0 and np.isfinite(values).all()
+        expect(finite, "values", "a sequence of finite margins", repr(self.values))
+        # More than a tolerance on either side, so that no margin is near two of them.
+        ascending = (np.diff(values) > 2 * _TOLERANCE).all()
+        expect(ascending, "values", "ascending margins", repr(self.values))
         object.__setattr__(self, "values", tuple(values.tolist()))
 
     def __len__(self) -> int:
         return len(self.values)
 
     @property
-    def legal(self) -> BoolArray:
+    def legal(self) -> Bools:
         """(M, 3) bool: the lowest margin cannot be lowered, the highest cannot be raised."""
         legal = np.ones((len(self), len(ACTIONS)), dtype=np.bool_)
         legal[0, ACTIONS.index("lower")] = False
         legal[-1, ACTIONS.index("raise")] = False
         return legal
 
-    def index(self, margins: npt.ArrayLike) -> IntArray:
-        """Grid index of every margin, same shape; ValueError if one is over 1e-4 off the grid."""
+    def index(self, margins: npt.ArrayLike) -> Ints:
+        """Return the grid index of every margin; ValueError if one is over 1e-4 off the grid."""
         given = np.asarray(margins, dtype=np.float64)
         distance = np.abs(given[..., None] - np.asarray(self.values))
         off_grid = ~(distance.min(axis=-1) <= _TOLERANCE)  # negated, so that NaN counts as off
         if off_grid.any():
-            bad = given[off_grid].flat[0]
-            raise ValueError(f"margins must be on the grid {self.values}, got {bad}")
-        nearest: IntArray = distance.argmin(axis=-1).astype(np.int64)
+            expect(False, "margins", f"margins on the grid {self.values}", given[off_grid].flat[0])
+        nearest: Ints = distance.argmin(axis=-1).astype(np.int64)
         return nearest
 
-    def step(self, index: npt.ArrayLike, action: npt.ArrayLike) -> IntArray:
-        """Grid index after `action` (index into ACTIONS); ValueError if a move is illegal."""
+    def contains(self, margins: npt.ArrayLike) -> bool:
+        """Return whether every margin is on the grid."""
+        try:
+            self.index(margins)
+        except ValueError:
+            return False
+        return True
+
+    def step(self, index: npt.ArrayLike, action: npt.ArrayLike) -> Ints:
+        """Return the grid index after `action`, an index into ACTIONS; ValueError if illegal."""
         before = as_indices("index", index, len(self))
-        chosen = as_indices("action", action, len(ACTIONS))
-        after = np.asarray(before + chosen - KEEP, dtype=np.int64)
+        move = as_indices("action", action, len(ACTIONS))
+        after = np.asarray(before + move - KEEP, dtype=np.int64)
         outside = (after < 0) | (after >= len(self))
         if outside.any():
-            verb = ACTIONS[int(np.broadcast_to(chosen, after.shape)[outside][0])]
-            raise ValueError(f"action {verb!r} is illegal at that end of the grid {self.values}")
+            name = ACTIONS[int(np.broadcast_to(move, after.shape)[outside][0])]
+            expect(False, "action", f"a move that stays on the grid {self.values}", repr(name))
         return after
 
 

@@ -1,4 +1,4 @@
-"""A policy: what to do with the margin of a class, one row per state."""
+"""The policy: one action for each state."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from fairloss.agent.grid import (
     ACTIONS,
     DEFAULT_GRID,
     KEEP,
-    FloatArray,
-    IntArray,
     MarginGrid,
     as_indices,
 )
 from fairloss.agent.states import decode_state, legal_actions, num_states
+from fairloss.checks import check_choice, check_shape, expect
+from fairloss.io.atomic import FormatError, write_text
+from fairloss.typing import Float64s, Ints
 
 _VERSION = 1
 _DEFAULT_PATH = Path(__file__).with_name("default_policy.json")
@@ -44,9 +45,9 @@ class Policy:
     """
 
     grid: MarginGrid
-    table: IntArray
-    q: FloatArray
-    visits: IntArray
+    table: Ints
+    q: Float64s
+    visits: Ints
     provenance: dict[str, Any]
 
     def __post_init__(self) -> None:
@@ -60,18 +61,16 @@ class Policy:
             "q": (q, legal.shape),
         }
         for name, (array, shape) in shapes.items():
-            if array.shape != shape:
-                raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
+            check_shape(name, array, *shape)
             array.setflags(write=False)
             object.__setattr__(self, name, array)
         illegal = np.flatnonzero(~legal[np.arange(len(table)), table])
         if illegal.size:
             action = ACTIONS[table[illegal[0]]]
-            raise ValueError(f"table has the illegal action {action!r} in state {illegal[0]}")
-        if (visits[~legal] > 0).any():
-            raise ValueError("visits must be 0 for illegal pairs")
-        if not (np.where(visits > 0, np.isfinite(q), np.isnan(q))).all():
-            raise ValueError("q must be finite where visits are positive and NaN elsewhere")
+            expect(False, "table", f"a legal action in state {illegal[0]}", repr(action))
+        expect((visits[~legal] == 0).all(), "visits", "0 for illegal pairs", "a positive number")
+        matching = np.where(visits > 0, np.isfinite(q), np.isnan(q)).all()
+        expect(matching, "q", "finite values where visits are positive and NaN elsewhere", "others")
 
     @classmethod
     def greedy(
@@ -81,7 +80,7 @@ class Policy:
         grid: MarginGrid,
         provenance: dict[str, Any],
     ) -> Policy:
-        """The visited action with the largest Q in every state, "keep" where there is none.
+        """Return the policy of the visited action with the largest Q, "keep" where there is none.
 
         A tie goes to "keep", as a change without a gain only disturbs training, and then to
         "lower", the milder of the two changes. Values of `q` at unvisited pairs are ignored.
@@ -95,20 +94,16 @@ class Policy:
         counts = np.asarray(visits)
         values = np.asarray(q, dtype=np.float64)
         shape = (num_states(grid), len(ACTIONS))
-        if counts.shape != shape or values.shape != shape:
-            raise ValueError(
-                f"q and visits must have shape {shape}, got {values.shape} and {counts.shape}"
-            )
-        known = np.where(counts > 0, values, np.nan)
-        return cls(grid, greedy_actions(values, counts), known, counts, provenance)
+        check_shape("q", values, *shape)
+        check_shape("visits", counts, *shape)
+        visited = np.where(counts > 0, values, np.nan)
+        return cls(grid, greedy_actions(values, counts), visited, counts, provenance)
 
     @classmethod
     def constant(cls, action: str, grid: MarginGrid = DEFAULT_GRID) -> Policy:
-        """The same action ("lower", "keep" or "raise") everywhere; "keep" where it is illegal."""
-        if action not in ACTIONS:
-            raise ValueError(f"action must be one of {ACTIONS}, got {action!r}")
+        """Return one action ("lower", "keep" or "raise") everywhere, "keep" where it is illegal."""
+        index = check_choice("action", action, ACTIONS)
         legal = legal_actions(grid)
-        index = ACTIONS.index(action)
         table = np.where(legal[:, index], index, KEEP)
         provenance = {"source": f"constant {action}"}
         return cls(
@@ -117,16 +112,16 @@ class Policy:
 
     @classmethod
     def default(cls) -> Policy:
-        """The table that comes with the package."""
+        """Return the table that comes with the package."""
         return cls.load(_DEFAULT_PATH)
 
-    def act(self, states: npt.ArrayLike) -> IntArray:
-        """(C,) actions for (C,) state ids; ValueError if one is out of range."""
-        actions: IntArray = self.table[as_indices("states", states, len(self.table))]
+    def act(self, states: npt.ArrayLike) -> Ints:
+        """Return (C,) actions for (C,) state ids; ValueError if one is out of range."""
+        actions: Ints = self.table[as_indices("states", states, len(self.table))]
         return actions
 
-    def apply(self, states: npt.ArrayLike, margins: npt.ArrayLike) -> FloatArray:
-        """(C,) float64 margins after the policy's action.
+    def apply(self, states: npt.ArrayLike, margins: npt.ArrayLike) -> Float64s:
+        """Return (C,) float64 margins after the policy's action.
 
         Args:
             states: (C,) state ids, as encoded with these margins.
@@ -137,16 +132,16 @@ class Policy:
         """
         actions = self.act(states)
         index = self.grid.index(margins)
-        if not np.array_equal(index, decode_state(states, self.grid)[2]):
-            raise ValueError("margins must be those the states were encoded with")
+        same = np.array_equal(index, decode_state(states, self.grid)[2])
+        expect(same, "margins", "those that the states were encoded with", "others")
         return np.asarray(self.grid.values)[self.grid.step(index, actions)]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write JSON, version 1: grid, provenance and one line per state.
 
         Each of the S entries of "states" has state, count_bin, variance_bin, margin, action (its
-        name), q (3 numbers, null where unvisited) and visits (3 integers). The file appears whole
-        or not at all.
+        name), q (3 numbers, null where unvisited) and visits (3 integers). The file is written
+        atomically.
 
         Raises:
             ValueError: the provenance cannot be written as JSON.
@@ -156,29 +151,23 @@ class Policy:
         try:
             lines = [f"{json.dumps(key)}: {json.dumps(head[key], allow_nan=False)}" for key in head]
         except (TypeError, ValueError) as error:
-            raise ValueError(f"provenance must be JSON: {error}") from error
+            raise ValueError(f"provenance: expected JSON, got {error}") from error
         rows = ",\n".join(f"  {json.dumps(self._row(state))}" for state in range(len(self.table)))
         text = "{\n" + ",\n".join([*lines, f'"states": [\n{rows}\n]']) + "\n}\n"
-        path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_text(Path(path), text)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Policy:
-        """Read a file written by `save`; ValueError, naming the file, if anything in it is off."""
+        """Read a file written by `save`; FormatError names the first invalid part."""
         try:
             text = Path(path).read_text(encoding="utf-8")
             return cls._parse(json.loads(text, parse_constant=_no_constant))
         except ValueError as error:
-            raise ValueError(f"{os.fspath(path)} is not a policy file: {error}") from error
+            raise FormatError(path, f"not a policy file: {error}") from error
 
     def _row(self, state: int) -> dict[str, Any]:
         return {
-            **_place(state, self.grid),
+            **_description(state, self.grid),
             "action": ACTIONS[self.table[state]],
             "q": [None if np.isnan(value) else float(value) for value in self.q[state]],
             "visits": self.visits[state].tolist(),
@@ -188,35 +177,35 @@ class Policy:
     def _parse(cls, data: Any) -> Policy:
         _check_keys("the file", data, {"version", "grid", "provenance", "states"})
         if data["version"] != _VERSION:
-            raise ValueError(f"version must be {_VERSION}, got {data['version']!r}")
-        if not isinstance(data["provenance"], dict):
-            raise ValueError("provenance must be an object")
+            raise ValueError(f"version: expected {_VERSION}, got {data['version']!r}")
+        provenance = data["provenance"]
+        expect(isinstance(provenance, dict), "provenance", "an object", repr(provenance))
         _check_list("grid", data["grid"], (int, float), None)
         grid = MarginGrid(data["grid"])
         rows = data["states"]
-        if not isinstance(rows, list) or len(rows) != num_states(grid):
-            raise ValueError(f"states must be a list of {num_states(grid)} rows")
+        complete = isinstance(rows, list) and len(rows) == num_states(grid)
+        expect(complete, "states", f"a list of {num_states(grid)} rows", "another list")
         for state, row in enumerate(rows):
-            _check_row(f"states[{state}]", row, _place(state, grid))
+            _check_row(f"states[{state}]", row, _description(state, grid))
         return cls(
             grid,
             np.array([ACTIONS.index(row["action"]) for row in rows]),
             np.array([row["q"] for row in rows], dtype=np.float64),  # null becomes NaN
             np.array([row["visits"] for row in rows]),
-            data["provenance"],
+            provenance,
         )
 
 
-def greedy_actions(q: npt.ArrayLike, visits: npt.ArrayLike) -> IntArray:
-    """(S,) visited action with the largest Q, see `Policy.greedy`."""
+def greedy_actions(q: npt.ArrayLike, visits: npt.ArrayLike) -> Ints:
+    """Return the (S,) visited actions with the largest Q, see `Policy.greedy`."""
     preference = np.array([ACTIONS.index(name) for name in ("keep", "lower", "raise")])
     ranked = np.where(np.asarray(visits) > 0, np.asarray(q), -np.inf)[:, preference]
-    actions: IntArray = preference[ranked.argmax(axis=1)]
+    actions: Ints = preference[ranked.argmax(axis=1)]
     return actions
 
 
-def _place(state: int, grid: MarginGrid) -> dict[str, int | float]:
-    """The part of a row that follows from the state id alone."""
+def _description(state: int, grid: MarginGrid) -> dict[str, int | float]:
+    """Return the part of a row that follows from the state id alone."""
     count_bin, variance_bin, margin = (int(part) for part in decode_state(state, grid))
     return {
         "state": state,
@@ -226,30 +215,28 @@ def _place(state: int, grid: MarginGrid) -> dict[str, int | float]:
     }
 
 
-def _check_row(where: str, row: Any, place: dict[str, int | float]) -> None:
-    _check_keys(where, row, {*place, "action", "q", "visits"})
-    for key, value in place.items():
+def _check_row(where: str, row: Any, description: dict[str, int | float]) -> None:
+    _check_keys(where, row, {*description, "action", "q", "visits"})
+    for key, value in description.items():
         if row[key] != value:
-            raise ValueError(f"{where}.{key} must be {value}, got {row[key]!r}")
-    if row["action"] not in ACTIONS:
-        raise ValueError(f"{where}.action must be one of {ACTIONS}, got {row['action']!r}")
+            raise ValueError(f"{where}.{key}: expected {value}, got {row[key]!r}")
+    check_choice(f"{where}.action", row["action"], ACTIONS)
     _check_list(f"{where}.q", row["q"], (int, float, NoneType), len(ACTIONS))
     _check_list(f"{where}.visits", row["visits"], (int,), len(ACTIONS))
 
 
 def _check_keys(where: str, value: Any, keys: set[str]) -> None:
-    if not isinstance(value, dict) or set(value) != keys:
-        raise ValueError(f"{where} must be an object with exactly the keys {sorted(keys)}")
+    matching = isinstance(value, dict) and set(value) == keys
+    expect(matching, where, f"an object with the keys {sorted(keys)}", repr(value)[:80])
 
 
 def _check_list(where: str, value: Any, kinds: tuple[type, ...], length: int | None) -> None:
     # `type`, not isinstance: true is an int to isinstance, but it is not a number in JSON.
-    if not isinstance(value, list) or any(type(item) not in kinds for item in value):
-        names = " or ".join(kind.__name__ for kind in kinds)
-        raise ValueError(f"{where} must be a list of {names}, got {value!r}")
-    if length is not None and len(value) != length:
-        raise ValueError(f"{where} must have {length} entries, got {value!r}")
+    matching = isinstance(value, list) and all(type(item) in kinds for item in value)
+    names = " or ".join(kind.__name__ for kind in kinds)
+    expect(matching, where, f"a list of {names}", repr(value))
+    expect(length in (None, len(value)), where, f"{length} entries", repr(value))
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+    raise ValueError(f"expected JSON, got {name}")

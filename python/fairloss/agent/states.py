@@ -1,4 +1,4 @@
-"""The state of a class: how many images it has, how much they vary, what margin it has."""
+"""The state of a class: its image count, its intra-class variance and its margin."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import numpy.typing as npt
 
 from fairloss.agent.grid import (
     DEFAULT_GRID,
-    BoolArray,
-    FloatArray,
-    IntArray,
     MarginGrid,
     as_indices,
 )
+from fairloss.checks import check_shape, expect
+from fairloss.typing import Bools, Float64s, Ints
 
 BINS = 3
 _COUNT_WORDS = ("few", "some", "many")
@@ -20,24 +19,24 @@ _VARIANCE_WORDS = ("low", "medium", "high")
 
 
 def num_states(grid: MarginGrid) -> int:
-    """S = 3 count bins x 3 variance bins x M margins."""
+    """Return S = 3 count bins x 3 variance bins x M margins."""
     return BINS * BINS * len(grid)
 
 
-def legal_actions(grid: MarginGrid) -> BoolArray:
-    """(S, 3) bool: which action is legal in which state (90 pairs on the default grid)."""
+def legal_actions(grid: MarginGrid) -> Bools:
+    """Return (S, 3) bool: the legal actions of each state (90 pairs on the default grid)."""
     return np.tile(grid.legal, (BINS * BINS, 1))
 
 
-def decode_state(state: npt.ArrayLike, grid: MarginGrid) -> tuple[IntArray, IntArray, IntArray]:
-    """(count bin, variance bin, margin index) of every state id; ValueError if out of range."""
+def decode_state(state: npt.ArrayLike, grid: MarginGrid) -> tuple[Ints, Ints, Ints]:
+    """Return count bin, variance bin and margin index of every state id."""
     group, margin = np.divmod(as_indices("state", state, num_states(grid)), len(grid))
     count_bin, variance_bin = np.divmod(group, BINS)
     return count_bin, variance_bin, margin
 
 
 def describe_state(state: int, grid: MarginGrid) -> str:
-    """One state in words, such as "few images, low variance, margin 0.35"."""
+    """Describe one state in words, such as "few images, low variance, margin 0.35"."""
     count_bin, variance_bin, margin = (int(part) for part in decode_state(state, grid))
     return (
         f"{_COUNT_WORDS[count_bin]} images, {_VARIANCE_WORDS[variance_bin]} variance, "
@@ -45,14 +44,14 @@ def describe_state(state: int, grid: MarginGrid) -> str:
     )
 
 
-def _terciles(values: FloatArray) -> tuple[float, float]:
-    """The two cuts of three equal bins; "lower" makes each cut a value that some class has."""
+def _terciles(values: Float64s) -> tuple[float, float]:
+    """Return the cuts of three equal bins; "lower" makes each cut a value that some class has."""
     low, high = np.quantile(values, (1 / 3, 2 / 3), method="lower")
     return float(low), float(high)
 
 
-def _bins(values: FloatArray, cuts: tuple[float, float]) -> IntArray:
-    bins: IntArray = (values > cuts[0]).astype(np.int64) + (values > cuts[1])
+def _bins(values: Float64s, cuts: tuple[float, float]) -> Ints:
+    bins: Ints = (values > cuts[0]).astype(np.int64) + (values > cuts[1])
     return bins
 
 
@@ -89,19 +88,17 @@ class GroupState:
         count_cuts: tuple[float, float] | None = None,
     ) -> None:
         given = np.asarray(counts)
-        if given.ndim != 1 or given.dtype.kind not in "iu" or (given < 0).any():
-            raise ValueError(
-                f"counts must be a vector of non-negative integers, got {given.dtype} {given.shape}"
-            )
-        if not given.any():
-            raise ValueError("counts must have at least one class with an image, got none")
-        self.counts: IntArray = given.astype(np.int64)
+        natural = given.ndim == 1 and given.dtype.kind in "iu" and (given >= 0).all()
+        got = f"shape {given.shape} {given.dtype}"
+        expect(natural, "counts", "a vector of non-negative integers", got)
+        expect(given.any(), "counts", "at least one class with an image", "none")
+        self.counts: Ints = given.astype(np.int64)
         self.grid = grid
         images = self.counts.astype(np.float64)
         if count_cuts is None:
             count_cuts = _terciles(images[images > 0])
-        if len(count_cuts) != 2 or not count_cuts[0] <= count_cuts[1]:
-            raise ValueError(f"count_cuts must be two ascending numbers, got {count_cuts!r}")
+        ascending = len(count_cuts) == 2 and count_cuts[0] <= count_cuts[1]
+        expect(ascending, "count_cuts", "two ascending numbers", repr(count_cuts))
         self.count_cuts = count_cuts
         self.count_bins = _bins(images, count_cuts)
 
@@ -111,35 +108,33 @@ class GroupState:
         return num_states(self.grid)
 
     @property
-    def legal(self) -> BoolArray:
+    def legal(self) -> Bools:
         """(S, 3) bool."""
         return legal_actions(self.grid)
 
-    def variance_bins(self, variance: npt.ArrayLike) -> IntArray:
-        """(C,) int64 bins of intra-class variance, cut at this call's own terciles.
+    def variance_bins(self, variance: npt.ArrayLike) -> Ints:
+        """Return (C,) int64 bins of intra-class variance, cut at the terciles of this call.
 
         Relative cuts because the variance of all classes shrinks while training. A class with one
         image has no variance and NaN means the same: both count as 0, which puts them in bin 0
         together. Empty classes are left out of the terciles.
 
         Args:
-            variance: (C,) mean of 1 - cosine to the class centre, or any other spread.
+            variance: (C,) mean of 1 - cosine to the class center, or any other spread.
 
         Raises:
             ValueError: the shape is not (C,), or a value is infinite.
         """
         given = np.asarray(variance, dtype=np.float64)
-        if given.shape != self.counts.shape:
-            raise ValueError(f"variance must have shape {self.counts.shape}, got {given.shape}")
-        if np.isinf(given).any():
-            raise ValueError("variance must be finite or NaN, got an infinite value")
+        check_shape("variance", given, *self.counts.shape)
+        expect(not np.isinf(given).any(), "variance", "finite values or NaN", "an infinite value")
         undefined = np.isnan(given) | (self.counts <= 1)
         # Rounding leaves the variance of identical images at about -1e-8: the same tie at zero.
-        spread: FloatArray = np.where(undefined, 0.0, np.maximum(given, 0.0))
+        spread: Float64s = np.where(undefined, 0.0, np.maximum(given, 0.0))
         return _bins(spread, _terciles(spread[self.counts > 0]))
 
-    def encode(self, variance: npt.ArrayLike, margins: npt.ArrayLike) -> IntArray:
-        """(C,) int64 state ids, (count bin * 3 + variance bin) * M + margin index.
+    def encode(self, variance: npt.ArrayLike, margins: npt.ArrayLike) -> Ints:
+        """Return (C,) int64 state ids, (count bin * 3 + variance bin) * M + margin index.
 
         Args:
             variance: (C,), see `variance_bins`.
@@ -149,15 +144,14 @@ class GroupState:
             ValueError: a shape is not (C,), or a margin is not on the grid.
         """
         margin = self.grid.index(margins)
-        if margin.shape != self.counts.shape:
-            raise ValueError(f"margins must have shape {self.counts.shape}, got {margin.shape}")
+        check_shape("margins", margin, *self.counts.shape)
         group = self.count_bins * BINS + self.variance_bins(variance)
         return group * len(self.grid) + margin
 
-    def decode(self, state: npt.ArrayLike) -> tuple[IntArray, IntArray, IntArray]:
-        """(count bin, variance bin, margin index), the inverse of `encode`."""
+    def decode(self, state: npt.ArrayLike) -> tuple[Ints, Ints, Ints]:
+        """Return count bin, variance bin and margin index, the inverse of `encode`."""
         return decode_state(state, self.grid)
 
     def describe(self, state: int) -> str:
-        """One state in words, such as "few images, low variance, margin 0.35"."""
+        """Describe one state in words, such as "few images, low variance, margin 0.35"."""
         return describe_state(state, self.grid)

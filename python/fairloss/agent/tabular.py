@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.agent.grid import ACTIONS, FloatArray
+from fairloss.agent.grid import ACTIONS
 from fairloss.agent.transitions import Transitions, check_gamma
+from fairloss.typing import Float64s
 
 
-def fit_tabular(transitions: Transitions, legal: npt.ArrayLike, gamma: float = 0.9) -> FloatArray:
-    """(S, 3) float64, the fixed point of fitted-Q iteration (Ernst et al., JMLR 2005).
+def fit_tabular(transitions: Transitions, legal: npt.ArrayLike, gamma: float = 0.9) -> Float64s:
+    """Return (S, 3) float64, the fixed point of fitted-Q iteration (Ernst et al., JMLR 2005).
 
     Q(s, a) = mean over the transitions of (s, a) of r + gamma * successor . V, with V(s) = max over
     the visited actions of Q(s, .). V = 0, the average of standardised rewards, in a state without
@@ -41,8 +42,8 @@ def fit_tabular(transitions: Transitions, legal: npt.ArrayLike, gamma: float = 0
         q, total = reward + gamma * successor @ value, value.sum()
 
 
-def _pair_means(transitions: Transitions) -> tuple[FloatArray, FloatArray]:
-    """Mean reward (S, 3) and mean successor (S, 3, S) of each pair, 0 where unvisited."""
+def _pair_means(transitions: Transitions) -> tuple[Float64s, Float64s]:
+    """Return mean reward (S, 3) and mean successor (S, 3, S) of each pair, 0 where unvisited."""
     size = transitions.num_states
     pair = (transitions.state, transitions.action)
     reward = np.zeros((size, len(ACTIONS)))

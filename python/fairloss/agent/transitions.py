@@ -1,4 +1,4 @@
-"""What the agent learns from: transitions between states, and the reward of each."""
+"""Transitions between states and the reward of each, the data that Q is learned from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.agent.grid import ACTIONS, BoolArray, FloatArray, IntArray, as_indices
+from fairloss.agent.grid import ACTIONS, as_indices
+from fairloss.checks import check_number, check_shape, expect
+from fairloss.typing import Bools, Float64s, Ints
 
 # Distances are angles of order 1 rad in float64 (rounding 1e-16) and the other spread tested is in
 # units of a standard deviation: a spread under 1e-12 is rounding, not signal.
@@ -24,75 +26,77 @@ class Transitions:
     Attributes:
         state: (n,) int64 in [0, S).
         action: (n,) int64, index into ACTIONS.
-        reward: (n,) float64, best standardised so that 0 is the average.
+        reward: (n,) float64, best standardized so that 0 is the average.
         successor: (n, S) float64, rows non-negative and summing to 1.
 
     Raises:
         ValueError: n is 0, a shape disagrees, a value is out of range, or a row does not sum to 1.
     """
 
-    state: IntArray
-    action: IntArray
-    reward: FloatArray
-    successor: FloatArray
+    state: Ints
+    action: Ints
+    reward: Float64s
+    successor: Float64s
 
     def __post_init__(self) -> None:
         self.successor = np.asarray(self.successor, dtype=np.float64)
-        if self.successor.ndim != 2 or len(self.successor) == 0:
-            raise ValueError(f"successor must be (n, S) with n > 0, got {self.successor.shape}")
+        matrix = self.successor.ndim == 2 and len(self.successor) > 0
+        expect(matrix, "successor", "shape (n, S) with n > 0", self.successor.shape)
         n = len(self.successor)
         self.state = as_indices("state", self.state, self.num_states)
         self.action = as_indices("action", self.action, len(ACTIONS))
         self.reward = _vector("reward", self.reward, n)
-        for name, array in (("state", self.state), ("action", self.action)):
-            if array.shape != (n,):
-                raise ValueError(f"{name} must have shape ({n},), got {array.shape}")
+        check_shape("state", self.state, n)
+        check_shape("action", self.action, n)
         # 1e-6: fractions of up to 1e5 classes may come from float32.
         one = np.abs(self.successor.sum(axis=1) - 1) <= 1e-6
-        if not one.all() or (self.successor < 0).any():
-            raise ValueError("successor rows must be non-negative and sum to 1")
+        valid = one.all() and (self.successor >= 0).all()
+        expect(valid, "successor", "non-negative rows that sum to 1", "other rows")
 
     @property
     def num_states(self) -> int:
         """S."""
         return len(self.successor[0])
 
-    def visits(self, num_states: int) -> IntArray:
-        """(S, 3) int64: how many transitions each (state, action) pair has."""
-        if num_states != self.num_states:
-            raise ValueError(f"num_states must be {self.num_states}, got {num_states}")
+    def visits(self, num_states: int) -> Ints:
+        """Return (S, 3) int64, the number of transitions of each (state, action) pair."""
+        expect(num_states == self.num_states, "num_states", f"{self.num_states}", num_states)
         pair = self.state * len(ACTIONS) + self.action
         counts = np.bincount(pair, minlength=num_states * len(ACTIONS))
         return counts.reshape(num_states, len(ACTIONS)).astype(np.int64)
 
-    def visited(self, legal: npt.ArrayLike) -> BoolArray:
-        """(S, 3) bool, pairs with a transition; ValueError if one of them is not `legal`."""
+    def visited(self, legal: npt.ArrayLike) -> Bools:
+        """Return (S, 3) bool, pairs with a transition; ValueError if one of them is not `legal`."""
         allowed = np.asarray(legal)
         shape = (self.num_states, len(ACTIONS))
-        if allowed.shape != shape or allowed.dtype != np.bool_:
-            raise ValueError(f"legal must be bool {shape}, got {allowed.dtype} {allowed.shape}")
-        seen: BoolArray = self.visits(self.num_states) > 0
+        got = f"shape {allowed.shape} {allowed.dtype}"
+        expect(
+            allowed.shape == shape and allowed.dtype == np.bool_,
+            "legal",
+            f"shape {shape} bool",
+            got,
+        )
+        seen: Bools = self.visits(self.num_states) > 0
         if (seen & ~allowed).any():
             state, action = np.argwhere(seen & ~allowed)[0]
-            raise ValueError(f"action {ACTIONS[action]!r} is taken in state {state}: not legal")
+            expect(False, "action", f"a legal one in state {state}", repr(ACTIONS[action]))
         return seen
 
 
 def check_gamma(gamma: float) -> None:
-    """ValueError unless the discount is in [0, 1)."""
-    if not 0 <= gamma < 1:
-        raise ValueError(f"gamma must be in [0, 1), got {gamma}")
+    """Raise ValueError unless the discount is in [0, 1)."""
+    check_number("gamma", gamma, 0, 1, open_high=True)
 
 
-def standardised_reward(
+def standardized_reward(
     inter_before: npt.ArrayLike,
     inter_after: npt.ArrayLike,
     intra_before: npt.ArrayLike,
     intra_after: npt.ArrayLike,
     epoch: npt.ArrayLike,
     weights: tuple[float, float] = (1.0, 1.0),
-) -> FloatArray:
-    """(n,) float64 rewards with mean 0 in every epoch and standard deviation 1 over all.
+) -> Float64s:
+    """Return (n,) float64 rewards with mean 0 in every epoch and standard deviation 1 over all.
 
     r = weights[0] * d_inter / std(d_inter) - weights[1] * d_intra / std(d_intra), with d = after -
     before; then minus the mean over the cells of the same epoch, then divided by its own std. That
@@ -102,7 +106,7 @@ def standardised_reward(
 
     Args:
         inter_before, inter_after: (n,) distance to the nearest other class, radians.
-        intra_before, intra_after: (n,) distance to the own class centre, radians; NaN where a cell
+        intra_before, intra_after: (n,) distance to the own class center, radians; NaN where a cell
             has no such distance (one image a class), which counts as an average change.
         epoch: (n,) label of the epoch a cell was measured in. Epochs of different chains need
             different labels.
@@ -115,35 +119,33 @@ def standardised_reward(
     """
     n = np.asarray(inter_before).size
     before, after = _vector("inter_before", inter_before, n), _vector("inter_after", inter_after, n)
-    inter = _standardised(after - before)
+    inter = _standardized(after - before)
     before = _vector("intra_before", intra_before, n, undefined=True)
     change = _vector("intra_after", intra_after, n, undefined=True) - before
-    known = ~np.isnan(change)
+    defined = ~np.isnan(change)
     intra = np.zeros(n)
-    intra[known] = _standardised(change[known])
+    intra[defined] = _standardized(change[defined])
     label = np.asarray(epoch)
-    if n == 0 or label.shape != (n,):
-        raise ValueError(f"epoch must have shape ({n},) with n > 0, got {label.shape}")
-    if len(weights) != 2 or not np.isfinite(weights).all():
-        raise ValueError(f"weights must be two finite numbers, got {weights!r}")
+    expect(n > 0 and label.shape == (n,), "epoch", f"shape ({n},) with n > 0", label.shape)
+    finite = len(weights) == 2 and np.isfinite(weights).all()
+    expect(finite, "weights", "two finite numbers", repr(weights))
     reward = weights[0] * inter - weights[1] * intra
     _, group = np.unique(label, return_inverse=True)
     baseline = np.bincount(group, weights=reward) / np.bincount(group)
-    return _standardised(reward - baseline[group])
+    return _standardized(reward - baseline[group])
 
 
-def _standardised(values: FloatArray) -> FloatArray:
-    """Mean 0, population standard deviation 1; all 0 where there is no spread."""
+def _standardized(values: Float64s) -> Float64s:
+    """Return values of mean 0, population standard deviation 1; all 0 where there is no spread."""
     spread = values.std() if values.size else 0.0
     return (values - values.mean()) / spread if spread > ROUNDING else np.zeros_like(values)
 
 
-def _vector(name: str, values: npt.ArrayLike, length: int, undefined: bool = False) -> FloatArray:
-    """(length,) float64, finite; with `undefined` NaN is allowed too."""
+def _vector(name: str, values: npt.ArrayLike, length: int, undefined: bool = False) -> Float64s:
+    """Return (length,) float64, finite; with `undefined` NaN is allowed too."""
     array = np.asarray(values, dtype=np.float64)
-    if array.shape != (length,):
-        raise ValueError(f"{name} must have shape ({length},), got {array.shape}")
+    check_shape(name, array, length)
     wrong = np.isinf(array) if undefined else ~np.isfinite(array)
     if wrong.any():
-        raise ValueError(f"{name} must be finite, got {array[wrong][0]}")
+        expect(False, name, "finite numbers", array[wrong][0])
     return array

@@ -1,12 +1,10 @@
 """The command `fairloss`."""
 
-from __future__ import annotations
-
 import sys
 
 
 def main() -> None:
-    """Entry point; says what to install where the command line's own packages are missing."""
+    """Run the command line, or exit with what to install if one of its packages is missing."""
     try:
         from fairloss.cli.app import run
     except ImportError as error:

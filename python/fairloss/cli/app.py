@@ -1,16 +1,25 @@
-"""The commands of `fairloss`, and how they fail: one line that says what to change."""
-
-from __future__ import annotations
+"""The commands of `fairloss`; each fails with one line that says what to change."""
 
 import sys
 import warnings
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
-from fairloss.cli import challenges, glyphs, images, runs, tools
-from fairloss.cli.evaluate import evaluate
-from fairloss.cli.gallery import gallery
+from fairloss.cli import (
+    collect,
+    data,
+    demo,
+    doctor,
+    embed,
+    evaluate,
+    fit_policy,
+    gallery,
+    report,
+    search_loss,
+    train,
+)
 
 app = typer.Typer(
     help="Fair Loss for long-tailed face recognition: train, evaluate, search.",
@@ -19,40 +28,36 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-app.command("demo")(runs.demo)
-app.command("train")(runs.train)
-app.command("collect")(runs.collect)
-app.command("fit-policy")(runs.fit_policy)
-app.command("search-loss")(runs.search_loss)
-app.command("embed")(images.embed)
-app.command("report")(tools.report)
-app.command("doctor")(tools.doctor)
-images.data.command("glyphs")(glyphs.glyphs)
-app.add_typer(images.data, name="data")
-evaluate.command("ijb")(challenges.ijb)
-evaluate.command("megaface")(challenges.megaface)
-evaluate.command("plot")(challenges.plot)
-app.add_typer(evaluate, name="evaluate")
-app.add_typer(gallery, name="gallery")
+for command in (
+    demo.demo,
+    train.train,
+    collect.collect,
+    fit_policy.fit_policy,
+    search_loss.search_loss,
+    embed.embed,
+    report.report,
+    doctor.doctor,
+):
+    app.command()(command)
+for commands in (data.app, evaluate.app, gallery.app):
+    app.add_typer(commands)
 
 
 def run() -> None:
-    """Run a command; what the user can mend is a message, not a traceback."""
-    warnings.showwarning = _show_warning  # type: ignore[assignment]
+    """Run the command of `sys.argv`; an error that a user can fix prints one line and exits 2."""
+    warnings.showwarning = _print_warning  # type: ignore[assignment]
     try:
         app()
     except KeyboardInterrupt:
         sys.exit(130)  # as a shell reports SIGINT
     except (ValueError, OSError, ImportError, RuntimeError) as error:
-        Console(stderr=True, highlight=False).print(f"[bold red]error[/]: {_escaped(str(error))}")
+        _print_message("[bold red]error[/]", error)
         sys.exit(2)
 
 
-def _show_warning(message: Warning | str, *_: object) -> None:
-    Console(stderr=True, highlight=False).print(f"[yellow]warning[/]: {_escaped(str(message))}")
+def _print_warning(message: Warning | str, *_: object) -> None:
+    _print_message("[yellow]warning[/]", message)
 
 
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+def _print_message(label: str, message: object) -> None:
+    Console(stderr=True, highlight=False).print(f"{label}: {escape(str(message))}")

@@ -1,4 +1,4 @@
-"""Experience: what happens to the classes when margins move, and the policy learnt from it."""
+"""Experience: transitions of classes whose margins move, and the policy learned from them."""
 
 from __future__ import annotations
 

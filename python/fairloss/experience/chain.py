@@ -1,4 +1,4 @@
-"""A chain: fine-tuning that moves every group's margin each epoch and measures what follows."""
+"""A chain: fine-tuning that moves the margin of every cell each epoch and measures the change."""
 
 from __future__ import annotations
 
@@ -10,28 +10,30 @@ from typing import Any
 import numpy as np
 import torch
 
-from fairloss.experience.experience import Experience, FloatArray, IntArray
+from fairloss.experience.experience import Experience
 from fairloss.heads import FairLoss
-from fairloss.training import RunFolder, Trainer
+from fairloss.io.run_folder import RunFolder
+from fairloss.training import Trainer
+from fairloss.typing import Float64s, Ints
 from fairloss_ext import ClassStatistics
 
 
 @dataclass
 class Cell:
-    """Classes that share a state, and the action they take together."""
+    """Classes that share a state, and the action that they take together."""
 
     state: int
-    classes: IntArray
+    classes: Ints
     action: int
 
 
 class Chain:
     """Observes one transition per cell and epoch (method: Fair Loss's "sample networks").
 
-    The paper changes margins by hand, group by group, and gives no layout. Ours lets every cell
-    move in every epoch, from wherever the epoch before left it: margins become real states of a
-    trained network instead of labels, and one epoch yields as many transitions as there are cells.
-    The action is the one its pair has been visited least, ties at random.
+    The paper changes margins by hand, group by group, and gives no layout. Here every cell moves in
+    every epoch from its current margin, so that a margin is one the network was trained with, and
+    one epoch yields as many transitions as there are cells. A cell takes the action whose (state,
+    action) pair has the fewest visits; ties are drawn at random.
     """
 
     def __init__(self, trainer: Trainer, min_cell: int, seed: int) -> None:
@@ -46,7 +48,7 @@ class Chain:
         self.visits = np.zeros(self.legal.shape, np.int64)
 
     def run_epoch(self, epoch: int, learning_rate: float) -> dict[str, Any]:
-        """Move every margin, train one epoch, measure; returns what to log of it."""
+        """Move every margin, train one epoch and measure; return the line for the log."""
         before = self.statistics
         cells = self._choose(self.head.states(before), epoch)
         margins = self.head.margins.double().cpu().numpy().copy()
@@ -56,7 +58,7 @@ class Chain:
             action = np.full(len(index), cell.action)
             margins[cell.classes] = grid[self.head.policy.grid.step(index, action)]
         self.head.set_margins(margins)
-        done = self.trainer.run_epoch(epoch, learning_rate)
+        result = self.trainer.run_epoch(epoch, learning_rate)
         started = time.perf_counter()
         self.statistics = self.trainer.statistics()
         measured = time.perf_counter() - started
@@ -66,14 +68,14 @@ class Chain:
         return {
             "epoch": epoch,
             "step": self.trainer.step,
-            "loss": done.loss,
+            "loss": result.loss,
             "cells": len(cells),
-            "seconds": {"train": done.seconds, "statistics": measured},
-            "skipped": done.skipped,
+            "seconds": {"train": result.seconds, "statistics": measured},
+            "skipped": result.skipped,
         }
 
     def experience(self) -> Experience:
-        """What has been observed so far."""
+        """Return the transitions so far."""
         columns: dict[str, Any] = {}
         for name, dtype in _COLUMNS.items():
             columns[name] = np.array([row[name] for row in self.rows], dtype)
@@ -88,19 +90,19 @@ class Chain:
         )
 
     def save(self, folder: RunFolder, epoch: int) -> None:
-        """Everything the next epoch depends on, in one file."""
+        """Write all that the next epoch depends on as a checkpoint."""
         state = {"dropped": self.dropped, "rows": self.rows, "visits": torch.tensor(self.visits)}
         folder.save_checkpoint(epoch, self.trainer.state() | {"chain": state})
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a checkpoint that `save` wrote."""
+        """Resume from a checkpoint that `save` wrote."""
         self.trainer.restore(state)
         chain = state["chain"]
         self.dropped, self.rows = chain["dropped"], chain["rows"]
         self.visits = chain["visits"].numpy()
         self.statistics = self.trainer.statistics()
 
-    def _choose(self, states: IntArray, epoch: int) -> list[Cell]:
+    def _choose(self, states: Ints, epoch: int) -> list[Cell]:
         random = np.random.default_rng([self.seed, epoch])
         cells = []
         for state in np.unique(states[self.counts > 0]).tolist():
@@ -110,7 +112,7 @@ class Chain:
             cells.append(Cell(state, classes, action))
         return cells
 
-    def _record(self, cell: Cell, before: ClassStatistics, after: IntArray, epoch: int) -> None:
+    def _record(self, cell: Cell, before: ClassStatistics, after: Ints, epoch: int) -> None:
         distances = [
             _inter(before, cell.classes),
             _inter(self.statistics, cell.classes),
@@ -152,12 +154,12 @@ _COLUMNS: dict[str, type] = {
 }
 
 
-def _inter(statistics: ClassStatistics, classes: IntArray) -> float:
+def _inter(statistics: ClassStatistics, classes: Ints) -> float:
     return float(statistics.inter_angle.double().numpy()[classes].mean())
 
 
-def _intra(statistics: ClassStatistics, classes: IntArray) -> float:
-    """Over the classes with a spread: one image is its own centre, whatever the margin does."""
-    angle: FloatArray = statistics.intra_angle.double().numpy()[classes]
+def _intra(statistics: ClassStatistics, classes: Ints) -> float:
+    """Return the mean over classes of two images or more: a single image is its own center."""
+    angle: Float64s = statistics.intra_angle.double().numpy()[classes]
     several = statistics.count.numpy()[classes] > 1
     return float(angle[several].mean()) if several.any() else math.nan

@@ -11,7 +11,7 @@ from fairloss.agent import MarginGrid, Policy
 from fairloss.data import FaceImages
 from fairloss.experience.chain import Chain
 from fairloss.experience.experience import Experience
-from fairloss.io.atomic import write_atomic
+from fairloss.io.atomic import write_text
 from fairloss.io.json import write_json
 from fairloss.io.run_folder import RunFolder
 from fairloss.progress import Progress
@@ -21,39 +21,36 @@ from fairloss.training import (
     TrainConfig,
     as_yaml,
     changes,
-    check_device,
-    check_numbers,
     load_config,
     read_faces,
 )
-from fairloss.training.run import (
-    build_trainer,
-    check_same_faces,
-    faces_record,
-    refuse_several_ranks,
-    trained_margins,
-)
+from fairloss.training.build import build_trainer, trained_margins
+from fairloss.training.config import DEVICES, check_settings, choice, number, positive
+from fairloss.training.identities import check_same_identities, identities_record
+from fairloss.training.train import check_one_process
 
 Map = Callable[[Callable[[int], Experience], Iterable[int]], Iterable[Experience]]
 
 
 @dataclass
 class CollectConfig:
+    """A collection by `fairloss collect`."""
+
     run: str = "???"  # pre-trained run folder; its config.yaml names data and model
     output: str = "???"  # folder for the chains and experience.npz
-    epochs: int = 45  # of each chain; least-visited-first covers the 90 pairs 3 times in about 42
-    chains: int = 1  # chains with seeds seed, seed + 1, ...
-    seed: int = 0
-    min_cell: int = 5  # cells with fewer classes are dropped, and counted
-    learning_rate: float = 0.01  # constant; a rate of the last epochs barely moves features
+    epochs: int = positive(
+        45
+    )  # of each chain; least-visited-first covers the 90 pairs 3 times in about 42
+    chains: int = positive(1)  # chains with seeds seed, seed + 1, ...
+    seed: int = number(0, 0)
+    min_cell: int = positive(5)  # cells with fewer classes are dropped, and counted
+    learning_rate: float = positive(0.01)  # constant; that of the last epochs changes little
     data: str | None = None  # default: that of the run
-    device: str = "auto"  # cpu, cuda, or auto: a GPU where torch finds one
+    device: str = choice("auto", DEVICES)  # cpu, cuda, or auto: a GPU where torch finds one
 
     def check(self) -> None:
-        """ValueError naming the first setting that is out of range."""
-        positive = ("epochs", "chains", "min_cell", "learning_rate")
-        check_numbers({name: getattr(self, name) for name in positive}, {"seed": self.seed})
-        check_device(self.device)
+        """Raise ValueError naming the first setting that is out of range."""
+        check_settings(self)
 
 
 def collect(
@@ -62,14 +59,14 @@ def collect(
     progress: Progress | None = None,
     map: Map = map,
 ) -> Experience:
-    """Run the chains and write `output/experience.npz`.
+    """Run the chains, write `output/experience.npz` and return its content.
 
-    Every chain goes on after its last finished epoch if it was interrupted.
+    An interrupted chain resumes after its last finished epoch.
 
     Args:
         config: checked settings.
         faces: the training set, instead of reading the run's.
-        progress: called as progress(what, done, total).
+        progress: called as progress(label, done, total).
         map: runs the chains; the builtin one by one, or any other with its signature. For
             processes `faces` and `progress` must be picklable, or None.
 
@@ -77,7 +74,7 @@ def collect(
         ValueError: a setting does not fit, or an existing chain had other settings.
     """
     config.check()
-    refuse_several_ranks()
+    check_one_process()
     config = replace(config, run=str(Path(config.run).resolve()))
     seeds = [config.seed + number for number in range(config.chains)]
     chains = list(map(partial(run_chain, config, faces, progress), seeds))
@@ -89,7 +86,7 @@ def collect(
 def run_chain(
     config: CollectConfig, faces: FaceImages | None, progress: Progress | None, seed: int
 ) -> Experience:
-    """One chain, in `output/chain-<seed>`."""
+    """Run one chain in `output/chain-<seed>`."""
     train_config = chain_config(config, seed)
     if faces is None:
         faces = read_faces(train_config, progress)
@@ -97,10 +94,10 @@ def run_chain(
     _check_same_chain(config, folder)
     state = folder.load_checkpoint()
     if state is not None:
-        check_same_faces("output", faces, folder.path)
+        check_same_identities("output", faces, folder.path)
     chain = Chain(build_trainer(train_config, faces, folder), config.min_cell, seed)
-    write_json(folder / "identities.json", faces_record(faces))
-    write_atomic(folder / "config.yaml", lambda path: path.write_text(as_yaml(config)))
+    write_json(folder / "identities.json", identities_record(faces))
+    write_text(folder / "config.yaml", as_yaml(config))
     first = 1
     if state is not None:
         chain.restore(state)
@@ -117,13 +114,13 @@ def run_chain(
 
 
 def chain_config(config: CollectConfig, seed: int) -> TrainConfig:
-    """The pre-trained run's settings, with a Fair Loss head and a constant learning rate.
+    """Return the pre-trained run's settings with a Fair Loss head and a constant learning rate.
 
-    The chain starts at the run's own margins: a margin that was not trained with would be a label.
+    The chain starts at the margins that the run was trained with.
     """
     source = Path(config.run) / "config.yaml"
     if not source.is_file():
-        raise ValueError(f"run: {config.run} holds no config.yaml, so it is no run folder")
+        raise ValueError(f"run: expected a run folder with config.yaml, got {config.run}")
     trained = load_config(source, [], TrainConfig)
     policy = Path(config.run) / "policy.json"
     grid = Policy.load(policy).grid if policy.is_file() else MarginGrid()
@@ -148,7 +145,9 @@ def chain_config(config: CollectConfig, seed: int) -> TrainConfig:
 def _check_same_chain(config: CollectConfig, folder: RunFolder) -> None:
     path = folder / "config.yaml"
     if path.exists():
-        # Longer or more chains are more of the same.
-        shown = changes(path, config, ("epochs", "chains", "seed", "output", "device"))
-        if shown:
-            raise ValueError(f"output: {folder.path} holds a chain with other settings ({shown})")
+        # More epochs and more chains extend the experience.
+        different = changes(path, config, ("epochs", "chains", "seed", "output", "device"))
+        if different:
+            raise ValueError(
+                f"output: {folder.path} holds a chain with other settings ({different})"
+            )

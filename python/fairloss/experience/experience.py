@@ -1,4 +1,4 @@
-"""What was observed while margins moved: raw distances, so that rewards can be changed later."""
+"""Transitions observed while margins move, with the distances that rewards are computed from."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from fairloss.agent import MarginGrid, Transitions, standardised_reward
-from fairloss.io.atomic import write_atomic
+from fairloss.agent import MarginGrid, Transitions, standardized_reward
+from fairloss.io.atomic import FormatError, write_atomic
+from fairloss.typing import Float64s, Ints
 
 VERSION = 1
-
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(eq=False)
@@ -30,28 +27,28 @@ class Experience:
         state, action: (n,) the state before the epoch, and the action (index into
             `fairloss.agent.ACTIONS`).
         successor: (n, S) fraction of the cell's classes in each state after the epoch.
-        inter_before, inter_after: (n,) mean angle to the nearest other class centre, radians.
-        intra_before, intra_after: (n,) mean angle between sample and centre, radians, over the
+        inter_before, inter_after: (n,) mean angle to the nearest other class center, radians.
+        intra_before, intra_after: (n,) mean angle between sample and center, radians, over the
             classes with two images or more; NaN in a cell that has none.
         classes: (n,) classes in the cell.
         epoch, seed: (n,) of the chain, epochs counted from 1.
         dropped: cells left out because they were smaller than `min_cell`.
         min_cell: that bound.
-        steps: optimiser steps that the collection took, all chains together.
+        steps: optimizer steps that the collection took, all chains together.
         kind: of the margins, "arc" or "cos".
     """
 
-    grid: FloatArray
-    state: IntArray
-    action: IntArray
-    successor: FloatArray
-    inter_before: FloatArray
-    inter_after: FloatArray
-    intra_before: FloatArray
-    intra_after: FloatArray
-    classes: IntArray
-    epoch: IntArray
-    seed: IntArray
+    grid: Float64s
+    state: Ints
+    action: Ints
+    successor: Float64s
+    inter_before: Float64s
+    inter_after: Float64s
+    intra_before: Float64s
+    intra_after: Float64s
+    classes: Ints
+    epoch: Ints
+    seed: Ints
     dropped: int
     min_cell: int
     steps: int
@@ -61,24 +58,24 @@ class Experience:
         return len(self.state)
 
     def transitions(self, weights: tuple[float, float] = (1.0, 1.0)) -> Transitions:
-        """The agent's view, with standardised rewards (see `fairloss.agent.standardised_reward`).
+        """Return transitions with standardized rewards (see `fairloss.agent.standardized_reward`).
 
         Args:
             weights: of the inter- and the intra-class term.
         """
-        # Epochs of different chains are different epochs.
+        # Epochs of different chains get different labels.
         label = self.seed * (int(self.epoch.max(initial=0)) + 1) + self.epoch
-        reward = standardised_reward(
+        reward = standardized_reward(
             self.inter_before, self.inter_after, self.intra_before, self.intra_after, label, weights
         )
         return Transitions(self.state, self.action, reward, self.successor)
 
     def margin_grid(self) -> MarginGrid:
-        """The margins as the agent's grid."""
+        """Return the margins as a grid of the agent."""
         return MarginGrid(tuple(float(value) for value in self.grid))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write an npz with a version, whole or not at all."""
+        """Write an npz with a version atomically."""
         arrays: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
 
         def write(temporary: Path) -> None:
@@ -89,16 +86,16 @@ class Experience:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Experience:
-        """Read what `save` wrote; ValueError naming the file if it is something else."""
+        """Read what `save` wrote; FormatError if the file is something else."""
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
         except (ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path}: not an experience file ({error})") from error
+            raise FormatError(path, f"not an experience file ({error})") from error
         version = arrays.pop("version", None)
         names = {f.name for f in fields(cls)}
         if version is None or int(version) != VERSION or set(arrays) != names:
-            raise ValueError(f"{path}: not an experience file of version {VERSION}")
+            raise FormatError(path, f"not an experience file of version {VERSION}")
         for name in ("dropped", "min_cell", "steps"):
             arrays[name] = int(arrays[name])
         arrays["kind"] = str(arrays["kind"])
@@ -106,12 +103,12 @@ class Experience:
 
     @classmethod
     def merge(cls, parts: Sequence[Experience]) -> Experience:
-        """All transitions of several chains; ValueError if their grids or bounds differ."""
+        """Return all transitions of several chains; ValueError if their grids or bounds differ."""
         first = parts[0]
         for part in parts[1:]:
             same = (part.min_cell, part.kind) == (first.min_cell, first.kind)
             if not same or not np.array_equal(part.grid, first.grid):
-                raise ValueError("parts: chains differ in their margin grid, kind or min_cell")
+                raise ValueError("parts: expected one margin grid, kind and min_cell, got several")
         arrays = {
             f.name: np.concatenate([getattr(part, f.name) for part in parts])
             for f in fields(cls)

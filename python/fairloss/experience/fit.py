@@ -8,15 +8,16 @@ import numpy as np
 
 from fairloss.agent import Policy, fit_dqn, fit_tabular
 from fairloss.agent.states import legal_actions
-from fairloss.experience.experience import Experience, FloatArray
-from fairloss.progress import Progress
+from fairloss.experience.experience import Experience
+from fairloss.progress import Progress, labeled
+from fairloss.typing import Float64s, Ints
 
-# Half a tenth of the rewards' standard deviation: below that two actions count as equally good.
+# In standard deviations of the reward: two actions whose Q differs by less count as equal.
 TOLERANCE = 0.05
 
 
 class Fit(NamedTuple):
-    """A policy and how far deep Q-learning was from the exact solution."""
+    """A policy and the distance of deep Q-learning from the exact solution."""
 
     policy: Policy
     largest_gap: float  # largest |Q - exact Q| of a visited pair
@@ -31,7 +32,7 @@ def fit_policy(
     weights: tuple[float, float] = (1.0, 1.0),
     progress: Progress | None = None,
 ) -> Fit:
-    """The greedy policy of deep Q-learning on standardised rewards.
+    """Return the greedy policy of deep Q-learning on standardized rewards.
 
     Only 90 pairs exist, so the exact fitted-Q solution is computed as well and the two are
     compared.
@@ -41,21 +42,21 @@ def fit_policy(
         gamma: discount per epoch; 0.9 is our choice.
         seed: of the Q-network.
         weights: of the inter- and the intra-class term of the reward.
+        progress: called as progress(label, done, total).
 
     Raises:
         ValueError: no transitions, an argument out of range, or a Q-network that did not settle.
     """
     if len(experience) == 0:
         raise ValueError(
-            f"experience: no transitions, {experience.dropped} cells had fewer than "
-            f"{experience.min_cell} classes; collect again with a smaller min_cell"
+            f"experience: expected transitions, got none; {experience.dropped} cells had fewer "
+            f"than {experience.min_cell} classes, collect again with a smaller min_cell"
         )
     grid = experience.margin_grid()
     legal = legal_actions(grid)
     transitions = experience.transitions(weights)
     visits = transitions.visits(len(legal))
-    report = None if progress is None else (lambda done, total: progress("fit Q", done, total))
-    learnt = fit_dqn(transitions, legal, gamma, seed=seed, progress=report)
+    learned = fit_dqn(transitions, legal, gamma, seed=seed, progress=labeled(progress, "fit Q"))
     exact = fit_tabular(transitions, legal, gamma)
     provenance = {
         "method": "deep Q-learning on chain experience",
@@ -68,20 +69,18 @@ def fit_policy(
         "weights": list(weights),
         "seed": seed,
     }
-    policy = Policy.greedy(learnt, visits, grid, provenance)
-    gap, disagreements = _compare(policy.table, learnt, exact)
+    policy = Policy.greedy(learned, visits, grid, provenance)
+    gap, disagreements = _compare(policy.table, learned, exact)
     if gap > 1:
         raise ValueError(
-            f"gamma: the Q-network did not settle at {gamma} (off by {gap:.2g} standard deviations "
-            "of the reward); a smaller gamma does"
+            f"gamma: expected one at which the Q-network converges, got {gamma} (Q differs from "
+            f"the exact one by {gap:.2g} standard deviations of the reward); try a smaller one"
         )
     return Fit(policy, gap, disagreements)
 
 
-def _compare(
-    table: np.ndarray[tuple[int], np.dtype[np.int64]], learnt: FloatArray, exact: FloatArray
-) -> tuple[float, int]:
-    gap = float(np.nanmax(np.abs(learnt - exact)))
+def _compare(table: Ints, learned: Float64s, exact: Float64s) -> tuple[float, int]:
+    gap = float(np.nanmax(np.abs(learned - exact)))
     disagreements = 0
     for state in np.flatnonzero(~np.isnan(exact).all(axis=1)):
         best = np.nanmax(exact[state])

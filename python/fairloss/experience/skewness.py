@@ -1,8 +1,8 @@
-"""Experience with margins of groups (RL-RBN), and the policy learnt from it.
+"""Experience with margins of groups (RL-RBN), and the policy learned from it.
 
 The environment is any function from the (G,) margins of an epoch to the (G,) separation measured
-after it: `GroupEpochs` trains a network. See `fairloss.agent.group_bias` for what is known of the
-paper and what is our choice; the chain and its choice of actions are those of `collect`.
+after it: `GroupEpochs` trains a network. `fairloss.agent.group_bias` states what the paper gives
+and what is our choice; the chain and its choice of actions are those of `collect`.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ import numpy.typing as npt
 import torch
 
 from fairloss.agent import GroupBias, GroupPolicy, Transitions, fit_dqn, skewness_reward
-from fairloss.agent.grid import FloatArray, IntArray
+from fairloss.checks import check_integer, check_shape, expect
 from fairloss.heads import CosineHead
 from fairloss.training import Trainer
+from fairloss.typing import Float64s, Ints
 from fairloss_ext import ClassStatistics
 
-Environment = Callable[[FloatArray], FloatArray]
+Environment = Callable[[Float64s], Float64s]
 
 
-def group_separation(statistics: ClassStatistics, groups: npt.ArrayLike) -> FloatArray:
-    """(G,) radians: mean angle to the nearest other centre less that of samples to their own.
+def group_separation(statistics: ClassStatistics, groups: npt.ArrayLike) -> Float64s:
+    """Return (G,) radians: mean angle to the nearest other center minus that to the own center.
 
     Args:
         statistics: of C classes. Those without images are left out, and of those with one image
@@ -34,12 +35,11 @@ def group_separation(statistics: ClassStatistics, groups: npt.ArrayLike) -> Floa
         ValueError: groups of another length, or one without a class of two images.
     """
     group, count = np.asarray(groups), statistics.count.numpy()
-    if group.shape != count.shape:
-        raise ValueError(f"groups: got shape {group.shape}, expected {count.shape}, one each class")
+    check_shape("groups", group, *count.shape)
     each = range(int(group.max()) + 1)
     for g in each:
-        if not (count[group == g] > 1).any():
-            raise ValueError(f"groups: group {g} has no class of two images, so no separation")
+        several = (count[group == g] > 1).any()
+        expect(several, "groups", "a class of two images in every group", f"none in group {g}")
     inter = np.where(count > 0, statistics.inter_angle.double().numpy(), np.nan)
     intra = np.where(count > 1, statistics.intra_angle.double().numpy(), np.nan)
     return np.array([np.nanmean(inter[group == g]) - np.nanmean(intra[group == g]) for g in each])
@@ -56,18 +56,14 @@ class GroupEpochs:
 
     def __init__(self, trainer: Trainer, groups: npt.ArrayLike, learning_rate: float) -> None:
         if not isinstance(trainer.head, CosineHead) or trainer.head.margins.dim() != 1:
-            raise ValueError("trainer: its head must be a CosineHead with a margin for each class")
+            raise ValueError("trainer: expected a CosineHead with (C,) margins, got another head")
         self.trainer, self.head, self.epoch = trainer, trainer.head, 0
-        self.groups: IntArray = np.asarray(groups, dtype=np.int64)
-        if self.groups.shape != self.head.margins.shape:
-            raise ValueError(
-                f"groups: got shape {self.groups.shape}, expected "
-                f"{tuple(self.head.margins.shape)}, one for each class"
-            )
+        self.groups: Ints = np.asarray(groups, dtype=np.int64)
+        check_shape("groups", self.groups, *self.head.margins.shape)
         self.learning_rate = learning_rate
 
-    def __call__(self, margins: FloatArray) -> FloatArray:
-        """(G,) margins -> (G,) separation."""
+    def __call__(self, margins: Float64s) -> Float64s:
+        """Train with (G,) margins and return the (G,) separation."""
         self.epoch += 1
         self.head.margins.copy_(torch.as_tensor(margins[self.groups]))
         self.trainer.run_epoch(self.epoch, self.learning_rate)
@@ -77,17 +73,15 @@ class GroupEpochs:
 def collect_skewness(
     environment: Environment, states: GroupBias, start: npt.ArrayLike, epochs: int, seed: int = 0
 ) -> Transitions:
-    """A chain: in each epoch every group but the reference takes its least visited legal action.
+    """Run a chain: each epoch every group but the reference takes its least visited legal action.
 
-    The first epoch, with the `start` margins (G,), only tells where the chain begins.
+    The first epoch, with the `start` margins (G,), only measures the first state.
 
     Raises:
         ValueError: no epoch, or no group beside the reference.
     """
-    if epochs < 1:
-        raise ValueError(f"epochs: got {epochs}, expected at least 1")
-    if not len(states.others):
-        raise ValueError("states: one group alone cannot be compared; expected at least two")
+    check_integer("epochs", epochs)
+    expect(len(states.others), "states", "at least two groups", "one")
     random = np.random.default_rng(seed)
     legal, grid = states.legal, np.asarray(states.grid.values)
     visits = np.zeros(legal.shape, np.int64)
@@ -118,6 +112,6 @@ def collect_skewness(
 def fit_group_policy(
     transitions: Transitions, states: GroupBias, *, gamma: float = 0.9, seed: int = 0
 ) -> GroupPolicy:
-    """The greedy policy of deep Q-learning; where nothing was visited, a group keeps its margin."""
+    """Return the greedy policy of deep Q-learning; "keep" in states without a visit."""
     q = fit_dqn(transitions, states.legal, gamma, seed=seed)
     return GroupPolicy.greedy(q, transitions.visits(len(states.legal)), states)

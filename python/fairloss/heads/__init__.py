@@ -1,55 +1,42 @@
 """Losses: `Head(num_classes, embedding_size, ...)(embeddings, labels) -> loss`.
 
-`HEADS` are those with class weights, by name; the others are regularisers, added to a head's loss.
+`HEADS` are those with class weights, by name; the others are regularizers, added to a head's loss.
 docs/losses.md compares them all.
 """
 
-from __future__ import annotations
-
 from fairloss.heads.adacos import AdaCos
-from fairloss.heads.angular import LSoftmax, SphereFace
-from fairloss.heads.cosine import CosineHead
-from fairloss.heads.dense import DenseHead, L2Softmax, SoftMargin, Softmax, VirtualSoftmax
+from fairloss.heads.adaface import AdaFace
+from fairloss.heads.adaptiveface import AdaptiveFace
+from fairloss.heads.am_lfs import AMLFS
+from fairloss.heads.arcface import ArcFace
+from fairloss.heads.base import CosineHead, DenseHead, HardNegativeHead, Head, SampleLoss
+from fairloss.heads.center_loss import CenterLoss
+from fairloss.heads.combined import Combined
+from fairloss.heads.cosface import CosFace
+from fairloss.heads.curricularface import CurricularFace
+from fairloss.heads.elasticface import ElasticFace
 from fairloss.heads.fair_loss import FairLoss
-from fairloss.heads.fixed import ArcFace, Combined, CosFace, NormFace, SphereFaceR
-from fairloss.heads.hard_negative import CurricularFace, HardNegativeHead, MVSoftmax
-from fairloss.heads.head import Head, SampleLoss
-from fairloss.heads.pairwise import NPTLoss, SphereFace2, UniFace
-from fairloss.heads.per_class import LDAM, AdaptiveFace, KappaFace
-from fairloss.heads.quality import AdaFace, ElasticFace, MagFace
-from fairloss.heads.regularisers import CenterLoss, RingLoss, Triplet, UniformFace
+from fairloss.heads.kappaface import KappaFace
+from fairloss.heads.l2_softmax import L2Softmax
+from fairloss.heads.ldam import LDAM
+from fairloss.heads.lsoftmax import LSoftmax
+from fairloss.heads.magface import MagFace
+from fairloss.heads.mv_softmax import MVSoftmax
+from fairloss.heads.normface import NormFace
+from fairloss.heads.npt_loss import NPTLoss
+from fairloss.heads.registry import HEADS
+from fairloss.heads.ring_loss import RingLoss
 from fairloss.heads.sampling import sample_classes
-from fairloss.heads.searched import AMLFS, SearchSoftmax
-
-_HEADS: tuple[type[Head], ...] = (
-    FairLoss,
-    ArcFace,
-    CosFace,
-    NormFace,
-    Combined,
-    SphereFaceR,
-    AdaCos,
-    AdaptiveFace,
-    LDAM,
-    KappaFace,
-    AdaFace,
-    MagFace,
-    ElasticFace,
-    SearchSoftmax,
-    AMLFS,
-    MVSoftmax,
-    CurricularFace,
-    Softmax,
-    L2Softmax,
-    LSoftmax,
-    SphereFace,
-    SoftMargin,
-    VirtualSoftmax,
-    SphereFace2,
-    UniFace,
-    NPTLoss,
-)
-HEADS: dict[str, type[Head]] = {head.__name__: head for head in _HEADS}
+from fairloss.heads.search_softmax import SearchSoftmax
+from fairloss.heads.soft_margin import SoftMargin
+from fairloss.heads.softmax import Softmax
+from fairloss.heads.sphereface import SphereFace
+from fairloss.heads.sphereface2 import SphereFace2
+from fairloss.heads.sphereface_r import SphereFaceR
+from fairloss.heads.triplet import Triplet
+from fairloss.heads.uniface import UniFace
+from fairloss.heads.uniformface import UniformFace
+from fairloss.heads.virtual_softmax import VirtualSoftmax
 
 __all__ = [
     "AMLFS",

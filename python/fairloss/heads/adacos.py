@@ -1,14 +1,11 @@
-"""AdaCos: no margin, but a scale that follows the batch."""
-
-from __future__ import annotations
+"""AdaCos: no margin, and a scale that follows the batch."""
 
 import math
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from fairloss.heads.cosine import CosineHead
+from fairloss.heads.base import CosineHead, Unpack, UnscaledOptions
 
 
 class AdaCos(CosineHead):
@@ -21,15 +18,24 @@ class AdaCos(CosineHead):
     an even number of angles is the lower, as in torch.
 
     Args:
+        num_classes: C.
+        embedding_size: D.
         dynamic: False keeps the first scale, the paper's fixed AdaCos.
+        options: see `CosineOptions`; there is no `scale`.
 
-    State: scale, a buffer.
+    Attributes:
+        scale: buffer, s.
     """
 
-    scaled: ClassVar[bool] = False
+    scaled = False
 
     def __init__(
-        self, num_classes: int, embedding_size: int, *, dynamic: bool = True, **options: Any
+        self,
+        num_classes: int,
+        embedding_size: int,
+        *,
+        dynamic: bool = True,
+        **options: Unpack[UnscaledOptions],
     ) -> None:
         scale = max(1.0, math.sqrt(2) * math.log(max(num_classes - 1, 1)))
         super().__init__(num_classes, embedding_size, 0.0, kind="cos", scale=scale, **options)
@@ -38,21 +44,21 @@ class AdaCos(CosineHead):
     def partition(
         self, embeddings: Tensor, weight: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Target cosine and log-sum-exp of the other classes at the new scale."""
-        counted = labels >= 0
-        if self.dynamic and self.training and counted.any():
+        """Compute target cosine and log-sum-exp of the other classes at the new scale."""
+        labeled = labels >= 0
+        if self.dynamic and self.training and labeled.any():
             with torch.no_grad():
                 cosine, logsumexp = super().partition(embeddings, weight, labels)
-                self._follow(cosine[counted], logsumexp[counted])
+                self._update_scale(cosine[labeled], logsumexp[labeled])
         return super().partition(embeddings, weight, labels)
 
     def step_scale(self) -> Tensor:
-        """A copy: the next forward pass may come before this one's backward pass."""
+        """Return a copy: the next forward pass may come before this one's backward pass."""
         return self.scale.clone()
 
-    def _follow(self, target_cosine: Tensor, negative_logsumexp: Tensor) -> None:
+    def _update_scale(self, target_cosine: Tensor, negative_logsumexp: Tensor) -> None:
         log_mean = torch.logsumexp(negative_logsumexp, dim=0) - math.log(len(target_cosine))
         angle = torch.acos(target_cosine.clamp(-1, 1)).median().clamp(max=math.pi / 4)
         scale = log_mean / torch.cos(angle)
-        if scale.isfinite():  # a spoilt sample, or no other class, says nothing
+        if scale.isfinite():  # not with a non-finite sample, nor without another class
             self.scale.copy_(scale.clamp(min=1))

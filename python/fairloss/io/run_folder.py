@@ -53,8 +53,8 @@ class RunFolder:
 
     def forget_after(self, step: int) -> None:
         """Remove the lines of metrics.jsonl about steps that will be repeated."""
-        kept = [line for line in self.metrics() if line.get("step", 0) <= step]
-        text = "".join(json.dumps(line) + "\n" for line in kept)
+        lines = [line for line in self.metrics() if line.get("step", 0) <= step]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
         write_text(self / "metrics.jsonl", text)
 
     def save_checkpoint(self, epoch: int, state: dict[str, Any]) -> None:

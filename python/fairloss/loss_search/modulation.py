@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from fairloss import heads
 from fairloss.heads import CosineHead, Head, LSoftmax, SearchSoftmax, SoftMargin, Softmax
-from fairloss.heads.angular import psi
+from fairloss.heads.lsoftmax import psi
 from fairloss_ext.reference._transform import target_transform
 
 # Heads whose loss has no a, and why.
@@ -46,17 +46,17 @@ def log_modulated(a: Tensor | float, log_odds: Tensor) -> Tensor:
 
 
 def factor_of_modulation(h: Tensor, log_odds: Tensor) -> Tensor:
-    """a from h and p, the inverse of `modulation`: ``a = (1 - 1 / h) / (1 - p)``."""
+    """A from h and p, the inverse of `modulation`: ``a = (1 - 1 / h) / (1 - p)``."""
     return (1 - 1 / h.double()) / torch.sigmoid(-log_odds.double())
 
 
 def factor_of_margin(margin: Tensor | float, scale: float) -> Tensor:
-    """a of CosFace, the same for every p: ``1 - e^{s m}``."""
+    """A of CosFace, the same for every p: ``1 - e^{s m}``."""
     return -torch.expm1(scale * _double(margin))
 
 
 def margin_of_factor(a: Tensor | float, scale: float) -> Tensor:
-    """m of the CosFace that a constant a is: ``ln(1 - a) / s``."""
+    """M of the CosFace that a constant a is: ``ln(1 - a) / s``."""
     return torch.log1p(-_double(a)) / scale
 
 

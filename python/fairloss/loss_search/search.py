@@ -24,20 +24,14 @@ from fairloss.training import (
     TrainConfig,
     as_yaml,
     build_head,
-    changes,
     read_loss,
     write_loss,
 )
 from fairloss.training.backbone import backbone
-from fairloss.training.run import (
-    build_trainer,
-    check_same_faces,
-    faces_record,
-    learning_rate_at,
-    refuse_several_ranks,
-    save_result,
-    write_run_files,
-)
+from fairloss.training.build import build_trainer
+from fairloss.training.identities import check_same_identities, identities_record
+from fairloss.training.resume import check_existing, save_result, write_run_files
+from fairloss.training.train import check_one_process
 
 # What a resumed search may change without becoming another one.
 FREE_SETTINGS = ("output", "resume", "workers")
@@ -71,11 +65,11 @@ def search(
         ValueError: a setting, the data or an existing search does not fit.
     """
     config.check()
-    refuse_several_ranks()
+    check_one_process()
     own = None if faces is None else split(faces, config.search.held_out, config.seed)
     config = config.completed(reads_data=faces is None)
     folder = RunFolder(config.output)
-    _check_existing(config, folder)
+    check_existing(config, folder, FREE_SETTINGS, "search")
     backbone(config)  # what does not fit should not wait for the images
     build_head(config.head, 2, config.model.embedding_size)
     return _Search(config, folder, own, progress).run(map)
@@ -147,7 +141,7 @@ class _Search:
             losses=[result["loss"] for result in results],
             best=best,
             new_mean=self.agent.mean.tolist(),
-            learning_rate=learning_rate_at(self.config, number),
+            learning_rate=state["optimizer"]["param_groups"][0]["lr"],
             seconds=time.perf_counter() - started,
         )
         self._save(number, state)
@@ -172,7 +166,7 @@ class _Search:
             )
             self._save(0, trainer.state())
             return 1
-        check_same_faces("output", self.seen, self.folder.path)
+        check_same_identities("output", self.seen, self.folder.path)
         self.agent.mean = state["search"]["mean"].numpy()
         self.cost, self.rewards = state["search"]["cost"], state["search"]["rewards"]
         self.folder.forget_after(state["step"])
@@ -182,7 +176,7 @@ class _Search:
         return int(state["epoch"]) + 1
 
     def _record(self) -> dict[str, Any]:
-        return faces_record(self.seen) | {"held_out": self.held_out.identities}
+        return identities_record(self.seen) | {"held_out": self.held_out.identities}
 
     def _save(self, number: int, state: dict[str, Any]) -> None:
         mean = torch.from_numpy(self.agent.mean.copy())
@@ -217,21 +211,4 @@ class _Search:
                 "reward": max(self.rewards),
                 "seed": self.config.seed,
             },
-        )
-
-
-def _check_existing(config: SearchConfig, folder: RunFolder) -> None:
-    path = folder / "config.yaml"
-    if not path.exists():
-        return
-    if config.resume == "never":
-        raise ValueError(
-            f"output: {folder.path} already holds a search; resume=auto continues it, or name "
-            "another folder"
-        )
-    shown = changes(path, config, FREE_SETTINGS)
-    if shown:
-        raise ValueError(
-            f"output: {folder.path} holds a search with other settings ({shown}); use them, or "
-            "name another folder"
         )

@@ -90,7 +90,7 @@ def _modulated(options: dict[str, Any]) -> Figure:
 
 @inline_svg
 def _am_lfs(options: dict[str, Any]) -> Figure:
-    """t of the target's cosine and tau of p, with the identity in grey."""
+    """T of the target's cosine and tau of p, with the identity in grey."""
     figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
     for axes, name, low, label in zip(
         figure.subplots(1, 2),

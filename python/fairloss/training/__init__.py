@@ -7,20 +7,19 @@ from fairloss.io.json import read_json, write_json
 from fairloss.io.run_folder import RunFolder
 from fairloss.progress import Progress
 from fairloss.training.backbone import backbone, checkpoint_digest, load_backbone
+from fairloss.training.build import build_head
 from fairloss.training.config import (
     HeadConfig,
     ModelConfig,
     OptimizerConfig,
     TrainConfig,
-    as_yaml,
-    changes,
     check_device,
     check_numbers,
-    load_config,
 )
 from fairloss.training.feature_file import embed_to_devkit, embed_to_npy
 from fairloss.training.loss_file import read_loss, write_loss
-from fairloss.training.run import build_head, read_faces, train
+from fairloss.training.settings import as_yaml, changes, load_config
+from fairloss.training.train import read_faces, train
 from fairloss.training.trainer import Diverged, Trainer, group_table
 
 __all__ = [

@@ -10,11 +10,12 @@ from torch import nn
 
 from fairloss.io.digest import sha256
 from fairloss.models import build_model
-from fairloss.training.config import TrainConfig, load_config
+from fairloss.training.config import TrainConfig
+from fairloss.training.settings import load_config
 
 
 def load_backbone(checkpoint: str | os.PathLike[str]) -> tuple[nn.Module, TrainConfig]:
-    """The backbone of a run's `model.pt`, built as the `config.yaml` beside it says.
+    """Return the backbone of a run's `model.pt`, built as the `config.yaml` beside it says.
 
     Raises:
         FileNotFoundError: there is no such file, or no config.yaml beside it.
@@ -42,12 +43,12 @@ def load_backbone(checkpoint: str | os.PathLike[str]) -> tuple[nn.Module, TrainC
 
 
 def checkpoint_digest(checkpoint: Path) -> str:
-    """SHA-256 of the file, which tells one network's embeddings from another's."""
+    """Return the SHA-256 of the file, which identifies the network of embeddings."""
     return sha256(checkpoint)
 
 
 def backbone(config: TrainConfig) -> nn.Module:
-    """A freshly initialised backbone; ValueError naming the setting that does not fit."""
+    """Return a newly initialized backbone; ValueError naming the setting that does not fit."""
     height, width = config.image_size
     return build_model(
         config.model.name, config.model.embedding_size, (height, width), config.channels

@@ -1,4 +1,4 @@
-"""Embedding a list of images into files, so that an interrupted run goes on."""
+"""Feature files of a list of images, written so that an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -10,19 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from fairloss.data import image_batches, write_manifest, write_vector
 from fairloss.data.images import may_mirror
 from fairloss.data.npy import check_npy
-from fairloss.io.atomic import write_atomic
+from fairloss.io.atomic import write_atomic, write_text
 from fairloss.models import embed_batches
 from fairloss.training.backbone import checkpoint_digest, load_backbone
+from fairloss.typing import Floats
 
 BATCH = 256
-
-Progress = Callable[[int, int], object]
-Points = npt.NDArray[np.floating[Any]]
 
 
 def embed_to_npy(
@@ -32,19 +29,19 @@ def embed_to_npy(
     output: Path,
     *,
     identities: Sequence[str] | None = None,
-    points: Points | None = None,
+    points: Floats | None = None,
     flip: bool = True,
-    progress: Progress | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> None:
     """Write (N, D) float32 features of `root/name` to `output` (.npy) and their manifest.
 
     `root` is a folder of files or of arrays. Rows follow `names`: for IJB, the order of its image
-    list. `output` appears when it is
-    complete; an interrupted run with the same images, checkpoint and options goes on.
+    list. `output` appears when it is complete; an interrupted run with the same images, checkpoint
+    and options resumes.
 
     Args:
         checkpoint: a run's model.pt.
-        identities: N names of people, for the manifest.
+        identities: N names of identities, for the manifest.
         points: (N, 5, 2) landmarks to align by.
         flip: add the features of the mirror image, where `FaceImages.mirror` allows it.
         progress: called as progress(done, total).
@@ -71,8 +68,7 @@ def embed_to_npy(
         rows[done : done + len(embeddings)] = embeddings.cpu().numpy()
         rows.flush()
         done += len(embeddings)
-        text = json.dumps(job | {"done": done})
-        write_atomic(state, lambda temporary, text=text: temporary.write_text(text))  # type: ignore[misc]
+        write_text(state, json.dumps(job | {"done": done}))
         if progress is not None:
             progress(done, len(names))
     del rows
@@ -89,12 +85,13 @@ def embed_to_devkit(
     suffix: str,
     *,
     flip: bool = True,
-    progress: Progress | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> None:
     """Write one MegaFace feature file an image, `output/name + suffix`, of unit length.
 
     Unit length, because the kit's program compares by Euclidean distance. Files that exist are
-    kept, so an interrupted run goes on; for another checkpoint take another suffix.
+    not written again, so that an interrupted run resumes; take another suffix for another
+    checkpoint.
     """
     model, config = load_backbone(checkpoint)
     flip = flip and may_mirror(root)
@@ -112,9 +109,9 @@ def embed_to_devkit(
 
 
 def _job(
-    checkpoint: Path, names: Sequence[str], points: Points | None, flip: bool
+    checkpoint: Path, names: Sequence[str], points: Floats | None, flip: bool
 ) -> dict[str, Any]:
-    """What must be the same for a run to go on."""
+    """Return what must be equal for a run to resume."""
     listed = hashlib.sha256(json.dumps(list(names)).encode())
     if points is not None:
         listed.update(np.ascontiguousarray(points, dtype=np.float32).tobytes())
@@ -122,10 +119,10 @@ def _job(
 
 
 def _done(state: Path, job: dict[str, Any]) -> int:
-    """Rows of an interrupted run of the same job; 0 if it was another."""
+    """Return the rows of an interrupted run of the same job; 0 if it was another."""
     try:
-        found = json.loads(state.read_text())
+        record = json.loads(state.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return 0
-    done = int(found.pop("done"))
-    return done if found == job else 0
+    done = int(record.pop("done"))
+    return done if record == job else 0

@@ -20,7 +20,7 @@ def write_loss(path: str | os.PathLike[str], head: HeadConfig, provenance: dict[
 
 
 def read_loss(path: str | os.PathLike[str]) -> HeadConfig:
-    """The head's settings; ValueError naming the file if it holds no loss of this version."""
+    """Return the head's settings; ValueError if the file holds no loss of this version."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"head.loss: {path} does not exist")
     content = read_json(Path(path))
@@ -32,7 +32,7 @@ def read_loss(path: str | os.PathLike[str]) -> HeadConfig:
 
 
 def with_loss(config: HeadConfig) -> HeadConfig:
-    """`config` with what its `loss` file says in place of the file, so that it stands alone.
+    """Return `config` with the content of its `loss` file in place of the path.
 
     Raises:
         ValueError: a setting is given that the file gives, or it is no such file.

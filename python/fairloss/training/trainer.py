@@ -1,4 +1,4 @@
-"""One epoch of training, and the statistics after it: what `train` and `collect` both do."""
+"""One epoch of training and the class statistics after it."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from fairloss.optim import RowSGD
 from fairloss.training.config import OptimizerConfig
 from fairloss_ext import ClassStatistics, class_statistics
 
-# Ten steps in a row without a finite loss: the run has diverged and will not come back.
+# Ten steps in a row without a finite loss: the run has diverged.
 MAX_SKIPPED_IN_A_ROW = 10
 
 
 class Diverged(RuntimeError):
-    """Training left the finite numbers and will not come back."""
+    """Losses or gradients are non-finite in too many steps."""
 
 
 class Epoch(NamedTuple):
-    """What one epoch did."""
+    """The result of one epoch."""
 
     loss: float  # mean over the steps that were taken
     steps: int
@@ -38,7 +38,7 @@ class Epoch(NamedTuple):
 
 
 class Trainer:
-    """A backbone, a head and an optimiser on one training set.
+    """A backbone, a head and an optimizer on one training set.
 
     Everything random in an epoch is drawn from (seed, epoch, step), so an epoch repeats exactly
     from the same state.
@@ -46,7 +46,7 @@ class Trainer:
     Args:
         model: images (B, channels, H, W) -> embeddings (B, D).
         head: (embeddings, labels) -> loss.
-        faces: the training set, which stays in the machine's memory.
+        faces: the training set, which stays in host memory.
         device: where the model and the head are moved to, and every batch.
         on_skip: called with (step, reason) when a step is left out.
     """
@@ -82,21 +82,36 @@ class Trainer:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps in one epoch."""
+        """Optimizer steps in one epoch."""
         return math.ceil(len(self.faces) / self.batch_size)
+
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate of the next step."""
+        return float(self.optimizer.param_groups[0]["lr"])
 
     def run_epoch(
         self,
         epoch: int,
-        learning_rate: float,
+        learning_rate: float | None = None,
         progress: Callable[[int, int], object] = lambda done, total: None,
     ) -> Epoch:
-        """Train on every image once; `progress` is called with (steps done, steps)."""
+        """Train on every image once.
+
+        Args:
+            epoch: its number; batches and augmentation are drawn from it.
+            learning_rate: default that of the optimizer.
+            progress: called as progress(steps done, steps).
+
+        Raises:
+            Diverged: no step, or too many in a row, had a finite loss and gradient.
+        """
         started = time.perf_counter()
         self.model.train()
         self.head.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+        if learning_rate is not None:
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate
         losses = []
         batches = epoch_batches(len(self.faces), self.batch_size, self.seed, epoch)
         for number, indices in enumerate(batches):
@@ -116,14 +131,14 @@ class Trainer:
         )
 
     def statistics(self) -> ClassStatistics:
-        """Class statistics of un-augmented training embeddings, with the model in eval mode."""
+        """Return class statistics of un-augmented training embeddings, in eval mode."""
         embeddings = embed(self.model, self.faces, flip=False)
         labels = self.faces.labels.to(embeddings.device)
-        found = class_statistics(embeddings, labels, self.faces.num_classes)
-        return ClassStatistics(*(values.cpu() for values in found))
+        statistics = class_statistics(embeddings, labels, self.faces.num_classes)
+        return ClassStatistics(*(values.cpu() for values in statistics))
 
     def state(self) -> dict[str, Any]:
-        """All that the next epoch depends on."""
+        """Return all that the next epoch depends on."""
         return {
             "step": self.step,
             "model": self.model.state_dict(),
@@ -133,7 +148,7 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from `state`."""
+        """Resume from `state`."""
         self.step = state["step"]
         self.model.load_state_dict(state["model"])
         self.head.load_state_dict(state["head"])
@@ -150,13 +165,13 @@ class Trainer:
         return torch.get_rng_state()
 
     def _train_step(self, inputs: Tensor, indices: Tensor) -> float | None:
-        """The loss, or None where the step was left out because a number was not finite."""
+        """Return the loss, or None where the step was left out because of a non-finite number."""
         self.step += 1
         self.optimizer.zero_grad(set_to_none=True)
         embeddings = self.model(inputs)
         loss = self.head(embeddings, self.faces.labels[indices].to(self.device))
         if not loss.isfinite():
-            self._skip(self._culprit(embeddings, indices))
+            self._skip(self._non_finite(embeddings, indices))
             return None
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
@@ -167,15 +182,15 @@ class Trainer:
         self._skipped_in_a_row = 0
         return float(loss.detach())
 
-    def _culprit(self, embeddings: Tensor, indices: Tensor) -> str:
+    def _non_finite(self, embeddings: Tensor, indices: Tensor) -> str:
         rows = (~self.head.weight.isfinite().all(dim=1)).nonzero().flatten().tolist()
         if rows:
-            who = ", ".join(f"{row} ({self.faces.identities[row]})" for row in rows[:5])
-            return f"{len(rows)} rows of the head's weight are not finite: class {who}"
-        spoilt = indices[~embeddings.isfinite().all(dim=1).cpu()].tolist()
-        if spoilt:
-            who = ", ".join(self.faces.names[image] for image in spoilt[:5])
-            return f"{len(spoilt)} embeddings are not finite: {who}"
+            classes = ", ".join(f"{row} ({self.faces.identities[row]})" for row in rows[:5])
+            return f"{len(rows)} rows of the head's weight are not finite: class {classes}"
+        images = indices[~embeddings.isfinite().all(dim=1).cpu()].tolist()
+        if images:
+            names = ", ".join(self.faces.names[image] for image in images[:5])
+            return f"{len(images)} embeddings are not finite: {names}"
         return "the loss is not finite"
 
     def _skip(self, reason: str) -> None:
@@ -200,31 +215,31 @@ def _finite(gradient: Tensor | None) -> bool:
 
 
 def group_table(statistics: ClassStatistics, margins: Tensor) -> list[dict[str, Any]]:
-    """The nine groups (count bin x variance bin): classes, mean margin and mean angles (radians).
+    """Return the nine groups (count bin x variance bin) with mean margin and angles in radians.
 
     Classes with one image are left out of the intra-class angle: theirs is 0 by definition.
 
     Args:
         statistics: of the training set.
-        margins: () or (C,), those that were trained with.
+        margins: () or (C,), of the epoch that was trained.
     """
     groups = GroupState(statistics.count.numpy())
     variance_bins = groups.variance_bins(statistics.intra_variance.numpy())
-    each = np.broadcast_to(margins.double().cpu().numpy(), groups.counts.shape)
+    class_margins = np.broadcast_to(margins.double().cpu().numpy(), groups.counts.shape)
     table = []
     for count_bin in range(BINS):
         for variance_bin in range(BINS):
-            chosen = (groups.count_bins == count_bin) & (variance_bins == variance_bin)
-            chosen &= groups.counts > 0
-            several = chosen & (groups.counts > 1)
+            members = (groups.count_bins == count_bin) & (variance_bins == variance_bin)
+            members &= groups.counts > 0
+            several = members & (groups.counts > 1)
             table.append(
                 {
                     "count_bin": count_bin,
                     "variance_bin": variance_bin,
-                    "classes": int(chosen.sum()),
-                    "margin": _mean(each[chosen]),
+                    "classes": int(members.sum()),
+                    "margin": _mean(class_margins[members]),
                     "intra_angle": _mean(statistics.intra_angle.numpy()[several]),
-                    "inter_angle": _mean(statistics.inter_angle.numpy()[chosen]),
+                    "inter_angle": _mean(statistics.inter_angle.numpy()[members]),
                 }
             )
     return table

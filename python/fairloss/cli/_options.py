@@ -1,0 +1,33 @@
+"""Options that several commands have."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RunCheckpoint = Annotated[Path, typer.Option(help="model.pt of a run folder.")]
+Checkpoint = Annotated[Path | None, typer.Option(help="model.pt of a run folder.")]
+FeatureFile = Annotated[
+    Path | None, typer.Option(help="A .npy of `fairloss embed`, in place of images.")
+]
+
+Images = Annotated[Path | None, typer.Option(help="Folder of the named images, or of arrays.")]
+Against = Annotated[
+    Path | None, typer.Option(help="Another checkpoint or .npy: report the difference to it.")
+]
+AgainstFeatures = Annotated[
+    Path | None, typer.Option("--against", help="Another .npy: report the difference to it.")
+]
+Replicates = Annotated[int, typer.Option(help="Of the identity-clustered bootstrap.")]
+Seed = Annotated[int, typer.Option(help="Of the bootstrap.")]
+ReportFile = Annotated[Path, typer.Option("--output", help="The JSON report.")]
+
+GalleryFolder = Annotated[
+    Path, typer.Option("--gallery", help="Folder written by `gallery build`.")
+]
+IndexKind = Annotated[
+    str | None,
+    typer.Option(help="flat, ivf, hnsw, ivf-pq or auto. Default: as it was, at first auto."),
+]
+IndexMemory = Annotated[float | None, typer.Option(help="GB for indexes. Default: half of all.")]
+SearchDevice = Annotated[str, typer.Option(help="auto, cpu or cuda.")]

@@ -1,0 +1,33 @@
+"""The command `fairloss collect`."""
+
+from pathlib import Path
+
+import typer
+
+import fairloss.experience
+from fairloss.cli._progress import progress_bars
+from fairloss.cli._settings import Settings, load_settings
+
+
+def collect(settings: Settings = None) -> None:
+    """Collect experience: move margins from a pre-trained run, and measure what follows.
+
+    Example: `fairloss collect run=runs/mine output=runs/experience epochs=45`
+
+    Writes output/experience.npz; an interrupted chain resumes. Settings and their defaults:
+
+    - run=RUN, output=FOLDER: must be given; a run of FairLoss, or of ArcFace or CosFace at a
+      margin of the grid (0.15, 0.25, 0.35, 0.45)
+    - epochs=45, chains=1, seed=0: chains run with seeds seed, seed + 1, ...
+    - min_cell=5: cells of fewer classes are dropped, and counted
+    - learning_rate=0.01
+    - data=FOLDER: default that of the run
+    """
+    config = load_settings(settings, fairloss.experience.CollectConfig)
+    with progress_bars() as progress:
+        experience = fairloss.experience.collect(config, progress=progress)
+    typer.echo(
+        f"{len(experience)} transitions in {experience.steps} optimizer steps, "
+        f"{experience.dropped} cells below {experience.min_cell} classes dropped: "
+        f"{Path(config.output) / 'experience.npz'}"
+    )

@@ -1,0 +1,133 @@
+"""Sources of a command's embeddings: a feature file, or images and a checkpoint."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from fairloss.data import (
+    Features,
+    NamedPairs,
+    PairBin,
+    encoded_batches,
+    identity_of,
+    image_batches,
+    read_features,
+    read_images,
+)
+from fairloss.data.images import may_mirror
+from fairloss.evaluation import Pairs, PairSet, linked_identities
+from fairloss.models import embed, embed_batches
+from fairloss.progress import Progress, labeled
+from fairloss.training import load_backbone
+from fairloss.typing import Float32s, Floats
+
+
+@dataclass(frozen=True)
+class Source:
+    """Either `features`, or `data` with `checkpoint`."""
+
+    data: Path | None
+    checkpoint: Path | None
+    features: Path | None
+
+    def read_pair_set(self, named: NamedPairs, layout: str, progress: Progress) -> PairSet:
+        """Return a list of pairs with the embeddings of its images."""
+        names = named.names()
+        pairs = index_pairs(named, names)
+        identities = linked_identities([identity_of(name, layout) for name in names], pairs)
+        return PairSet(self.read_named(names, progress), pairs, named.fold, identities)
+
+    def read_named(self, names: list[str], progress: Progress) -> Floats:
+        """Return (N, D) embeddings of the named images.
+
+        Those computed here are of image plus mirror, except of images that must not be mirrored
+        (`FaceImages.mirror`).
+        """
+        if self.features is not None:
+            file = read_features(self.features)
+            return file.embeddings[file.rows(names)]
+        data, checkpoint = self._require_images()
+        batches = partial(image_batches, data, names)
+        return _embed(checkpoint, batches, len(names), progress, flip=may_mirror(data))
+
+    def read_all(self, progress: Progress) -> tuple[Floats, list[str]]:
+        """Return (N, D) embeddings of all images, and their N identities."""
+        if self.features is not None:
+            file = read_features(self.features)
+            return file.embeddings, known_identities(file, self.features)
+        data, checkpoint = self._require_images()
+        model, config = load_backbone(checkpoint)
+        height, width = config.image_size
+        reading, embedding = labeled(progress, "read images"), labeled(progress, "embed")
+        faces = read_images(data, (height, width), config.channels, progress=reading)
+        embeddings = embed(model, faces, progress=embedding).cpu().numpy()
+        return embeddings, [faces.identities[label] for label in faces.labels.tolist()]
+
+    def read_bin(self, path: Path, content: PairBin, progress: Progress) -> Floats:
+        """Return (2P, D) embeddings of the images inside a `.bin`."""
+        if self.checkpoint is None:
+            raise ValueError(
+                "checkpoint: expected --checkpoint with --bin, which holds images, got none"
+            )
+        batches = partial(encoded_batches, path, content.images)
+        return _embed(self.checkpoint, batches, len(content.images), progress)
+
+    def _require_images(self) -> tuple[Path, Path]:
+        if self.data is None or self.checkpoint is None:
+            given = "no --data" if self.data is None else "no --checkpoint"
+            raise ValueError(
+                f"features: expected --features, or --data and --checkpoint, got {given}"
+            )
+        return self.data, self.checkpoint
+
+
+def model_sources(
+    data: Path | None, checkpoint: Path | None, features: Path | None, against: Path | None
+) -> list[Source]:
+    """Return the source of the model to evaluate, after that of the baseline if there is one.
+
+    The baseline `against` is another feature file, or another checkpoint for the same images.
+    """
+    source = Source(data, checkpoint, features)
+    if against is None:
+        return [source]
+    if against.suffix == ".npy":
+        return [Source(None, None, against), source]
+    return [Source(data, against, None), source]
+
+
+def known_identities(features: Features, path: Path) -> list[str]:
+    """Return the identity of each row; ValueError if the manifest names none."""
+    if features.identities is None:
+        raise ValueError(f"features: expected identities in the manifest of {path}, got none")
+    return features.identities
+
+
+def index_pairs(named: NamedPairs, names: list[str]) -> Pairs:
+    """Return the pairs as row numbers into `names`."""
+    row = {name: number for number, name in enumerate(names)}
+    first, second = (np.array([row[name] for name in side]) for side in (named.first, named.second))
+    return Pairs(first, second, named.genuine)
+
+
+def _embed(
+    checkpoint: Path,
+    batches: Callable[[tuple[int, int], int], Iterator[Tensor]],
+    total: int,
+    progress: Progress,
+    flip: bool = True,
+) -> Float32s:
+    """Return (total, D) embeddings of the images of `batches(image_size, channels)`."""
+    model, config = load_backbone(checkpoint)
+    height, width = config.image_size
+    parts: list[Float32s] = []
+    done = 0
+    for embeddings in embed_batches(model, batches((height, width), config.channels), flip=flip):
+        parts.append(embeddings.cpu().numpy())
+        done += len(embeddings)
+        progress("embed", done, total)
+    return np.concatenate(parts)

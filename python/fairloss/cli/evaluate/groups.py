@@ -1,0 +1,126 @@
+"""The command `fairloss evaluate groups`."""
+
+import csv
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy.typing as npt
+import typer
+
+from fairloss.cli._options import AgainstFeatures, Replicates, ReportFile, Seed
+from fairloss.cli.evaluate._report import (
+    evaluate_models,
+    pairs_title,
+    print_report,
+    verification_rows,
+)
+from fairloss.cli.evaluate._source import known_identities
+from fairloss.data import read_features
+from fairloss.evaluation import (
+    all_pairs,
+    compare_groups,
+    evaluate_groups,
+    frequency_groups,
+    pair_scores,
+)
+from fairloss.io.atomic import FormatError, read_text
+from fairloss.io.json import read_json, write_json
+
+
+def groups(
+    features: Annotated[Path, typer.Option(help="A .npy of `fairloss embed`, with identities.")],
+    attributes: Annotated[
+        Path | None, typer.Option(help="CSV with a header: image name, attributes.")
+    ] = None,
+    column: Annotated[str, typer.Option(help="The attribute to group by.")] = "group",
+    frequency: Annotated[
+        Path | None, typer.Option(help="identities.json of a run: group by training images.")
+    ] = None,
+    cuts: Annotated[
+        tuple[int, int], typer.Option(help="Images below which tail, above which head.")
+    ] = (20, 100),
+    far: Annotated[float, typer.Option(help="Of the threshold that all groups share.")] = 1e-3,
+    against: AgainstFeatures = None,
+    output: ReportFile = Path("groups.json"),
+    replicates: Replicates = 1000,
+    seed: Seed = 0,
+) -> None:
+    """Verify pairs within each group, and at one threshold that all groups share.
+
+    Examples: `fairloss evaluate groups --features f.npy --attributes ages.csv --column age`,
+    `fairloss evaluate groups --features f.npy --frequency runs/mine/identities.json`
+    """
+    file = read_features(features)
+    identities = known_identities(file, features)
+    if attributes is not None and frequency is None:
+        table = _read_attributes(attributes, column)
+        group: npt.ArrayLike = _look_up(table, file.names, attributes)
+    elif frequency is not None and attributes is None:
+        run = read_json(frequency)
+        counts = dict(zip(run["identities"], run["counts"], strict=True))
+        group = frequency_groups(_look_up(counts, identities, frequency), cuts)
+    else:
+        raise ValueError(
+            "attributes: expected either --attributes or --frequency, got "
+            f"{'neither' if attributes is None else 'both'}"
+        )
+    pairs = all_pairs(identities)
+    scores = [pair_scores(file.embeddings, pairs)]
+    if against is not None:
+        baseline = read_features(against)
+        scores.insert(0, pair_scores(baseline.embeddings[baseline.rows(file.names)], pairs))
+    report = evaluate_models(
+        scores,
+        evaluate_groups,
+        compare_groups,
+        pairs,
+        identities,
+        group,
+        far=far,
+        replicates=replicates,
+        seed=seed,
+    )
+    write_json(output, report)
+    for name, counted in report.get("b", report)["groups"].items():
+        title = f"{name}: {pairs_title(counted)}"
+        print_report(title, report, partial(_group_rows, name=name), against)
+    print_report("all groups", report, _summary_rows, against)
+    typer.echo(f"wrote {output}")
+
+
+def _read_attributes(path: Path, column: str) -> dict[str, str]:
+    """Return image name (first column) -> attribute."""
+    rows = list(csv.reader(read_text(path).splitlines()))
+    if not rows or column not in rows[0][1:]:
+        raise FormatError(path, f"expected a column {column!r} after the image names, got none")
+    position = rows[0].index(column)
+    for number, row in enumerate(rows[1:], 2):
+        if len(row) <= position:
+            raise FormatError(
+                path, f"line {number}: expected {position + 1} columns, got {len(row)}"
+            )
+    return {row[0]: row[position] for row in rows[1:]}
+
+
+def _look_up(table: Mapping[str, Any], names: list[str], path: Path) -> list[Any]:
+    missing = [name for name in names if name not in table]
+    if missing:
+        raise FormatError(path, f"does not name {missing[0]!r}")
+    return [table[name] for name in names]
+
+
+def _group_rows(report: Mapping[str, Any], name: str) -> dict[str, Any]:
+    group = report["groups"][name]
+    if "reason" in group:
+        return {"": group["reason"]}
+    common = group["at_common_threshold"]
+    return verification_rows(group) | {
+        f"{rate.upper()} at the common threshold": common[rate] for rate in ("far", "tar")
+    }
+
+
+def _summary_rows(report: Mapping[str, Any]) -> dict[str, Any]:
+    keys = ("mean_eer", "std_eer", "skewed_error_ratio", "worst")
+    return {key: report[key] for key in keys if key in report}

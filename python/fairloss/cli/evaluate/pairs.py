@@ -1,0 +1,111 @@
+"""The command `fairloss evaluate pairs`."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from fairloss.checks import expect
+from fairloss.cli._options import Against, Checkpoint, FeatureFile, Images, Replicates, Seed
+from fairloss.cli._progress import progress_bars
+from fairloss.cli.evaluate._report import (
+    evaluate_models,
+    pairs_title,
+    verification_rows,
+    write_report,
+)
+from fairloss.cli.evaluate._source import Source, model_sources
+from fairloss.data import contiguous_folds, interleaved_folds, read_pair_bin, read_pairs
+from fairloss.evaluation import (
+    Pairs,
+    PairSet,
+    compare_pair_list,
+    compare_pairs,
+    evaluate_pair_list,
+    evaluate_pairs,
+    linked_identities,
+)
+from fairloss.progress import Progress
+
+
+def pairs(
+    data: Images = None,
+    checkpoint: Checkpoint = None,
+    features: FeatureFile = None,
+    pairs: Annotated[
+        Path | None, typer.Option(help="A pair list; without it, all pairs of the images.")
+    ] = None,
+    layout: Annotated[
+        str, typer.Option(help="Of the list: lfw, rfw, calfw, cplfw, sllfw, agedb or cfp.")
+    ] = "lfw",
+    bin: Annotated[Path | None, typer.Option(help="An insightface .bin, images included.")] = None,
+    interleave: Annotated[
+        bool, typer.Option(help="A .bin of all positives, then all negatives.")
+    ] = False,
+    against: Against = None,
+    output: Annotated[
+        Path | None, typer.Option(help="JSON report; default pairs.json beside the checkpoint.")
+    ] = None,
+    replicates: Replicates = 1000,
+    seed: Seed = 0,
+) -> None:
+    """Verify pairs: accuracy over folds, AUC, EER, TAR at fixed FAR, 95% intervals.
+
+    Examples: `fairloss evaluate pairs --data faces --checkpoint runs/mine/model.pt` (all pairs),
+    `... --pairs lfw/pairs.txt --layout lfw`, `... --bin agedb_30.bin --against runs/other/model.pt`
+    """
+    sources = model_sources(data, checkpoint, features, against)
+    options = {"replicates": replicates, "seed": seed}
+    with progress_bars() as progress:
+        if bin is not None:
+            report = _evaluate_listed(_bin_sets(bin, interleave, sources, progress), options)
+        elif pairs is not None:
+            named = read_pairs(pairs, layout)
+            sets = [source.read_pair_set(named, layout, progress) for source in sources]
+            report = _evaluate_listed(sets, options)
+        else:
+            report = _evaluate_all_pairs(sources, progress, options)
+    model = checkpoint or features
+    path = output or (model.parent if model else Path()) / "pairs.json"
+    write_report(path, report, pairs_title(report), verification_rows, against)
+
+
+def _evaluate_listed(sets: list[PairSet], options: dict[str, int]) -> dict[str, Any]:
+    models = [each.embeddings for each in sets]
+    return evaluate_models(models, evaluate_pair_list, compare_pair_list, *sets[-1][1:], **options)
+
+
+def _evaluate_all_pairs(
+    sources: list[Source], progress: Progress, options: dict[str, int]
+) -> dict[str, Any]:
+    models, identities = zip(*[source.read_all(progress) for source in sources], strict=True)
+    counts = Counter(identities[-1])
+    most = max(counts.values())
+    expect(
+        len(counts) > 1 and most > 1,
+        "data",
+        "two identities or more, one of them with two images",
+        f"{len(counts)} with {most} images at most in {sources[-1].features or sources[-1].data}",
+    )
+    expect(
+        identities[0] == identities[-1],
+        "against",
+        "the same identities in the same order",
+        "others, or in another order",
+    )
+    return evaluate_models(models, evaluate_pairs, compare_pairs, identities[-1], **options)
+
+
+def _bin_sets(
+    path: Path, interleave: bool, sources: list[Source], progress: Progress
+) -> list[PairSet]:
+    """Return the pairs of a `.bin` with the embeddings of each source."""
+    content = read_pair_bin(path)
+    genuine = content.genuine
+    rows = np.arange(2 * len(genuine))
+    pairs = Pairs(rows[0::2], rows[1::2], genuine)
+    identities = linked_identities(content.image_numbers(), pairs)
+    fold = interleaved_folds(genuine) if interleave else contiguous_folds(len(genuine))
+    return [PairSet(s.read_bin(path, content, progress), pairs, fold, identities) for s in sources]

@@ -1,0 +1,42 @@
+"""The command `fairloss search-loss`."""
+
+import typer
+
+from fairloss import loss_search
+from fairloss.cli._progress import progress_bars
+from fairloss.cli._settings import Settings, load_settings
+from fairloss.io.json import read_json
+
+
+def search_loss(settings: Settings = None) -> None:
+    """Search a loss: a population of models trains with different ones, and the best continue.
+
+    Example: `fairloss search-loss data=faces output=runs/search epochs=30`, then
+    `fairloss train data=faces output=runs/found head.loss=runs/search/loss.json`
+
+    Writes output/loss.json, output/model (the run folder of the last best model), and
+    trajectory.svg and loss.svg. Settings are those of `fairloss train`, of the head only
+    head.scale and head.sample_rate, and:
+
+    - search.method=search-softmax, random-softmax or am-lfs
+    - search.population=4: models of a round; a round is one epoch of each
+    - search.held_out=10: training identities that only give the reward, verification of them
+    - search.learning_rate=0.3, search.sigma=0.1, search.start=0.2: of the Gaussian
+    - search.unit=margin (a = 1 - e^(s z), z Gaussian) or linear (a = -z e^(s / 3))
+    - search.bins=1 (of p, each with its own a), search.intervals=6 (of am-lfs)
+    - workers=1: processes
+    """
+    config = load_settings(settings, loss_search.SearchConfig)
+    with progress_bars() as progress, loss_search.ProcessMap(config.workers) as processes:
+        path = loss_search.search(config, None, progress, map if config.workers == 1 else processes)
+    provenance = read_json(path)["provenance"]
+    typer.echo(
+        f"{provenance['steps']} optimizer steps in {provenance['rounds']} rounds, reward "
+        f"{provenance['reward']:.4f}: {path}"
+    )
+    try:
+        from fairloss.report.search_figures import write_search_figures
+    except ImportError:
+        typer.echo('no figures: they need pip install "fairloss-ext[report]"')
+    else:
+        typer.echo(f"figures: {', '.join(map(str, write_search_figures(path.parent)))}")

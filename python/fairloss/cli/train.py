@@ -1,0 +1,35 @@
+"""The command `fairloss train`."""
+
+import typer
+
+from fairloss import training
+from fairloss.cli._progress import progress_bars
+from fairloss.cli._settings import Settings, load_settings
+
+
+def train(settings: Settings = None) -> None:
+    """Train on a folder of identity/image files.
+
+    Example: `fairloss train data=faces output=runs/mine epochs=20 seed=1`
+
+    Ends with output/model.pt, the backbone's state dict. Settings and their defaults:
+
+    - data=FOLDER, output=RUN: must be given
+    - epochs=32, batch_size=64, seed=0
+    - resume=auto: an interrupted run resumes after its last finished epoch; never: refuse one
+    - init=RUN: start from the weights of a finished run
+    - image_size=[112,112], channels=3 (1: gray), augment=true (mirror and shift)
+    - model.name=small_cnn (or iresnet18, iresnet34, iresnet50, iresnet100),
+      model.embedding_size=128
+    - head.name=FairLoss (or any head of docs/losses.md), head.scale=32, head.margin (its first
+      margin), head.kind=arc (or cos), head.policy=policy.json (default: the package's),
+      head.options={t: 1.12} (what else the head takes), head.sample_rate=1; or
+      head.loss=loss.json (of `fairloss search-loss`)
+    - optimizer.learning_rate=0.1, optimizer.decay_at=[0.625,0.875] (fractions of the epochs),
+      optimizer.momentum=0.9, optimizer.weight_decay=5e-4, optimizer.clip=5
+    - tensorboard=false: also write scalars to output/tensorboard
+    """
+    config = load_settings(settings, training.TrainConfig)
+    with progress_bars() as progress:
+        folder = training.train(config, progress=progress)
+    typer.echo(f"backbone: {folder / 'model.pt'}")

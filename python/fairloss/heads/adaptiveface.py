@@ -1,0 +1,45 @@
+"""AdaptiveFace: a learned margin for every class."""
+
+import torch
+from torch import Tensor, nn
+
+from fairloss.heads.base import CosineHead, CosineOptions, Unpack
+
+
+class AdaptiveFace(CosineHead):
+    """``s (cos theta - m_y)`` with learned margins, and ``+ lambda (1 - mean_c m_c)``.
+
+    (Liu et al., AdaptiveFace's AdaM-Softmax, CVPR 2019.) Defaults are FaceX-Zoo's: first margins
+    uniform in (0.3, 0.4), clamped to [0, 1] before each use, lambda 70, s = 64. The mean counts
+    every class alike and is added to every sample's loss. The survey arXiv 2212.13038 prints an arc
+    form.
+
+    Args:
+        num_classes: C.
+        embedding_size: D.
+        regulariser: lambda.
+        options: see `CosineOptions`.
+
+    Attributes:
+        margins: parameter, (C,).
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_size: int,
+        *,
+        regulariser: float = 70.0,
+        **options: Unpack[CosineOptions],
+    ) -> None:
+        margins = torch.empty(max(num_classes, 1)).uniform_(0.3, 0.4)
+        super().__init__(num_classes, embedding_size, margins, kind="cos", **options)
+        self.margins = nn.Parameter(self.margins)
+        self.regulariser = regulariser
+
+    def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Compute (B,) losses with the regularizer, 0 where the label is -1."""
+        if self.training:
+            self.margins.data.clamp_(0, 1)
+        regularizer = self.regulariser * (1 - self.margins.mean())
+        return super().losses(embeddings, labels) + torch.where(labels >= 0, regularizer, 0)

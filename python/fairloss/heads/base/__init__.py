@@ -1,0 +1,25 @@
+"""Base classes of the losses, and what their formulas share."""
+
+from fairloss.heads.base.checks import check_labels
+from fairloss.heads.base.class_centers import ClassCenters
+from fairloss.heads.base.cosine_head import CosineHead
+from fairloss.heads.base.dense_head import DenseHead
+from fairloss.heads.base.hard_negative_head import HardNegativeHead
+from fairloss.heads.base.head import Head
+from fairloss.heads.base.options import CosineOptions, HeadOptions, Unpack, UnscaledOptions
+from fairloss.heads.base.sample_loss import SampleLoss, as_precise
+
+__all__ = [
+    "ClassCenters",
+    "CosineHead",
+    "CosineOptions",
+    "DenseHead",
+    "HardNegativeHead",
+    "Head",
+    "HeadOptions",
+    "SampleLoss",
+    "Unpack",
+    "UnscaledOptions",
+    "as_precise",
+    "check_labels",
+]

@@ -1,0 +1,57 @@
+"""The base of regularizers that follow the centers of the classes."""
+
+import torch
+from torch import Tensor, nn
+
+from fairloss.checks import check_integer, check_number
+from fairloss.heads.base.sample_loss import SampleLoss
+from fairloss_ext.options import Reduction
+
+
+class ClassCenters(SampleLoss):
+    """Class centers that follow the training batches, and a weight on the loss.
+
+    Args:
+        num_classes: C.
+        embedding_size: D.
+        weight: factor on the loss.
+        alpha: rate of the centers.
+        reduction: see `SampleLoss`.
+
+    Attributes:
+        centers: (C, D) from 0, a buffer.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_size: int,
+        *,
+        weight: float,
+        alpha: float,
+        reduction: Reduction,
+    ) -> None:
+        check_integer("num_classes", num_classes)
+        check_number("alpha", alpha, 0, 1)
+        super().__init__(reduction)
+        self.weight, self.alpha = weight, alpha
+        self.centers = nn.Buffer(torch.zeros(num_classes, embedding_size))
+
+    @property
+    def embedding_size(self) -> int:
+        """D."""
+        return self.centers.shape[1]
+
+    def updated_centers(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Compute ``c_j - alpha sum_{y = j} (c_j - x) / (1 + n_j)``, (C, D), the paper's rule.
+
+        Differentiable in the embeddings. A non-finite embedding is left out: the center of its
+        class would never be finite again.
+        """
+        centers = self.centers.clone()
+        counted = (labels >= 0) & embeddings.isfinite().all(dim=1)
+        classes = labels[counted].long()
+        count = torch.bincount(classes, minlength=len(centers))[:, None].to(centers.dtype)
+        total = torch.zeros_like(centers)
+        total = total.index_add(0, classes, embeddings[counted].to(centers.dtype))
+        return centers - self.alpha * (count * centers - total) / (1 + count)

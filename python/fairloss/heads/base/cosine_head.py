@@ -1,0 +1,186 @@
+"""The base of every head whose loss is a margin softmax over class cosines."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from typing_extensions import Unpack
+
+from fairloss.checks import check_choice, check_number, check_positive, expect
+from fairloss.heads.base.head import Head
+from fairloss.heads.base.options import CosineOptions, show_options, with_defaults
+from fairloss.heads.sampling import sample_classes
+from fairloss_ext import cosine_partition, margin_loss
+from fairloss_ext.options import COMPUTE_DTYPES, EXTENSIONS, KINDS, MARGIN_GRADS, Kind
+
+
+@show_options
+class CosineHead(Head):
+    """Class weights on the unit sphere and a margin softmax over them.
+
+    ``loss_i = -log( e^{s phi(theta_y)} / (e^{s phi(theta_y)} + sum_{j != y} e^{s cos theta_j}) )``,
+    computed by `fairloss_ext.cosine_partition` and `fairloss_ext.margin_loss`. A subclass passes
+    the margins of its classes, or defines those of samples (`sample_margins`).
+
+    Args:
+        num_classes: C.
+        embedding_size: D.
+        margins: a number for all classes, or (C,) one a class; with kind "combined" (3,) or (C, 3).
+        kind: "arc" (radians), "cos" (cosine), "sphere" (factor on the angle) or "combined".
+        options: see `CosineOptions`.
+
+    Attributes:
+        weight: (C, D) raw class weights, N(0, 0.01) as in insightface.
+        margins: buffer, float32.
+        scale: buffer, float32.
+        step: buffer, int64, with sampled classes only: forward passes in training mode so far, so
+            that a resumed run draws what an uninterrupted one would have drawn.
+    """
+
+    defaults: ClassVar[CosineOptions] = {
+        "scale": 64.0,
+        "extension": "linear",
+        "margin_grad": "exact",
+        "reduction": "mean",
+        "sample_rate": 1.0,
+        "sample_seed": 0,
+        "workspace": "auto",
+        "compute_dtype": None,
+        "fused": False,
+    }
+    scaled = True
+    margins: Tensor
+    scale: Tensor
+    step: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_size: int,
+        margins: Tensor | Sequence[float] | float,
+        *,
+        kind: Kind,
+        **options: Unpack[CosineOptions],
+    ) -> None:
+        chosen = with_defaults(type(self).__name__, self.defaults, options)
+        super().__init__(num_classes, embedding_size, reduction=chosen["reduction"])
+        check_choice("kind", kind, KINDS)
+        check_positive("scale", chosen["scale"])
+        check_choice("extension", chosen["extension"], EXTENSIONS)
+        check_choice("margin_grad", chosen["margin_grad"], MARGIN_GRADS)
+        check_choice("compute_dtype", chosen["compute_dtype"], (None, *COMPUTE_DTYPES))
+        check_number("sample_rate", chosen["sample_rate"], 0, 1, open_low=True)
+        self.kind, self.extension, self.margin_grad = (
+            kind,
+            chosen["extension"],
+            chosen["margin_grad"],
+        )
+        self.sample_rate, self.sample_seed = chosen["sample_rate"], chosen["sample_seed"]
+        self.workspace, self.compute_dtype = chosen["workspace"], chosen["compute_dtype"]
+        self.fused = chosen["fused"]
+        self.scale = nn.Buffer(torch.tensor(float(chosen["scale"])))
+        self.margins = nn.Buffer(self._margin_table(margins))
+        if self.sample_rate < 1:
+            self.step = nn.Buffer(torch.tensor(0))
+
+    def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Compute (B,) losses, 0 where the label is -1."""
+        weight: Tensor = self.weight
+        margins = self.margins
+        if self.training and self.sample_rate < 1:
+            weight, margins, labels = self._sample(labels)
+        target_cosine, negative_logsumexp = self.partition(embeddings, weight, labels)
+        return self.target_losses(embeddings, target_cosine, negative_logsumexp, labels, margins)
+
+    def target_losses(
+        self,
+        embeddings: Tensor,
+        target_cosine: Tensor,
+        negative_logsumexp: Tensor,
+        labels: Tensor,
+        margins: Tensor,
+    ) -> Tensor:
+        """Compute (B,) losses from two numbers of each sample; `margins` are those of classes."""
+        sample_margins = self.sample_margins(embeddings, target_cosine, labels)
+        return margin_loss(
+            target_cosine,
+            negative_logsumexp,
+            labels,
+            margins if sample_margins is None else None,
+            kind=self.kind,
+            scale=self.step_scale(),
+            extension=self.extension,
+            margin_grad=self.margin_grad,
+            sample_margins=sample_margins,
+        )
+
+    def partition(
+        self, embeddings: Tensor, weight: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Compute target cosine and log-sum-exp of the other classes, (B,) each."""
+        threshold, coefficients = self.hard_negatives(embeddings, weight, labels)
+        return cosine_partition(
+            embeddings,
+            weight,
+            labels,
+            self.step_scale(),
+            hard_threshold=threshold,
+            hard_coefficients=coefficients,
+            workspace=self.workspace,
+            compute_dtype=self.compute_dtype,
+            fused=self.fused,
+        )
+
+    def hard_negatives(
+        self, embeddings: Tensor, weight: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor | Sequence[float]] | tuple[None, None]:
+        """Return (B,) thresholds of hard negatives and the (a, b, d) of their transform.
+
+        See `fairloss_ext.cosine_partition`; (None, None): no negative is transformed.
+        """
+        return None, None
+
+    def step_scale(self) -> Tensor:
+        """Return the scale that this step's gradient keeps."""
+        return self.scale
+
+    def sample_margins(
+        self, embeddings: Tensor, target_cosine: Tensor, labels: Tensor
+    ) -> Tensor | None:
+        """Return (B,) or (B, 3) margins of samples in place of those of classes, or None."""
+        return None
+
+    def plain_logits(self, embeddings: Tensor) -> Tensor:
+        """Compute scaled cosines, (B, C)."""
+        return self.scale * self.cosines(embeddings)
+
+    def class_margins(self) -> Tensor:
+        """Return `margins`; NaN where they are triples."""
+        return torch.tensor(torch.nan) if self.kind == "combined" else self.margins.detach()
+
+    def _sample(self, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return weight (S, D), margins and labels (B,) of the classes drawn for this step."""
+        classes, labels = sample_classes(
+            labels, self.num_classes, self.sample_rate, self.step, self.sample_seed
+        )
+        self.step += 1
+        one_for_all = self.margins.dim() == (1 if self.kind == "combined" else 0)
+        margins = self.margins if one_for_all else self.margins[classes]
+        return F.embedding(classes, self.weight, sparse=True), margins, labels
+
+    def _margin_table(self, margins: Tensor | Sequence[float] | float) -> Tensor:
+        """Return `margins` as float32, one for all or one a class."""
+        table = torch.as_tensor(margins, dtype=torch.float32).clone()
+        one = (3,) if self.kind == "combined" else ()
+        shapes = one, (self.num_classes, *one)
+        expected = f"shape {shapes[0]} or {shapes[1]}"
+        expect(table.shape in shapes, "margins", expected, tuple(table.shape))
+        expect(table.isfinite().all(), "margins", "finite numbers", margins)
+        return table
+
+    def extra_repr(self) -> str:
+        """Return the arguments that `repr` shows."""
+        sampled = f", sample_rate={self.sample_rate:g}" if self.sample_rate < 1 else ""
+        return f"{super().extra_repr()}, kind={self.kind}, scale={self.scale.item():g}{sampled}"

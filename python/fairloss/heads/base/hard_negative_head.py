@@ -1,0 +1,51 @@
+"""The base of heads that also raise the logits of hard negatives."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fairloss.heads.base.checks import check_labels
+from fairloss.heads.base.cosine_head import CosineHead
+from fairloss_ext import margin_logits
+from fairloss_ext.reference.cosine_partition import unit
+
+
+class HardNegativeHead(CosineHead):
+    """``c -> a c^2 + b c + d`` for every non-target cosine ``c > phi(theta_y)``.
+
+    A subclass defines (a, b, d) by `coefficients`. They and the threshold are constants of the
+    gradient, as in the authors' code. The threshold needs the target cosine first, which takes B
+    more products.
+    """
+
+    def coefficients(self, target_cosine: Tensor, labels: Tensor) -> Tensor | Sequence[float]:
+        """Return (a, b, d) for this batch; `target_cosine` (B,) is constant."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def hard_negatives(
+        self, embeddings: Tensor, weight: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor | Sequence[float]]:
+        """Compute the thresholds ``phi(theta_y)``, (B,), and (a, b, d)."""
+        cosine = target_cosines(embeddings, weight, labels)
+        phi = margin_logits(
+            cosine[:, None],
+            torch.zeros_like(labels),  # the one column is every sample's target
+            self.margins,
+            kind=self.kind,
+            scale=1.0,
+            extension=self.extension,
+        )
+        return phi.squeeze(1), self.coefficients(cosine, labels)
+
+
+def target_cosines(embeddings: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+    """Compute ``cos theta_y``, (B,), in at least float32; 0 where the label is -1."""
+    check_labels(labels, len(weight))
+    labeled = labels >= 0
+    dtype = torch.promote_types(torch.promote_types(embeddings.dtype, weight.dtype), torch.float32)
+    cosine = torch.zeros(len(labels), dtype=dtype, device=labels.device)
+    targets = unit(weight[labels[labeled].long()].to(dtype))
+    cosine[labeled] = (unit(embeddings[labeled].to(dtype)) * targets).sum(dim=1)
+    return cosine

@@ -1,0 +1,34 @@
+"""Ring loss: embeddings of one learned length."""
+
+import torch
+from torch import Tensor, nn
+
+from fairloss.heads.base import SampleLoss, as_precise
+from fairloss_ext.options import Reduction
+
+
+class RingLoss(SampleLoss):
+    """``weight / 2 (|x| - R)^2`` with a learned R (Zheng et al., CVPR 2018); weight 0.01.
+
+    Args:
+        weight: factor on the loss.
+        reduction: see `SampleLoss`.
+
+    Attributes:
+        radius: parameter R, negative until the first batch sets it to its mean norm, as in the
+            authors' code.
+    """
+
+    def __init__(self, *, weight: float = 0.01, reduction: Reduction = "mean") -> None:
+        super().__init__(reduction)
+        self.weight = weight
+        self.radius = nn.Parameter(torch.tensor(-1.0))
+
+    def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Compute (B,) losses, 0 where the label is -1."""
+        norm = torch.linalg.vector_norm(as_precise(embeddings), dim=1)
+        labeled = labels >= 0
+        counted = labeled & norm.isfinite()  # the radius would stay NaN
+        if self.radius < 0 and counted.any():
+            self.radius.data.copy_(norm[counted].mean())
+        return torch.where(labeled, self.weight / 2 * (norm - self.radius) ** 2, 0)

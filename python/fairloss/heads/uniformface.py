@@ -1,0 +1,46 @@
+"""UniformFace: class centers far from each other."""
+
+import torch
+from torch import Tensor
+
+from fairloss.heads.base import ClassCenters, as_precise, check_labels
+from fairloss_ext.options import Reduction
+
+
+class UniformFace(ClassCenters):
+    """``weight / (C (C - 1)) sum_{i != j} 1 / |c_i - c_j|``: class centers far apart.
+
+    (Duan et al., CVPR 2019.) Centers are updated as in `CenterLoss`, and the loss is that of the
+    updated ones, through which its gradient reaches the batch: our reading. It is the same for
+    every labeled sample of a batch, and takes C (C - 1) / 2 distances. weight = 1 is our default;
+    the paper's could not be had. Centers start from N(0, 1).
+
+    Args and state: see `ClassCenters`.
+    """
+
+    MIN_DISTANCE = 1e-3  # shorter ones count as this: equal centers must not cost infinity
+
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_size: int,
+        *,
+        weight: float = 1.0,
+        alpha: float = 0.5,
+        reduction: Reduction = "mean",
+    ) -> None:
+        super().__init__(
+            num_classes, embedding_size, weight=weight, alpha=alpha, reduction=reduction
+        )
+        self.centers.normal_()
+
+    def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Compute (B,) losses, 0 where the label is -1."""
+        check_labels(labels, len(self.centers))
+        centers: Tensor = self.centers
+        if self.training:
+            centers = self.updated_centers(as_precise(embeddings), labels)
+            self.centers.copy_(centers.detach())
+        pairs = max(len(centers) * (len(centers) - 1) // 2, 1)
+        inverse = 1 / torch.pdist(centers).clamp(min=self.MIN_DISTANCE)
+        return torch.where(labels >= 0, self.weight / pairs * inverse.sum(), 0)

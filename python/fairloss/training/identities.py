@@ -1,0 +1,37 @@
+"""identities.json: which identities and images a run was trained on."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from fairloss.data import FaceImages
+from fairloss.io.json import read_json
+
+
+def identities_record(faces: FaceImages) -> dict[str, Any]:
+    """Return names and counts of the identities, and a digest of the names of all images."""
+    digest = hashlib.sha256("\n".join(faces.names).encode()).hexdigest()
+    return {
+        "identities": faces.identities,
+        "counts": faces.counts.tolist(),
+        "image_names_sha256": digest,
+    }
+
+
+def check_same_identities(setting: str, faces: FaceImages, run: Path) -> None:
+    """Raise ValueError, naming the first difference, if `run` was trained on other images."""
+    before, now = read_json(run / "identities.json"), identities_record(faces)
+    if before["identities"] != now["identities"]:
+        differing = sorted(set(before["identities"]) ^ set(now["identities"]))[:1]
+        raise ValueError(
+            f"{setting}: expected the {len(before['identities'])} identities that {run} was "
+            f"trained on, got {faces.num_classes}; the first difference is "
+            f"{differing[0] if differing else 'their order'}"
+        )
+    if before["image_names_sha256"] != now["image_names_sha256"]:
+        raise ValueError(
+            f"{setting}: expected the images that {run} was trained on, got others of the same "
+            "identities"
+        )

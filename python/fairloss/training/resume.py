@@ -1,0 +1,75 @@
+"""What a run writes before its first and after its last step, and how it resumes between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from fairloss.data import FaceImages
+from fairloss.heads import FairLoss
+from fairloss.io.atomic import write_atomic, write_text
+from fairloss.io.json import write_json
+from fairloss.io.run_folder import RunFolder
+from fairloss.training.build import build_trainer
+from fairloss.training.config import TrainConfig
+from fairloss.training.identities import check_same_identities, identities_record
+from fairloss.training.settings import as_yaml, changes
+from fairloss.training.trainer import Trainer
+
+
+def check_existing(config: Any, folder: RunFolder, free: Sequence[str], what: str = "run") -> None:
+    """Raise ValueError if `folder` holds a run that `config` does not resume.
+
+    Args:
+        config: settings with `resume`.
+        folder: its config.yaml, if there is one, is compared.
+        free: settings that a resumed run may change.
+        what: the kind of run, for the message.
+    """
+    path = folder / "config.yaml"
+    if not path.exists():
+        return
+    if config.resume == "never":
+        raise ValueError(
+            f"output: expected a folder without a {what}, got {folder.path}; resume=auto resumes it"
+        )
+    different = changes(path, config, free)
+    if different:
+        raise ValueError(
+            f"output: {folder.path} holds a {what} with other settings ({different}); use them, or "
+            "name another folder"
+        )
+
+
+def start_or_resume(
+    config: TrainConfig, faces: FaceImages, folder: RunFolder
+) -> tuple[Trainer, int]:
+    """Return a trainer and the number of finished epochs."""
+    trainer = build_trainer(config, faces, folder)
+    state = folder.load_checkpoint()
+    if state is None:
+        (folder / "metrics.jsonl").unlink(missing_ok=True)
+        write_run_files(config, trainer, folder)
+        return trainer, 0
+    check_same_identities("output", faces, folder.path)
+    trainer.restore(state)
+    folder.forget_after(trainer.step)
+    if state["epoch"] < config.epochs or not (folder / "model.pt").exists():
+        folder.log("resume", epoch=state["epoch"], step=trainer.step)
+    return trainer, state["epoch"]
+
+
+def write_run_files(config: TrainConfig, trainer: Trainer, folder: RunFolder) -> None:
+    """Write what a run folder holds from the start."""
+    write_json(folder / "identities.json", identities_record(trainer.faces))
+    if isinstance(trainer.head, FairLoss):
+        trainer.head.policy.save(folder / "policy.json")
+    write_text(folder / "config.yaml", as_yaml(config))
+
+
+def save_result(trainer: Trainer, folder: RunFolder) -> None:
+    """Write head.pt, the head's state dict, and last model.pt, the backbone's: the run is done."""
+    write_atomic(folder / "head.pt", lambda path: torch.save(trainer.head.state_dict(), path))
+    write_atomic(folder / "model.pt", lambda path: torch.save(trainer.model.state_dict(), path))

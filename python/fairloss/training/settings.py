@@ -1,0 +1,83 @@
+"""Configurations from YAML files and `key=value` overrides."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, cast
+
+
+class _Checked(Protocol):
+    def check(self) -> None: ...
+
+
+Config = TypeVar("Config", bound=_Checked)
+
+
+def load_config(
+    path: str | os.PathLike[str] | None,
+    overrides: Sequence[str],
+    schema: type[Config],
+) -> Config:
+    """Return a configuration: its defaults, then a YAML file, then `key=value` overrides.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: an unknown key, a value of the wrong type or out of range, a missing key.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    loaded = OmegaConf.create() if path is None else _read_yaml(Path(path))
+    for text in overrides:
+        if "=" not in text:
+            raise ValueError(f"settings: expected key=value, such as epochs=10, got {text!r}")
+    try:
+        node = OmegaConf.structured(schema)
+        node = OmegaConf.merge(node, loaded, OmegaConf.from_dotlist(list(overrides)))
+        missing = sorted(OmegaConf.missing_keys(node))
+        config = None if missing else cast(Config, OmegaConf.to_object(node))
+    except OmegaConfBaseException as error:
+        raise ValueError(_message(error, schema)) from error
+    if config is None:
+        raise ValueError(f"{missing[0]}: must be given, such as {missing[0]}=FOLDER")
+    config.check()
+    return config
+
+
+def _read_yaml(path: Path) -> Any:
+    from omegaconf import DictConfig, OmegaConf
+    from yaml import YAMLError
+
+    if not path.is_file():
+        raise FileNotFoundError(f"config: {path} does not exist")
+    try:
+        loaded = OmegaConf.load(path)
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"config: {path} is not YAML: {error}") from error
+    if not isinstance(loaded, DictConfig):
+        raise ValueError(f"config: {path} holds no settings of the form `key: value`")
+    return loaded
+
+
+def as_yaml(config: Any) -> str:
+    """Return the YAML text of a configuration."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def changes(path: Path, config: Any, free: Sequence[str]) -> str:
+    """Return how `config` differs from the one in `path`, without `free` settings; "" if not."""
+    before, now = asdict(load_config(path, [], type(config))), asdict(config)
+    changed = [key for key in now if now[key] != before[key] and key not in free]
+    return "; ".join(f"{key} was {before[key]}, is {now[key]}" for key in changed)
+
+
+def _message(error: Exception, schema: type[Any]) -> str:
+    key = getattr(error, "full_key", None) or "configuration"
+    first_line = str(error).splitlines()[0]
+    names = ", ".join(f.name for f in fields(schema))
+    return f"{key}: {first_line} (settings: {names})"

@@ -1,0 +1,132 @@
+"""`train(config)`: from a folder of images to a run folder with a trained backbone."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fairloss.data import FaceImages, read_images
+from fairloss.io.run_folder import RunFolder
+from fairloss.progress import Progress, labeled, no_progress
+from fairloss.training.backbone import backbone
+from fairloss.training.build import build_head, run_head
+from fairloss.training.config import TrainConfig
+from fairloss.training.loss_file import with_loss
+from fairloss.training.resume import check_existing, save_result, start_or_resume
+from fairloss.training.schedule import step_schedule
+from fairloss.training.trainer import Trainer, group_table
+
+# Settings that a resumed run may change.
+FREE_SETTINGS = ("output", "resume", "tensorboard", "device")
+
+
+def train(
+    config: TrainConfig, faces: FaceImages | None = None, progress: Progress | None = None
+) -> Path:
+    """Train a backbone and a head, and return the run folder.
+
+    With resume=auto a run found in `config.output` resumes after its last finished epoch, and ends
+    with the same bits as if it had never stopped (same machine, same number of threads).
+
+    Args:
+        config: the settings.
+        faces: the training set, instead of reading `config.data`.
+        progress: called as progress(label, done, total).
+
+    Raises:
+        ValueError: a setting, the data or an existing run does not fit.
+        RuntimeError: training diverged.
+    """
+    config.check()
+    check_one_process()
+    config = _with_absolute_paths(config, reads_data=faces is None)
+    folder = RunFolder(config.output)
+    check_existing(config, folder, FREE_SETTINGS)
+    backbone(config)  # errors of these two settings come before the images are read
+    build_head(run_head(config, folder), 2, config.model.embedding_size)
+    faces = read_faces(config, progress) if faces is None else faces
+    if faces.num_classes < 2:
+        raise ValueError(f"data: expected at least two identities, got one in {config.data}")
+    trainer, finished = start_or_resume(config, faces, folder)
+    schedule = step_schedule(trainer.optimizer, config.optimizer, config.epochs, finished)
+    started = time.perf_counter()
+    for epoch in range(finished + 1, config.epochs + 1):
+        _epoch(config, trainer, folder, epoch, progress)
+        schedule.step()
+    if finished < config.epochs or not (folder / "model.pt").exists():
+        save_result(trainer, folder)
+        folder.log("end", steps=trainer.step, seconds=time.perf_counter() - started)
+    return folder.path
+
+
+def check_one_process() -> None:
+    """Raise ValueError under torchrun, where several processes would write one folder."""
+    world_size = os.environ.get("WORLD_SIZE", "1")
+    if int(world_size) > 1:
+        raise ValueError(f"WORLD_SIZE: expected 1, got {world_size}; start without torchrun")
+
+
+def read_faces(config: TrainConfig, progress: Progress | None = None) -> FaceImages:
+    """Return the images of `config.data` at the configured size."""
+    height, width = config.image_size
+    report = labeled(progress, "read images")
+    return read_images(config.data, (height, width), config.channels, progress=report)
+
+
+def _epoch(
+    config: TrainConfig, trainer: Trainer, folder: RunFolder, epoch: int, progress: Progress | None
+) -> None:
+    report = progress or no_progress
+
+    def report_steps(done: int, total: int) -> None:
+        before = (epoch - 1) * total
+        report(f"train {folder.path.name}", before + done, config.epochs * total)
+
+    result = trainer.run_epoch(epoch, progress=report_steps)
+    started = time.perf_counter()
+    statistics = trainer.statistics()
+    line = {
+        "epoch": epoch,
+        "epochs": config.epochs,
+        "step": trainer.step,
+        "loss": result.loss,
+        "learning_rate": trainer.learning_rate,
+        "seconds": {"train": result.seconds, "statistics": time.perf_counter() - started},
+        "skipped": result.skipped,
+        "groups": group_table(statistics, trainer.head.class_margins()),
+    }
+    if epoch < config.epochs:  # the saved margins are those of the last epoch's training
+        trainer.head.end_of_epoch(statistics)
+    folder.log("epoch", **line)
+    if config.tensorboard:
+        _write_scalars(folder, line)
+    folder.save_checkpoint(epoch, trainer.state())
+
+
+def _write_scalars(folder: RunFolder, line: dict[str, Any]) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(folder / "tensorboard") as writer:
+        writer.add_scalar("loss", line["loss"], line["step"])
+        writer.add_scalar("learning_rate", line["learning_rate"], line["step"])
+        for group in line["groups"]:
+            if group["margin"] is not None:
+                name = f"margin/count{group['count_bin']}_variance{group['variance_bin']}"
+                writer.add_scalar(name, group["margin"], line["step"])
+
+
+def _with_absolute_paths(config: TrainConfig, reads_data: bool) -> TrainConfig:
+    """Return the settings with paths that hold when the run is resumed from another folder."""
+
+    def absolute(path: str | None) -> str | None:
+        return None if path is None else str(Path(path).resolve())
+
+    return replace(
+        config,
+        data=str(absolute(config.data)) if reads_data else config.data,
+        init=absolute(config.init),
+        head=with_loss(replace(config.head, policy=absolute(config.head.policy))),
+    )

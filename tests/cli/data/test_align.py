@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from command import refuse, succeed
+from PIL import Image
+
+
+def test_align_writes_the_template_or_nothing(tmp_path):
+    pixels = np.zeros((200, 200), dtype=np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "PNG")
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "a.png").write_bytes(content.getvalue())
+    points = tmp_path / "points.txt"
+    points.write_text("a.png 60 80 120 80 90 110 65 140 115 140 0.9\n")
+    options = ("--data", tmp_path / "raw", "--landmarks", points, "--output", tmp_path / "out")
+    succeed("data", "align", *options)
+    with Image.open(tmp_path / "out" / "a.png") as aligned:
+        assert aligned.size == (112, 112)
+    points.write_text("a.png 6 8 6 8 6 8 6 8 6 8 0.9\n")
+    (tmp_path / "out" / "a.png").unlink()
+    refuse("points that all coincide", "data", "align", *options)
+    assert not (tmp_path / "out" / "a.png").exists()

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+import numpy as np
+from cli_cases import SMALL
+from command import succeed
+
+from fairloss.agent import Policy
+
+
+def test_collect_then_fit_then_train_with_it(data, run, tmp_path):
+    succeed("collect", f"run={run}", f"output={tmp_path / 'x'}", "epochs=4", "min_cell=1")
+    policy = tmp_path / "policy.json"
+    succeed("fit-policy", tmp_path / "x" / "experience.npz", "--output", policy)
+    transitions = Policy.load(policy).visits.sum()
+    assert transitions > 0
+    output = tmp_path / "fair"
+    succeed("train", f"data={data}", f"output={output}", f"head.policy={policy}", *SMALL)
+    assert np.array_equal(Policy.load(output / "policy.json").table, Policy.load(policy).table)
