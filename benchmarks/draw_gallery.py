@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
 from fairloss.io.atomic import write_text
-from fairloss.report.drawing import QUIET, WIDTH, inline_svg
+from fairloss.report.drawing import MUTED, WIDTH, inline_svg
 
 COLORS = {
     "IVF-Flat": "#0072B2",
@@ -47,7 +47,7 @@ def _draw_batch(axes: Axes, rows: list[dict[str, Any]]) -> None:
     for name, color in COLORS.items():
         points = [(_missed(r), r["flat_over_it"]) for r in rows if r["index"] == name]
         axes.plot(*zip(*_frontier(points), strict=True), "o-", color=color, label=name, ms=3.5)
-    axes.axhline(1, color=QUIET, linewidth=0.8)
+    axes.axhline(1, color=MUTED, linewidth=0.8)
     axes.set_yscale("log")
     axes.set_xscale("log")
     axes.set_xlim(0.9, 4e-4)  # from most of the queries to one in 2,500 missed

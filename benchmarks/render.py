@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from record import Record, Row, read
 
 from fairloss.io.atomic import write_text
-from fairloss.report.drawing import GHOST, QUIET, WIDTH, inline_svg
+from fairloss.report.drawing import FAINT, MUTED, WIDTH, inline_svg
 
 DOCS = Path(__file__).parents[1] / "docs"
 TABLE = re.compile(r"(<!-- table -->\n).*?(<!-- /table -->)", re.DOTALL)
@@ -81,7 +81,7 @@ def _draw_comparison(axes, comparison: Sequence[Row]) -> None:  # type: ignore[n
     colors = [_color(row) for row in shown]
     names = [row.candidate for row in shown]
     axes.barh(names, [min(factor, LONGEST) for factor in factors], color=colors, height=0.75)
-    axes.axvline(1, color=QUIET, linewidth=0.8)
+    axes.axvline(1, color=MUTED, linewidth=0.8)
     axes.invert_yaxis()
     axes.set_xlim(0, LONGEST * 1.25)
     axes.grid(axis="y", visible=False)
@@ -93,8 +93,8 @@ def _draw_comparison(axes, comparison: Sequence[Row]) -> None:  # type: ignore[n
 
 def _color(row: Row) -> str:
     if row.candidate == "bound":
-        return GHOST
-    return OURS if row.candidate in ("ours", "recompute", "stored", "bf16") else QUIET
+        return FAINT
+    return OURS if row.candidate in ("ours", "recompute", "stored", "bf16") else MUTED
 
 
 def main() -> None:

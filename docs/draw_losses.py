@@ -16,10 +16,10 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-from fairloss.heads.angular import psi
 from matplotlib.axes import Axes
 
 from fairloss import heads
+from fairloss.heads.lsoftmax import psi
 
 IMAGES = Path(__file__).parent / "images"
 THETA = torch.linspace(1e-3, math.pi - 1e-3, 91)

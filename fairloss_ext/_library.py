@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,8 @@ _architectures = parse(build_record().get("cuda_architectures", ()))
 _host_run = bool(build_record().get("host_run"))  # tests/host_run
 _devices: dict[str, frozenset[str]] = {}  # of each op's kernels
 _warned = False
+# The messages of csrc/ops/checks.h.
+INVALID_ARGUMENT = re.compile(r"\w+: expected .*, got ")
 # Of torch's allocator, and of cudaMallocAsync's.
 OUT_OF_MEMORY = ("CUDA out of memory", "would exceed allowed memory")
 
@@ -67,14 +70,23 @@ def _no_kernels(device: torch.device) -> str:
 
 
 def call(name: str, *arguments: Any) -> Any:
-    """The compiled op. Errors of torch's come through it as RuntimeErrors: the one that programs
-    catch gets its type back, where torch tells its words (from 2.13 on) and nothing is compiled.
+    """Call the compiled op `name`.
+
+    Torch raises every C++ exception as a RuntimeError. Two of them get their own type back, unless
+    the call is part of a compiled graph.
+
+    Raises:
+        ValueError: an argument is invalid; the message has the form of `_checks.expect`.
+        torch.OutOfMemoryError: with torch 2.13 or newer, which passes the message on.
     """
     try:
         return getattr(torch.ops.fairloss, name)(*arguments)
     except RuntimeError as error:
-        if any(words in str(error) for words in OUT_OF_MEMORY):
-            raise torch.OutOfMemoryError(str(error)) from None
+        message = str(error)
+        if INVALID_ARGUMENT.match(message):
+            raise ValueError(message) from None
+        if any(part in message for part in OUT_OF_MEMORY):
+            raise torch.OutOfMemoryError(message) from None
         raise
 
 

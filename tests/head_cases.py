@@ -19,7 +19,7 @@ TAU_ROWS = [[0.8, 0.05], [1.2, -0.1]]
 
 
 class Case(NamedTuple):
-    """How a head is made, and what it must compute."""
+    """How a head is made, and the losses that it must have."""
 
     make: Callable[..., heads.Head]
     losses: Callable[[Any, Tensor, Tensor, Tensor], Tensor]
@@ -61,7 +61,7 @@ CASES = {
     "ArcFace": Case(heads.ArcFace, fixed("arc", 0.5)),
     "CosFace": Case(heads.CosFace, fixed("cos", 0.35)),
     "NormFace": Case(heads.NormFace, fixed("cos", 0.0)),
-    "NormFace learnt": Case(
+    "NormFace learned": Case(
         partial(heads.NormFace, learn_scale=True, scale=20),
         lambda head, x, w, y: papers.margin_softmax(x, w, y, "cos", 0.0, head.scale.double()),
     ),
@@ -116,7 +116,7 @@ CASES = {
     "CurricularFace": Case(heads.CurricularFace, plain(papers.curricular_face, t=0.0)),
     "Softmax": Case(heads.Softmax, biased(papers.softmax)),
     "L2Softmax": Case(heads.L2Softmax, biased(papers.l2_softmax, s=32)),
-    "L2Softmax learnt": Case(
+    "L2Softmax learned": Case(
         partial(heads.L2Softmax, learn_scale=True),
         lambda head, x, w, y: papers.l2_softmax(x, w, y, head.bias.double(), head.scale.double()),
     ),

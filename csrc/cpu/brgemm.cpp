@@ -4,14 +4,14 @@
 
 #if defined(__linux__) && defined(__x86_64__)
 
-// Exported by libtorch_cpu (ATen/native/CPUBlas.h), but no part of its stable ABI: a torch without
-// these very functions leaves the addresses null.
+// Exported by libtorch_cpu (ATen/native/CPUBlas.h), but not part of its stable ABI: where a torch
+// has no function of exactly these signatures the addresses are null.
 namespace c10 {
 struct BFloat16;
 enum class ScalarType : int8_t;
 }  // namespace c10
 
-// Not hidden as all else is: a hidden symbol is not looked for in other libraries.
+// Default visibility: the linker does not look for a hidden symbol in other libraries.
 #define FAIRLOSS_OPTIONAL [[gnu::weak, gnu::visibility("default")]]
 
 namespace at::native::cpublas {
@@ -28,10 +28,11 @@ namespace torch_blas = at::native::cpublas;
 
 bool has_brgemm() {
   constexpr c10::ScalarType kBFloat16{15};
-  static const bool found = selected_isa() == Isa::avx512 && torch_blas::brgemm != nullptr &&
-                            torch_blas::brgemm_release != nullptr &&
-                            torch_blas::could_pack != nullptr && torch_blas::could_pack(kBFloat16);
-  return found;
+  static const bool available = selected_isa() == Isa::avx512 && torch_blas::brgemm != nullptr &&
+                                torch_blas::brgemm_release != nullptr &&
+                                torch_blas::could_pack != nullptr &&
+                                torch_blas::could_pack(kBFloat16);
+  return available;
 }
 
 void brgemm(const Brgemm& p) {

@@ -1,12 +1,13 @@
 // torch's own matrix product of bfloat16 (oneDNN's micro-kernels, on Intel's AMX units where the
-// processor has them), reached without torch's headers and optional: see brgemm.cpp.
+// CPU has them), called without torch's headers and optional: see brgemm.cpp.
 #pragma once
 
 #include <cstdint>
 
 namespace fairloss {
 
-// Whether this torch and this processor have it, and a lower instruction set was not asked for.
+// Whether this torch and this CPU have it, and FAIRLOSS_ISA does not select a lower instruction
+// set.
 bool has_brgemm();
 
 // C (m, n) = A (m, k) B, or += where `accumulate`. A and C are row-major; B holds pairs of rows
@@ -24,7 +25,7 @@ struct Brgemm {
 
 void brgemm(const Brgemm& product);
 
-// Gives the matrix units back to other code of this thread.
+// Releases the matrix units of this thread.
 void brgemm_release();
 
 }  // namespace fairloss

@@ -1,6 +1,6 @@
-// Intra- and inter-class statistics of embeddings in two passes over the samples and half a product
-// of the centres with themselves. A task owns whole classes: sums need no atomics and no merging,
-// and the second pass over a class finds its rows in cache.
+// Intra- and inter-class statistics of embeddings, in two passes over the samples and half a
+// product of the centers with themselves. A task has whole classes: sums need no atomics and no
+// merging, and in the second pass over a class its rows are in cache.
 #if !defined(FAIRLOSS_ISA)
 
 #include "class_statistics.h"
@@ -10,7 +10,7 @@
 #include <new>
 #include <vector>
 
-#include "fairloss/margin.h"
+#include "fairloss/norm.h"
 
 #define FAIRLOSS_KERNEL "class_statistics.cpp"
 #include "each_isa.h"
@@ -31,11 +31,12 @@ namespace fairloss::FAIRLOSS_ISA {
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
-// Samples in the order of their classes: `of(c)` are those of class c.
-struct ByClass {
+// Samples in the order of their classes: order[start[c]] to order[start[c + 1] - 1] are those of
+// class c.
+struct ClassOrder {
   std::vector<int64_t> start, order;
 
-  ByClass(const ClassStatistics& p) : start(p.classes + 1) {
+  explicit ClassOrder(const ClassStatistics& p) : start(p.classes + 1) {
     for (int64_t i = 0; i < p.samples; ++i) {
       if (p.labels[i] >= 0) ++start[p.labels[i] + 1];
     }
@@ -47,11 +48,11 @@ struct ByClass {
     }
   }
 
-  // First class of a task's share: classes are dealt so that every task has as many samples.
+  // First class of a task's share; shares have about equally many samples.
   int64_t first_class(int task, int tasks) const {
     if (task == 0 || task == tasks) return task == 0 ? 0 : int64_t(start.size()) - 1;
-    const int64_t wanted = int64_t(order.size()) * task / tasks;
-    return std::lower_bound(start.begin(), start.end() - 1, wanted) - start.begin();
+    const int64_t first_sample = int64_t(order.size()) * task / tasks;
+    return std::lower_bound(start.begin(), start.end() - 1, first_sample) - start.begin();
   }
 };
 
@@ -66,7 +67,8 @@ struct Chords {
   float angle() const { return angle_from_chords(sum_of(difference), sum_of(sum)); }
 };
 
-// Between factor a and b. Squares are positive and lanes many: their sums need no double.
+// Chords between factor * a and b. Squares are positive and there are many partial sums: float is
+// enough for them.
 inline Chords chords(const float* a, float factor, const float* b, int64_t columns) {
   Chords even, odd;
   int64_t d = 0;
@@ -83,30 +85,30 @@ inline Chords chords(const float* a, float factor, const float* b, int64_t colum
   return {even.difference + odd.difference, even.sum + odd.sum};
 }
 
-// Centre and spread of one class after another.
+// The center and the spread of each class of a task.
 class Spread {
-  static constexpr int64_t kGroup = 4;  // unit rows summed in float before their sum is in double
-  static constexpr int64_t kAhead = 4;  // rows on their way from memory while one is summed
+  static constexpr int64_t kFloatRows = 4;   // unit rows summed in float, then added in double
+  static constexpr int64_t kPrefetched = 4;  // rows on their way from memory while one is summed
   const ClassStatistics& p_;
-  const ByClass& by_class_;
+  const ClassOrder& class_order_;
   const int64_t columns_;
   FloatRows row_;
   std::vector<float> inverse_;  // inverse norms of the samples of a class
-  std::vector<float> group_;    // (D,)
+  std::vector<float> partial_;  // (D,), sum of up to kFloatRows rows
   std::vector<double> sum_;     // (D,)
 
  public:
-  Spread(const ClassStatistics& p, const ByClass& by_class)
+  Spread(const ClassStatistics& p, const ClassOrder& class_order)
       : p_(p),
-        by_class_(by_class),
+        class_order_(class_order),
         columns_(p.embeddings.columns),
         row_(p.embeddings, 1),
-        group_(columns_),
+        partial_(columns_),
         sum_(columns_) {}
 
   void add(int64_t c) {
-    const int64_t* samples = by_class_.order.data() + by_class_.start[c];
-    const int64_t n = by_class_.start[c + 1] - by_class_.start[c];
+    const int64_t* samples = class_order_.order.data() + class_order_.start[c];
+    const int64_t n = class_order_.start[c + 1] - class_order_.start[c];
     p_.count[c] = n;
     if (n == 0) {
       std::fill(p_.center + c * columns_, p_.center + (c + 1) * columns_, kNaN);
@@ -120,18 +122,18 @@ class Spread {
 
  private:
   void sum_rows(const int64_t* samples, int64_t n) {
-    const int64_t* last = by_class_.order.data() + by_class_.order.size();
+    const int64_t* last = class_order_.order.data() + class_order_.order.size();
     inverse_.resize(n);
     std::fill(sum_.begin(), sum_.end(), 0.0);
     for (int64_t k = 0; k < n; ++k) {
-      if (samples + k + kAhead < last) prefetch_row(p_.embeddings, samples[k + kAhead]);
-      if (k % kGroup == 0) std::fill(group_.begin(), group_.end(), 0.0f);
+      if (samples + k + kPrefetched < last) prefetch_row(p_.embeddings, samples[k + kPrefetched]);
+      if (k % kFloatRows == 0) std::fill(partial_.begin(), partial_.end(), 0.0f);
       row_.load(samples[k], 1);
       const float* row = row_.row(0);
       inverse_[k] = inverse_norm(row, columns_);
-      for (int64_t d = 0; d < columns_; ++d) group_[d] += row[d] * inverse_[k];
-      if (k % kGroup < kGroup - 1 && k + 1 < n) continue;
-      for (int64_t d = 0; d < columns_; ++d) sum_[d] += group_[d];
+      for (int64_t d = 0; d < columns_; ++d) partial_[d] += row[d] * inverse_[k];
+      if (k % kFloatRows < kFloatRows - 1 && k + 1 < n) continue;
+      for (int64_t d = 0; d < columns_; ++d) sum_[d] += partial_[d];
     }
   }
 
@@ -162,11 +164,11 @@ inline float inter_angle(const ClassStatistics& p, int64_t c) {
 
 inline void class_statistics(const ClassStatistics& p, const Parallel& parallel) {
   const int tasks = parallel.threads;
-  const ByClass by_class(p);
+  const ClassOrder class_order(p);
   parallel.run(tasks, [&](int task) {
-    Spread spread(p, by_class);
-    const int64_t last = by_class.first_class(task + 1, tasks);
-    for (int64_t c = by_class.first_class(task, tasks); c < last; ++c) spread.add(c);
+    Spread spread(p, class_order);
+    const int64_t last = class_order.first_class(task + 1, tasks);
+    for (int64_t c = class_order.first_class(task, tasks); c < last; ++c) spread.add(c);
   });
   std::vector<Nearest> nearest(tasks, Nearest(p.classes));
   parallel.run(tasks, [&](int task) {

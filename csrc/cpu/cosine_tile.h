@@ -1,5 +1,6 @@
-// What both passes of cosine_partition share: unit embeddings, where the targets are, and one block
-// of classes against the whole batch. Included once per instruction set: no guard.
+// What both passes of cosine_partition use: unit embeddings, the targets of a tile, and the tile:
+// the cosines of up to kCpuTileClasses classes with the whole batch. Included once per instruction
+// set: no guard.
 #include "product.h"
 
 namespace fairloss::FAIRLOSS_ISA {
@@ -7,20 +8,20 @@ namespace fairloss::FAIRLOSS_ISA {
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
-// Embeddings of length 1. One with a NaN or an infinity takes no part: its row is 0 and marked.
+// Embeddings of length 1. A row with a NaN or an infinity is set to 0, and marked.
 class UnitRows {
   Buffer rows_;  // (B, D)
 
  public:
-  std::vector<char> spoilt;
+  std::vector<char> non_finite;  // (B,)
 
-  UnitRows(const Rows& raw, int64_t count) : rows_(count * raw.columns), spoilt(count) {
+  UnitRows(const MatrixView& raw, int64_t count) : rows_(count * raw.columns), non_finite(count) {
     for (int64_t i = 0; i < count; ++i) {
       float* unit = rows_.data() + i * raw.columns;
       unit_row(raw, i, unit);
       const float squared = dot(unit, unit, raw.columns);
-      spoilt[i] = squared != squared;
-      if (spoilt[i]) std::fill(unit, unit + raw.columns, 0.0f);
+      non_finite[i] = squared != squared;
+      if (non_finite[i]) std::fill(unit, unit + raw.columns, 0.0f);
     }
   }
 
@@ -39,33 +40,32 @@ class Targets {
                      [&](int64_t a, int64_t b) { return labels_[a] < labels_[b]; });
   }
 
-  // visit(sample, row of its class in the block) for the classes [first, last).
+  // visit(sample, row of its class in the tile) for the classes [first, last).
   template <typename Visit>
-  void in_block(int64_t first, int64_t last, const Visit& visit) const {
-    auto at = std::lower_bound(order_.begin(), order_.end(), first,
+  void for_each(int64_t first, int64_t last, const Visit& visit) const {
+    auto it = std::lower_bound(order_.begin(), order_.end(), first,
                                [&](int64_t i, int64_t label) { return labels_[i] < label; });
-    for (; at != order_.end() && labels_[*at] < last; ++at) visit(*at, labels_[*at] - first);
+    for (; it != order_.end() && labels_[*it] < last; ++it) visit(*it, labels_[*it] - first);
   }
 };
 
-// f(cos) and its slope: hard negatives bend, all others keep their cosine.
-struct Curve {
-  const float* threshold;  // (stride,) or null
-  Vector a, b, d;
+// The hard-negative transform of kLanes samples from sample i on.
+struct HardNegatives {
+  const float* threshold;  // (padded_batch(B),), or null: no transform
+  Lanes a, b, d;
 
   Vector value(Vector cosine, int64_t i) const {
-    if (threshold == nullptr) return cosine;
-    return cosine > load(threshold + i) ? (a * cosine + b) * cosine + d : cosine;
+    return threshold == nullptr ? cosine : Vector(lanes(i).value(cosine));
   }
   Vector slope(Vector cosine, int64_t i) const {
-    const Vector one = broadcast(1.0f);
-    if (threshold == nullptr) return one;
-    return cosine > load(threshold + i) ? 2 * a * cosine + b : one;
+    return threshold == nullptr ? broadcast(1.0f) : Vector(lanes(i).slope(cosine));
   }
+
+ private:
+  HardNegative<Lanes> lanes(int64_t i) const { return {load(threshold + i), a, b, d}; }
 };
 
-// One block of classes against the whole batch: rows are classes, columns samples, padded with
-// zeros to `stride`.
+// Rows are classes, columns are samples, padded with zeros to `stride`.
 class Tile {
   const CosinePartition& p_;
   Buffer converted_, scratch_, left_, threshold_;
@@ -74,29 +74,31 @@ class Tile {
 
  public:
   const int64_t stride;
-  const float* weight;    // (rows, D) raw
-  int64_t weight_stride;  // floats from one row of it to the next
-  float inverse[kBlock];  // inverse norms of the rows
-  float* cosine;          // (rows, stride), where the forward pass keeps it or in the tile's own
-  Curve curve;
+  const float* weight;                   // (rows, D) raw
+  int64_t weight_stride;                 // floats from one row of it to the next
+  float inverse_norms[kCpuTileClasses];  // (rows,)
+  float* cosine;                         // (rows, stride), among the saved ones or the tile's own
+  HardNegatives transform;
 
   explicit Tile(const CosinePartition& p)
       : p_(p),
-        converted_(weight_is_float() ? 0 : kBlock * p.weight.columns),
-        scratch_(kBlock * kept_stride(p.batch)),
-        left_(scratch_size(kBlock, p.weight.columns, p.compute)),
-        threshold_(p.hard_threshold == nullptr ? 0 : kept_stride(p.batch)),
+        converted_(weight_is_float() ? 0 : kCpuTileClasses * p.weight.columns),
+        scratch_(kCpuTileClasses * padded_batch(p.batch)),
+        left_(scratch_size(kCpuTileClasses, p.weight.columns, p.compute)),
+        threshold_(p.hard_threshold == nullptr ? 0 : padded_batch(p.batch)),
         labels_(p.labels, p.labels + p.batch),
-        stride(kept_stride(p.batch)),
-        curve{nullptr, broadcast(p.hard[0]), broadcast(p.hard[1]), broadcast(p.hard[2])} {
+        stride(padded_batch(p.batch)),
+        transform{} {
     labels_.resize(stride, -1);
     if (p.hard_threshold == nullptr) return;
     threshold_.fill(kInfinity);
     std::copy(p.hard_threshold, p.hard_threshold + p.batch, threshold_.data());
-    curve.threshold = threshold_.data();
+    const float* coefficients = p.hard_coefficients;
+    transform = {threshold_.data(), broadcast(coefficients[0]), broadcast(coefficients[1]),
+                 broadcast(coefficients[2])};
   }
 
-  // Moves to the classes [first, first + rows): raw weight rows and inverse norms.
+  // Takes the classes [first, first + rows): raw weight rows and inverse norms.
   void load_weight(int64_t first, int64_t rows) {
     first_ = int32_t(first);
     const int64_t columns = p_.weight.columns;
@@ -108,12 +110,12 @@ class Tile {
       weight = converted_.data();
       weight_stride = columns;
     }
-    for (int64_t j = 0; j < rows; ++j) inverse[j] = inverse_norm(weight_row(j), columns);
-    cosine = is_kept(first, rows) ? p_.cosines + first * stride : scratch_.data();
+    for (int64_t j = 0; j < rows; ++j) inverse_norms[j] = inverse_norm(weight_row(j), columns);
+    cosine = is_saved(first, rows) ? p_.saved_cosines + first * stride : scratch_.data();
   }
 
-  void compute_cosines(int64_t rows, const Right& embeddings) {
-    multiply(rows, p_.weight.columns, {weight, weight_stride, 1, inverse}, embeddings,
+  void compute_cosines(int64_t rows, const RightOperand& embeddings) {
+    multiply(rows, p_.weight.columns, {weight, weight_stride, 1, inverse_norms}, embeddings,
              {cosine, stride}, left_);
   }
 
@@ -124,7 +126,7 @@ class Tile {
   }
 
   const float* weight_row(int64_t j) const { return weight + j * weight_stride; }
-  bool is_kept(int64_t first, int64_t rows) const { return first + rows <= p_.kept; }
+  bool is_saved(int64_t first, int64_t rows) const { return first + rows <= p_.saved_classes; }
 
  private:
   bool weight_is_float() const { return p_.weight.precision == Precision::float32; }

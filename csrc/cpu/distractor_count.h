@@ -1,6 +1,6 @@
-// What a tile of scores adds to the ranks of trials and to the highest scores. Lanes are probes: a
-// vector of scores is compared with a vector of thresholds, and only where its peak exceeds them is
-// anything counted. Included once per instruction set: no guard.
+// Counts the scores of a tile that exceed the thresholds of trials, and collects the highest
+// scores. Lanes are probes: a vector of scores is compared with a vector of thresholds, and a tile
+// whose highest scores do not exceed them is skipped. Included once per instruction set: no guard.
 #include "gemm.h"
 
 namespace fairloss::FAIRLOSS_ISA {
@@ -11,7 +11,7 @@ constexpr int64_t kProbes = 128;      // in a packed block
 constexpr int64_t kStride = 144;      // of scores: odd cache lines, or columns share few L1 sets
 constexpr int64_t kSteps = 64;        // thresholds of a probe that vectors count, a cycle each
 
-// The trials' scores, ascending within each probe. The lowest kSteps of kLanes neighbouring probes
+// The trials' scores, ascending within each probe. The lowest kSteps of kLanes neighboring probes
 // also lie side by side.
 struct Thresholds {
   std::vector<int64_t> trial, start;  // trial: sorted; start: (P + 1,)
@@ -50,13 +50,14 @@ struct Thresholds {
   }
 };
 
-// The highest scores seen: all that exceed a bound, which rises whenever they are twice too many.
+// The `size` highest scores: collects all that exceed a bound, and when there are 2 size of them
+// drops the lower half and raises the bound.
 class Tail {
  public:
   explicit Tail(int64_t size) : size_(size), bound_(size > 0 ? -kInfinity : kInfinity) {}
 
   void add(float score) {
-    if (!(score > bound_)) return;  // nor does NaN, infinity minus infinity of huge numbers
+    if (!(score > bound_)) return;  // also NaN, from inf - inf in a product of huge numbers
     scores_.push_back(score);
     if (int64_t(scores_.size()) == 2 * size_) thin();
   }
@@ -89,7 +90,7 @@ struct Tile {
   }
 };
 
-// What one task counted.
+// The counts of one task.
 class Count {
   const Thresholds& thresholds_;
   std::vector<int64_t> above_step_;  // (steps, kLanes) distractors that exceed it
@@ -97,7 +98,7 @@ class Count {
 
  public:
   Tail tail;
-  int64_t spoilt = -1;
+  int64_t first_invalid = -1;  // distractor with a NaN or an infinity
 
   Count(const Thresholds& thresholds, int64_t tail)
       : thresholds_(thresholds),
@@ -133,7 +134,7 @@ class Count {
     for (size_t k = 0; k < above_step_.size(); ++k) above_step_[k] += other.above_step_[k];
     for (size_t k = 0; k < between_.size(); ++k) between_[k] += other.between_[k];
     for (float score : other.tail.scores()) tail.add(score);
-    if (spoilt < 0) spoilt = other.spoilt;
+    if (first_invalid < 0) first_invalid = other.first_invalid;
   }
 
   void write_ranks(int64_t probe, int64_t* ranks) const {

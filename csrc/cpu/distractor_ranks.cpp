@@ -1,8 +1,9 @@
-// One pass over the distractors: how many are more similar to a probe than each of its trials'
-// scores, and the highest scores of all. No (P, M) matrix.
+// For every trial the number of distractors whose similarity to its probe exceeds its score, and
+// the highest similarities of all pairs, in one pass over the distractors and without a (P, M)
+// matrix.
 //
-// Probes are packed once and stay in the last-level cache; a block of distractors is read where it
-// lies, stays in L2 and meets all of them.
+// Probes are packed once and stay in the last-level cache. A block of distractors is read in place,
+// stays in L2, and is multiplied with all probes.
 #if !defined(FAIRLOSS_ISA)
 
 #include "distractor_ranks.h"
@@ -47,7 +48,7 @@ class PackedProbes {
     }
   }
 
-  const Packed& from(int64_t probe) const { return *blocks_[probe / kProbes]; }
+  const Packed& block(int64_t probe) const { return *blocks_[probe / kProbes]; }
 };
 
 // Counts the distractors [begin, end).
@@ -59,11 +60,11 @@ inline void count_share(const DistractorRanks& p, const PackedProbes& probes, Sh
   for (int64_t first = share.begin; first < share.end; first += kDistractors) {
     const int64_t rows = std::min(kDistractors, share.end - first);
     block.load(first, rows);
-    for (int64_t j = 0; j < rows && count.spoilt < 0; ++j) {
-      if (!is_finite(block.row(j), columns)) count.spoilt = first + j;
+    for (int64_t j = 0; j < rows && count.first_invalid < 0; ++j) {
+      if (!is_finite(block.row(j), columns)) count.first_invalid = first + j;
     }
     for (int64_t i = 0; i < p.probes; i += kProbes) {
-      const Packed& packed = probes.from(i);
+      const Packed& packed = probes.block(i);
       multiply(rows, columns, {block.row(0), block.stride(), 1}, packed, {scores.data(), kStride});
       for (int64_t k = 0; k < packed.n(); k += kLanes) {
         count.add({scores.data() + k, rows, i + k, std::min<int64_t>(kLanes, packed.n() - k)});
@@ -88,7 +89,7 @@ inline int64_t distractor_ranks(const DistractorRanks& p, const Parallel& parall
   std::sort(tail.begin(), tail.end(), std::greater<float>());
   std::fill(p.tail_scores, p.tail_scores + p.tail, -kInfinity);
   std::copy(tail.begin(), tail.end(), p.tail_scores);
-  return counts[0].spoilt;
+  return counts[0].first_invalid;
 }
 
 }  // namespace fairloss::FAIRLOSS_ISA

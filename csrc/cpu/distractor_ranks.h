@@ -1,14 +1,14 @@
 #pragma once
 
+#include "matrix_view.h"
 #include "parallel.h"
-#include "rows.h"
 
 namespace fairloss {
 
 struct DistractorRanks {
   int64_t probes, distractors, trials, tail;
-  Rows probe_rows;             // (P, D)
-  Rows distractor_rows;        // (M, D), read once: a memory map need not fit in memory
+  MatrixView probe_rows;       // (P, D)
+  MatrixView distractor_rows;  // (M, D), read once: a memory map need not fit in memory
   const int64_t* probe_index;  // (T,)
   const float* scores;         // (T,)
 
@@ -16,7 +16,8 @@ struct DistractorRanks {
   float* tail_scores;  // (tail,), descending
 };
 
-// Returns the first distractor with a NaN, whose ranks would mean nothing, or -1.
+// Returns the first distractor with a NaN or an infinity, or -1. Ranks are meaningless where there
+// is one.
 int64_t distractor_ranks(const DistractorRanks& problem, const Parallel& parallel);
 
 }  // namespace fairloss

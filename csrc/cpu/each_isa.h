@@ -1,8 +1,8 @@
 // Compiles the file named by FAIRLOSS_KERNEL (the one that includes this header) once per
 // instruction set, in namespace fairloss::FAIRLOSS_ISA with FAIRLOSS_LANES floats a vector and
-// FAIRLOSS_ROWS rows in the register tile of gemm.h. Standard headers must be included before:
-// inside, every function is compiled for the chosen set, and a shared inline function compiled so
-// could be the copy that the linker keeps for an older processor.
+// FAIRLOSS_ROWS rows in the register tile of gemm.h. Headers with shared inline functions must be
+// included before: here every function is compiled for the instruction set, and the linker could
+// keep that copy for CPUs that lack the set.
 #include "isa.h"
 
 #define FAIRLOSS_ISA portable

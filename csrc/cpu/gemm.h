@@ -1,8 +1,8 @@
 // A register-blocked matrix product on packed panels. Included once per instruction set: no guard.
 //
 // The register tile holds FAIRLOSS_ROWS x 2 vectors of sums. A step loads two vectors of B and as
-// many single floats of A as there are rows, so with 12 rows 14 loads feed 24 multiply-adds, and
-// the two multiply-add units of the core are what limits.
+// many single floats of A as there are rows: with 12 rows, 14 loads for 24 multiply-adds, so that
+// the two multiply-add units of a core are the bound.
 #include "simd.h"
 
 namespace fairloss::FAIRLOSS_ISA {
@@ -20,13 +20,13 @@ class Packed {
   const float* panel(int64_t n) const { return data_.data() + n * k_; }
   int64_t width(int64_t n) const { return std::min<int64_t>(kPanel, padded(n_) - n); }
 
-  float* at(int64_t k, int64_t n) const {  // B[k, n], and what is beside it in its vector
+  float* address(int64_t k, int64_t n) const {  // of B[k, n], and of the columns after it
     const int64_t first = n / kPanel * kPanel;
     return data_.data() + first * k_ + k * width(first) + (n - first);
   }
   void set_column(int64_t n, const float* column) {  // B[:, n] = column
     const int64_t step = width(n / kPanel * kPanel);
-    float* out = at(0, n);
+    float* out = address(0, n);
     for (int64_t k = 0; k < k_; ++k) out[k * step] = column[k];
   }
 
@@ -42,19 +42,19 @@ struct Strided {
   const float* factor = nullptr;  // (m,) multiplies each row
 };
 
-// What becomes of A B.
+// The destination C of a product A B.
 struct Product {
   float* data;              // (m, padded(n)): whole vectors are written
   int64_t stride;           // floats from one row to the next
-  bool accumulate = false;  // add to what is there
+  bool accumulate = false;  // C += A B
 };
 
-// Steps after which a register's sum goes to memory: rounding grows with the length of a chain of
-// additions, and four chains of 128 err half as much as one of 512.
+// Steps after which a register's sum is added to memory. Rounding errors grow with the square root
+// of the length of a chain of additions: four chains of 128 err half as much as one of 512.
 constexpr int64_t kChain = 128;
 
-// The pragmas make compilers keep the sums in registers from the first step. Not inlined: next to
-// other code they would run out of registers for the rows of A.
+// The pragmas make compilers keep the sums in registers. Not inlined: among other code there would
+// be too few registers for the rows of A.
 template <int kRows, int kWide, bool kRowMajor>
 __attribute__((noinline)) void register_tile(Strided a, int64_t first, int64_t last, const float* b,
                                              const Product& c, int64_t row, int64_t column) {

@@ -18,9 +18,9 @@ static Isa best_isa() {
 }
 
 static Isa allowed_isa() {
-  const char* wish = std::getenv("FAIRLOSS_ISA");
-  if (wish != nullptr && std::strcmp(wish, "portable") == 0) return Isa::portable;
-  if (wish != nullptr && std::strcmp(wish, "avx2") == 0) return Isa::avx2;
+  const char* requested = std::getenv("FAIRLOSS_ISA");
+  if (requested != nullptr && std::strcmp(requested, "portable") == 0) return Isa::portable;
+  if (requested != nullptr && std::strcmp(requested, "avx2") == 0) return Isa::avx2;
   return Isa::avx512;
 }
 

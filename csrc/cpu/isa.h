@@ -1,12 +1,12 @@
-// Run-time choice of the instruction set: one wheel runs well on every x86-64, and anywhere else.
+// The choice of an instruction set at run time: one build serves every x86-64 CPU.
 #pragma once
 
 namespace fairloss {
 
 enum class Isa : int { portable = 0, avx2 = 1, avx512 = 2 };
 
-// The best set this build contains and this processor runs; the environment variable FAIRLOSS_ISA
-// (portable, avx2 or avx512) may lower it. Read once.
+// The best set that this build contains and this CPU supports; the environment variable
+// FAIRLOSS_ISA (portable, avx2 or avx512) may lower it. Read once.
 Isa selected_isa();
 
 const char* isa_name(Isa isa);

@@ -1,16 +1,16 @@
-// The nearest other centre of every class. Cosines are symmetric, so only tiles on and above the
-// diagonal are computed; each tells of its rows and of its columns. Included once per instruction
+// The nearest other center of every class. Cosines are symmetric, so only tiles on and above the
+// diagonal are computed, and each is searched by rows and by columns. Included once per instruction
 // set: no guard.
 #include "gemm.h"
 
 namespace fairloss::FAIRLOSS_ISA {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr int64_t kColumns = 256;  // centres in a packed block: 512 kB at D = 512 stay in L2
-constexpr int64_t kRows = 96;      // centres compared with it at a time
+constexpr int64_t kColumns = 256;  // centers in a packed block: 512 kB at D = 512 stay in L2
+constexpr int64_t kRows = 96;      // centers compared with it at a time
 constexpr int64_t kStride = 272;   // of cosines: odd cache lines, or columns share few L1 sets
 
-// The nearest other centre of every class in the tiles seen so far. Of equal cosines the one with
+// The nearest other center of every class in the tiles seen so far. Of equal cosines the one with
 // the lowest class counts, so the order of tiles does not matter.
 class Nearest {
   std::vector<float> cosine_;
@@ -32,27 +32,29 @@ class Nearest {
     }
   }
 
-  // A tile of the cosines of classes from `row` and from `column` on. NaN, an empty class, is never
-  // a peak, and only peaks that reach the best so far are looked for.
+  // Adds a tile of the cosines of the classes from `row` on with those from `column` on. NaN, of an
+  // empty class, is never a peak; the class of a peak is searched only if the peak reaches the
+  // highest cosine so far.
   void add(const float* tile, int64_t row, int64_t rows, int64_t column, int64_t columns) {
-    Vector down[kColumns / kLanes];
-    for (int k = 0; k < kColumns / kLanes; ++k) down[k] = broadcast(-kInfinity);
+    Vector column_peaks[kColumns / kLanes];
+    for (int k = 0; k < kColumns / kLanes; ++k) column_peaks[k] = broadcast(-kInfinity);
     for (int64_t j = 0; j < rows; ++j) {
-      Vector across = broadcast(-kInfinity);
+      Vector row_peak = broadcast(-kInfinity);
       for (int64_t k = 0; k < columns; k += kLanes) {
         const Vector cosine = load(tile + j * kStride + k);
-        across = cosine > across ? cosine : across;
-        down[k / kLanes] = cosine > down[k / kLanes] ? cosine : down[k / kLanes];
+        row_peak = cosine > row_peak ? cosine : row_peak;
+        Vector& column_peak = column_peaks[k / kLanes];
+        column_peak = cosine > column_peak ? cosine : column_peak;
       }
-      find(row + j, peak_of(across), tile + j * kStride, 1, column);
+      find(row + j, highest_lane(row_peak), tile + j * kStride, 1, column);
     }
     for (int64_t k = 0; k < columns; ++k) {
-      find(column + k, down[k / kLanes][k % kLanes], tile + k, kStride, row);
+      find(column + k, column_peaks[k / kLanes][k % kLanes], tile + k, kStride, row);
     }
   }
 
  private:
-  static float peak_of(Vector v) {
+  static float highest_lane(Vector v) {
     float peak = v[0];
     for (int k = 1; k < kLanes; ++k) peak = v[k] > peak ? v[k] : peak;
     return peak;
@@ -66,7 +68,7 @@ class Nearest {
   }
 };
 
-// A class is not its own neighbour, and padding is nobody's.
+// Excludes from a tile each class itself and the padding.
 inline void mask(float* cosines, int64_t row, int64_t rows, int64_t column, int64_t columns) {
   for (int64_t j = 0; j < rows; ++j) {
     float* cosine = cosines + j * kStride;
@@ -78,7 +80,7 @@ inline void mask(float* cosines, int64_t row, int64_t rows, int64_t column, int6
 
 inline int64_t tiles_above(int64_t end) { return (end + kRows - 1) / kRows; }
 
-// One task's share of the tiles. Of a block of columns there are those of the rows before its end.
+// One task's share of the tiles. A block of columns has the tiles whose rows begin before its end.
 inline void find_nearest(const float* center, int64_t classes, int64_t dims, int task, int tasks,
                          Nearest& nearest) {
   int64_t total = 0, passed = 0;

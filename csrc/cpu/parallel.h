@@ -1,4 +1,4 @@
-// How a kernel runs on several threads without knowing whose threads they are.
+// The threads that a kernel runs on, provided by its caller.
 #pragma once
 
 #include <algorithm>
@@ -16,8 +16,8 @@ struct Parallel {
       };
 };
 
-// The share of task `task` when `total` units of work are dealt in blocks to `tasks` tasks. Shares
-// depend on the number of tasks only, so results do not depend on scheduling.
+// The share of task `task` when `total` units of work are divided in whole blocks among `tasks`
+// tasks. Shares depend on the number of tasks only, so results do not depend on scheduling.
 struct Share {
   int64_t begin, end;
 };

@@ -1,21 +1,21 @@
-// The products of gemm.h, on request with operands rounded to bfloat16 or float16 and sums in
-// float. Included once per instruction set: no guard.
+// Matrix products whose operands are rounded to a precision and whose sums are float: those of
+// gemm.h, or torch's own for bfloat16. Included once per instruction set: no guard.
 #include "gemm.h"
 
 namespace fairloss::FAIRLOSS_ISA {
 
-typedef uint16_t Halves __attribute__((vector_size(2 * FAIRLOSS_LANES), aligned(2), may_alias));
+typedef uint16_t Shorts __attribute__((vector_size(2 * FAIRLOSS_LANES), aligned(2), may_alias));
 
-// B (K, N) of a product: panels of rounded floats; or, for torch's kernels of bfloat16 where they
-// are, rows 2k and 2k + 1 interleaved.
-class Right {
+// The right operand B (K, N) of a product, in one of two layouts: panels of rounded floats for
+// gemm.h; or, where torch's product of bfloat16 is available, rows 2k and 2k + 1 interleaved.
+class RightOperand {
  public:
   const Precision precision;
   const bool interleaved;
 
-  Right(int64_t k, int64_t n, Precision wanted)
-      : precision(wanted),
-        interleaved(wanted == Precision::bfloat16 && has_brgemm()),
+  RightOperand(int64_t k, int64_t n, Precision precision_)
+      : precision(precision_),
+        interleaved(precision_ == Precision::bfloat16 && has_brgemm()),
         n_(n),
         panels_(interleaved ? 0 : k, n),
         pairs_(interleaved ? (k + 1) / 2 * padded(n) : 0) {
@@ -39,7 +39,7 @@ class Right {
           const Bits both = bits_of(value(k, n)) >> 16 | bits_of(value(k + 1, n));
           store(pairs_.data() + k / 2 * padded(n_) + n, vector_of(both));
         } else {
-          store(panels_.at(k, n), value(k, n));
+          store(panels_.address(k, n), value(k, n));
         }
       }
     }
@@ -66,7 +66,7 @@ class Right {
   Buffer pairs_;
 };
 
-// A rounded, row by row (m, k) or column by column as it came; factors go with rows only.
+// A rounded, in its order: row by row (m, k), or column by column, which has no factors.
 inline Strided rounded_left(int64_t m, int64_t k, Strided a, Precision precision, Buffer& out) {
   const bool row_major = a.column == 1;
   const int64_t outer = row_major ? m : k, inner = row_major ? k : m;
@@ -81,7 +81,7 @@ inline Strided rounded_left(int64_t m, int64_t k, Strided a, Precision precision
   return row_major ? Strided{out.data(), padded(inner), 1} : Strided{out.data(), 1, padded(inner)};
 }
 
-// A as bfloat16 rows of padded(k): zeros beyond k.
+// A as bfloat16, rows of padded(k) with zeros beyond k.
 inline void bfloat16_left(int64_t m, int64_t k, Strided a, uint16_t* out) {
   if (a.column == 1) {
     for (int64_t i = 0; i < m; ++i) {
@@ -89,7 +89,7 @@ inline void bfloat16_left(int64_t m, int64_t k, Strided a, uint16_t* out) {
         Vector value = load_some(a.data + i * a.row + j, k - j);
         if (a.factor != nullptr) value *= a.factor[i];
         const Bits bits = bits_of(rounded(value, Precision::bfloat16)) >> 16;
-        *reinterpret_cast<Halves*>(out + i * padded(k) + j) = __builtin_convertvector(bits, Halves);
+        *reinterpret_cast<Shorts*>(out + i * padded(k) + j) = __builtin_convertvector(bits, Shorts);
       }
     }
     return;
@@ -112,14 +112,14 @@ inline int64_t scratch_size(int64_t m, int64_t k, Precision precision) {
 }
 
 // C (m, b.n()) = A (m, k) B, with the first k rows of B.
-inline void multiply(int64_t m, int64_t k, Strided a, const Right& b, const Product& c,
+inline void multiply(int64_t m, int64_t k, Strided a, const RightOperand& b, const Product& c,
                      Buffer& scratch) {
   if (b.interleaved && m * k * b.n() > 0) {
     uint16_t* left = reinterpret_cast<uint16_t*>(scratch.data());
     bfloat16_left(m, k, a, left);
     brgemm({m, padded(b.n()), (k + 1) / 2 * 2, left, padded(k), b.pairs(), padded(b.n()), c.data,
             c.stride, c.accumulate});
-  } else if (b.interleaved) {  // nothing to add up, which torch's kernels do not take
+  } else if (b.interleaved) {  // an empty sum, which torch's product does not accept
     for (int64_t i = 0; i < m && !c.accumulate; ++i) {
       std::fill(c.data + i * c.stride, c.data + i * c.stride + padded(b.n()), 0.0f);
     }
@@ -130,12 +130,12 @@ inline void multiply(int64_t m, int64_t k, Strided a, const Right& b, const Prod
   }
 }
 
-// Gives the matrix units back when a task ends, even by an exception.
-struct MatrixUnits {
-  const Right& user;
+// Releases the matrix units when a task ends, also by an exception.
+struct MatrixUnitsGuard {
+  const RightOperand& operand;
 
-  ~MatrixUnits() {
-    if (user.interleaved) brgemm_release();
+  ~MatrixUnitsGuard() {
+    if (operand.interleaved) brgemm_release();
   }
 };
 

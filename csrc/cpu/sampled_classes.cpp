@@ -16,8 +16,8 @@ void sampled_classes(const SampledClasses& p) {
     if (label < 0) continue;
     p.positions[i] = drawn.position(label);
     if (p.positions[i] < p.samples) continue;
-    const auto [found, added] = first.try_emplace(label, i);
-    p.positions[i] = p.samples + found->second;
+    const auto [entry, added] = first.try_emplace(label, i);
+    p.positions[i] = p.samples + entry->second;
     if (added) p.sampled[p.positions[i]] = label;
   }
 }

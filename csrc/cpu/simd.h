@@ -4,8 +4,10 @@ namespace fairloss::FAIRLOSS_ISA {
 
 constexpr int kLanes = FAIRLOSS_LANES;
 
-// Loads and stores need float alignment only.
+// Loads and stores of Vector need float alignment only. Lanes is the same without attributes, which
+// template arguments cannot have.
 typedef float Vector __attribute__((vector_size(4 * FAIRLOSS_LANES), aligned(4), may_alias));
+typedef float Lanes __attribute__((vector_size(4 * FAIRLOSS_LANES)));
 typedef uint32_t Bits __attribute__((vector_size(4 * FAIRLOSS_LANES), aligned(4), may_alias));
 typedef int32_t Ints __attribute__((vector_size(4 * FAIRLOSS_LANES), aligned(4), may_alias));
 typedef int64_t Longs __attribute__((vector_size(4 * FAIRLOSS_LANES), aligned(4), may_alias));
@@ -21,10 +23,10 @@ inline Vector load_some(const float* p, int64_t count) {  // zeros beyond `count
   return load(few);
 }
 
-// n up to whole vectors.
+// The length of n floats in whole vectors.
 inline int64_t padded(int64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
 
-// Floats on their own cache lines, not initialised: a vector across two lines loads at half speed.
+// Floats on their own cache lines, not initialized: a vector across two lines loads at half speed.
 class Buffer {
  public:
   explicit Buffer(int64_t size = 0)
@@ -47,8 +49,8 @@ class Buffer {
 inline Bits bits_of(Vector v) { return reinterpret_cast<const Bits&>(v); }
 inline Vector vector_of(Bits b) { return reinterpret_cast<const Vector&>(b); }
 
-// To the nearest value of a lower precision, ties to even. What float16 cannot hold is not looked
-// for: operands are at most 2^15.
+// To the nearest value of a lower precision, ties to even. Values that overflow float16 are not
+// handled: operands are below 2^15.
 inline Vector rounded(Vector x, Precision precision) {
   const Bits bits = bits_of(x);
   if (precision == Precision::bfloat16) {
@@ -66,9 +68,9 @@ inline Vector rounded(Vector x, Precision precision) {
 
 inline bool any(Ints mask) {  // by pairs: some compilers fetch lanes one by one
   const Longs pairs = reinterpret_cast<const Longs&>(mask);
-  int64_t found = 0;
-  for (int k = 0; k < kLanes / 2; ++k) found |= pairs[k];
-  return found != 0;
+  int64_t bits = 0;
+  for (int k = 0; k < kLanes / 2; ++k) bits |= pairs[k];
+  return bits != 0;
 }
 
 inline float sum_of(Vector v) {
@@ -120,32 +122,31 @@ inline bool is_finite(const float* row, int64_t columns) {
 
 inline float inverse_norm(const float* row, int64_t columns) {
   const float squared = dot(row, row, columns);
-  const bool safe = squared > 1e-20f && squared < 1e38f;  // no overflow, no lost subnormals
-  return safe ? 1.0f / std::sqrt(squared) : careful_inverse_norm(row, columns);
+  return float_holds(squared) ? 1.0f / std::sqrt(squared) : careful_inverse_norm(row, columns);
 }
 
-// Writes row i at length 1 and returns what it was multiplied by.
-inline float unit_row(const Rows& rows, int64_t i, float* out) {
+// Writes row i, divided by its norm, to `out` and returns the inverse of the norm.
+inline float unit_row(const MatrixView& rows, int64_t i, float* out) {
   rows.load(i, out);
   const float inverse = inverse_norm(out, rows.columns);
   for (int64_t d = 0; d < rows.columns; ++d) out[d] *= inverse;
   return inverse;
 }
 
-inline void prefetch_row(const Rows& rows, int64_t i) {
+inline void prefetch_row(const MatrixView& rows, int64_t i) {
   const int64_t bytes = rows.precision == Precision::float32 ? 4 : 2;
   const char* row = static_cast<const char*>(rows.data) + i * rows.stride * bytes;
   for (int64_t k = 0; k < rows.columns * bytes; k += 64) __builtin_prefetch(row + k);
 }
 
-// Rows as floats: float32 where they lie, others converted, up to `capacity` at a time.
+// Rows as floats: float32 in place, other precisions converted, up to `capacity` rows at a time.
 class FloatRows {
-  const Rows& rows_;
+  const MatrixView& rows_;
   Buffer converted_;
   const float* first_ = nullptr;
 
  public:
-  FloatRows(const Rows& rows, int64_t capacity)
+  FloatRows(const MatrixView& rows, int64_t capacity)
       : rows_(rows), converted_(in_place() ? 0 : capacity * rows.columns) {}
 
   void load(int64_t first, int64_t count) {

@@ -1,12 +1,12 @@
-// Samples are in the order of their classes, of which a warp takes one; one of many samples is cut
-// in parts, a warp each, that are put together in order. Embeddings are read three times: for their
-// norms, for the sums and for the spread. Less would need a warp to hold whole rows, and what takes
-// time is the product of the centres with themselves.
+// Samples are in the order of their classes. A warp takes a class; a class of many samples is
+// divided into parts, a warp each, whose results are merged in order. Embeddings are read three
+// times: for their norms, for the sums and for the spread. To read them less often a warp would
+// have to hold whole rows, and most of the time goes to the product of the centers with themselves.
 #include "class_statistics.h"
-#include "fairloss/margin.h"
+#include "fairloss/norm.h"
+#include "lower_bound.cuh"
+#include "matrix_view.cuh"
 #include "reduce.cuh"
-#include "rows.cuh"
-#include "search.cuh"
 
 namespace fairloss::cuda {
 
@@ -16,8 +16,8 @@ struct Range {
   int64_t part;  // -1: the whole class
 };
 
-// Of work 0 to C - 1 each is a class, and from C on each a part. Those that do not exist are empty:
-// classes of many samples as a whole, and parts of the others.
+// The samples of a unit of work: 0 to C - 1 are classes, and from C on parts. A class that is
+// divided into parts is empty as a whole, and a part that does not exist is empty.
 //
 // Part k of a class that begins at s is slot s / kPartSamples + k. A class has as many parts as
 // kPartSamples fit in it, the last one longer, so it ends before the next one's first slot begins,
@@ -54,20 +54,14 @@ __device__ Parts parts_of(const ClassStatisticsProblem<T>& p, int64_t label) {
 template <typename T>
 __global__ void start_kernel(const ClassStatisticsProblem<T> p) {
   for (int64_t c = thread_index(); c <= p.classes; c += thread_count()) {
-    p.start[c] = first_not_below(p.sorted_labels, p.samples, c);
+    p.start[c] = lower_bound(p.sorted_labels, p.samples, c);
   }
-}
-
-// 1 / norm, of a squared norm in double: the square of a large bfloat16 is infinite in float.
-__device__ inline float inverse_norm(double squared) {
-  const double norm = sqrt(squared);
-  return norm < kShortestNorm ? 0.0f : float(1 / norm);  // NaN stays NaN
 }
 
 template <typename T>
 __global__ void inverse_norm_kernel(const ClassStatisticsProblem<T> p, bool vectors) {
   constexpr int kLanes = Vector<T>::kLanes;
-  const Rows<T> rows = p.embeddings;
+  const MatrixView<T> rows = p.embeddings;
   for (int64_t i = warp_index(); i < p.samples; i += warp_count()) {
     double squared = 0;
     for (int64_t d = lane_index() * kLanes; d < rows.columns; d += kWarp * kLanes) {
@@ -75,7 +69,7 @@ __global__ void inverse_norm_kernel(const ClassStatisticsProblem<T> p, bool vect
       for (int l = 0; l < kLanes; ++l) squared += double(row.lane[l]) * double(row.lane[l]);
     }
     squared = warp_sum(squared);
-    if (lane_index() == 0) p.inverse_norms[i] = inverse_norm(squared);
+    if (lane_index() == 0) p.inverse_norms[i] = fairloss::inverse_norm(squared);
   }
 }
 
@@ -83,25 +77,26 @@ __global__ void inverse_norm_kernel(const ClassStatisticsProblem<T> p, bool vect
 // and as many columns as its lanes hold.
 template <typename T>
 __global__ void sum_kernel(const ClassStatisticsProblem<T> p, bool vectors) {
-  constexpr int kLanes = Vector<T>::kLanes, kGroup = 4;  // rows on their way together
-  const Rows<T> rows = p.embeddings;
+  constexpr int kLanes = Vector<T>::kLanes;
+  constexpr int kFloatRows = 4;  // loaded together and summed in float, then added in double
+  const MatrixView<T> rows = p.embeddings;
   const int64_t blocks = (rows.columns + kWarp * kLanes - 1) / (kWarp * kLanes);
   const int64_t all = (p.classes + class_parts(p.samples)) * blocks;
   for (int64_t work = warp_index(); work < all; work += warp_count()) {
     const Range range = range_of(p, work / blocks);
     if (range.begin == range.end) continue;
     const int64_t d = (work % blocks * kWarp + lane_index()) * kLanes;
-    double sum[kLanes] = {};  // of sums of kGroup in float
-    for (int64_t k = range.begin; k < range.end; k += kGroup) {
-      float group[kLanes] = {};
-      for (int g = 0; g < kGroup; ++g) {
+    double sum[kLanes] = {};
+    for (int64_t k = range.begin; k < range.end; k += kFloatRows) {
+      float partial[kLanes] = {};
+      for (int g = 0; g < kFloatRows; ++g) {
         if (k + g >= range.end) break;
         const int64_t i = p.order[k + g];
         const float inverse = p.inverse_norms[i];
         const auto row = load_floats<kLanes>(rows.data + i * rows.stride, d, rows.columns, vectors);
-        for (int l = 0; l < kLanes; ++l) group[l] += inverse * row.lane[l];
+        for (int l = 0; l < kLanes; ++l) partial[l] += inverse * row.lane[l];
       }
-      for (int l = 0; l < kLanes; ++l) sum[l] += double(group[l]);
+      for (int l = 0; l < kLanes; ++l) sum[l] += double(partial[l]);
     }
     for (int l = 0; l < kLanes && d + l < rows.columns; ++l) {
       if (range.part < 0) {
@@ -113,7 +108,7 @@ __global__ void sum_kernel(const ClassStatisticsProblem<T> p, bool vectors) {
   }
 }
 
-// A thread takes a column of a class of many samples, found by its first part.
+// A thread takes a column of a class with parts, at its first part.
 template <typename T>
 __global__ void sum_parts_kernel(const ClassStatisticsProblem<T> p) {
   const int64_t columns = p.embeddings.columns, all = class_parts(p.samples) * columns;
@@ -128,7 +123,7 @@ __global__ void sum_parts_kernel(const ClassStatisticsProblem<T> p) {
   }
 }
 
-// Brings sums to length 1.
+// Divides the sums by their norms.
 template <typename T>
 __global__ void center_kernel(const ClassStatisticsProblem<T> p) {
   const int64_t columns = p.embeddings.columns;
@@ -139,7 +134,7 @@ __global__ void center_kernel(const ClassStatisticsProblem<T> p) {
     for (int64_t d = lane_index(); d < columns && count > 0; d += kWarp) {
       squared += double(center[d]) * double(center[d]);
     }
-    const float inverse = inverse_norm(warp_sum(squared));
+    const float inverse = fairloss::inverse_norm(warp_sum(squared));
     for (int64_t d = lane_index(); d < columns; d += kWarp) {
       center[d] = count > 0 ? center[d] * inverse : NAN;
     }
@@ -157,7 +152,7 @@ struct Chords {
   __device__ float angle() const { return angle_from_chords(difference, sum); }
 };
 
-// Between factor a and b, in every lane of a warp.
+// Chords between factor * a and b, in every lane of a warp.
 template <typename T>
 __device__ Chords chords(const T* a, float factor, bool a_vectors, const float* b, bool b_vectors,
                          int64_t columns) {
@@ -187,7 +182,7 @@ __device__ void write_spread(const ClassStatisticsProblem<T>& p, int64_t c, doub
 template <typename T>
 __global__ void spread_kernel(const ClassStatisticsProblem<T> p, bool vectors,
                               bool center_vectors) {
-  const Rows<T> rows = p.embeddings;
+  const MatrixView<T> rows = p.embeddings;
   const int64_t all = p.classes + class_parts(p.samples);
   for (int64_t work = warp_index(); work < all; work += warp_count()) {
     const Range range = range_of(p, work);
@@ -226,7 +221,7 @@ __global__ void spread_parts_kernel(const ClassStatisticsProblem<T> p) {
   }
 }
 
-// The nearest centre so far. NaN, a class without samples, is never nearer.
+// The nearest center so far. NaN, a class without samples, is never nearer.
 struct Nearest {
   float cosine = -INFINITY;
   int64_t other = -1;
@@ -238,10 +233,10 @@ struct Nearest {
     }
   }
   __device__ void write(const NearestCenterTile& p, int64_t c) const {
-    Nearest found = {p.nearest_cosine[c], p.nearest[c]};
-    found.offer(cosine, other);
-    p.nearest_cosine[c] = found.cosine;
-    p.nearest[c] = found.other;
+    Nearest best = {p.nearest_cosine[c], p.nearest[c]};
+    best.offer(cosine, other);
+    p.nearest_cosine[c] = best.cosine;
+    p.nearest[c] = best.other;
   }
 };
 
@@ -294,11 +289,11 @@ __global__ void inter_angle_kernel(const InterAngleProblem p, bool vectors) {
   }
 }
 
-static Where warps_for(int64_t work, cudaStream_t stream) {
+static LaunchConfig warps_for(int64_t work, cudaStream_t stream) {
   return {blocks_for(work, kThreads / kWarp), kThreads, 0, stream};
 }
 
-static Where threads_for(int64_t work, cudaStream_t stream) {
+static LaunchConfig threads_for(int64_t work, cudaStream_t stream) {
   return {blocks_for(work, kThreads), kThreads, 0, stream};
 }
 
@@ -308,7 +303,7 @@ void launch_class_statistics(const ClassStatisticsProblem<T>& p, cudaStream_t st
   constexpr int64_t kColumns = kWarp * Vector<T>::kLanes;
   const int64_t column_blocks = (columns + kColumns - 1) / kColumns;
   const bool vectors = is_aligned(p.embeddings);
-  const bool center_vectors = is_aligned(Rows<float>{p.center, columns, columns});
+  const bool center_vectors = is_aligned(MatrixView<float>{p.center, columns, columns});
   launch(start_kernel<T>, threads_for(p.classes + 1, stream), p);
   launch(inverse_norm_kernel<T>, warps_for(p.samples, stream), p, vectors);
   launch(sum_kernel<T>, warps_for((p.classes + parts) * column_blocks, stream), p, vectors);
@@ -324,7 +319,7 @@ void launch_nearest_center(const NearestCenterTile& p, cudaStream_t stream) {
 }
 
 void launch_inter_angle(const InterAngleProblem& p, cudaStream_t stream) {
-  const bool vectors = is_aligned(Rows<float>{p.center, p.columns, p.columns});
+  const bool vectors = is_aligned(MatrixView<float>{p.center, p.columns, p.columns});
   launch(inter_angle_kernel, warps_for(p.classes, stream), p, vectors);
 }
 

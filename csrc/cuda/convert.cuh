@@ -1,4 +1,4 @@
-// Numbers of 16 bits and float.
+// Conversions between float and 16 bits, and vectors of one access.
 #pragma once
 
 #include "launch.cuh"
@@ -29,9 +29,9 @@ __device__ inline float to_tf32(float value) {
   union {
     float number;
     uint32_t bits;
-  } at{value};
-  if (std::isfinite(value)) at.bits = (at.bits + 0x1000u) & ~0x1fffu;
-  return at.number;
+  } tf32{value};
+  if (std::isfinite(value)) tf32.bits = (tf32.bits + 0x1000u) & ~0x1fffu;
+  return tf32.number;
 }
 
 // N numbers in one access of memory.

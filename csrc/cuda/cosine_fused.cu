@@ -1,5 +1,5 @@
-// Cosines of a tile in registers, and what becomes of them there: terms in the forward pass, slopes
-// in the backward pass. One kernel, which strides over tiles, with an end of its own for each.
+// The cosines of a tile are computed in registers; from them the forward pass makes terms and the
+// backward pass slopes. One kernel strides over tiles, with an overload of finish_tile for each.
 #include "cosine_fused.h"
 #include "fused_tile.cuh"
 #include "reduce.cuh"
@@ -16,13 +16,13 @@ template <typename T>
 __device__ Sample sample_of(const FusedSlopesProblem<T>& p, const TilePosition& at, int64_t i) {
   Sample sample = sample_of(p.chunk, at, i);
   if (i >= p.chunk.batch) return sample;
-  sample.pull = p.upstream.pull[i];
-  sample.push = p.upstream.push[i];
+  sample.grad_target_cosine = p.upstream.grad_target_cosine[i];
+  sample.grad_nlse = p.upstream.grad_nlse[i];
   sample.nlse = p.upstream.nlse[i];
   return sample;
 }
 
-// The tile's rows to a matrix (rows, stride), 16 bytes a thread.
+// Writes the tile's rows to a matrix (rows, stride), 16 bytes a thread.
 template <typename T>
 __device__ void store_tile(const TilePosition& at, int64_t stride, unsigned thread, const T* staged,
                            T* matrix) {
@@ -35,7 +35,7 @@ __device__ void store_tile(const TilePosition& at, int64_t stride, unsigned thre
   }
 }
 
-// Over the lanes that hold the same columns.
+// Combines the values of the lanes that hold the same columns.
 template <typename Combine>
 __device__ float over_rows(float value, Combine combine) {
   for (int distance = 4; distance < kWarp; distance *= 2) {
@@ -44,30 +44,31 @@ __device__ float over_rows(float value, Combine combine) {
   return value;
 }
 
-__device__ inline float keep(float, float cosine) { return cosine; }
-__device__ inline int16_t keep(int16_t, float cosine) { return to_fixed(cosine); }
+// A cosine as it is saved, in the type of the first argument.
+__device__ inline float saved(float, float cosine) { return cosine; }
+__device__ inline int16_t saved(int16_t, float cosine) { return to_fixed(cosine); }
 
-// Products become what is kept of them and partial sums.
+// Writes the cosines to be saved, and partial sums of their terms.
 template <typename T>
 __device__ void finish_tile(const FusedTermsProblem<T>& p, const Tile& tile, void* shared,
                             Products& products) {
-  using Kept = typename KeptBy<T>::Type;
+  using Saved = typename SavedCosine<T>::Type;
   FAIRLOSS_SHARED(float, peaks, [kWarpsDown][kTile]);
   FAIRLOSS_SHARED(float, sums, [kWarpsDown][kTile]);
-  Kept* const staged = static_cast<Kept*>(shared);
-  const TilePosition at = tile.at;
-  const unsigned thread = thread_again();
-  const Corner corner = products_of(thread);
+  Saved* const staged = static_cast<Saved*>(shared);
+  const TilePosition at = tile.position;
+  const unsigned thread = opaque_thread_index();
+  const Corner corner = thread_corner(thread);
   const unsigned absent = absent_rows(at, corner.row);
   const float scale = *p.chunk.scale;
-  Curve curve = tile.curve;
+  HardNegative<float> transform = tile.transform;
 #pragma unroll
   for (int n = 0; n < kAcross; ++n) {
     const unsigned first = corner.column + 8 * n;
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
       const Sample sample = tile.samples[first + j];
-      curve.threshold = sample.threshold;
+      transform.threshold = sample.threshold;
       const unsigned targets = targets_of(sample, corner.row), excluded = targets | absent;
       if (sample.target == kPadding) {
 #pragma unroll
@@ -82,14 +83,14 @@ __device__ void finish_tile(const FusedTermsProblem<T>& p, const Tile& tile, voi
 #pragma unroll
       for (unsigned k = 0; k < kRows; ++k) {
         float& product = products.of(k, n, j);
-        staged[(corner.row + 8 * k) * kPitch + first + j] = keep(Kept(), product);
-        product = has(excluded, k) ? -INFINITY : scale * curve.value(product);
+        staged[(corner.row + 8 * k) * kPitch + first + j] = saved(Saved(), product);
+        product = has(excluded, k) ? -INFINITY : scale * transform.value(product);
         peak = fmaxf(peak, product);
       }
       peak = over_rows(peak, [](float x, float y) { return fmaxf(x, y); });
 #pragma unroll
       for (unsigned k = 0; k < kRows; ++k) {
-        sum += relative(products.of(k, n, j), peak);
+        sum += relative_exp(products.of(k, n, j), peak);
       }
       sum = over_rows(sum, [](float x, float y) { return x + y; });
       if (thread % kWarp < 4) {
@@ -99,78 +100,80 @@ __device__ void finish_tile(const FusedTermsProblem<T>& p, const Tile& tile, voi
     }
   }
   __syncthreads();
-  if (p.kept != nullptr) store_tile(at, p.chunk.stride, thread, staged, p.kept);
+  if (p.saved_cosines != nullptr) {
+    store_tile(at, p.chunk.stride, thread, staged, p.saved_cosines);
+  }
   const int64_t i = at.first_sample + thread;
   if (thread >= kTile || i >= p.chunk.stride) return;
   store_partial(peaks, sums, int(thread), p.chunk.stride,
-                p.partials + at.first_class / kGroup * 2 * p.chunk.stride + i);
+                p.partials + at.first_class / kTileClasses * 2 * p.chunk.stride + i);
 }
 
-// Products become slopes and a part of the scale's gradient.
+// Writes the gradients of the cosines, and a partial sum of the scale's gradient.
 template <typename T>
 __device__ void finish_tile(const FusedSlopesProblem<T>& p, const Tile& tile, void* shared,
                             Products& products) {
   T* const staged = static_cast<T*>(shared);
-  const TilePosition at = tile.at;
-  const unsigned thread = thread_again();
-  const Corner corner = products_of(thread);
+  const TilePosition at = tile.position;
+  const unsigned thread = opaque_thread_index();
+  const Corner corner = thread_corner(thread);
   const unsigned absent = absent_rows(at, corner.row);
   const float scale = *p.chunk.scale;
-  Curve curve = tile.curve;
-  float along = 0;  // of 64 products; float's rounding is smaller than theirs
+  HardNegative<float> transform = tile.transform;
+  float grad_scale = 0;  // of 64 products; float's rounding is smaller than theirs
 #pragma unroll
   for (int n = 0; n < kAcross; ++n) {
     const unsigned first = corner.column + 8 * n;
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
       const Sample sample = tile.samples[first + j];
-      curve.threshold = sample.threshold;
+      transform.threshold = sample.threshold;
       const unsigned targets = targets_of(sample, corner.row), excluded = targets | absent;
 #pragma unroll
       for (unsigned k = 0; k < kRows; ++k) {
-        const NegativeSlope negative =
-            negative_slope(products.of(k, n, j), curve, scale, sample.nlse, sample.push);
-        if (!has(excluded, k)) along += negative.along;
+        const NegativeGradient negative = negative_gradient(products.of(k, n, j), transform, scale,
+                                                            sample.nlse, sample.grad_nlse);
+        if (!has(excluded, k)) grad_scale += negative.scale;
         staged[(corner.row + 8 * k) * kPitch + first + j] =
-            T(has(targets, k) ? sample.pull : negative.slope);
+            T(has(targets, k) ? sample.grad_target_cosine : negative.cosine);
       }
     }
   }
   __syncthreads();
-  store_tile(at, p.chunk.stride, thread, staged, p.slopes);
-  const double sum = block_sum(double(along));
-  if (thread == 0) p.scale_partials[at.index] = sum;
+  store_tile(at, p.chunk.stride, thread, staged, p.grad_cosine);
+  const double sum = block_sum(double(grad_scale));
+  if (thread == 0) p.grad_partials[at.index] = sum;
 }
 
 template <typename T, typename Problem>
 __global__ void __launch_bounds__(kThreads, 2)
-    cosine_fused_kernel(const Problem p, int64_t tiles, int64_t across) {
+    cosine_fused_kernel(const Problem p, int64_t tiles, int64_t sample_tiles) {
   FAIRLOSS_DYNAMIC_SHARED(unsigned char, shared);
   FAIRLOSS_SHARED(Tile, tile, );
-  const auto rows_from = [&](const T* matrix, int64_t first, int64_t rows) {
+  const auto tile_rows = [&](const T* matrix, int64_t first, int64_t rows) {
     const int64_t bytes = p.operands.depth * int64_t(sizeof(T));
     const auto* data = reinterpret_cast<const unsigned char*>(matrix);
     return TileRows{data + first * bytes, bytes, in_tile(rows - first)};
   };
   for (int64_t index = blockIdx.x; index < tiles; index += gridDim.x) {
-    const TilePosition at = position_of(p.chunk, across, index);
+    const TilePosition at = position_of(p.chunk, sample_tiles, index);
     if (threadIdx.x == 0) {
-      tile.at = at;
-      tile.curve = curve_of(p.chunk, at.first_sample);
+      tile.position = at;
+      tile.transform = hard_negative_of(p.chunk, at.first_sample);
     }
     if (threadIdx.x < kTile) {
       tile.samples[threadIdx.x] = sample_of(p, at, at.first_sample + threadIdx.x);
     }
     Products products;
-    multiply_tile<T>(rows_from(p.operands.weight, at.first_class, p.chunk.rows),
-                     rows_from(p.operands.embeddings, at.first_sample, p.chunk.stride), shared,
+    multiply_tile<T>(tile_rows(p.operands.weight, at.first_class, p.chunk.rows),
+                     tile_rows(p.operands.embeddings, at.first_sample, p.chunk.stride), shared,
                      products);
     finish_tile(p, tile, shared, products);
-    __syncthreads();  // before the next tile takes all that is shared
+    __syncthreads();  // before the next tile overwrites shared memory
   }
 }
 
-// Shared memory holds the ring, and after it what is staged of a tile.
+// Shared memory holds the ring of operands and, after the product, the staged rows of a tile.
 template <typename T, typename Staged, typename Problem>
 static void launch_fused(const Problem& p, cudaStream_t stream) {
   constexpr int64_t kStagedBytes = kTile * kPitch * sizeof(Staged);
@@ -182,7 +185,7 @@ static void launch_fused(const Problem& p, cudaStream_t stream) {
 
 template <typename T>
 void launch_fused_terms(const FusedTermsProblem<T>& p, cudaStream_t stream) {
-  launch_fused<T, typename KeptBy<T>::Type>(p, stream);
+  launch_fused<T, typename SavedCosine<T>::Type>(p, stream);
 }
 
 template <typename T>

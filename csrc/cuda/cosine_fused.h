@@ -1,6 +1,6 @@
-// cosine_partition with a product of our own, for tensor cores from sm_80 on: the cosines of a tile
-// become terms or slopes where they are, in registers, and never reach memory as logits. Takes the
-// place of a library's product and of launch_cosine_terms or launch_slopes.
+// cosine_partition with its own product on tensor cores, from sm_80 on: terms or slopes of a tile
+// are computed from the cosines in registers, and logits are never written to memory. Replaces a
+// library's product followed by launch_cosine_terms or launch_slopes.
 #pragma once
 
 #include "cosine_partition.h"
@@ -15,13 +15,14 @@ struct UnitOperands {
   int64_t depth;        // a multiple of kDepth
 };
 
-// What T keeps of a cosine: float keeps float, 16 bits keep int16_t (cosine_terms.cuh).
+// The type that a cosine of operands T is saved as: float, or int16_t for 16 bits (see
+// TermsProblem).
 template <typename T>
-struct KeptBy {
+struct SavedCosine {
   using Type = int16_t;
 };
 template <>
-struct KeptBy<float> {
+struct SavedCosine<float> {
   using Type = float;
 };
 
@@ -29,7 +30,7 @@ template <typename T>
 struct FusedTermsProblem {
   ClassChunk chunk;
   UnitOperands<T> operands;
-  typename KeptBy<T>::Type* kept;  // (rows, stride), or null
+  typename SavedCosine<T>::Type* saved_cosines;  // (rows, stride), or null
 
   float* target_cosine;  // as TermsProblem
   float* partials;
@@ -44,8 +45,8 @@ struct FusedSlopesProblem {
   UnitOperands<T> operands;
   Upstream upstream;
 
-  T* slopes;  // as SlopesProblem
-  double* scale_partials;
+  T* grad_cosine;  // as SlopesProblem
+  double* grad_partials;
 };
 
 template <typename T>

@@ -1,51 +1,52 @@
-// Tiles of kGroup classes by kSamples samples: a warp takes 16 of the classes, a lane 4 of the
-// samples, so that every access of a warp is 256 or 512 bytes side by side.
+// Kernels over tiles of kTileClasses classes by kTileSamples samples: a warp takes 16 of the
+// classes, a lane 4 of the samples, so that every access of a warp is 256 or 512 adjacent bytes.
 #include "cosine_partition.h"
 #include "cosine_terms.cuh"
+#include "fairloss/gradient_scale.h"
 #include "unit_rows.cuh"
 
 namespace fairloss::cuda {
 
 constexpr int kWarps = kThreads / kWarp;
-constexpr int kLaneSamples = kSamples / kWarp;  // of a lane, side by side
-constexpr int kWarpRows = kGroup / kWarps;      // of a warp
-constexpr int kUnrolled = 8;                    // rows in registers at a time
+constexpr int kLaneSamples = kTileSamples / kWarp;  // of a lane, adjacent
+constexpr int kWarpRows = kTileClasses / kWarps;    // of a warp
+constexpr int kUnrolled = 8;                        // rows in registers at a time
 
 using FourFloats = Pack<float, kLaneSamples>;
 
-// A tile of a chunk, as one thread sees it.
-struct Place {
-  int64_t group, sample, row;  // the first of the lane's samples, and of the warp's rows
+// The position of a thread in a tile of a chunk.
+struct Position {
+  int64_t tile_row, sample, row;  // the first of the lane's samples, and of the warp's rows
 
-  __device__ Place(const ClassChunk& p, int64_t tile) {
-    const int64_t columns = tiles_of(kGroup, p.stride);
-    group = tile / columns;
-    sample = tile % columns * kSamples + lane_index() * kLaneSamples;
-    row = group * kGroup + int(threadIdx.x) / kWarp * kWarpRows;
+  __device__ Position(const ClassChunk& p, int64_t tile) {
+    const int64_t columns = tiles_of(kTileClasses, p.stride);
+    tile_row = tile / columns;
+    sample = tile % columns * kTileSamples + lane_index() * kLaneSamples;
+    row = tile_row * kTileClasses + int(threadIdx.x) / kWarp * kWarpRows;
   }
 };
 
-// What a lane knows of its samples.
+// The samples of a lane.
 struct Samples {
-  Curve curve[kLaneSamples];
+  HardNegative<float> transform[kLaneSamples];
   int target[kLaneSamples];  // row of the chunk
 
   __device__ Samples(const ClassChunk& p, int64_t first) {
     for (int k = 0; k < kLaneSamples; ++k) {
-      curve[k] = curve_of(p, first + k);
+      transform[k] = hard_negative_of(p, first + k);
       target[k] = target_row(p, first + k);
     }
   }
 };
 
 __global__ void __launch_bounds__(kThreads, 2) cosine_terms_kernel(const TermsProblem p) {
-  FAIRLOSS_SHARED(float, peaks, [kWarps][kSamples]);
-  FAIRLOSS_SHARED(float, sums, [kWarps][kSamples]);
+  FAIRLOSS_SHARED(float, peaks, [kWarps][kTileSamples]);
+  FAIRLOSS_SHARED(float, sums, [kWarps][kTileSamples]);
   const ClassChunk& chunk = p.chunk;
   const float scale = *chunk.scale;
   const int warp = int(threadIdx.x) / kWarp;
   for (int64_t tile = blockIdx.x; tile < tiles_of(chunk.rows, chunk.stride); tile += gridDim.x) {
-    const Place at(chunk, tile);
+    const Position at(chunk, tile);
     if (at.sample < chunk.stride) {
       const Samples samples(chunk, at.sample);
       float peak[kLaneSamples], sum[kLaneSamples] = {};
@@ -66,17 +67,17 @@ __global__ void __launch_bounds__(kThreads, 2) cosine_terms_kernel(const TermsPr
             const bool is_target = row == samples.target[k];
             if (is_target) p.target_cosine[at.sample + k] = cosine.lane[k];
             fixed.lane[k] = to_fixed(cosine.lane[k]);
-            const float logit = scale * samples.curve[k].value(cosine.lane[k]);
+            const float logit = scale * samples.transform[k].value(cosine.lane[k]);
             logits[r][k] = present && !is_target ? logit : -INFINITY;
-            peak[k] = fmaxf(peak[k], logits[r][k]);  // a NaN drops out here, but never of the sum
+            peak[k] = fmaxf(peak[k], logits[r][k]);  // drops a NaN, which the sum keeps
           }
-          if (present && p.kept != nullptr) store_pack(p.kept + start, fixed);
+          if (present && p.saved_cosines != nullptr) store_pack(p.saved_cosines + start, fixed);
         }
-        for (int k = 0; k < kLaneSamples; ++k) sum[k] *= relative(before[k], peak[k]);
+        for (int k = 0; k < kLaneSamples; ++k) sum[k] *= relative_exp(before[k], peak[k]);
 #pragma unroll
         for (int r = 0; r < kUnrolled; ++r) {
 #pragma unroll
-          for (int k = 0; k < kLaneSamples; ++k) sum[k] += relative(logits[r][k], peak[k]);
+          for (int k = 0; k < kLaneSamples; ++k) sum[k] += relative_exp(logits[r][k], peak[k]);
         }
       }
       for (int k = 0; k < kLaneSamples; ++k) {
@@ -86,15 +87,15 @@ __global__ void __launch_bounds__(kThreads, 2) cosine_terms_kernel(const TermsPr
     }
     __syncthreads();
     const int64_t sample = at.sample - lane_index() * kLaneSamples + int(threadIdx.x);
-    if (int(threadIdx.x) < kSamples && sample < chunk.stride) {
+    if (int(threadIdx.x) < kTileSamples && sample < chunk.stride) {
       store_partial(peaks, sums, int(threadIdx.x), chunk.stride,
-                    p.partials + at.group * 2 * chunk.stride + sample);
+                    p.partials + at.tile_row * 2 * chunk.stride + sample);
     }
     __syncthreads();
   }
 }
 
-// A lane takes a sample, the warps of the block share its groups.
+// A lane takes a sample, and the warps of the block share its partial sums.
 constexpr int kSumThreads = 1024;
 
 __global__ void __launch_bounds__(kSumThreads) logsumexp_kernel(const LogSumExpProblem p) {
@@ -107,16 +108,16 @@ __global__ void __launch_bounds__(kSumThreads) logsumexp_kernel(const LogSumExpP
     const float* partial = p.partials + i;
     const bool present = i < p.stride;
     float peak = -INFINITY;
-    for (int64_t g = warp; present && g < p.groups; g += warps) {
+    for (int64_t g = warp; present && g < p.num_partials; g += warps) {
       peak = fmaxf(peak, partial[g * 2 * p.stride]);
     }
     peaks[warp][lane] = peak;
     __syncthreads();
     for (int w = 0; w < warps; ++w) peak = fmaxf(peak, peaks[w][lane]);
     double sum = 0;
-    for (int64_t g = warp; present && g < p.groups; g += warps) {
-      const float* of = partial + g * 2 * p.stride;
-      sum += double(of[p.stride]) * double(relative(of[0], peak));
+    for (int64_t g = warp; present && g < p.num_partials; g += warps) {
+      const float* next = partial + g * 2 * p.stride;
+      sum += double(next[p.stride]) * double(relative_exp(next[0], peak));
     }
     sums[warp][lane] = sum;
     __syncthreads();
@@ -124,63 +125,56 @@ __global__ void __launch_bounds__(kSumThreads) logsumexp_kernel(const LogSumExpP
       sum = 0;
       for (int w = 0; w < warps; ++w) sum += sums[w][lane];
       const int64_t label = p.labels[i];
-      const bool spoilt = std::isnan(p.inverse_norms[i]),
-                 outside = label < -1 || label >= p.classes;
-      const float nlse =
-          float((sum == 0 ? 0 : double(peak)) + log(sum));  // log 0 without negatives
-      p.negative_logsumexp[i] = outside || (spoilt && nlse != -INFINITY) ? NAN : nlse;
+      const bool non_finite = std::isnan(p.inverse_norms[i]);
+      const bool invalid = label < -1 || label >= p.classes;
+      const float nlse = float(log_sum_exp(peak, sum));
+      p.negative_logsumexp[i] = invalid || (non_finite && nlse != -INFINITY) ? NAN : nlse;
       if (label == -1) p.target_cosine[i] = 0;
-      if (outside || (spoilt && label >= 0)) p.target_cosine[i] = NAN;
+      if (invalid || (non_finite && label >= 0)) p.target_cosine[i] = NAN;
     }
-    // No barrier here: peaks were read before the second one, sums are written after the next.
+    // No barrier is needed here: peaks were read before the second one, sums are written after the
+    // next.
   }
 }
 
-// One block: the boost depends on all samples.
+// One block: the gradient scale depends on all samples.
 __global__ void __launch_bounds__(kSumThreads) upstream_kernel(const UpstreamProblem p) {
   FAIRLOSS_SHARED(float, largest_of, [kWarp]);
-  const float steepness = *p.scale * steepest(p.hard_coefficients);
+  const float grad_cosine = *p.scale * max_slope(p.hard_coefficients);  // at most, of grad_nlse = 1
   float largest = 0;
   for (int64_t i = threadIdx.x; i < p.stride; i += blockDim.x) {
-    float pull = 0, push = 0, nlse = INFINITY, own = 1;
+    float grad_target_cosine = 0, grad_nlse = 0, nlse = INFINITY, replacement = 1;
     if (i < p.batch) {
       const float to_target = p.grad_target_cosine[i], to_nlse = p.grad_negative_logsumexp[i];
-      const bool spoilt = std::isnan(p.target_cosine[i]) || !(p.negative_logsumexp[i] < INFINITY);
-      if (spoilt) {
-        own = to_target == 0 && to_nlse == 0 ? 0 : NAN;
+      if (std::isnan(p.target_cosine[i]) || !(p.negative_logsumexp[i] < INFINITY)) {
+        replacement = to_target == 0 && to_nlse == 0 ? 0 : NAN;
       } else {
-        pull = to_target;
+        grad_target_cosine = to_target;
         if (p.negative_logsumexp[i] != -INFINITY) {
-          push = to_nlse;
+          grad_nlse = to_nlse;
           nlse = p.negative_logsumexp[i];
         }
       }
     }
-    p.pull[i] = pull;
-    p.push[i] = push;
+    p.scaled_grad_target_cosine[i] = grad_target_cosine;
+    p.scaled_grad_nlse[i] = grad_nlse;
     p.nlse[i] = nlse;
-    p.own[i] = own;
-    largest = fmaxf(largest, fmaxf(fabsf(pull), fabsf(push * steepness)));
+    p.replacement[i] = replacement;
+    largest = fmaxf(largest, fmaxf(fabsf(grad_target_cosine), fabsf(grad_nlse * grad_cosine)));
   }
-  if (!p.fit_into_float16) {
-    if (threadIdx.x == 0) *p.boost = 1;
+  if (!p.float16) {
+    if (threadIdx.x == 0) *p.gradient_scale = 1;
     return;
   }
   largest = warp_max(largest);
   if (lane_index() == 0) largest_of[threadIdx.x / kWarp] = largest;
   __syncthreads();
-  largest = warp_max(largest_of[lane_index()]);
-  // float16 ends at 2^-24: all above 2^-38 of the largest slope count. At most 2^100: what needs
-  // more is too small to matter, and 2^128 is infinite.
-  float boost = 1;
-  if (largest > 0 && largest < INFINITY) {
-    boost = ldexpf(1, int(fminf(100, 14 - floorf(log2f(largest)))));
-  }
+  const float factor = float16_gradient_scale(warp_max(largest_of[lane_index()]));
   for (int64_t i = threadIdx.x; i < p.stride; i += blockDim.x) {
-    p.pull[i] *= boost;
-    p.push[i] *= boost;
+    p.scaled_grad_target_cosine[i] *= factor;
+    p.scaled_grad_nlse[i] *= factor;
   }
-  if (threadIdx.x == 0) *p.boost = boost;
+  if (threadIdx.x == 0) *p.gradient_scale = factor;
 }
 
 template <typename Stored, typename T>
@@ -188,30 +182,32 @@ __global__ void __launch_bounds__(kThreads) slopes_kernel(const SlopesProblem<St
   const ClassChunk& chunk = p.chunk;
   const float scale = *chunk.scale;
   for (int64_t tile = blockIdx.x; tile < tiles_of(chunk.rows, chunk.stride); tile += gridDim.x) {
-    const Place at(chunk, tile);
-    float along = 0;
+    const Position at(chunk, tile);
+    float grad_scale = 0;
     if (at.sample < chunk.stride) {
       const Samples samples(chunk, at.sample);
-      const FourFloats pull = load_pack<kLaneSamples>(p.upstream.pull + at.sample);
-      const FourFloats push = load_pack<kLaneSamples>(p.upstream.push + at.sample);
+      const FourFloats grad_target =
+          load_pack<kLaneSamples>(p.upstream.grad_target_cosine + at.sample);
+      const FourFloats grad_nlse = load_pack<kLaneSamples>(p.upstream.grad_nlse + at.sample);
       const FourFloats nlse = load_pack<kLaneSamples>(p.upstream.nlse + at.sample);
       for (int64_t row = at.row; row < at.row + kWarpRows && row < chunk.rows; ++row) {
         const int64_t start = row * chunk.stride + at.sample;
         const auto cosine = load_pack<kLaneSamples>(p.cosines + start);
-        Pack<T, kLaneSamples> slopes;
+        Pack<T, kLaneSamples> grad_cosine;
 #pragma unroll
         for (int k = 0; k < kLaneSamples; ++k) {
           const bool is_target = row == samples.target[k];
-          const NegativeSlope negative = negative_slope(
-              stored_cosine(cosine.lane[k]), samples.curve[k], scale, nlse.lane[k], push.lane[k]);
-          slopes.lane[k] = from_float<T>(is_target ? pull.lane[k] : negative.slope);
-          if (!is_target) along += negative.along;
+          const NegativeGradient negative =
+              negative_gradient(stored_cosine(cosine.lane[k]), samples.transform[k], scale,
+                                nlse.lane[k], grad_nlse.lane[k]);
+          grad_cosine.lane[k] = from_float<T>(is_target ? grad_target.lane[k] : negative.cosine);
+          if (!is_target) grad_scale += negative.scale;
         }
-        store_pack(p.slopes + start, slopes);
+        store_pack(p.grad_cosine + start, grad_cosine);
       }
     }
-    const double sum = block_sum(double(along));
-    if (threadIdx.x == 0) p.scale_partials[tile] = sum;
+    const double sum = block_sum(double(grad_scale));
+    if (threadIdx.x == 0) p.grad_partials[tile] = sum;
     __syncthreads();
   }
 }
@@ -226,12 +222,12 @@ __global__ void add_kernel(int64_t elements, const float* product, float* sum) {
   }
 }
 
-__global__ void scale_gradient_kernel(int64_t count, const double* partials, const float* boost,
-                                      float* grad_scale) {
+__global__ void scale_gradient_kernel(int64_t count, const double* partials,
+                                      const float* gradient_scale, float* grad_scale) {
   double sum = 0;
   for (int64_t i = threadIdx.x; i < count; i += blockDim.x) sum += partials[i];
   sum = block_sum(sum);
-  if (threadIdx.x == 0) *grad_scale = float(sum / double(*boost));
+  if (threadIdx.x == 0) *grad_scale = float(sum / double(*gradient_scale));
 }
 
 void launch_cosine_terms(const TermsProblem& p, cudaStream_t stream) {
@@ -262,7 +258,7 @@ void launch_unit_rows(const UnitRowsProblem<In, Out>& p, cudaStream_t stream) {
 template <typename T>
 void launch_row_gradient(const RowGradientProblem<T>& p, cudaStream_t stream) {
   constexpr int kLanes = Vector<T>::kLanes;
-  const bool vectors = is_aligned(p.raw) && is_aligned(p.gradient) && p.raw.columns % kLanes == 0;
+  const bool vectors = is_aligned(p.raw) && is_aligned(p.grad_raw) && p.raw.columns % kLanes == 0;
   launch(row_gradient_kernel<T>, {blocks_for(p.rows, kThreads / kWarp), kThreads, 0, stream}, p,
          vectors);
 }
@@ -272,9 +268,10 @@ void launch_add(int64_t elements, const float* product, float* sum, cudaStream_t
   launch(add_kernel, {blocks, kThreads, 0, stream}, elements, product, sum);
 }
 
-void launch_scale_gradient(int64_t count, const double* partials, const float* boost,
+void launch_scale_gradient(int64_t count, const double* partials, const float* gradient_scale,
                            float* grad_scale, cudaStream_t stream) {
-  launch(scale_gradient_kernel, {1, kSumThreads, 0, stream}, count, partials, boost, grad_scale);
+  launch(scale_gradient_kernel, {1, kSumThreads, 0, stream}, count, partials, gradient_scale,
+         grad_scale);
 }
 
 template void launch_slopes(const SlopesProblem<float, float>&, cudaStream_t);

@@ -1,33 +1,31 @@
 #include "distractor_ranks.h"
+#include "lower_bound.cuh"
 #include "reduce.cuh"
-#include "search.cuh"
 #include "vector.cuh"
 
 namespace fairloss::cuda {
 
-constexpr int64_t kSpoiltRank = -1;
-
 __global__ void start_ranks_kernel(const RankTrials p) {
   for (int64_t t = thread_index(); t < p.trials; t += thread_count()) {
     const int64_t probe = p.sorted_probes[t], trial = p.order[t];
-    const bool fine = probe >= 0 && probe < p.probes && !std::isnan(p.thresholds[trial]);
-    p.ranks[trial] = fine ? 0 : kSpoiltRank;
+    const bool valid = probe >= 0 && probe < p.probes && !std::isnan(p.thresholds[trial]);
+    p.ranks[trial] = valid ? 0 : kInvalidRank;
   }
   for (int64_t i = thread_index(); i <= p.probes; i += thread_count()) {
-    p.start[i] = first_not_below(p.sorted_probes, p.trials, i);
+    p.start[i] = lower_bound(p.sorted_probes, p.trials, i);
   }
 }
 
-// Counts of a warp, below 2^16 each, so that one sum is of four.
+// Four counts of a warp, below 2^16 each, are packed into a word and summed at once.
 constexpr int kPacked = 4, kBits = 16;
 
-// A block of threads takes a probe: all of them pass over its row of scores, once for as many
-// thresholds as registers hold.
+// A block of threads takes a probe: its threads pass over the row of scores once for every
+// kThresholds thresholds, as many as registers hold.
 __global__ void count_ranks_kernel(const RankTrials p, const ScoreBlock block) {
   constexpr int kThresholds = 8, kWords = kThresholds / kPacked;
   constexpr int kLanes = Vector<float>::kLanes, kWarps = kThreads / kWarp;
   FAIRLOSS_SHARED(uint64_t, counts, [kWarps][kWords]);
-  FAIRLOSS_SHARED(bool, spoilt, [kWarps]);
+  FAIRLOSS_SHARED(bool, has_nan, [kWarps]);
   const int thread = int(threadIdx.x), warp = thread / kWarp;
   for (int64_t i = blockIdx.x; i < block.probes; i += gridDim.x) {
     const float* scores = block.scores + i * block.stride;
@@ -53,13 +51,13 @@ __global__ void count_ranks_kernel(const RankTrials p, const ScoreBlock block) {
         if (lane_index() == 0) counts[warp][w] = word;
       }
       nan = __any_sync(kAllLanes, nan);
-      if (lane_index() == 0) spoilt[warp] = nan;
+      if (lane_index() == 0) has_nan[warp] = nan;
       __syncthreads();
       if (thread < kThresholds && t + thread < end) {
         int64_t rank = p.ranks[p.order[t + thread]];
         for (int w = 0; w < kWarps; ++w) {
           const uint64_t word = counts[w][thread / kPacked] >> kBits * (thread % kPacked);
-          rank = rank < 0 || spoilt[w] ? kSpoiltRank : rank + int64_t(word & 0xffff);
+          rank = rank < 0 || has_nan[w] ? kInvalidRank : rank + int64_t(word & 0xffff);
         }
         p.ranks[p.order[t + thread]] = rank;
       }

@@ -1,4 +1,4 @@
-// A tile of cosine_fused.cu: 128 classes by 128 samples, where it lies and what its columns are.
+// A tile of cosine_fused.cu, 128 classes by 128 samples: its position and its samples.
 #pragma once
 
 #include "cosine_terms.cuh"
@@ -6,14 +6,14 @@
 
 namespace fairloss::cuda {
 
-static_assert(kGroup == kTile && kSamples == kTile, "a tile is a group of classes");
+static_assert(kTileClasses == kTile && kTileSamples == kTile, "one size of tiles");
 
-// Of what is staged in shared memory: 8 more than the columns of a tile, so that the 8 rows that a
-// warp writes lie in other banks.
+// Elements from one row to the next of a tile staged in shared memory: 8 more than its columns, so
+// that the 8 rows that a warp writes are in different banks.
 constexpr unsigned kPitch = kTile + 8;
 
-// Where a tile lies. Samples run fastest: blocks that run at the same time read the same weights,
-// all but once from L2.
+// The position of a tile. Samples run fastest: blocks that run at the same time read the same
+// weights, all but the first of them from L2.
 struct TilePosition {
   int64_t index, first_class, first_sample;
   unsigned classes;  // present
@@ -23,38 +23,40 @@ __device__ inline unsigned in_tile(int64_t left) {
   return left < int64_t(kTile) ? unsigned(left) : kTile;
 }
 
-__device__ inline TilePosition position_of(const ClassChunk& p, int64_t across, int64_t index) {
-  const int64_t group = index / across;
-  const int64_t first_class = group * kGroup, first_sample = (index - group * across) * kSamples;
+__device__ inline TilePosition position_of(const ClassChunk& p, int64_t sample_tiles,
+                                           int64_t index) {
+  const int64_t row = index / sample_tiles;
+  const int64_t first_class = row * kTileClasses,
+                first_sample = (index - row * sample_tiles) * kTileSamples;
   return {index, first_class, first_sample, in_tile(p.rows - first_class)};
 }
 
-// What a column of a tile has of its own.
+// The sample of a tile's column.
 struct Sample {
   float threshold;
-  unsigned target;         // its row in the tile, or one of those below
-  float pull, push, nlse;  // for slopes only
+  unsigned target;                            // its row in the tile, or one of those below
+  float grad_target_cosine, grad_nlse, nlse;  // for slopes only
 };
-constexpr unsigned kElsewhere = ~0u, kPadding = ~1u;
+constexpr unsigned kNoTarget = ~0u, kPadding = ~1u;
 
 __device__ inline Sample sample_of(const ClassChunk& p, const TilePosition& at, int64_t i) {
-  if (i >= p.batch) return {curve_of(p, i).threshold, kPadding, 0, 0, 0};
+  if (i >= p.batch) return {hard_negative_of(p, i).threshold, kPadding, 0, 0, 0};
   const int64_t target = target_row(p, i) - at.first_class;
   const bool inside = target >= 0 && target < at.classes;
-  return {curve_of(p, i).threshold, inside ? unsigned(target) : kElsewhere, 0, 0, 0};
+  return {hard_negative_of(p, i).threshold, inside ? unsigned(target) : kNoTarget, 0, 0, 0};
 }
 
-// In shared memory while products take all registers.
+// In shared memory, while products use all registers.
 struct Tile {
-  TilePosition at;
-  Curve curve;  // but for the threshold
+  TilePosition position;
+  HardNegative<float> transform;  // but for the threshold
   Sample samples[kTile];
 };
 
-// A thread's rows of a column as bits: row + 8 k is bit k.
+// A set of a thread's rows, as bits: row + 8 k is bit k.
 constexpr unsigned kRows = 2 * kDown;
 
-// Those with the sample's target; of padding all, so that nothing comes of them.
+// The row of the sample's target; of padding all rows, which excludes them.
 __device__ inline unsigned targets_of(const Sample& sample, unsigned row) {
   const unsigned below = sample.target - row;
   const unsigned one = below < kWarpRows && below % 8 == 0 ? 1u << below / 8 : 0;

@@ -1,8 +1,6 @@
-// The one door between kernel text and the machine that runs it: launches, shared memory and the
-// CUDA headers. nvcc compiles the text for a GPU; g++ compiles the very same text for
-// tests/host_run, which executes it on fibers. Kernels follow three rules to stay portable between
-// the two, and tests/host_run/README.md says what each of them costs when broken:
-//   1. launch(kernel, where, arguments...) instead of kernel<<<...>>>(...);
+// Launches, shared memory and the CUDA headers. nvcc compiles the kernels for a GPU; g++ compiles
+// the same sources for tests/host_run, which executes them on fibers. For both, kernels use
+//   1. launch(kernel, config, arguments...) instead of kernel<<<...>>>(...);
 //   2. FAIRLOSS_SHARED and FAIRLOSS_DYNAMIC_SHARED instead of __shared__;
 //   3. warp collectives with a mask (*_sync) only, and no inline PTX outside of wrapper functions.
 #pragma once
@@ -10,7 +8,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "stream.h"
+#include "cuda_types.h"
 
 #if defined(__CUDACC__)
 #include <cuda_bf16.h>
@@ -25,10 +23,10 @@
 namespace fairloss::cuda {
 
 constexpr int kWarp = 32;
-constexpr int kThreads = 256;  // of a block, where a kernel has no reason for another number
+constexpr int kThreads = 256;  // of a block, unless a kernel needs another number
 constexpr unsigned kAllLanes = 0xffffffffu;
 
-struct Where {
+struct LaunchConfig {
   int64_t blocks;
   int threads;
   int64_t shared_bytes;  // dynamic
@@ -37,15 +35,14 @@ struct Where {
 
 // Most blocks of a grid whose threads stride over the work: 2048 blocks of 256 threads keep the 148
 // multiprocessors of today's largest GPU full (8 blocks each). It depends on no device, so the
-// order of every sum is the same on all. The host run has a few blocks, so that every loop is
-// taken.
+// order of every sum is the same on all. The host run has a few blocks, so that every loop repeats.
 #if defined(__CUDACC__)
 inline int64_t max_blocks() { return 2048; }
 #else
 inline int64_t max_blocks() { return host_run::max_blocks(); }
 #endif
 
-// Blocks for `work` units at `per_block` each; kernels stride over what is beyond the cap.
+// Blocks for `work` units at `per_block` each; kernels stride over what is beyond the maximum.
 inline int64_t blocks_for(int64_t work, int64_t per_block) {
   return std::min<int64_t>((work + per_block - 1) / per_block, max_blocks());
 }
@@ -54,21 +51,21 @@ inline int64_t blocks_for(int64_t work, int64_t per_block) {
 
 inline void check_cuda(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return;
-  cudaGetLastError();  // or the next launch of this thread would find it
+  cudaGetLastError();  // resets the error, which the next launch would report again
   throw std::runtime_error(std::string("fairloss: ") + what + ": " + cudaGetErrorString(error));
 }
 
-// Starts `kernel` on the stream and returns at once. No blocks: no launch.
+// Starts `kernel` in the stream, without waiting for it. No blocks: no launch.
 template <typename... Parameters, typename... Arguments>
-void launch(void (*kernel)(Parameters...), const Where& where, Arguments... arguments) {
-  if (where.blocks == 0) return;
-  constexpr int64_t kDefaultShared = 48 << 10;  // what a kernel gets unasked
-  if (where.shared_bytes > kDefaultShared) {
+void launch(void (*kernel)(Parameters...), const LaunchConfig& config, Arguments... arguments) {
+  if (config.blocks == 0) return;
+  constexpr int64_t kDefaultShared = 48 << 10;  // beyond it a kernel needs the attribute
+  if (config.shared_bytes > kDefaultShared) {
     check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                    int(where.shared_bytes)),
+                                    int(config.shared_bytes)),
                "shared memory");
   }
-  kernel<<<dim3(unsigned(where.blocks)), where.threads, where.shared_bytes, where.stream>>>(
+  kernel<<<dim3(unsigned(config.blocks)), config.threads, config.shared_bytes, config.stream>>>(
       arguments...);
   check_cuda(cudaGetLastError(), "launch");
 }
@@ -84,8 +81,8 @@ void launch(void (*kernel)(Parameters...), const Where& where, Arguments... argu
 #else
 
 template <typename... Parameters, typename... Arguments>
-void launch(void (*kernel)(Parameters...), const Where& where, Arguments... arguments) {
-  host_run::run_grid(where.blocks, where.threads, where.shared_bytes,
+void launch(void (*kernel)(Parameters...), const LaunchConfig& config, Arguments... arguments) {
+  host_run::run_grid(config.blocks, config.threads, config.shared_bytes,
                      [&] { kernel(arguments...); });
 }
 

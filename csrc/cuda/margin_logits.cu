@@ -1,13 +1,13 @@
-// Two kernels each way: one streams the matrix as if it were flat, the other one has a thread or a
-// warp for each sample's target. In a single kernel the matrix's rows would have to be found by a
-// division for every vector.
+// Two kernels in each direction: one streams over the matrix as a flat array, the other has a
+// thread or a warp for each sample's target. A single kernel would need a division for every
+// vector, to find its row of the matrix.
 #include "margin_logits.h"
 #include "margin_rows.cuh"
 #include "vector.cuh"
 
 namespace fairloss::cuda {
 
-// out = scale * in, and partials[block] = sum of in * other over what the block reads, if wanted.
+// out = scale * in and, unless `other` is null, partials[block] = the block's sum of in * other.
 // vectors: all pointers are aligned to 16 bytes.
 template <typename T>
 __global__ void scale_kernel(int64_t elements, const T* in, const T* other, const T* scale, T* out,
@@ -40,9 +40,9 @@ __global__ void margin_logits_kernel(const MarginLogitsProblem<T> p) {
   const int columns = p.margins.columns();
   for (int64_t i = thread_index(); i < p.batch; i += thread_count()) {
     const int64_t label = p.labels[i];
-    const int64_t row = label < p.classes ? p.margins.row(i, label) : kSpoilt;
+    const int64_t row = label < p.classes ? p.margins.row(i, label) : kInvalid;
     T* target = p.target + i;
-    p.rows[i] = row;
+    p.margin_rows[i] = row;
     if (row < 0) {
       const T value = row == kIgnored ? T(0) : T(NAN);
       for (int64_t k = 0; k < 2 + columns; ++k) target[k * p.batch] = value;
@@ -62,34 +62,35 @@ __global__ void margin_logits_kernel(const MarginLogitsProblem<T> p) {
 
 template <typename T>
 __global__ void margin_logits_backward_kernel(const MarginLogitsBackwardProblem<T> p,
-                                              int64_t partials) {
+                                              const double* sums, int64_t partials) {
   const T scale = *p.scale;
-  // Where the target of sample i stands in the matrix, or -1.
+  // The target of sample i in the matrix, or -1.
   const auto target_of = [&](int64_t i) {
     const int64_t label = p.labels[i];
-    return p.rows[i] >= 0 && label >= 0 && label < p.classes ? i * p.classes + label : -1;
+    return p.margin_rows[i] >= 0 && label >= 0 && label < p.classes ? i * p.classes + label : -1;
   };
   for (int64_t i = thread_index(); i < p.batch; i += thread_count()) {
     const int64_t at = target_of(i);
     if (at >= 0) {
       p.grad_cosine[at] = scale * p.grad_logits[at] * p.target[p.batch + i];
-    } else if (p.rows[i] != kIgnored) {
+    } else if (p.margin_rows[i] != kIgnored) {
       for (int64_t j = 0; j < p.classes; ++j) p.grad_cosine[i * p.classes + j] = T(NAN);
     }
   }
-  sum_margin_rows(p.rows, p.batch, p.num_rows, p.columns, p.grad_margins, [&](int64_t i, int k) {
-    const int64_t at = target_of(i);
-    return at < 0 ? T(0) : scale * p.grad_logits[at] * p.target[(2 + k) * p.batch + i];
-  });
+  sum_margin_rows(
+      p.margin_rows, p.batch, p.num_rows, p.columns, p.grad_margins, [&](int64_t i, int k) {
+        const int64_t at = target_of(i);
+        return at < 0 ? T(0) : scale * p.grad_logits[at] * p.target[(2 + k) * p.batch + i];
+      });
   if (blockIdx.x != 0 || p.cosine == nullptr) return;
-  double to_scale = 0;
-  for (int64_t i = threadIdx.x; i < partials; i += blockDim.x) to_scale += p.partials[i];
+  double grad_scale = 0;
+  for (int64_t i = threadIdx.x; i < partials; i += blockDim.x) grad_scale += sums[i];
   for (int64_t i = threadIdx.x; i < p.batch; i += blockDim.x) {  // phi in place of the cosine
     const int64_t at = target_of(i);
-    if (at >= 0) to_scale += double(p.grad_logits[at]) * double(p.target[i] - p.cosine[at]);
+    if (at >= 0) grad_scale += double(p.grad_logits[at]) * double(p.target[i] - p.cosine[at]);
   }
-  to_scale = block_sum(to_scale);
-  if (threadIdx.x == 0) *p.grad_scale = T(to_scale);
+  grad_scale = block_sum(grad_scale);
+  if (threadIdx.x == 0) *p.grad_scale = T(grad_scale);
 }
 
 int64_t margin_logits_partials(int64_t elements) {
@@ -111,19 +112,20 @@ void launch_margin_logits(const MarginLogitsProblem<T>& p, cudaStream_t stream) 
 }
 
 template <typename T>
-void launch_margin_logits_backward(const MarginLogitsBackwardProblem<T>& p, cudaStream_t stream) {
+void launch_margin_logits_backward(const MarginLogitsBackwardProblem<T>& p, double* partials,
+                                   cudaStream_t stream) {
   const int64_t elements = p.batch * p.classes;
-  launch_scale<T>(elements, p.grad_logits, p.cosine, p.scale, p.grad_cosine, p.partials, stream);
+  launch_scale<T>(elements, p.grad_logits, p.cosine, p.scale, p.grad_cosine, partials, stream);
   const int64_t blocks = blocks_for(p.batch, kThreads / kWarp);  // a warp takes a sample
-  launch(margin_logits_backward_kernel<T>, {blocks, kThreads, 0, stream}, p,
+  launch(margin_logits_backward_kernel<T>, {blocks, kThreads, 0, stream}, p, partials,
          margin_logits_partials(elements));
 }
 
 template void launch_margin_logits(const MarginLogitsProblem<float>&, cudaStream_t);
 template void launch_margin_logits(const MarginLogitsProblem<double>&, cudaStream_t);
-template void launch_margin_logits_backward(const MarginLogitsBackwardProblem<float>&,
+template void launch_margin_logits_backward(const MarginLogitsBackwardProblem<float>&, double*,
                                             cudaStream_t);
-template void launch_margin_logits_backward(const MarginLogitsBackwardProblem<double>&,
+template void launch_margin_logits_backward(const MarginLogitsBackwardProblem<double>&, double*,
                                             cudaStream_t);
 
 }  // namespace fairloss::cuda

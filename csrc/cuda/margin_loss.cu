@@ -10,7 +10,7 @@ __global__ void margin_loss_kernel(const MarginLossProblem<T> p) {
   for (int64_t i = thread_index(); i < p.batch; i += thread_count()) {
     const int64_t row = p.margins.row(i, p.labels[i]);
     T* derivatives = p.derivatives + i;
-    p.rows[i] = row;
+    p.margin_rows[i] = row;
     if (row < 0) {
       const T value = row == kIgnored ? T(0) : T(NAN);
       p.loss[i] = value;
@@ -30,23 +30,24 @@ __global__ void margin_loss_kernel(const MarginLossProblem<T> p) {
 
 template <typename T>
 __global__ void margin_loss_backward_kernel(const MarginLossBackwardProblem<T> p) {
-  // What sample i gives to a gradient that samples share.
-  const auto shared = [&](int64_t i, int64_t derivative) {
-    const bool counts = p.rows[i] >= 0 && !std::isnan(p.derivatives[i]);
+  // The contribution of sample i to a gradient that samples share.
+  const auto contribution = [&](int64_t i, int64_t derivative) {
+    const bool counts = p.margin_rows[i] >= 0 && !std::isnan(p.derivatives[i]);
     return counts ? p.grad_loss[i] * p.derivatives[derivative * p.batch + i] : T(0);
   };
   for (int64_t i = thread_index(); i < p.batch; i += thread_count()) {
-    const bool ignored = p.rows[i] == kIgnored;
+    const bool ignored = p.margin_rows[i] == kIgnored;
     p.grad_target_cosine[i] = ignored ? T(0) : p.grad_loss[i] * p.derivatives[i];
     p.grad_negative_logsumexp[i] = ignored ? T(0) : p.grad_loss[i] * p.derivatives[p.batch + i];
   }
-  sum_margin_rows(p.rows, p.batch, p.num_rows, p.columns, p.grad_margins,
-                  [&](int64_t i, int k) { return shared(i, 3 + k); });
+  sum_margin_rows(p.margin_rows, p.batch, p.num_rows, p.columns, p.grad_margins,
+                  [&](int64_t i, int k) { return contribution(i, 3 + k); });
   if (blockIdx.x != 0) return;
-  double to_scale = 0;
-  for (int64_t i = threadIdx.x; i < p.batch; i += blockDim.x) to_scale += double(shared(i, 2));
-  to_scale = block_sum(to_scale);
-  if (threadIdx.x == 0) *p.grad_scale = T(to_scale);
+  double grad_scale = 0;
+  for (int64_t i = threadIdx.x; i < p.batch; i += blockDim.x)
+    grad_scale += double(contribution(i, 2));
+  grad_scale = block_sum(grad_scale);
+  if (threadIdx.x == 0) *p.grad_scale = T(grad_scale);
 }
 
 template <typename T>

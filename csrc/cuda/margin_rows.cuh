@@ -6,10 +6,10 @@
 namespace fairloss::cuda {
 
 // out[rows[i] * columns + k] = sum over the samples j with rows[j] == rows[i] of value(j, k).
-// Rows without samples are left as they are. A warp takes a sample; the first sample of each row
-// sums for all, so there are no atomics, no sorting and no workspace. A warp reads `rows` up to the
-// first equal one: with G groups that is soon, with all rows different it is batch^2 / 32 reads of
-// a whole warp (0.5 million at a batch of 4096, from cache).
+// Rows without samples are not written. A warp takes a sample, and that of the first sample of a
+// row computes the sum: there are no atomics, no sorting and no scratch memory. To know whether it
+// is the first a warp reads `rows` up to an equal one. That is soon with few groups; if all rows
+// differ it is batch^2 / 32 reads of a whole warp (0.5 million at a batch of 4096, from cache).
 template <typename T, typename Value>
 __device__ void sum_margin_rows(const int64_t* rows, int64_t batch, int64_t num_rows, int columns,
                                 T* out, const Value& value) {

@@ -1,5 +1,5 @@
-// Instructions of tensor cores, and what feeds them, from sm_80 on: a function each. The host run
-// does what the PTX manual says of them (tests/host_run/mma.h).
+// Instructions of tensor cores and asynchronous copies, from sm_80 on: a function each. The host
+// run executes them as the PTX manual defines them (tests/host_run/mma.h).
 #pragma once
 
 #include "launch.cuh"
@@ -31,7 +31,8 @@ __device__ inline void commit_copies() {
 #endif
 }
 
-// Waits for this thread's groups but the last kPending; other threads' are known after a barrier.
+// Waits for all but the last kPending groups of this thread; a barrier makes them visible to
+// others.
 template <int kPending>
 __device__ void wait_for_copies() {
 #if defined(__CUDACC__)
@@ -81,9 +82,9 @@ __device__ inline void multiply_add(float, const uint32_t (&a)[4], uint32_t b0, 
 }
 #undef FAIRLOSS_MMA
 
-// The index of the thread, which the compiler takes for news: what is computed from it takes no
-// registers while a loop before it runs.
-__device__ inline unsigned thread_again() {
+// The index of the thread, which the compiler cannot trace: values computed from it are computed
+// after a loop instead of occupying registers during it.
+__device__ inline unsigned opaque_thread_index() {
   unsigned thread = threadIdx.x;
 #if defined(__CUDACC__)
   asm volatile("" : "+r"(thread));

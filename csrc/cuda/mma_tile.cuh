@@ -1,5 +1,5 @@
-// All products of 128 rows with 128 others on tensor cores: a block's part of A B^T. In bytes every
-// type is alike: a stage holds 64 of each row, two multiplications' worth.
+// The product of 128 rows with 128 others on tensor cores: a block's tile of A B^T. Sizes in bytes
+// are the same for every type: a stage holds 64 bytes of each row, which are two multiplications.
 #pragma once
 
 #include "mma.cuh"
@@ -13,7 +13,7 @@ constexpr unsigned kOperandBytes = kTile * kRowBytes, kStageBytes = 2 * kOperand
 constexpr int kStages = 4;
 constexpr int kRingBytes = kStages * kStageBytes;  // 64 KiB: two blocks a multiprocessor
 
-// Warps share the tile out as 2 x 4 parts of 64 x 32 products, 64 a thread.
+// Each of 2 x 4 warps computes 64 x 32 products of the tile, 64 a thread.
 constexpr unsigned kWarpsAcross = 4;
 constexpr unsigned kWarpRows = 64, kWarpColumns = 32;
 constexpr int kWarpsDown = kTile / kWarpRows;
@@ -21,12 +21,12 @@ constexpr int kDown = kWarpRows / 16, kAcross = kWarpColumns / 8;  // multiplica
 static_assert(kWarpsDown * kWarpsAcross * kWarp == kThreads, "a part for every warp");
 static_assert(kWarpsAcross * kWarpColumns == kTile, "parts cover the tile");
 
-// A thread's products: element 2 h + j of [m][n] is that of row + 16 m + 8 h with column + 8 n + j.
+// A thread's products: values[m][n][2 h + j] is that of row + 16 m + 8 h with column + 8 n + j.
 struct Products {
-  float at[kDown][kAcross][4];
+  float values[kDown][kAcross][4];
 
-  // That of row + 8 k with column + 8 n + j.
-  __device__ float& of(int k, int n, int j) { return at[k / 2][n][k % 2 * 2 + j]; }
+  // The product of row + 8 k with column + 8 n + j.
+  __device__ float& of(int k, int n, int j) { return values[k / 2][n][k % 2 * 2 + j]; }
 };
 
 struct Corner {
@@ -34,24 +34,24 @@ struct Corner {
 };
 
 // The first row and column of a warp's part.
-__device__ inline Corner part_of(unsigned thread) {
+__device__ inline Corner warp_corner(unsigned thread) {
   const unsigned warp = thread / kWarp;
   return {warp / kWarpsAcross * kWarpRows, warp % kWarpsAcross * kWarpColumns};
 }
 
-// Of a thread's products.
-__device__ inline Corner products_of(unsigned thread) {
-  const Corner part = part_of(thread);
+// The first row and column of a thread's products.
+__device__ inline Corner thread_corner(unsigned thread) {
+  const Corner part = warp_corner(thread);
   return {part.row + thread % kWarp / 4, part.column + thread % 4 * 2};
 }
 
-// Where a chunk of a row lies in a stage. Without the exclusive or, the 8 rows of a matrix would
-// lie in 2 of the 8 places where chunks are in different banks.
-__device__ inline unsigned place_of(unsigned row, unsigned chunk) {
+// The offset of a chunk of a row in a stage. The exclusive or distributes the 8 rows of a matrix
+// over the 8 groups of banks that hold a chunk each; without it they would use 2 of the groups.
+__device__ inline unsigned swizzled_offset(unsigned row, unsigned chunk) {
   return row * kRowBytes + (chunk ^ (row / 2 % kChunks)) * kChunkBytes;
 }
 
-// 128 rows of a matrix from its tile on, of which `present` exist.
+// 128 rows of a matrix, of which the first `present` exist.
 struct TileRows {
   const unsigned char* data;
   int64_t bytes;  // of a whole row
@@ -65,7 +65,7 @@ __device__ inline void load_rows(const TileRows& rows, int64_t offset, unsigned 
   const unsigned char* from = rows.data + first * rows.bytes + chunk * kChunkBytes + offset;
 #pragma unroll
   for (unsigned row = 0; row < kTile; row += kApart) {
-    copy_async(stage + place_of(first, chunk) + row * kRowBytes, from + row * rows.bytes,
+    copy_async(stage + swizzled_offset(first, chunk) + row * kRowBytes, from + row * rows.bytes,
                first + row < rows.present);
   }
 }
@@ -78,13 +78,13 @@ template <Operand operand>
 __device__ void load_fragment(const unsigned char* rows, int half, uint32_t (&words)[4]) {
   const unsigned lane = threadIdx.x % kWarp, low = lane / 8 % 2, high = lane / 16;
   const bool a = operand == Operand::a;
-  load_matrices(rows + place_of(8 * (a ? low : high) + lane % 8, 2 * half + (a ? high : low)),
-                words);
+  load_matrices(
+      rows + swizzled_offset(8 * (a ? low : high) + lane % 8, 2 * half + (a ? high : low)), words);
 }
 
 template <typename T>
 __device__ void multiply_stage(const unsigned char* stage, Products& sum) {
-  const Corner part = part_of(threadIdx.x);
+  const Corner part = warp_corner(threadIdx.x);
   const unsigned char* left = stage + part.row * kRowBytes;
   const unsigned char* right = stage + kOperandBytes + part.column * kRowBytes;
 #pragma unroll
@@ -103,14 +103,14 @@ __device__ void multiply_stage(const unsigned char* stage, Products& sum) {
 #pragma unroll
       for (int n = 0; n < kAcross; ++n) {
         const uint32_t (&words)[4] = b[n / 2];
-        multiply_add(T(0.0f), a[m], words[n % 2 * 2], words[n % 2 * 2 + 1], sum.at[m][n]);
+        multiply_add(T(0.0f), a[m], words[n % 2 * 2], words[n % 2 * 2 + 1], sum.values[m][n]);
       }
     }
   }
 }
 
-// sum = left right^T; T: what both hold. All threads of the block call it, with a ring that none
-// reads any more; when it returns none reads it again.
+// sum = left right^T, of operands T. All threads of the block call it, when none reads the ring any
+// more; after it returns none reads the ring.
 template <typename T>
 __device__ void multiply_tile(const TileRows& left, const TileRows& right, unsigned char* ring,
                               Products& sum) {
@@ -127,7 +127,7 @@ __device__ void multiply_tile(const TileRows& left, const TileRows& right, unsig
   for (int s = 0; s < kStages - 1; ++s) load(s);
   for (int step = 0; step < steps; ++step) {
     wait_for_copies<kStages - 2>();
-    __syncthreads();  // the copies of all are there, and all have read what is loaded over next
+    __syncthreads();  // all copies have arrived, and all threads have read the stage loaded next
     load(step + kStages - 1);
     multiply_stage<T>(ring + step % kStages * kStageBytes, sum);
   }

@@ -1,4 +1,4 @@
-// Sums whose order depends on the shape only: the same bits in every run.
+// Reductions whose order depends on the shape only: results are the same bits in every run.
 #pragma once
 
 #include "launch.cuh"

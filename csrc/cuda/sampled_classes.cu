@@ -1,6 +1,6 @@
+#include "fairloss/margin_table.h"
 #include "fairloss/permutation.h"
 #include "launch.cuh"
-#include "margin_table.h"
 #include "sampled_classes.h"
 
 namespace fairloss::cuda {
@@ -10,24 +10,24 @@ __global__ void sampled_classes_kernel(const SampledClassesProblem p) {
   for (int64_t i = thread_index(); i < p.samples; i += thread_count()) {
     p.sampled[i] = drawn.item(i);
   }
-  // A warp takes a sample, and looks for the first one of its class: no sorting and no atomics, and
-  // a batch of 4096 different classes is 0.3 million reads of a whole warp, from cache.
+  // A warp takes a sample and searches for the first one of its class, without sorting or atomics:
+  // a batch of 4096 different classes takes 0.3 million reads of a whole warp, from cache.
   const int lane = lane_index();
   for (int64_t i = warp_index(); i < p.batch; i += warp_count()) {
     const int64_t label = p.labels[i];
     const bool valid = label >= 0 && label < p.classes;
-    const int64_t place = valid ? drawn.position(label) : p.samples;
+    const int64_t position = valid ? drawn.position(label) : p.samples;
     int64_t first = i;
-    for (int64_t j = lane; place >= p.samples && first == i && j - lane < i; j += kWarp) {
+    for (int64_t j = lane; position >= p.samples && first == i && j - lane < i; j += kWarp) {
       const bool earlier = j < i;
       const unsigned same = __ballot_sync(kAllLanes, earlier && p.labels[j] == label);
       if (same != 0) first = j - lane + __ffs(int(same)) - 1;
     }
     if (lane != 0) continue;
-    const bool added = valid && place >= p.samples && first == i;
+    const bool added = valid && position >= p.samples && first == i;
     p.sampled[p.samples + i] = added ? label : -1;
-    const int64_t found = place < p.samples ? place : p.samples + first;
-    p.positions[i] = valid ? found : label == -1 ? kIgnored : kSpoilt;
+    const int64_t slot = position < p.samples ? position : p.samples + first;
+    p.positions[i] = valid ? slot : label == -1 ? kIgnored : kInvalid;
   }
 }
 

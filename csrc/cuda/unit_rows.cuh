@@ -1,10 +1,11 @@
-// Rows brought to length 1, and their gradients brought back. A warp takes a row; rows are read
-// twice, the second time from cache.
+// The normalization of rows and its gradient. A warp takes a row; rows are read twice, the second
+// time from cache.
 #pragma once
 
 #include "cosine_partition.h"
+#include "fairloss/norm.h"
+#include "matrix_view.cuh"
 #include "reduce.cuh"
-#include "rows.cuh"
 
 namespace fairloss::cuda {
 
@@ -27,14 +28,13 @@ __device__ float inverse_norm(const T* row, int64_t columns, bool vectors) {
     for (float value : values.lane) squared += value * value;
   });
   squared = warp_sum(squared);
-  if (squared > 1e-20f && squared < 1e38f) return 1 / sqrtf(squared);
-  double careful = 0;  // the square of a large bfloat16 is infinite in float, of a small one 0
+  if (float_holds(squared)) return 1 / sqrtf(squared);
+  double careful = 0;
   for_columns(row, columns, columns, vectors, [&](int64_t, const auto& values) {
     for (float value : values.lane) careful += double(value) * double(value);
   });
-  const double norm = sqrt(warp_sum(careful));
-  if (std::isinf(norm)) return NAN;
-  return norm < kShortestNorm ? 0.0f : float(1 / norm);
+  careful = warp_sum(careful);
+  return std::isinf(careful) ? NAN : fairloss::inverse_norm(careful);
 }
 
 template <typename In, typename Out>
@@ -44,7 +44,7 @@ __global__ void unit_rows_kernel(const UnitRowsProblem<In, Out> p, bool vectors)
     const In* row = p.raw.data + i * p.raw.stride;
     const int64_t columns = i < p.rows ? p.raw.columns : 0;
     const float inverse = inverse_norm(row, columns, vectors);
-    const bool zero = p.zero_spoilt && std::isnan(inverse);
+    const bool zero = p.zero_non_finite && std::isnan(inverse);
     for_columns(row, columns, p.depth, vectors, [&](int64_t d, const auto& values) {
       Pack<Out, kLanes> unit;
       for (int l = 0; l < kLanes; ++l) {
@@ -62,29 +62,29 @@ __global__ void row_gradient_kernel(const RowGradientProblem<T> p, bool vectors)
   constexpr int kLanes = Vector<T>::kLanes;
   for (int64_t i = warp_index(); i < p.rows; i += warp_count()) {
     const T* row = p.raw.data + i * p.raw.stride;
-    const float* across = p.across + i * p.depth;
+    const float* grad_unit = p.grad_unit + i * p.depth;
     const float inverse = p.inverse_norms[i];
-    const float own = p.own == nullptr ? 1 : p.own[i];
-    float along = 0;  // of the gradient, on the unit row
+    const float replacement = p.replacement == nullptr ? 1 : p.replacement[i];
+    float radial = 0;  // component of the gradient
     for_columns(row, p.raw.columns, p.raw.columns, vectors, [&](int64_t d, const auto& raw) {
       for (int l = 0; l < kLanes; ++l) {
-        if (d + l < p.raw.columns) along += raw.lane[l] * inverse * across[d + l];
+        if (d + l < p.raw.columns) radial += raw.lane[l] * inverse * grad_unit[d + l];
       }
     });
-    along = warp_sum(along);
-    const float factor = inverse / *p.boost;
+    radial = warp_sum(radial);
+    const float factor = inverse / *p.gradient_scale;
     for_columns(row, p.raw.columns, p.raw.columns, vectors, [&](int64_t d, const auto& raw) {
-      Pack<T, kLanes> gradient;
+      Pack<T, kLanes> grad_raw;
       for (int l = 0; l < kLanes; ++l) {
-        const float from = d + l < p.raw.columns ? across[d + l] : 0;
-        const float value = factor * (from - raw.lane[l] * inverse * along);
-        gradient.lane[l] = from_float<T>(own == 1 ? value : own);
+        const float grad = d + l < p.raw.columns ? grad_unit[d + l] : 0;
+        const float value = factor * (grad - raw.lane[l] * inverse * radial);
+        grad_raw.lane[l] = from_float<T>(replacement == 1 ? value : replacement);
       }
-      T* out = p.gradient + i * p.raw.columns + d;
+      T* out = p.grad_raw + i * p.raw.columns + d;
       if (vectors && d + kLanes <= p.raw.columns) {
-        store_pack(out, gradient);
+        store_pack(out, grad_raw);
       } else {
-        for (int l = 0; l < kLanes && d + l < p.raw.columns; ++l) out[l] = gradient.lane[l];
+        for (int l = 0; l < kLanes && d + l < p.raw.columns; ++l) out[l] = grad_raw.lane[l];
       }
     });
   }

@@ -1,4 +1,4 @@
-// 16 bytes at a time: the widest access of a thread, and what fills a memory's bandwidth.
+// Vectors of 16 bytes, the widest access of a thread: memory bandwidth needs them.
 #pragma once
 
 #include "launch.cuh"
@@ -20,8 +20,8 @@ __device__ Vector<T> load_vector(const T* address) {
   return *reinterpret_cast<const Vector<T>*>(address);
 }
 
-// To global memory. By the intrinsic: nvcc takes an assignment apart where it loses track of the
-// address.
+// To global memory, by an intrinsic: nvcc splits an assignment where it cannot prove the alignment
+// of the address.
 template <typename T>
 __device__ void store_vector(T* address, const Vector<T>& vector) {
   uint4 bits;

@@ -1,4 +1,4 @@
-// Host-only helpers that touch no tensor.
+// Facts about the build and the kernels, for Python. No tensors.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "../cpu/isa.h"
+#include "../include/fairloss/saved_cosines.h"
 
 namespace {
 
@@ -34,5 +35,9 @@ PYBIND11_MODULE(_host, m) {
   m.def("built_isas", &built_isas, "Instruction sets the CPU kernels were compiled for.");
   m.def(
       "selected_isa", [] { return std::string(fairloss::isa_name(fairloss::selected_isa())); },
-      "The one this processor runs.");
+      "The one that runs on this CPU.");
+  // The layout of saved cosines.
+  m.attr("SAMPLE_STEP") = fairloss::kSampleStep;
+  m.attr("CPU_TILE_CLASSES") = fairloss::kCpuTileClasses;
+  m.attr("CUDA_TILE_CLASSES") = fairloss::kCudaTileClasses;
 }

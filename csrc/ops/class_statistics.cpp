@@ -1,12 +1,13 @@
 #include "../cpu/class_statistics.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "../cuda/class_statistics.h"
-#include "cuda_rows.h"
+#include "cuda_views.h"
 #include "gemm.h"
+#include "parallel.h"
 #include "sort.h"
-#include "tensors.h"
 
 namespace fairloss::ops {
 
@@ -26,8 +27,8 @@ struct StatisticsTensors {
   }
 };
 
-// Centres in a tile of cosines: 32 MB, which stay in the L2 cache of a large GPU from the product
-// that writes them to the kernels that read them. The host run has small tiles, to take many.
+// Centers in a tile of cosines: 32 MB of floats, which stay in the L2 cache of a large GPU from the
+// product that writes them to the kernels that read them. Small in the host run, for many tiles.
 #if defined(FAIRLOSS_HOST_RUN)
 constexpr int64_t kTileRows = 96, kTileColumns = 160;
 #else
@@ -38,12 +39,12 @@ inline void find_nearest_on_cuda(const StatisticsTensors& out, const Tensor& nea
                                  cudaStream_t stream) {
   const int64_t classes = out.center.size(0);
   const int64_t tile = std::min(kTileRows, classes) * std::min(kTileColumns, classes);
-  const Tensor workspace = empty(out.center, {tile}, ScalarType::Float);
+  const Tensor scratch = empty(out.center, {tile}, ScalarType::Float);
   for (int64_t row = 0; row < classes; row += kTileRows) {
     const int64_t rows = std::min(kTileRows, classes - row);
     for (int64_t column = row; column < classes; column += kTileColumns) {
       const int64_t columns = std::min(kTileColumns, classes - column);
-      const Tensor cosines = matrix_in(workspace, 0, rows, columns);
+      const Tensor cosines = matrix_in(scratch, 0, rows, columns);
       gemm(rows_in(out.center, row, rows), transposed(rows_in(out.center, column, columns)),
            cosines);
       cuda::launch_nearest_center(
@@ -66,7 +67,7 @@ void statistics_on_cuda(const Tensor& samples, const Tensor& labels, const Stati
   const Tensor part_spreads = empty(samples, {parts, 2}, ScalarType::Double);
   const Tensor nearest_cosine = empty(samples, {classes}, ScalarType::Float);
   cuda::launch_class_statistics<T>(
-      {num_samples, classes, cuda_rows<T>(samples), sorted_labels.const_data_ptr<int64_t>(),
+      {num_samples, classes, cuda_view<T>(samples), sorted_labels.const_data_ptr<int64_t>(),
        order.const_data_ptr<int64_t>(), start.mutable_data_ptr<int64_t>(),
        inverse_norms.mutable_data_ptr<float>(), part_sums.mutable_data_ptr<double>(),
        part_spreads.mutable_data_ptr<double>(), out.count.mutable_data_ptr<int64_t>(),
@@ -83,7 +84,7 @@ void statistics_on_cuda(const Tensor& samples, const Tensor& labels, const Stati
 
 void statistics_on_cpu(const Tensor& samples, const Tensor& labels, const StatisticsTensors& out) {
   class_statistics(
-      {samples.size(0), out.count.size(0), rows_of("embeddings", samples),
+      {samples.size(0), out.count.size(0), view_of("embeddings", samples),
        labels.const_data_ptr<int64_t>(), out.count.mutable_data_ptr<int64_t>(),
        out.center.mutable_data_ptr<float>(), out.intra_angle.mutable_data_ptr<float>(),
        out.intra_variance.mutable_data_ptr<float>(), out.inter_angle.mutable_data_ptr<float>(),

@@ -1,5 +1,4 @@
-// Where an op runs: the CPU kernels, or those for CUDA on the current stream of the tensor's
-// device.
+// The device that an op runs on: the CPU, or a GPU in the current stream.
 #pragma once
 
 #include <dlfcn.h>
@@ -7,7 +6,7 @@
 #include <optional>
 #include <stdexcept>
 
-#include "../cuda/stream.h"
+#include "../cuda/cuda_types.h"
 #include "stable.h"
 
 #if !defined(FAIRLOSS_CUDA)
@@ -16,10 +15,10 @@
 
 namespace fairloss::ops {
 
-// `if constexpr` of it keeps launchers out of a build that has none.
+// Launchers are called under `if constexpr (kHasCuda)`: a build without CUDA has none to link.
 inline constexpr bool kHasCuda = FAIRLOSS_CUDA;
 
-#if defined(FAIRLOSS_HOST_RUN)  // tests/host_run executes the CUDA text on CPU tensors
+#if defined(FAIRLOSS_HOST_RUN)  // tests/host_run executes the CUDA kernels on CPU tensors
 
 inline bool on_cuda(const torch::stable::Tensor&) { return true; }
 
@@ -36,19 +35,19 @@ inline bool on_cuda(const torch::stable::Tensor& tensor) { return tensor.is_cuda
 using GetStream = AOTITorchError (*)(int32_t device, void** stream);
 
 // aoti_torch_get_current_cuda_stream of a torch with CUDA, else null: the same shared object loads
-// in both. It is in a library that torch loads for itself alone, so that no reference of ours, weak
-// or not, would find it; dlopen finds what is loaded already.
+// in both. Torch loads libtorch_cuda with local symbols, which even a weak reference does not see;
+// dlopen finds the loaded library by name.
 inline GetStream stream_getter() {
-  static const GetStream found = [] {
+  static const GetStream get_stream = [] {
     void* library = dlopen("libtorch_cuda.so", RTLD_LAZY | RTLD_NOLOAD);
     void* symbol =
         library == nullptr ? nullptr : dlsym(library, "aoti_torch_get_current_cuda_stream");
     return reinterpret_cast<GetStream>(symbol);
   }();
-  return found;
+  return get_stream;
 }
 
-// The stream to launch on; as long as it lives the tensor's device is the current one.
+// The stream to launch in. While the object exists the tensor's device is the current one.
 class CudaStream {
  public:
   explicit CudaStream(const torch::stable::Tensor& tensor) : guard_(tensor.get_device_index()) {
@@ -73,7 +72,7 @@ class CudaStream {
 }  // namespace fairloss::ops
 
 // Registers the body, which calls m.impl(name, ...), for every device that this build has kernels
-// for. Once a file.
+// for. At most once in a file.
 #if FAIRLOSS_CUDA && !defined(FAIRLOSS_HOST_RUN)
 #define FAIRLOSS_IMPL(m)                                                         \
   static void fairloss_impl(torch::stable::detail::StableLibrary&);              \

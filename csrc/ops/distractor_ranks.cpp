@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <tuple>
 #include <vector>
 
 #include "../cuda/distractor_ranks.h"
-#include "cuda_rows.h"
+#include "cuda_views.h"
 #include "gemm.h"
+#include "parallel.h"
 #include "sort.h"
-#include "tensors.h"
 
 namespace fairloss::ops {
 
@@ -18,21 +19,23 @@ struct RankArguments {
   int64_t tail;
 };
 
+constexpr char kExpectedFinite[] = ": expected finite rows, got NaN or infinity in row ";
+
 void check_finite(const char* name, const Tensor& matrix) {
-  const Rows rows = rows_of(name, matrix);
+  const MatrixView rows = view_of(name, matrix);
   std::vector<float> row(rows.columns);
   for (int64_t i = 0; i < matrix.size(0) && readable(matrix); ++i) {
     rows.load(i, row.data());
     for (float value : row) {
-      check(std::isfinite(value), name, ": row ", i, " holds NaN or infinity");
+      check(std::isfinite(value), name, kExpectedFinite, i);
     }
   }
 }
 
-// Probes and distractors of every product. All are of one shape, padded with zeros, so that the
-// library takes one kernel for all and a score does not depend on where its pair stands. A block of
-// scores is 8 MB, which stay in a GPU's L2 cache until they are counted; 128 blocks of threads
-// count it, one a probe. The host run has small blocks, to take many.
+// Probes and distractors of every product. All products have one shape, padded with zeros, so that
+// the library uses one kernel for all and a score does not depend on the position of its pair. A
+// block of scores is 8 MB, which stay in a GPU's L2 cache until they are counted by 128 blocks of
+// threads, one a probe. Small in the host run, for many blocks.
 constexpr int64_t kProbes = 128;
 #if defined(FAIRLOSS_HOST_RUN)
 constexpr int64_t kDistractors = 160;
@@ -60,7 +63,7 @@ inline std::tuple<Tensor, Tensor> ranks_on_cuda(const RankArguments& a) {
 
   const Tensor padded =
       with_zero_rows(mixed ? as_float(a.probes) : a.probes, round_up(probes, kProbes));
-  // The highest scores so far, and behind them those of a block.
+  // The highest scores so far, and after them those of a block.
   const int64_t head = round_up(a.tail, 4);  // scores are aligned to 16 bytes
   const Tensor pool = empty(a.probes, {head + kProbes * kDistractors}, ScalarType::Float);
   Tensor tail = rows_in(pool, 0, head);
@@ -72,16 +75,16 @@ inline std::tuple<Tensor, Tensor> ranks_on_cuda(const RankArguments& a) {
     const Tensor rows = rows_in(a.distractors, j, columns);
     const Tensor block = with_zero_rows(mixed ? as_float(rows) : rows, kDistractors);
     for (int64_t i = 0; i < probes; i += kProbes) {
-      const cuda::ScoreBlock seen{i,
+      const cuda::ScoreBlock part{i,
                                   std::min(kProbes, probes - i),
                                   columns,
                                   kProbes,
                                   kDistractors,
                                   scores.mutable_data_ptr<float>()};
       gemm(rows_in(padded, i, kProbes), transposed(block), scores);
-      cuda::launch_count_ranks(problem, seen, stream);
+      cuda::launch_count_ranks(problem, part, stream);
       if (a.tail == 0) continue;
-      cuda::launch_mask_padding(seen, stream);
+      cuda::launch_mask_padding(part, stream);
       torch::stable::copy_(tail, highest(pool, a.tail, false));
     }
   }
@@ -92,13 +95,13 @@ std::tuple<Tensor, Tensor> ranks_on_cpu(const RankArguments& a) {
   const int64_t trials = a.scores.numel();
   const Tensor ranks = empty(a.probes, {trials}, ScalarType::Long);
   const Tensor tail_scores = empty(a.probes, {a.tail}, ScalarType::Float);
-  const int64_t spoilt =
+  const int64_t invalid_row =
       distractor_ranks({a.probes.size(0), a.distractors.size(0), trials, a.tail,
-                        rows_of("probes", a.probes), rows_of("distractors", a.distractors),
+                        view_of("probes", a.probes), view_of("distractors", a.distractors),
                         a.probe_index.const_data_ptr<int64_t>(), a.scores.const_data_ptr<float>(),
                         ranks.mutable_data_ptr<int64_t>(), tail_scores.mutable_data_ptr<float>()},
                        torch_threads());
-  check(spoilt < 0, "distractors: row ", spoilt, " holds NaN or infinity");
+  check(invalid_row < 0, "distractors", kExpectedFinite, invalid_row);
   return {ranks, tail_scores};
 }
 
@@ -107,11 +110,9 @@ std::tuple<Tensor, Tensor> distractor_ranks_op(const Tensor& probes, const Tenso
                                                int64_t tail) {
   const Tensor probe_rows = with_unit_columns("probes", probes);
   const Tensor distractor_rows = with_unit_columns("distractors", distractors);
-  check(probe_rows.size(1) == distractor_rows.size(1), "probes have ", probe_rows.size(1),
-        " columns but distractors have ", distractor_rows.size(1));
+  check_shape("distractors", distractor_rows, distractor_rows.size(0), probe_rows.size(1));
   const int64_t pairs = probe_rows.size(0) * distractor_rows.size(0);
-  check(tail >= 0 && tail <= pairs, "tail: expected 0 to ", pairs,
-        " (all pairs of a probe and a distractor), got ", tail);
+  check(tail >= 0 && tail <= pairs, "tail: expected 0 to ", pairs, ", got ", tail);
   check_shape("probe_index", probe_index, probe_index.numel());
   check_shape("scores", scores, probe_index.numel());
   check_device("distractors", distractors, probes);
@@ -121,7 +122,8 @@ std::tuple<Tensor, Tensor> distractor_ranks_op(const Tensor& probes, const Tenso
                                 indices("probe_index", probe_index, 0, probe_rows.size(0)),
                                 contiguous_floats("scores", scores), tail};
   for (int64_t t = 0; t < scores.numel() && readable(scores); ++t) {
-    check(!std::isnan(arguments.scores.const_data_ptr<float>()[t]), "scores: NaN at position ", t);
+    check(!std::isnan(arguments.scores.const_data_ptr<float>()[t]),
+          "scores: expected numbers, got NaN at position ", t);
   }
   check_finite("probes", probe_rows);
   if constexpr (kHasCuda) {

@@ -1,7 +1,9 @@
 #include "../cpu/sampled_classes.h"
 
+#include <tuple>
+
 #include "../cuda/sampled_classes.h"
-#include "tensors.h"
+#include "views.h"
 
 namespace fairloss::ops {
 
@@ -11,8 +13,7 @@ std::tuple<Tensor, Tensor> sampled_classes_op(const Tensor& labels, const Tensor
         "num_classes: expected at least 1 and fewer than 2^31, got ", num_classes);
   check(samples >= 0 && samples <= num_classes, "samples: expected 0 to ", num_classes, ", got ",
         samples);
-  check(step.numel() == 1, "step: expected one number, got ", step.numel());
-  check_type("step", step, ScalarType::Long, "int64");
+  check_one_number("step", step, ScalarType::Long);
   check_device("step", step, labels);
   const int64_t batch = labels.numel();
   check_shape("labels", labels, batch);

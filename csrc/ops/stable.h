@@ -1,5 +1,5 @@
-// Torch's stable ABI. A failed call of it answers with a code: here the error gets torch's own
-// message, "CUDA out of memory" above all, which programs look for.
+// Torch's stable ABI. Its functions return an error code: here the code becomes an exception with
+// torch's own message, such as "CUDA out of memory", which programs look for.
 #pragma once
 
 #include <torch/headeronly/util/shim_utils.h>
@@ -8,7 +8,8 @@
 #include <string>
 
 #if defined(__linux__)
-// Torch has it from 2.13 on. Not hidden, or it would not be looked for in other libraries.
+// In torch from 2.13 on. Default visibility: the linker does not look for a hidden symbol in other
+// libraries.
 extern "C" [[gnu::weak, gnu::visibility("default")]] const char*
 torch_exception_get_what_without_backtrace();
 #endif
@@ -26,7 +27,7 @@ namespace fairloss::ops {
 
 }  // namespace fairloss::ops
 
-// Torch's headers below use it; ones after 2.13 may do the same by themselves.
+// Used by torch's headers below, whose own definition omits the message up to 2.13.
 #undef TORCH_ERROR_CODE_CHECK
 #define TORCH_ERROR_CODE_CHECK(call)         \
   if ((call) != TORCH_SUCCESS) {             \

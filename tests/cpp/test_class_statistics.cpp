@@ -105,40 +105,40 @@ Results<double> naive(const Example& x) {
 
 Results<float> kernel(const Example& x, const Parallel& parallel) {
   Results<float> out(x);
-  class_statistics(
-      {x.samples, x.classes, Rows{x.embeddings.data(), Precision::float32, x.columns, x.stride},
-       x.labels.data(), out.count.data(), out.center.data(), out.intra_angle.data(),
-       out.intra_variance.data(), out.inter_angle.data(), out.nearest.data()},
-      parallel);
+  class_statistics({x.samples, x.classes,
+                    MatrixView{x.embeddings.data(), Precision::float32, x.columns, x.stride},
+                    x.labels.data(), out.count.data(), out.center.data(), out.intra_angle.data(),
+                    out.intra_variance.data(), out.inter_angle.data(), out.nearest.data()},
+                   parallel);
   return out;
 }
 
 // Everything is of order 1, so float's 6e-8 times a few roundings.
 constexpr double kTolerance = 2e-6;
 
-void check_results(const Results<float>& got, const Results<double>& wanted) {
-  CHECK(got.count == wanted.count);
-  CHECK(got.nearest == wanted.nearest);  // the two best cosines are 5e-4 apart
+void check_results(const Results<float>& got, const Results<double>& expected) {
+  CHECK(got.count == expected.count);
+  CHECK(got.nearest == expected.nearest);  // the two best cosines are 5e-4 apart
   for (size_t i = 0; i < got.center.size(); ++i) {
-    CHECK_CLOSE(got.center[i], wanted.center[i], kTolerance);
+    CHECK_CLOSE(got.center[i], expected.center[i], kTolerance);
   }
   for (size_t c = 0; c < got.count.size(); ++c) {
-    CHECK_CLOSE(got.intra_angle[c], wanted.intra_angle[c], kTolerance);
-    CHECK_CLOSE(got.intra_variance[c], wanted.intra_variance[c], kTolerance);
-    CHECK_CLOSE(got.inter_angle[c], wanted.inter_angle[c], kTolerance);
+    CHECK_CLOSE(got.intra_angle[c], expected.intra_angle[c], kTolerance);
+    CHECK_CLOSE(got.intra_variance[c], expected.intra_variance[c], kTolerance);
+    CHECK_CLOSE(got.inter_angle[c], expected.inter_angle[c], kTolerance);
   }
 }
 
 void agrees_with_the_definition(const Example& example) {
-  const Results<double> wanted = naive(example);
-  check_results(kernel(example, Parallel()), wanted);
-  check_results(kernel(example, three_threads()), wanted);
+  const Results<double> expected = naive(example);
+  check_results(kernel(example, Parallel()), expected);
+  check_results(kernel(example, three_threads()), expected);
 }
 
 }  // namespace
 
 int main() {
-  // Sizes that leave remainders of blocks of centres, register tiles and vectors.
+  // Sizes that leave remainders of blocks of centers, register tiles and vectors.
   agrees_with_the_definition({211, 61, 37});
   agrees_with_the_definition({1300, 601, 19});
   agrees_with_the_definition({2, 7, 5});  // more threads than samples

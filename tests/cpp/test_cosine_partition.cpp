@@ -28,9 +28,9 @@ struct Results {
 struct Example {
   std::vector<float> embeddings, weight, hard_threshold, grad_target, grad_nlse;
   std::vector<int64_t> labels;
-  bool hard;  // whether hard negatives bend
+  bool hard;  // whether negatives are transformed
 
-  explicit Example(bool bend) : hard(bend) {
+  explicit Example(bool hard_) : hard(hard_) {
     std::mt19937 random(7);
     std::normal_distribution<float> normal;
     const auto fill = [&](std::vector<float>& values, int64_t size, float scale) {
@@ -47,7 +47,7 @@ struct Example {
   }
 };
 
-constexpr double kHard[3] = {0.5, 0.9, 0.2};
+constexpr float kHard[3] = {0.5f, 0.9f, 0.2f};
 
 std::vector<double> unit_rows(const std::vector<float>& rows, std::vector<double>& norms) {
   std::vector<double> unit(rows.begin(), rows.end());
@@ -66,41 +66,42 @@ Results<double> naive(const Example& x) {
   const std::vector<double> e = unit_rows(x.embeddings, embedding_norms);
   const std::vector<double> w = unit_rows(x.weight, weight_norms);
   for (int64_t i = 0; i < kBatch; ++i) {
-    std::vector<double> cosine(kClasses), bent(kClasses), bend(kClasses, 1);
+    std::vector<double> cosine(kClasses), value(kClasses), slope(kClasses, 1);
     double total = 0;
     for (int64_t j = 0; j < kClasses; ++j) {
       for (int64_t d = 0; d < kColumns; ++d) cosine[j] += e[i * kColumns + d] * w[j * kColumns + d];
-      const double c = bent[j] = cosine[j];
+      const double c = value[j] = cosine[j];
       if (x.hard && c > x.hard_threshold[i]) {
-        bent[j] = kHard[0] * c * c + kHard[1] * c + kHard[2];
-        bend[j] = 2 * kHard[0] * c + kHard[1];
+        value[j] = kHard[0] * c * c + kHard[1] * c + kHard[2];
+        slope[j] = 2 * kHard[0] * c + kHard[1];
       }
       if (j == x.labels[i]) {
         out.target_cosine[i] = c;
       } else {
-        total += std::exp(kScale * bent[j]);
+        total += std::exp(kScale * value[j]);
       }
     }
     out.negative_logsumexp[i] = std::log(total);
     for (int64_t j = 0; j < kClasses; ++j) {
-      const double push = x.grad_nlse[i] * std::exp(kScale * bent[j]) / total;
+      const double term = x.grad_nlse[i] * std::exp(kScale * value[j]) / total;
       const bool is_target = j == x.labels[i];
-      const double slope = is_target ? x.grad_target[i] : push * kScale * bend[j];
-      if (!is_target) out.grad_scale += push * bent[j];
+      const double grad_cosine = is_target ? x.grad_target[i] : term * kScale * slope[j];
+      if (!is_target) out.grad_scale += term * value[j];
       for (int64_t d = 0; d < kColumns; ++d) {
         const int64_t at_e = i * kColumns + d, at_w = j * kColumns + d;
-        out.grad_embeddings[at_e] += slope * (w[at_w] - cosine[j] * e[at_e]) / embedding_norms[i];
-        out.grad_weight[at_w] += slope * (e[at_e] - cosine[j] * w[at_w]) / weight_norms[j];
+        out.grad_embeddings[at_e] +=
+            grad_cosine * (w[at_w] - cosine[j] * e[at_e]) / embedding_norms[i];
+        out.grad_weight[at_w] += grad_cosine * (e[at_e] - cosine[j] * w[at_w]) / weight_norms[j];
       }
     }
   }
   return out;
 }
 
-Results<float> kernel(const Example& x, int64_t keep, const Parallel& parallel,
+Results<float> kernel(const Example& x, int64_t saved, const Parallel& parallel,
                       Precision compute = Precision::float32) {
   Results<float> out;
-  std::vector<float> kept(keep * kept_stride(kBatch));
+  std::vector<float> saved_cosines(saved * padded_batch(kBatch));
   CosinePartition p{};
   p.batch = kBatch;
   p.classes = kClasses;
@@ -111,47 +112,48 @@ Results<float> kernel(const Example& x, int64_t keep, const Parallel& parallel,
   p.compute = compute;
   if (x.hard) {
     p.hard_threshold = x.hard_threshold.data();
-    for (int k = 0; k < 3; ++k) p.hard[k] = float(kHard[k]);
+    p.hard_coefficients = kHard;
   }
   p.target_cosine = out.target_cosine.data();
   p.negative_logsumexp = out.negative_logsumexp.data();
-  p.kept = keep;
-  p.cosines = kept.data();
+  p.saved_classes = saved;
+  p.saved_cosines = saved_cosines.data();
   cosine_partition(p, parallel);
   cosine_partition_backward(
       p,
       {x.grad_target.data(), x.grad_nlse.data(),
-       MutableRows{out.grad_embeddings.data(), Precision::float32, kColumns},
-       MutableRows{out.grad_weight.data(), Precision::float32, kColumns}, &out.grad_scale},
+       MutableMatrixView{out.grad_embeddings.data(), Precision::float32, kColumns},
+       MutableMatrixView{out.grad_weight.data(), Precision::float32, kColumns}, &out.grad_scale},
       parallel);
   return out;
 }
 
 template <typename T>
-void check_rows(const std::vector<float>& got, const std::vector<T>& wanted, double tolerance) {
+void check_rows(const std::vector<float>& got, const std::vector<T>& expected, double tolerance) {
   double largest = 1e-30;
-  for (T value : wanted) largest = std::fmax(largest, std::fabs(double(value)));
-  for (size_t i = 0; i < got.size(); ++i) CHECK_CLOSE(got[i], wanted[i], tolerance * largest);
+  for (T value : expected) largest = std::fmax(largest, std::fabs(double(value)));
+  for (size_t i = 0; i < got.size(); ++i) CHECK_CLOSE(got[i], expected[i], tolerance * largest);
 }
 
 template <typename T>
-void check_results(const Results<float>& got, const Results<T>& wanted, double tolerance) {
-  check_rows(got.target_cosine, wanted.target_cosine, tolerance);
-  check_rows(got.negative_logsumexp, wanted.negative_logsumexp, tolerance);
-  check_rows(got.grad_embeddings, wanted.grad_embeddings, tolerance);
-  check_rows(got.grad_weight, wanted.grad_weight, tolerance);
-  CHECK_CLOSE(got.grad_scale, wanted.grad_scale, tolerance * std::fabs(double(wanted.grad_scale)));
+void check_results(const Results<float>& got, const Results<T>& expected, double tolerance) {
+  check_rows(got.target_cosine, expected.target_cosine, tolerance);
+  check_rows(got.negative_logsumexp, expected.negative_logsumexp, tolerance);
+  check_rows(got.grad_embeddings, expected.grad_embeddings, tolerance);
+  check_rows(got.grad_weight, expected.grad_weight, tolerance);
+  CHECK_CLOSE(got.grad_scale, expected.grad_scale,
+              tolerance * std::fabs(double(expected.grad_scale)));
 }
 
 void agrees_with_the_definition() {
   for (bool hard : {false, true}) {
     const Example example(hard);
-    const Results<double> wanted = naive(example);
-    for (int64_t keep : {kClasses, kBlock, int64_t(0)}) {
-      const Results<float> alone = kernel(example, keep, Parallel());
+    const Results<double> expected = naive(example);
+    for (int64_t saved : {kClasses, kCpuTileClasses, int64_t(0)}) {
+      const Results<float> alone = kernel(example, saved, Parallel());
       // float's 6e-8, times the scale in the exponent, times a few roundings
-      check_results(alone, wanted, 1e-5);
-      check_results(kernel(example, keep, three_threads()), alone, 2e-6);
+      check_results(alone, expected, 1e-5);
+      check_results(kernel(example, saved, three_threads()), alone, 2e-6);
     }
   }
 }
@@ -159,10 +161,10 @@ void agrees_with_the_definition() {
 // Operands of 8 and 11 bits. Every product may be off by the rounding of both its factors.
 void lower_precisions_round_operands() {
   const Example example(false);
-  const Results<double> wanted = naive(example);
-  for (int64_t keep : {kClasses, int64_t(0)}) {
-    check_results(kernel(example, keep, Parallel(), Precision::bfloat16), wanted, 0.1);
-    check_results(kernel(example, keep, Parallel(), Precision::float16), wanted, 0.0125);
+  const Results<double> expected = naive(example);
+  for (int64_t saved : {kClasses, int64_t(0)}) {
+    check_results(kernel(example, saved, Parallel(), Precision::bfloat16), expected, 0.1);
+    check_results(kernel(example, saved, Parallel(), Precision::float16), expected, 0.0125);
   }
 }
 
@@ -185,7 +187,7 @@ float target_of_two(float length) {
   return target;
 }
 
-void extreme_lengths_normalise() {
+void extreme_lengths_normalize() {
   for (float length : {1e-11f, 1.0f, 1e30f, 3e38f}) CHECK_CLOSE(target_of_two(length), 1, 1e-6);
   CHECK(target_of_two(1e-13f) == 0);
 }
@@ -211,7 +213,7 @@ void a_single_class_has_no_negatives() {
 int main() {
   agrees_with_the_definition();
   lower_precisions_round_operands();
-  extreme_lengths_normalise();
+  extreme_lengths_normalize();
   a_single_class_has_no_negatives();
   return failures();
 }

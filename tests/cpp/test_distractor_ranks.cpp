@@ -48,7 +48,7 @@ struct Example {
 struct Results {
   std::vector<int64_t> ranks;
   std::vector<float> tail;
-  int64_t spoilt = -1;
+  int64_t first_invalid = -1;
 
   explicit Results(const Example& x) : ranks(x.trials), tail(x.tail) {}
 };
@@ -60,8 +60,8 @@ Results naive(const Example& x) {
     for (int64_t j = 0; j < x.distractors; ++j) all.push_back(float(x.score(i, j)));
   }
   for (int64_t t = 0; t < x.trials; ++t) {
-    const float* mine = all.data() + x.probe_index[t] * x.distractors;
-    for (int64_t j = 0; j < x.distractors; ++j) out.ranks[t] += mine[j] > x.scores[t];
+    const float* scores = all.data() + x.probe_index[t] * x.distractors;
+    for (int64_t j = 0; j < x.distractors; ++j) out.ranks[t] += scores[j] > x.scores[t];
   }
   std::sort(all.begin(), all.end(), std::greater<float>());
   std::copy(all.begin(), all.begin() + x.tail, out.tail.begin());
@@ -70,9 +70,9 @@ Results naive(const Example& x) {
 
 Results kernel(const Example& x, const Parallel& parallel) {
   Results out(x);
-  const Rows probes{x.probe_rows.data(), Precision::float32, x.columns, x.columns};
-  const Rows distractors{x.distractor_rows.data(), Precision::float32, x.columns, x.columns};
-  out.spoilt =
+  const MatrixView probes{x.probe_rows.data(), Precision::float32, x.columns, x.columns};
+  const MatrixView distractors{x.distractor_rows.data(), Precision::float32, x.columns, x.columns};
+  out.first_invalid =
       distractor_ranks({x.probes, x.distractors, x.trials, x.tail, probes, distractors,
                         x.probe_index.data(), x.scores.data(), out.ranks.data(), out.tail.data()},
                        parallel);
@@ -80,21 +80,21 @@ Results kernel(const Example& x, const Parallel& parallel) {
 }
 
 void agrees_with_the_definition(const Example& example) {
-  const Results wanted = naive(example);
+  const Results expected = naive(example);
   for (const Parallel& parallel : {Parallel(), three_threads()}) {
     const Results got = kernel(example, parallel);
-    CHECK(got.ranks == wanted.ranks);
-    CHECK(got.tail == wanted.tail);
-    CHECK(got.spoilt == -1);
+    CHECK(got.ranks == expected.ranks);
+    CHECK(got.tail == expected.tail);
+    CHECK(got.first_invalid == -1);
   }
 }
 
-void the_first_spoilt_distractor_is_named() {
+void the_first_invalid_distractor_is_returned() {
   Example example(5, 300, 4, 37, 3);
   example.distractor_rows[250 * 37] = NAN;
   example.distractor_rows[41 * 37 + 36] = NAN;
-  CHECK(kernel(example, Parallel()).spoilt == 41);
-  CHECK(kernel(example, three_threads()).spoilt == 41);
+  CHECK(kernel(example, Parallel()).first_invalid == 41);
+  CHECK(kernel(example, three_threads()).first_invalid == 41);
 }
 
 }  // namespace
@@ -105,6 +105,6 @@ int main() {
   agrees_with_the_definition({1, 1, 3, 1, 1});  // more threads than distractors
   agrees_with_the_definition({7, 97, 0, 5, 7 * 97});
   agrees_with_the_definition({5, 0, 4, 3, 0});
-  the_first_spoilt_distractor_is_named();
+  the_first_invalid_distractor_is_returned();
   return failures();
 }

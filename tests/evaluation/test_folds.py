@@ -9,9 +9,9 @@ from fairloss.evaluation import all_pairs, fold_accuracy, identity_folds, pair_f
 def test_identity_folds_are_disjoint_and_even():
     identities = np.random.default_rng(0).integers(23, size=300)
     fold = identity_folds(identities, folds=5, seed=3)
-    owners = [set(identities[fold == k]) for k in range(5)]
-    assert sum(map(len, owners)) == len(set(identities))
-    assert {len(owner) for owner in owners} == {4, 5}
+    identities_of_fold = [set(identities[fold == k]) for k in range(5)]
+    assert sum(map(len, identities_of_fold)) == len(set(identities))
+    assert {len(members) for members in identities_of_fold} == {4, 5}
 
 
 def test_identity_folds_follow_the_seed():
@@ -29,7 +29,7 @@ def test_every_fold_gets_identities_with_several_samples():
 
 
 @pytest.mark.parametrize("folds", [1, 4])
-def test_identity_folds_needs_enough_identities(folds):
+def test_identity_folds_need_enough_identities(folds):
     with pytest.raises(ValueError, match=r"2\.\.3 for 3 identities"):
         identity_folds([0, 1, 2], folds)
 
@@ -39,24 +39,24 @@ def test_accuracy_by_hand():
     scores = [0.9, 0.6, 0.4, 0.1, 0.8, 0.5, 0.2, 0.45]
     genuine = [1, 1, 0, 0, 1, 1, 0, 0]
     fold = [0, 0, 0, 0, 1, 1, 1, -1]
-    found = pair_fold_accuracy(scores, genuine, fold, 2)
-    assert found.thresholds == pytest.approx((0.35, 0.5))
+    accuracy = pair_fold_accuracy(scores, genuine, fold, 2)
+    assert accuracy.thresholds == pytest.approx((0.35, 0.5))
     # Fold 0 at 0.35 accepts one of two impostors; fold 1 at 0.5 accepts exactly the genuine.
-    assert found.accuracies == pytest.approx((0.75, 1.0))
-    assert found.mean == pytest.approx(0.875)
-    assert found.std == pytest.approx(0.125)
-    assert found.standard_error == pytest.approx(0.125)  # sqrt(2) x 0.125 / sqrt(2)
-    assert json.loads(json.dumps(found.as_dict()))["folds"] == 2
+    assert accuracy.accuracies == pytest.approx((0.75, 1.0))
+    assert accuracy.mean == pytest.approx(0.875)
+    assert accuracy.std == pytest.approx(0.125)
+    assert accuracy.standard_error == pytest.approx(0.125)  # sqrt(2) x 0.125 / sqrt(2)
+    assert json.loads(json.dumps(accuracy.as_dict()))["folds"] == 2
 
 
 def test_rejecting_everything_is_not_rewarded():
     # 1 genuine pair under 20 impostors of 200: plain accuracy would reject all, 199/200.
     scores = np.concatenate(([0.8], np.full(20, 0.9), np.linspace(0, 0.5, 179)))
     genuine = np.arange(200) == 0
-    found = pair_fold_accuracy(
+    accuracy = pair_fold_accuracy(
         np.tile(scores, 2), np.tile(genuine, 2), np.repeat([0, 1], len(scores)), 2
     )
-    assert found.accuracies == pytest.approx((1 - 20 / 199 / 2,) * 2)
+    assert accuracy.accuracies == pytest.approx((1 - 20 / 199 / 2,) * 2)
 
 
 def test_adjacent_float32_scores_stay_apart():
@@ -71,15 +71,17 @@ def test_only_pairs_within_a_fold_count():
     fold_of_sample = identity_folds(identities, 4)
     pairs = all_pairs(identities)
     scores = np.random.default_rng(0).normal(size=len(pairs)) + 2.0 * pairs.genuine
-    found = fold_accuracy(scores, pairs, fold_of_sample, 4)
-    across = fold_of_sample[pairs.first] != fold_of_sample[pairs.second]
-    assert across.any()
-    assert fold_accuracy(np.where(across, 9.0, scores), pairs, fold_of_sample, 4) == found
+    accuracy = fold_accuracy(scores, pairs, fold_of_sample, 4)
+    between = fold_of_sample[pairs.first] != fold_of_sample[pairs.second]
+    assert between.any()
+    assert fold_accuracy(np.where(between, 9.0, scores), pairs, fold_of_sample, 4) == accuracy
 
 
 def test_one_class_fold_is_named():
     pairs = all_pairs([0, 0, 1, 1, 2, 2])
-    with pytest.raises(ValueError, match=r"fold 1 has 1 genuine and 0 impostor.*at least 2 ident"):
+    with pytest.raises(
+        ValueError, match=r"fold 1: .*got 1 genuine and 0 impostor.*at least 2 ident"
+    ):
         fold_accuracy(np.zeros(len(pairs)), pairs, [0, 0, 0, 0, 1, 1], 2)
-    with pytest.raises(ValueError, match="fold 0 has 0 genuine"):
+    with pytest.raises(ValueError, match="fold 0: .*got 0 genuine"):
         pair_fold_accuracy([0.1, 0.2, 0.3], [0, 1, 0], [0, 1, 1], 2)

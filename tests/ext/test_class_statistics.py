@@ -128,7 +128,7 @@ def test_arrays_and_memory_maps(tmp_path):
 @BOTH
 def test_bad_arguments_are_named(function):
     embeddings = torch.randn(3, 4)
-    with pytest.raises(RuntimeError, match="labels: value 3 at position 2"):
+    with pytest.raises(ValueError, match="labels: expected -1 to 2, got 3 at position 2"):
         function(embeddings, torch.tensor([0, 1, 3]), 3)
     with pytest.raises(ValueError, match="embeddings: expected an"):
         function(torch.randn(3), torch.tensor([0, 1, 2]), 3)

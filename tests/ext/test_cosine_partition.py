@@ -311,19 +311,22 @@ def test_double_backward_raises():
     [
         pytest.param(
             {"labels": torch.tensor([0, 5])},
-            "labels: value 5 at position 1",
+            "labels: expected -1 to 4, got 5 at position 1",
             marks=pytest.mark.cpu_only,
         ),
         pytest.param(
             {"labels": torch.tensor([-2, 0])},
-            "labels: value -2 at position 0",
+            "labels: expected -1 to 4, got -2 at position 0",
             marks=pytest.mark.cpu_only,
         ),
         ({"labels": torch.tensor([0.0, 1.0])}, "labels: expected dtype int32 or int64"),
-        ({"labels": torch.tensor([0])}, "labels: expected shape"),
-        ({"weight": torch.randn(5, 4)}, "columns but weight has 4"),
-        ({"weight": torch.randn(5, 3).double()}, "weight: expected dtype float32, bfloat16"),
-        ({"embeddings": torch.randn(3)}, "embeddings: expected a matrix"),
+        ({"labels": torch.tensor([0])}, r"labels: expected shape \(2,\), got \(1,\)"),
+        ({"weight": torch.randn(5, 4)}, r"weight: expected shape \(5, 3\), got \(5, 4\)"),
+        (
+            {"weight": torch.randn(5, 3).double()},
+            "weight: expected dtype float32, bfloat16 or float16, got torch.float64",
+        ),
+        ({"embeddings": torch.randn(3)}, r"embeddings: expected 2 dimensions, got shape \(3,\)"),
         ({"scale": torch.ones(2)}, "scale: expected one number"),
         ({"hard_threshold": torch.zeros(2)}, "hard_threshold and hard_coefficients go together"),
         ({"workspace": "lots"}, "workspace: got 'lots'"),
@@ -337,7 +340,7 @@ def test_bad_arguments_are_named(change, message):
         "weight": torch.randn(5, 3),
         "labels": torch.tensor([0, 4]),
     }
-    with pytest.raises((RuntimeError, ValueError), match=message):
+    with pytest.raises(ValueError, match=message):
         cosine_partition(**(good | change))
 
 

@@ -125,7 +125,7 @@ def test_the_tail_of_ever_higher_scores(threads):
 def test_the_first_spoilt_distractor_is_named(threads):
     d = torch.randn(400, 21)
     d[[399, 250, 131], [20, 0, 17]] = torch.tensor([math.nan, math.inf, -math.inf])
-    with pytest.raises(RuntimeError, match="distractors: row 131 holds NaN"):
+    with pytest.raises(ValueError, match="distractors: expected finite .* in row 131"):
         distractor_ranks(torch.randn(3, 21), d, torch.tensor([0]), torch.zeros(1))
 
 
@@ -156,8 +156,8 @@ def test_shards_add_up_and_memory_maps_work(tmp_path):
         ({"probe_index": torch.tensor([2])}, "probe_index|index 2"),
         ({"scores": torch.tensor([math.nan])}, "scores: "),
         ({"tail": 11}, "tail: expected 0 to 10"),
-        ({"distractors": torch.full((5, 3), math.nan)}, "distractors: row 0 holds NaN"),
-        ({"probes": torch.tensor([[0.0] * 3, [math.inf] * 3])}, "probes: row 1 holds NaN"),
+        ({"distractors": torch.full((5, 3), math.nan)}, "distractors: .* in row 0"),
+        ({"probes": torch.tensor([[0.0] * 3, [math.inf] * 3])}, "probes: .* in row 1"),
         ({"distractors": torch.randn(3)}, "distractors: expected an"),
     ],
 )

@@ -74,7 +74,7 @@ def test_empty_batch_strides_and_wrong_shapes():
 @pytest.mark.cpu_only
 def test_a_wrong_label_is_named():
     cosine, _ = problem()
-    with pytest.raises(RuntimeError, match="labels: value 9 at position 0"):
+    with pytest.raises(ValueError, match="labels: expected -1 to .*, got 9 at position 0"):
         margin_logits(cosine, torch.full((6,), 9), 0.5)
 
 

@@ -153,14 +153,13 @@ def test_devices_without_a_kernel_use_plain_torch():
 
 
 def test_errors_start_with_the_argument():
-    with pytest.raises(RuntimeError) as error:
+    with pytest.raises(ValueError, match="^labels: expected -1 to 3, got 9 at position 1"):
         fairloss_ext.cosine_partition(torch.randn(2, 3), torch.randn(4, 3), torch.tensor([0, 9]))
-    assert str(error.value).startswith("labels: value 9 at position 1")
 
 
-@pytest.mark.parametrize("name", ["rows", "kind", "extension"])
+@pytest.mark.parametrize("name", ["layout", "kind", "extension"])
 def test_raw_ops_refuse_unknown_enumerators(name):
-    options = {"rows": 1, "kind": 0, "extension": 0} | {name: 2**32 + 2}
+    options = {"layout": 1, "kind": 0, "extension": 0} | {name: 2**32 + 2}
     with pytest.raises(RuntimeError, match=f"{name}: expected 0 to"):
         torch.ops.fairloss.margin_loss(
             *(torch.zeros(2), torch.zeros(2), torch.tensor([0, 1]), torch.zeros(2), None),

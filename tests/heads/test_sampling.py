@@ -33,25 +33,25 @@ def splitmix64(seed: int, number: int) -> int:
 
 
 def test_the_hash_is_splitmix64():
-    known = [6457827717110365317, 3203168211198807973, 9817491932198370423]  # of seed 1234567
-    assert [splitmix64(1234567, n) for n in range(3)] == known
+    published = [6457827717110365317, 3203168211198807973, 9817491932198370423]  # of seed 1234567
+    assert [splitmix64(1234567, n) for n in range(3)] == published
     for seed in (0, 1234567, -1, 2**63 - 1):
         ours = hashed(torch.tensor(seed), torch.arange(200))
         assert [z % 2**64 for z in ours.tolist()] == [splitmix64(seed, n) for n in range(200)]
 
 
-def test_who_is_drawn_follows_from_seed_step_and_class_alone():
-    nobody = torch.full((3,), -1)
-    index, labels = sample_classes(nobody, 500, 0.25, step=7, seed=3)
+def test_the_draw_depends_on_seed_step_and_class_alone():
+    unlabeled = torch.full((3,), -1)
+    index, labels = sample_classes(unlabeled, 500, 0.25, step=7, seed=3)
     drawn = [c for c in range(500) if splitmix64(splitmix64(3, 7), c) < 2**62]
     assert index.tolist() == drawn
     assert labels.tolist() == [-1] * 3
-    assert sample_classes(nobody, 200, 0.25, 7, 3)[0].tolist() == [c for c in drawn if c < 200]
-    again = sample_classes(nobody, 500, 0.25, torch.tensor(7), 3)[0]
+    assert sample_classes(unlabeled, 200, 0.25, 7, 3)[0].tolist() == [c for c in drawn if c < 200]
+    again = sample_classes(unlabeled, 500, 0.25, torch.tensor(7), 3)[0]
     assert torch.equal(again, index)
 
 
-def test_the_batch_is_always_there_and_labels_point_at_it():
+def test_the_classes_of_the_batch_are_drawn_and_labels_are_their_positions():
     for step in range(20):
         labels = torch.randint(-1, 1000, (64,), dtype=torch.int32)
         index, positions = sample_classes(labels, 1000, 0.05, step, 0)
@@ -66,8 +66,8 @@ def test_the_batch_is_always_there_and_labels_point_at_it():
 @pytest.mark.parametrize("rate", [0.01, 0.1, 0.5, 0.9])
 def test_the_fraction_is_the_rate_and_steps_and_seeds_are_independent(rate):
     size = 100_000
-    nobody = torch.tensor([-1])
-    draws = [sample_classes(nobody, size, rate, s, k)[0] for s, k in ((0, 0), (1, 0), (0, 1))]
+    unlabeled = torch.tensor([-1])
+    draws = [sample_classes(unlabeled, size, rate, s, k)[0] for s, k in ((0, 0), (1, 0), (0, 1))]
 
     def within_five_sigma(count, probability):
         sigma = math.sqrt(size * probability * (1 - probability))
@@ -90,12 +90,12 @@ def test_full_rate_takes_every_class():
 @pytest.mark.parametrize(
     ("labels", "rate", "message"),
     [
-        ([0, 9], 0.5, "labels: got 9, allowed are -1 to 8"),
-        ([0, -2], 0.5, "labels: got -2"),
+        ([0, 9], 0.5, "labels: expected -1 to 8, got 9 at position 1"),
+        ([0, -2], 0.5, "labels: expected -1 to 8, got -2 at position 1"),
         ([0.0], 0.5, "labels: expected dtype int32 or int64, got torch.float32"),
-        ([0], 0.0, r"rate: got 0.0, allowed is \(0, 1\]"),
-        ([0], 1.5, "rate: got 1.5"),
-        ([0], math.nan, "rate: got nan"),
+        ([0], 0.0, r"rate: expected a number in \(0, 1\], got 0.0"),
+        ([0], 1.5, "rate: expected .* got 1.5"),
+        ([0], math.nan, "rate: expected .* got nan"),
     ],
 )
 def test_bad_arguments_are_named(labels, rate, message):
@@ -203,15 +203,15 @@ def test_it_trains_separable_clusters():
     head = CosFace(CLASSES, DIM, scale=16.0, sample_rate=0.2)
     optimizer = RowSGD(head.parameters(), lr=0.001, momentum=0.9, weight_decay=5e-4)
     for step in range(60):
-        chosen = torch.arange(step * 16, step * 16 + 16) % len(labels)
+        indices = torch.arange(step * 16, step * 16 + 16) % len(labels)
         optimizer.zero_grad()
-        head(points[chosen], labels[chosen]).backward()
+        head(points[indices], labels[indices]).backward()
         optimizer.step()
     assert (head.logits(points).argmax(1) == labels).float().mean() > 0.95
 
 
 def test_bad_rates_are_named():
-    with pytest.raises(ValueError, match=r"sample_rate: got 0, allowed is \(0, 1\]"):
+    with pytest.raises(ValueError, match=r"sample_rate: expected a number in \(0, 1\], got 0"):
         ArcFace(3, 4, sample_rate=0)
 
 

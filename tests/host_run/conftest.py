@@ -1,4 +1,4 @@
-"""What tests of the host run need: the library of build.py in place of the ordinary ops."""
+"""Skips the tests of the host run without the library of build.py."""
 
 from __future__ import annotations
 

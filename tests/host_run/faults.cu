@@ -1,4 +1,4 @@
-// Small kernels, right and wrong: test_simt.py sees what the host run makes of them.
+// Small kernels, correct and faulty ones, for test_simt.py.
 #include <cstdio>
 #include <cstring>
 #include <exception>
@@ -9,15 +9,15 @@ using namespace fairloss::cuda;
 
 __global__ void collectives(int* out) {
   const int lane = lane_index();
-  int right = __shfl_down_sync(kAllLanes, lane, 1, 8) == (lane % 8 == 7 ? lane : lane + 1);
-  right &= __shfl_up_sync(kAllLanes, lane, 2) == (lane < 2 ? lane : lane - 2);
-  right &= __shfl_xor_sync(kAllLanes, double(lane), 16) == double(lane ^ 16);
-  right &= __shfl_sync(kAllLanes, lane, 3, 16) == (lane & 16) + 3;
-  right &= __ballot_sync(kAllLanes, lane % 2) == 0xaaaaaaaau;
-  right &= __any_sync(kAllLanes, lane == 9) && !__all_sync(kAllLanes, lane == 9);
-  if (lane < 8) right &= __ballot_sync(0xffu, 1) == 0xffu;  // the other lanes go ahead
+  int correct = __shfl_down_sync(kAllLanes, lane, 1, 8) == (lane % 8 == 7 ? lane : lane + 1);
+  correct &= __shfl_up_sync(kAllLanes, lane, 2) == (lane < 2 ? lane : lane - 2);
+  correct &= __shfl_xor_sync(kAllLanes, double(lane), 16) == double(lane ^ 16);
+  correct &= __shfl_sync(kAllLanes, lane, 3, 16) == (lane & 16) + 3;
+  correct &= __ballot_sync(kAllLanes, lane % 2) == 0xaaaaaaaau;
+  correct &= __any_sync(kAllLanes, lane == 9) && !__all_sync(kAllLanes, lane == 9);
+  if (lane < 8) correct &= __ballot_sync(0xffu, 1) == 0xffu;  // the other lanes do not wait
   __syncwarp();
-  out[threadIdx.x] = right;
+  out[threadIdx.x] = correct;
 }
 
 __global__ void early_return() {
@@ -63,17 +63,17 @@ __global__ void beyond(int* out) {
 
 int main(int, char** arguments) {
   int out[64] = {};
-  const auto wanted = [&](const char* name) { return std::strcmp(arguments[1], name) == 0; };
-  const Where where{2, 64, 64 * sizeof(float), nullptr};
+  const auto is_case = [&](const char* name) { return std::strcmp(arguments[1], name) == 0; };
+  const LaunchConfig config{2, 64, 64 * sizeof(float), nullptr};
   try {
-    if (wanted("collectives")) launch(collectives, where, out);
-    if (wanted("early_return")) launch(early_return, where);
-    if (wanted("absent_lane")) launch(absent_lane, where);
-    if (wanted("foreign_mask")) launch(foreign_mask, where);
-    if (wanted("unwritten")) launch(unwritten, where, out);
-    if (wanted("beyond")) launch(beyond, where, out);
-    if (wanted("with_barrier")) launch(reused, where, out, true);
-    if (wanted("without_barrier")) launch(reused, where, out, false);
+    if (is_case("collectives")) launch(collectives, config, out);
+    if (is_case("early_return")) launch(early_return, config);
+    if (is_case("absent_lane")) launch(absent_lane, config);
+    if (is_case("foreign_mask")) launch(foreign_mask, config);
+    if (is_case("unwritten")) launch(unwritten, config, out);
+    if (is_case("beyond")) launch(beyond, config, out);
+    if (is_case("with_barrier")) launch(reused, config, out, true);
+    if (is_case("without_barrier")) launch(reused, config, out, false);
   } catch (const std::exception& error) {
     std::puts(error.what());
     return 1;

@@ -1,4 +1,4 @@
-// A stack of its own for each thread of a block, and the switch between two stacks.
+// A stack for each thread of a block, and the switch between two stacks.
 #pragma once
 
 #include <cstddef>
@@ -9,8 +9,8 @@
 
 namespace fairloss::host_run {
 
-// The sanitizers keep track of stacks; without them these are empty. They are declared here because
-// the runtime itself is compiled without a sanitizer.
+// The sanitizers have to know of switches between stacks. Declared here because the runtime itself
+// is compiled without a sanitizer.
 #if defined(HOST_RUN_ADDRESS)
 extern "C" void __sanitizer_start_switch_fiber(void** save, const void* bottom, size_t size);
 extern "C" void __sanitizer_finish_switch_fiber(void* save, const void** bottom, size_t* size);
@@ -24,7 +24,8 @@ extern "C" void __tsan_acquire(void* address);
 extern "C" void __tsan_release(void* address);
 #endif
 
-// What one thread did before release() happened before what another does after acquire().
+// What one thread does before release(address) happens before what another does after
+// acquire(address).
 inline void release([[maybe_unused]] void* address) {
 #if defined(HOST_RUN_THREAD)
   __tsan_release(address);
@@ -51,8 +52,8 @@ struct Fiber {
 // Gives `fiber` the stack; the first switch to it calls entry(), which must never return.
 void prepare(Fiber& fiber, void* bottom, size_t size, void (*entry)());
 
-// Leaves `from`, which is running, and goes on where `to` was left. The first switch to a fiber
-// lands in its entry, which calls arrived() before anything else.
+// Suspends `from`, the current fiber, and resumes `to`. The first switch to a fiber calls its
+// entry, which has to call arrived() first.
 void switch_fiber(Fiber& from, Fiber& to);
 void arrived(Fiber& self, Fiber& main);
 

@@ -1,4 +1,4 @@
-// ldmatrix and mma.sync of a warp: who gets which row, and a product out of fragments.
+// ldmatrix and mma.sync of a warp: the exchange of rows, and a product of fragments.
 #include "mma.h"
 
 namespace fairloss::host_run {
@@ -63,11 +63,12 @@ void gather_fragments(const uint32_t (&a)[4], uint32_t b0, uint32_t b1, float (&
 
 }  // namespace
 
-void exchange(Rows& rows) {
+void exchange(RowExchange& rows) {
   gather(reinterpret_cast<uint64_t>(&rows), [](const uint64_t* lanes) {
-    const auto rows_of = [&](int lane) { return reinterpret_cast<Rows*>(lanes[lane]); };
+    const auto exchange_of = [&](int lane) { return reinterpret_cast<RowExchange*>(lanes[lane]); };
     for (int lane = 0; lane < 32; ++lane) {
-      for (int i = 0; i < 4; ++i) rows_of(lane)->of[i] = rows_of(8 * i + lane / 4)->given;
+      for (int i = 0; i < 4; ++i)
+        exchange_of(lane)->received[i] = exchange_of(8 * i + lane / 4)->given;
     }
   });
 }

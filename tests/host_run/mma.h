@@ -1,5 +1,5 @@
-// What feeds tensor cores and what they do, as the PTX manual describes it (its sections on
-// cp.async, ldmatrix, and mma.m16n8k16 and m16n8k8): the host's part of csrc/cuda/mma.cuh.
+// cp.async, ldmatrix, mma.m16n8k16 and mma.m16n8k8 as the PTX manual defines them, for the host:
+// used by csrc/cuda/mma.cuh.
 #pragma once
 
 #include <cstring>
@@ -16,7 +16,7 @@ struct Copy {
   const void* global;  // null: zeros
 };
 
-// Of one thread. A copy takes place when its group is waited for, and not a moment earlier.
+// Copies of one thread. A copy is performed when its thread waits for its group, not earlier.
 struct Copies {
   std::vector<Copy> begun;
   std::deque<std::vector<Copy>> groups;
@@ -24,14 +24,14 @@ struct Copies {
 
 Copies& copies();  // of the thread that runs
 
-// Static, so that the sanitizers see what kernels do with them even where another file, compiled
-// without, uses them too.
+// These functions are static: another file, compiled without sanitizers, uses them too, and kernels
+// must not be linked to its copies.
 static inline void check_aligned(const char* what, const void* address) {
   if (reinterpret_cast<uintptr_t>(address) % 16 == 0) return;
   fail(std::string(what) + " of an address that is no multiple of 16");
 }
 
-// From now on until it is waited for, the place may hold anything: who reads it gets NaN.
+// The destination holds NaN until the thread waits for the copy.
 static inline void copy_async(void* shared, const void* global) {
   check_aligned("cp.async", shared);
   check_aligned("cp.async", global);
@@ -55,20 +55,20 @@ static inline void wait_for_copies(int pending) {
   }
 }
 
-// Of each matrix the address of the row that this lane gets a part of: lane 8 i + r has given row r
-// of matrix i.
-struct Rows {
+// Lane 8 i + r gives the address of row r of matrix i, and receives for each matrix the address of
+// the row that it loads a part of.
+struct RowExchange {
   const void* given;
-  const void* of[4];
+  const void* received[4];
 };
-void exchange(Rows& rows);
+void exchange(RowExchange& rows);
 
 static inline void load_matrices(const void* row, uint32_t (&words)[4]) {
   check_aligned("ldmatrix", row);
-  Rows rows{row, {}};
+  RowExchange rows{row, {}};
   exchange(rows);
   for (int i = 0; i < 4; ++i) {
-    std::memcpy(&words[i], static_cast<const char*>(rows.of[i]) + 4 * (lane() % 4), 4);
+    std::memcpy(&words[i], static_cast<const char*>(rows.received[i]) + 4 * (lane() % 4), 4);
   }
 }
 

@@ -1,4 +1,4 @@
-"""How many warps of a kernel a multiprocessor holds at once."""
+"""The number of warps of a kernel that a multiprocessor holds at once."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ class Multiprocessor(NamedTuple):
     warps: int
     blocks: int
     registers: int
-    shared: int  # bytes, all of which blocks can have
+    shared: int  # bytes that blocks can use
 
     warp_registers = 256  # a warp's registers come in multiples of this
-    block_shared = 1024  # bytes of a block that the system keeps to itself
+    block_shared = 1024  # bytes of a block that the system reserves
     shared_unit = 128  # bytes that shared memory comes in multiples of
 
 
@@ -26,7 +26,9 @@ MULTIPROCESSORS = {
 
 
 def resident_warps(architecture: str, registers: int, shared: int, threads: int) -> int:
-    """Warps of one multiprocessor, of blocks of `threads` threads; 0 where no block fits.
+    """Return the resident warps of one multiprocessor, in blocks of `threads` threads.
+
+    It is 0 where no block fits.
 
     Args:
         registers: of a thread.
@@ -35,7 +37,7 @@ def resident_warps(architecture: str, registers: int, shared: int, threads: int)
     unit = MULTIPROCESSORS[architecture]
     warps = -(-threads // 32)
     of_warp = -(-registers * 32 // unit.warp_registers) * unit.warp_registers
-    # A multiprocessor has four parts with a fourth of the registers each; a warp lives in one.
+    # A multiprocessor has four parts with a fourth of the registers each; a warp is in one of them.
     by_registers = 4 * (unit.registers // 4 // of_warp) // warps
     of_block = -(-(shared + unit.block_shared) // unit.shared_unit) * unit.shared_unit
     blocks = min(unit.blocks, unit.warps // warps, by_registers, unit.shared // of_block)
@@ -43,6 +45,6 @@ def resident_warps(architecture: str, registers: int, shared: int, threads: int)
 
 
 def occupancy(architecture: str, registers: int, shared: int, threads: int) -> float:
-    """Resident warps over the most there can be."""
+    """Return the share of a multiprocessor's warps that are resident."""
     resident = resident_warps(architecture, registers, shared, threads)
     return resident / MULTIPROCESSORS[architecture].warps

@@ -1,9 +1,8 @@
-// Which of the threads that can run does.
+// The order in which the threads of a block run.
 //
 // Environment:
-//   HOST_RUN_SCHEDULE  forward, reverse, shuffle, or greedy: one warp runs as far as it can, so
-//   that a
-//                      missing barrier before shared memory is used again shows
+//   HOST_RUN_SCHEDULE  forward, reverse, shuffle, or greedy: one warp runs as far as it can, which
+//                      shows a missing barrier before shared memory is used again
 //   HOST_RUN_SEED      of shuffle
 #pragma once
 
@@ -26,8 +25,8 @@ class Schedule {
  public:
   Schedule() : name_(variable("HOST_RUN_SCHEDULE", "forward")) {
     if (name_ != "forward" && name_ != "reverse" && name_ != "shuffle" && name_ != "greedy") {
-      throw std::runtime_error("HOST_RUN_SCHEDULE: got " + name_ +
-                               ", allowed are forward, reverse, shuffle and greedy");
+      throw std::runtime_error(
+          "HOST_RUN_SCHEDULE: expected forward, reverse, shuffle or greedy, got " + name_);
     }
   }
 

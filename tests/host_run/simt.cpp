@@ -1,8 +1,8 @@
-// Threads of a block as fibers: who runs next, who waits for whom, and a report instead of a hang.
+// The threads of a block as fibers: scheduling, waiting, and a report of every deadlock.
 //
 // Environment, read at every launch (and see schedule.h):
-//   HOST_RUN_BLOCKS      "last": only the last block of a grid, to reach high indices in no time
-//   HOST_RUN_MAX_BLOCKS  cap on the blocks of a grid, 3 by itself: every striding loop is taken
+//   HOST_RUN_BLOCKS      "last": only the last block of a grid, which has the highest indices
+//   HOST_RUN_MAX_BLOCKS  the most blocks of a grid, 3 by default: every striding loop repeats
 #include "simt.h"
 
 #include <sys/mman.h>
@@ -31,7 +31,7 @@ namespace {
 
 constexpr int kMaxThreads = 1024;
 #if defined(HOST_RUN_ADDRESS) || defined(HOST_RUN_THREAD)
-constexpr size_t kStack = 256 << 10;  // with what a sanitizer puts between variables
+constexpr size_t kStack = 256 << 10;  // with a sanitizer's red zones between variables
 #else
 constexpr size_t kStack = 64 << 10;
 #endif
@@ -47,8 +47,8 @@ struct Thread {
   int source;
   void (*combine)(const uint64_t* values) = nullptr;
   Copies copies;
-  uint64_t arrival;   // for release(): what it did before it came to wait
-  uint64_t* meeting;  // for acquire(): what all did that it waited for
+  uint64_t arrival;   // address for release(): before the thread waits
+  uint64_t* meeting;  // address for acquire(): after all that it waited for
 };
 
 struct FreeDelete {
@@ -61,16 +61,17 @@ struct Array {
   int64_t bytes;
 };
 
-// The grid that runs; there is one at a time.
+// The current grid; there is one at a time.
 std::mutex one_grid;
 std::vector<Thread> threads;
 Fiber main_fiber;
 int current, num_threads;
-std::string failure;  // of a thread that cannot go on
+std::string failure;  // of a thread that cannot continue
 const std::function<void()>* kernel;
 std::map<const void*, Array> arrays;  // by site; null: the dynamic one
 char start_of_block, end_of_block;
-uint64_t meetings[1 << 12];  // used in turn: where one returns, all have left its last meeting
+uint64_t meetings[1 << 12];  // used in turn: all threads have left a meeting before its address is
+                             // used again
 
 Thread& self() { return threads[current]; }
 
@@ -85,7 +86,7 @@ void thread_main() {
   (*kernel)();
   release(&end_of_block);
   leave(State::returned);
-  std::abort();  // nobody switches to a thread that has returned
+  std::abort();  // there is no switch to a thread that has returned
 }
 
 void poison(const Array& array) { std::memset(array.memory.get(), 0xff, array.bytes); }
@@ -106,9 +107,9 @@ void* stack(int thread) {
   return stacks + kStack * size_t(thread);
 }
 
-// The current thread, the last to arrive, orders what any of `members` did before what any of them
-// does next. One address for all meetings would not do: who leaves late would also come after what
-// others did on the way to the next one.
+// Called by the last thread to arrive: orders what `members` did before it before what they do
+// next. Every meeting has its own address: with a single one, a thread that leaves late would also
+// be ordered after what others did on the way to the next meeting.
 template <typename Members>
 void meet(int begin, int count, const Members& members) {
   static unsigned number = 0;
@@ -129,7 +130,7 @@ void finish_barrier() {
   for (int t = 0; t < num_threads; ++t) threads[t].state = State::ready;
 }
 
-// Lets the lanes of the current thread's mask go on if all of them ask for the same.
+// Completes the collective of the current thread if all lanes of its mask have asked for it.
 void finish_collective() {
   const Thread& asking = self();
   const int warp = current / kWarp * kWarp;
@@ -176,7 +177,7 @@ std::string deadlock() {
     }
     waiting[where.str()] += " " + std::to_string(t);
   }
-  for (const auto& [where, who] : waiting) report << "\n  " << where << ":" << who;
+  for (const auto& [where, numbers] : waiting) report << "\n  " << where << ":" << numbers;
   return report.str();
 }
 
@@ -238,8 +239,8 @@ void run_grid(int64_t blocks, int block_threads, int64_t shared_bytes,
 int64_t max_blocks() { return std::stoll(variable("HOST_RUN_MAX_BLOCKS", "3")); }
 
 void* shared(const void* site, int64_t bytes, int64_t alignment) {
-  const auto found = arrays.find(site);
-  if (found != arrays.end()) return found->second.memory.get();
+  const auto existing = arrays.find(site);
+  if (existing != arrays.end()) return existing->second.memory.get();
   Array& array = arrays[site];
   array = {allocate(bytes, alignment), bytes};
   poison(array);

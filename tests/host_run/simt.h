@@ -1,6 +1,6 @@
 // The part of CUDA C++ that the kernels use, for g++: csrc/cuda/launch.cuh includes this header
-// where nvcc does not compile. Vector, half and bfloat16 types are CUDA's own headers'. The blocks
-// of a grid run one after another; the threads of a block are fibers (simt.cpp) that change at
+// where the compiler is not nvcc. Vector and 16-bit types come from CUDA's own headers. The blocks
+// of a grid run one after another; the threads of a block are fibers (simt.cpp), which switch at
 // barriers and warp collectives only.
 #pragma once
 
@@ -23,19 +23,21 @@ struct Position {
   dim3 block_size, grid_size;
 };
 
-// Of the thread that runs.
+// The position of the current thread.
 extern Position position;
 
-// What the lanes of a warp do together. Lanes that ask for different things never meet.
+// The operations of several lanes of a warp. Lanes that ask for different ones wait for ever.
 enum class Collective : int { sync, ballot, shuffle, gather };
 
-// Runs body() for every thread of every block. Throws where the threads wait for one another.
+// Runs body() for every thread of every block. Throws at a deadlock.
 void run_grid(int64_t blocks, int threads, int64_t shared_bytes, const std::function<void()>& body);
 
-// Stands for the cap on the blocks of a grid (csrc/cuda/launch.cuh): HOST_RUN_MAX_BLOCKS, or 3.
+// The most blocks of a grid, in place of the number in csrc/cuda/launch.cuh: HOST_RUN_MAX_BLOCKS,
+// or 3.
 int64_t max_blocks();
 
-// The static shared array of one site in the kernel, and the dynamic one; 0xFF before each block.
+// The static shared array of one place in the kernel, and the dynamic one; filled with 0xFF before
+// each block.
 void* shared(const void* site, int64_t bytes, int64_t alignment);
 void* dynamic_shared();
 
@@ -56,7 +58,7 @@ T shuffle(unsigned mask, T value, int source) {
   return value;
 }
 
-// Calls combine(values of the 32 lanes) once, when all have come and before any goes on.
+// Calls combine(values of the 32 lanes) once, when all lanes have called and before any continues.
 void gather(uint64_t value, void (*combine)(const uint64_t* values));
 
 // Ends the launch with this report.
@@ -124,7 +126,7 @@ T __shfl_up_sync(unsigned mask, T value, unsigned distance, int width = 32) {
   return fairloss::host_run::shuffle(mask, value, inside ? source : lane);
 }
 
-// Threads change at barriers only, so these need no lock.
+// Threads switch at barriers only, so these need no lock.
 template <typename T>
 T atomicAdd(T* address, T value) {
   const T old = *address;

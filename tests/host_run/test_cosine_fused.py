@@ -1,4 +1,4 @@
-"""The product of our own and what it makes of its tiles, against float64 on the same operands."""
+"""The fused product and the terms and slopes of its tiles, against float64 on the same operands."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ from torch.nn.functional import normalize, pad
 
 ops = torch.ops.fairloss_host_run
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
-GROUP = SAMPLES = 128
-ONE = 32767  # of the fixed point that 16-bit products are kept in
+TILE_CLASSES = TILE_SAMPLES = 128
+ONE = 32767  # of the fixed point that 16-bit products are saved in
 FIRST = 1000  # the chunk's first class
 
 
-def whole(count, step):
-    return -(-count // step) * step
+def count(size, step):
+    return -(-size // step)
+
+
+def whole(size, step):
+    return count(size, step) * step
 
 
 def unit_rows(rows, padded, columns, dtype):
-    """Unit rows with padding, rounded to what a tensor core reads."""
+    """Return unit rows with padding, rounded to what a tensor core reads."""
     unit = normalize(torch.randn(rows, columns, dtype=torch.float64)).to(dtype)
     unit = pad(unit, (0, whole(columns, 32) - columns, 0, padded - rows))
     if dtype == torch.float32:
@@ -37,7 +41,7 @@ class Problem:
         self.labels[::5] = -1
         self.scale = torch.tensor(scale)
         self.threshold = self.coefficients = None
-        if hard:  # some below 0: what is absent or padding would bend too
+        if hard:  # some below 0, where absent rows and padding would be transformed too
             self.threshold = torch.linspace(-0.3, 0.3, batch)
             self.coefficients = torch.tensor([-0.4, 0.7, 0.25])
 
@@ -45,20 +49,22 @@ class Problem:
         of_samples = self.labels, FIRST, self.scale, self.threshold, self.coefficients
         return self.weight, self.embeddings, *of_samples
 
-    def terms(self, keep=True):
-        kept_dtype = torch.float32 if self.dtype == torch.float32 else torch.int16
-        kept = torch.full((self.rows, self.stride), 77, dtype=kept_dtype) if keep else None
+    def terms(self, save=True):
+        saved_dtype = torch.float32 if self.dtype == torch.float32 else torch.int16
+        saved = torch.full((self.rows, self.stride), 77, dtype=saved_dtype) if save else None
         target_cosine = torch.full((self.batch,), 7.0)
-        groups = whole(self.rows, GROUP) // GROUP
-        partials = torch.full((groups, 2, self.stride), 7.0)
-        ops.fused_terms(*self.arguments(), kept, target_cosine, partials)
-        return kept, target_cosine, partials
+        class_tiles = count(self.rows, TILE_CLASSES)
+        partials = torch.full((class_tiles, 2, self.stride), 7.0)
+        ops.fused_terms(*self.arguments(), saved, target_cosine, partials)
+        return saved, target_cosine, partials
 
-    def slopes(self, pull, push, nlse):
+    def slopes(self, grad_target_cosine, grad_nlse, nlse):
         slopes = torch.full((self.rows, self.stride), 7.0, dtype=self.dtype)
-        tiles = whole(self.rows, GROUP) // GROUP * (whole(self.stride, SAMPLES) // SAMPLES)
+        tiles = count(self.rows, TILE_CLASSES) * count(self.stride, TILE_SAMPLES)
         scale_partials = torch.full((tiles,), 7.0, dtype=torch.float64)
-        ops.fused_slopes(*self.arguments(), pull, push, nlse, slopes, scale_partials)
+        ops.fused_slopes(
+            *self.arguments(), grad_target_cosine, grad_nlse, nlse, slopes, scale_partials
+        )
         return slopes, scale_partials
 
     # What is expected, (rows, batch) in float64.
@@ -69,17 +75,17 @@ class Problem:
     def is_target(self):
         return FIRST + torch.arange(self.rows)[:, None] == self.labels
 
-    def curve(self, cosine):
-        """f and its derivative."""
+    def transform(self, cosine):
+        """Return the hard-negative transform and its derivative."""
         if self.threshold is None:
             return cosine, torch.ones_like(cosine)
         a, b, d = self.coefficients.double()
-        bent = cosine > self.threshold.double()
-        value = torch.where(bent, a * cosine**2 + b * cosine + d, cosine)
-        return value, torch.where(bent, 2 * a * cosine + b, 1.0)
+        hard = cosine > self.threshold.double()
+        value = torch.where(hard, a * cosine**2 + b * cosine + d, cosine)
+        return value, torch.where(hard, 2 * a * cosine + b, 1.0)
 
     def logits(self):
-        logits = self.scale.double() * self.curve(self.products())[0]
+        logits = self.scale.double() * self.transform(self.products())[0]
         return logits.masked_fill(self.is_target(), -torch.inf)
 
 
@@ -99,15 +105,15 @@ SHAPES = [  # rows, batch, columns, scale, hard
 @pytest.mark.parametrize("shape", SHAPES)
 def test_terms(dtype, shape):
     problem = Problem(dtype, *shape)
-    kept, target_cosine, partials = problem.terms()
+    saved, target_cosine, partials = problem.terms()
     one, step = (1, 1e-6) if dtype == torch.float32 else (ONE, 0.51)
-    cosines = kept[:, : problem.batch].double()
+    cosines = saved[:, : problem.batch].double()
     torch.testing.assert_close(cosines, one * problem.products(), rtol=0, atol=step)
-    assert not kept[:, problem.batch :].any()
+    assert not saved[:, problem.batch :].any()
 
     logits = problem.logits()
-    for group, rows in enumerate(logits.split(GROUP)):
-        peak, total = partials[group, :, : problem.batch].double()
+    for tile, rows in enumerate(logits.split(TILE_CLASSES)):
+        peak, total = partials[tile, :, : problem.batch].double()
         torch.testing.assert_close(peak, rows.amax(0), rtol=1e-6, atol=1e-4)
         relative = (rows - peak.nan_to_num(neginf=0.0)).exp().sum(0)
         torch.testing.assert_close(total, relative, rtol=3e-4, atol=0)
@@ -117,9 +123,9 @@ def test_terms(dtype, shape):
     torch.testing.assert_close(target_cosine[has_target], expected[has_target], rtol=0, atol=1e-6)
     assert (target_cosine[~has_target] == 7).all()
 
-    unkept = problem.terms(keep=False)
-    assert unkept[1].equal(target_cosine)
-    assert unkept[2].equal(partials)
+    unsaved = problem.terms(save=False)
+    assert unsaved[1].equal(target_cosine)
+    assert unsaved[2].equal(partials)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -132,37 +138,39 @@ def test_slopes(dtype, shape):
     upstream = [
         pad(x, (0, problem.stride - problem.batch)) for x in (*torch.randn(2, len(nlse)), nlse)
     ]
-    pull, push, _ = (x[: problem.batch].double() for x in upstream)
+    grad_target_cosine, grad_nlse, _ = (x[: problem.batch].double() for x in upstream)
     slopes, scale_partials = problem.slopes(*upstream)
 
-    value, slope = problem.curve(problem.products())
-    term = push * (logits - nlse.double()).exp()  # 0 at targets
-    expected = torch.where(problem.is_target(), pull, term * scale * slope)
+    value, slope = problem.transform(problem.products())
+    term = grad_nlse * (logits - nlse.double()).exp()  # 0 at targets
+    expected = torch.where(problem.is_target(), grad_target_cosine, term * scale * slope)
     rounding = {torch.bfloat16: 2**-8, torch.float16: 2**-10, torch.float32: 3e-4}[dtype]
     ours = slopes[:, : problem.batch].double()
     torch.testing.assert_close(ours, expected, rtol=1.2 * rounding, atol=1e-7)
     assert not slopes[:, problem.batch :].any()
 
-    along = pad(term * value, (0, -problem.batch % SAMPLES, 0, -problem.rows % GROUP))
-    blocks = along.unfold(0, GROUP, GROUP).unfold(1, SAMPLES, SAMPLES)
+    grad_scale = pad(
+        term * value, (0, -problem.batch % TILE_SAMPLES, 0, -problem.rows % TILE_CLASSES)
+    )
+    blocks = grad_scale.unfold(0, TILE_CLASSES, TILE_CLASSES).unfold(1, TILE_SAMPLES, TILE_SAMPLES)
     torch.testing.assert_close(scale_partials, blocks.sum((2, 3)).flatten(), rtol=3e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_spoilt_class_spoils_all_samples_but_its_own(dtype):
+def test_a_nan_class_makes_all_samples_nan_except_its_own(dtype):
     problem = Problem(dtype, 140, 20)
     clean = problem.terms()
     problem.weight[135] = torch.nan
     problem.labels[3] = FIRST + 135
-    kept, target_cosine, partials = problem.terms()
+    saved, target_cosine, partials = problem.terms()
     others = torch.arange(20) != 3
     assert partials[0].equal(clean[2][0])
     assert partials[1, 0, :20].isfinite().all()  # the greatest of the others
     assert partials[1, 1, :20].isnan().equal(others)
     assert target_cosine.isnan().nonzero().tolist() == [[3]]
-    assert not kept[:, 20:].any()
-    spoilt = kept[135, :20]
-    assert spoilt.isnan().all() if dtype == torch.float32 else (spoilt == -32768).all()
+    assert not saved[:, 20:].any()
+    invalid = saved[135, :20]
+    assert invalid.isnan().all() if dtype == torch.float32 else (invalid == -32768).all()
 
     upstream = [pad(torch.full((20,), x), (0, 12)) for x in (0.5, 0.25, 60.0)]
     slopes, scale_partials = problem.slopes(*upstream)
@@ -181,14 +189,14 @@ def test_a_sample_whose_only_class_is_its_target_has_no_terms():
     assert partials[0, 1, 1] == 1
 
 
-def test_cosines_beyond_one_are_kept_as_one():
+def test_cosines_beyond_one_are_saved_as_one():
     problem = Problem(torch.float16, 130, 16)
     problem.weight[:16] = problem.embeddings * 1.01
     problem.weight[16:32] = -problem.weight[:16]
     problem.labels[:] = -1
-    kept = problem.terms()[0]
-    assert kept[:16].diagonal().eq(ONE).all()
-    assert kept[16:32].diagonal().eq(-ONE).all()
+    saved = problem.terms()[0]
+    assert saved[:16].diagonal().eq(ONE).all()
+    assert saved[16:32].diagonal().eq(-ONE).all()
 
 
 def test_the_end_of_matrices_of_more_than_2_to_the_31_elements(monkeypatch):
@@ -197,7 +205,7 @@ def test_the_end_of_matrices_of_more_than_2_to_the_31_elements(monkeypatch):
     monkeypatch.setenv("HOST_RUN_MAX_BLOCKS", str(2**31 - 1))
     rows, batch = 2**23 + 37, 272
     small = Problem(torch.bfloat16, 37, batch, 512)
-    last, sample = rows - 37, 256 + 11  # what the tile has 37 classes and 16 samples of
+    last, sample = rows - 37, 256 + 11  # the last tile has 37 classes and 16 samples
     small.labels[:] = -1
     small.labels[sample] = FIRST + 5
     large = object.__new__(Problem)
@@ -208,16 +216,16 @@ def test_the_end_of_matrices_of_more_than_2_to_the_31_elements(monkeypatch):
 
     outputs = []
     for problem in (small, large):
-        kept = torch.empty(problem.rows, batch, dtype=torch.int16)
+        saved = torch.empty(problem.rows, batch, dtype=torch.int16)
         slopes = torch.empty(problem.rows, batch, dtype=torch.bfloat16)
         target_cosine = torch.zeros(batch)
-        groups = whole(problem.rows, GROUP) // GROUP
-        partials = torch.empty(groups, 2, batch)
-        along = torch.empty(groups * 3, dtype=torch.float64)
-        ops.fused_terms(*problem.arguments(), kept, target_cosine, partials)
-        ops.fused_slopes(*problem.arguments(), *upstream, slopes, along)
-        matrices = [x[-37:, 256:] for x in (kept, slopes)]
-        outputs.append([*matrices, target_cosine, partials[-1, :, 256:], along[-1:]])
+        class_tiles = count(problem.rows, TILE_CLASSES)
+        partials = torch.empty(class_tiles, 2, batch)
+        grad_scale = torch.empty(class_tiles * 3, dtype=torch.float64)
+        ops.fused_terms(*problem.arguments(), saved, target_cosine, partials)
+        ops.fused_slopes(*problem.arguments(), *upstream, slopes, grad_scale)
+        matrices = [x[-37:, 256:] for x in (saved, slopes)]
+        outputs.append([*matrices, target_cosine, partials[-1, :, 256:], grad_scale[-1:]])
     assert outputs[0][2].nonzero().tolist() == [[sample]]
     for ours, expected in zip(*outputs[::-1], strict=True):
         assert ours.equal(expected)

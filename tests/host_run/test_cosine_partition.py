@@ -1,6 +1,6 @@
-"""What the ordinary tests of cosine_partition cannot see: bad labels on a GPU, chunks, huge sizes.
+"""Cases of cosine_partition beyond the other tests: invalid labels on a GPU, chunks, huge sizes.
 
-The tests of this file are enough for its mutants: they are small, and take every branch.
+The tests of this file detect all mutants: they are small, and take every branch.
 """
 
 from __future__ import annotations
@@ -58,18 +58,18 @@ def close(ours, exact, dtype=torch.float32, tolerance=3e-4):
 
 
 @pytest.mark.parametrize("chunk", [128, 256, 384])
-@pytest.mark.parametrize("kept", [0, 200, 300, 1000])
+@pytest.mark.parametrize("saved", [0, 200, 300, 1000])
 @pytest.mark.parametrize("compute", FLOATS)
 @pytest.mark.parametrize("fused", [False, True])
-def test_any_chunks(monkeypatch, chunk, kept, compute, fused):
-    """Kept classes, in whole groups, share no chunk with the others: groups are ragged anywhere."""
+def test_any_chunks(monkeypatch, chunk, saved, compute, fused):
+    """Saved classes, in whole tiles, share no chunk with the others: any tile may be incomplete."""
     monkeypatch.setenv("HOST_RUN_CHUNK", str(chunk))
     inputs, labels = problem(37, 24, 700)
     labels[:3] = torch.tensor([0, 699, 383])
     inputs = tuple(x.to(compute).float() for x in inputs)
     upstream = torch.randn(2, 37)
     size = 4 if compute == torch.float32 else 2
-    options = {"workspace": size * 48 * kept, "compute_dtype": compute, "fused": fused}
+    options = {"workspace": size * 48 * saved, "compute_dtype": compute, "fused": fused}
     ours = run(cosine_partition, inputs, labels, upstream, **options)
     exact = run(double(reference.cosine_partition), inputs, labels, upstream)
     rounding = {torch.float32: 3e-4, torch.bfloat16: 6e-2, torch.float16: 8e-3}[compute]
@@ -92,7 +92,7 @@ def test_odd_shapes(batch, classes, columns):
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("columns", [5, 8, 40])
 def test_rows_that_lie_apart_and_start_anywhere(dtype, columns):
-    """Neither aligned nor contiguous: no access of 16 bytes then."""
+    """Neither aligned nor contiguous: no access of 16 bytes is possible."""
     (embeddings, weight, scale), labels = problem(9, columns + 3, 50, dtype)
     inputs = (embeddings[:, 1:-2], weight[:, 3:], scale)
     ours = run(cosine_partition, inputs, labels)
@@ -114,7 +114,7 @@ def test_a_million_classes_that_are_one_row(monkeypatch):
 
 
 @pytest.mark.parametrize("bad", [-2, 50, 2**40, -(2**40)])
-def test_a_bad_label_spoils_its_sample_only(monkeypatch, bad):
+def test_an_invalid_label_makes_only_its_own_sample_nan(monkeypatch, bad):
     inputs, labels = problem(40, 16, 50)
     good = labels.clone()
     good[[5, 39]] = -1
@@ -127,27 +127,27 @@ def test_a_bad_label_spoils_its_sample_only(monkeypatch, bad):
     leaves = [x.clone().requires_grad_() for x in inputs]
     target, nlse = cosine_partition(leaves[0], leaves[1], labels, leaves[2])
     gradients = torch.autograd.grad((target, nlse), leaves, (upstream[0], upstream[1]))
-    spoilt = torch.zeros(40, dtype=torch.bool)
-    spoilt[[5, 39]] = True
+    invalid = torch.zeros(40, dtype=torch.bool)
+    invalid[[5, 39]] = True
     for ours, plain in [(target, exact[0]), (nlse, exact[1]), (gradients[0], exact[2])]:
-        assert (ours.isnan() if ours.dim() == 1 else ours.isnan().all(1)).equal(spoilt)
-        torch.testing.assert_close(ours[~spoilt], plain[~spoilt], rtol=1e-3, atol=1e-5)
+        assert (ours.isnan() if ours.dim() == 1 else ours.isnan().all(1)).equal(invalid)
+        torch.testing.assert_close(ours[~invalid], plain[~invalid], rtol=1e-3, atol=1e-5)
     for ours, plain in zip(gradients[1:], exact[3:], strict=True):
         torch.testing.assert_close(ours, plain, rtol=1e-3, atol=1e-4)
 
 
-def test_validate_names_the_bad_label(monkeypatch):
+def test_validate_names_the_invalid_label(monkeypatch):
     monkeypatch.setenv("HOST_RUN_UNCHECKED", "1")
     inputs, labels = problem(4, 8, 5)
     labels[2] = 5
-    with pytest.raises(RuntimeError, match="labels: value 5 at position 2"):
+    with pytest.raises(ValueError, match="labels: expected -1 to 4, got 5 at position 2"):
         cosine_partition(inputs[0], inputs[1], labels, validate=True)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("compute", FLOATS)
 @pytest.mark.parametrize("fused", [False, True])
-def test_spoilt_embeddings_spoil_nobody_else(value, compute, fused):
+def test_non_finite_embeddings_leave_the_others_finite(value, compute, fused):
     inputs, labels = problem(20, 40, 200)
     labels[:3] = torch.tensor([3, -1, 7])
     inputs[0][:3, 17] = value
@@ -214,21 +214,21 @@ def test_more_partial_sums_than_threads(monkeypatch):
     close(ours, run(double(reference.cosine_partition), inputs, labels))
 
 
-@pytest.mark.parametrize("curve", [(0.0, 1e4, 0.0), (3e3, 1.0, 0.0), (0.0, -1e4, 0.0)])
-def test_slopes_of_a_steep_curve_fit_into_float16(curve):
+@pytest.mark.parametrize("transform", [(0.0, 1e4, 0.0), (3e3, 1.0, 0.0), (0.0, -1e4, 0.0)])
+def test_slopes_of_a_steep_transform_fit_into_float16(transform):
     inputs, labels = problem(20, 9, 90, scale=1e-3)
-    options = {"hard_threshold": torch.full((20,), 0.2), "hard_coefficients": curve}
+    options = {"hard_threshold": torch.full((20,), 0.2), "hard_coefficients": transform}
     exact = run(cosine_partition, inputs, labels, **options)
     ours = run(cosine_partition, inputs, labels, compute_dtype=torch.float16, **options)
     for a, b in zip(ours[2:4], exact[2:4], strict=True):
         assert float((a - b).abs().max()) < 3e-2 * float(b.abs().max())
 
 
-def test_one_boost_for_warps_whose_slopes_differ_in_size():
+def test_one_gradient_scale_for_warps_whose_slopes_differ_in_size():
     inputs, labels = problem(1100, 8, 20, scale=8.0)  # more samples than a block has threads
     upstream = torch.ones(2, 1100)
     upstream[:, :32] = 1e-5
-    upstream[:, 64:1024] = 1e5  # what lies behind is the first warps' again
+    upstream[:, 64:1024] = 1e5  # the rest is the first warps' again
     ours = run(cosine_partition, inputs, labels, upstream, compute_dtype=torch.float16)
     exact = run(double(reference.cosine_partition), inputs, labels, upstream)
     for rows in (slice(32), slice(32, 64), slice(64, 1024), slice(1024, 1100)):
@@ -281,20 +281,20 @@ def test_the_last_tile_of_a_chunk_beyond_2_to_the_31(monkeypatch):
     rows, stride = 67_000, 33_008
     assert rows * stride > 2**31
     cosines = torch.empty(rows, stride)
-    kept = torch.empty(rows, stride, dtype=torch.int16)
+    saved = torch.empty(rows, stride, dtype=torch.int16)
     labels = torch.full((stride,), -1)
     labels[-1] = 5 + rows - 1
     scale, target = torch.tensor(4.0), torch.zeros(stride)
     partials = torch.empty((rows + 127) // 128, 2, stride)
-    tail = rows % 128  # of the last group
+    tail = rows % 128  # of the last tile
     cosines[-tail:, -1] = torch.linspace(-1, 1, tail)
-    torch.ops.fairloss_host_run.cosine_terms(cosines, labels, scale, 5, kept, target, partials)
+    torch.ops.fairloss_host_run.cosine_terms(cosines, labels, scale, 5, saved, target, partials)
     terms = 4 * cosines[-tail:-1, -1]
     assert target[-1] == 1
     assert partials[-1, 0, -1] == terms.max()
     torch.testing.assert_close(partials[-1, 1, -1], (terms - terms.max()).exp().sum())
     torch.testing.assert_close(
-        kept[-tail:, -1] / 32767, cosines[-tail:, -1], rtol=0, atol=2**-16 + 1e-7
+        saved[-tail:, -1] / 32767, cosines[-tail:, -1], rtol=0, atol=2**-16 + 1e-7
     )
 
     samples = torch.ones(3, stride)

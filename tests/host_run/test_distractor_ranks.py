@@ -1,4 +1,4 @@
-"""What the ordinary tests of distractor_ranks cannot see: values that cannot be looked at."""
+"""Cases of distractor_ranks beyond the other tests: values that are not checked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def trials(probes, count):
 
 
 @pytest.mark.parametrize("bad", [-1, 5, 2**40])
-def test_a_trial_of_a_bad_probe_has_no_rank(unchecked, bad):
+def test_a_trial_of_an_invalid_probe_has_no_rank(unchecked, bad):
     p, d = torch.randn(5, 8), torch.randn(400, 8)
     index, scores = trials(5, 90)
     expected, _ = reference.distractor_ranks(p, d, index, scores)
@@ -40,7 +40,7 @@ def test_a_score_of_nan_has_no_rank(unchecked):
 
 
 @pytest.mark.parametrize("at", [0, 159, 160, 399])  # blocks are of 160 distractors here
-def test_a_spoilt_distractor_spoils_all_ranks_and_shows_in_the_tail(unchecked, at):
+def test_a_nan_distractor_invalidates_all_ranks_and_is_in_the_tail(unchecked, at):
     p, d = torch.randn(5, 8), torch.randn(400, 8)
     index, scores = trials(5, 90)
     d[at, 3] = math.nan
@@ -51,7 +51,7 @@ def test_a_spoilt_distractor_spoils_all_ranks_and_shows_in_the_tail(unchecked, a
     assert torch.equal(tail[5:], distractor_ranks(p, clean, index, scores, tail=2)[1])
 
 
-def test_a_spoilt_probe_spoils_its_own_ranks(unchecked):
+def test_a_nan_probe_invalidates_its_own_ranks(unchecked):
     p, d = torch.randn(150, 8), torch.randn(200, 8)  # blocks are of 128 probes
     index, scores = trials(150, 700)
     expected, _ = reference.distractor_ranks(p, d, index, scores)
@@ -70,9 +70,9 @@ def test_odd_shapes(left, right, dim):
     store = torch.randint(-2, 3, (333, 2 * dim + 1)).to(right)
     d = store[::2, 1 : dim + 1]  # strided rows, not aligned to 16 bytes
     index, scores = torch.randint(120, 131, (99,)), torch.randint(-40, 40, (99,)).float()
-    found = distractor_ranks(p, d, index, scores, tail=1000)
+    results = distractor_ranks(p, d, index, scores, tail=1000)
     for ours, theirs in zip(
-        found, reference.distractor_ranks(p, d, index, scores, tail=1000), strict=True
+        results, reference.distractor_ranks(p, d, index, scores, tail=1000), strict=True
     ):
         assert torch.equal(ours, theirs)
 
@@ -91,8 +91,10 @@ def test_distractors_that_lie_beyond_2_to_the_31():
     d = store.as_strided((count, 9), (stride, 1))
     d.copy_(torch.randn(count, 9))
     p, (index, scores) = torch.randn(4, 9).bfloat16(), trials(4, 50)
-    found = distractor_ranks(p, d, index, scores, tail=200)
-    for ours, theirs in zip(found, distractor_ranks(p, d.clone(), index, scores, 200), strict=True):
+    results = distractor_ranks(p, d, index, scores, tail=200)
+    for ours, theirs in zip(
+        results, distractor_ranks(p, d.clone(), index, scores, 200), strict=True
+    ):
         assert torch.equal(ours, theirs)
 
 

@@ -1,4 +1,4 @@
-"""What the ordinary tests of margin_logits cannot see: bad labels on a GPU, and huge sizes."""
+"""Cases of margin_logits beyond the other tests: invalid labels on a GPU, and huge sizes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fairloss_ext import margin_logits, reference
 
 @pytest.mark.parametrize("bad", [-2, 7, 2**40])
 @pytest.mark.parametrize("rows", [1, 7])  # of the margin table
-def test_a_bad_label_spoils_its_row_only(monkeypatch, bad, rows):
+def test_an_invalid_label_makes_only_its_own_row_nan(monkeypatch, bad, rows):
     cosine = (2 * torch.rand(40, 7, dtype=torch.float64) - 1).requires_grad_()
     labels = torch.randint(0, 7, (40,))
     table = torch.rand(rows, dtype=torch.float64, requires_grad=True)
@@ -27,11 +27,11 @@ def test_a_bad_label_spoils_its_row_only(monkeypatch, bad, rows):
     monkeypatch.setenv("HOST_RUN_UNCHECKED", "1")
     logits = margin_logits(cosine, labels, margins, scale=scale)
     gradients = torch.autograd.grad(logits.sum(), (cosine, table, scale))
-    spoilt = torch.zeros(40, 7, dtype=torch.bool)
-    spoilt[33] = True
+    invalid = torch.zeros(40, 7, dtype=torch.bool)
+    invalid[33] = True
     for ours, theirs in ((logits, expected), (gradients[0], plain[0])):
-        assert ours.isnan().equal(spoilt)
-        torch.testing.assert_close(ours[~spoilt], theirs[~spoilt])
+        assert ours.isnan().equal(invalid)
+        torch.testing.assert_close(ours[~invalid], theirs[~invalid])
     torch.testing.assert_close(gradients[1:], plain[1:])
 
 
@@ -47,7 +47,7 @@ def test_what_is_saved_of_samples_without_a_target(monkeypatch):
     assert saved[:, 2].isfinite().all()
 
 
-def test_a_label_beyond_the_classes_spoils_its_gradient(monkeypatch):
+def test_the_gradient_of_a_label_beyond_the_classes_is_nan(monkeypatch):
     """Of a call that never went through the forward pass, which marks such a row."""
     monkeypatch.setenv("HOST_RUN_UNCHECKED", "1")
     labels, rows, saved = torch.tensor([9, 1, 2]), torch.zeros(3, dtype=int), torch.ones(3, 3)
@@ -145,7 +145,7 @@ def test_the_last_samples_of_a_batch_whose_derivatives_pass_2_to_the_31(monkeypa
 
 
 @pytest.mark.large
-def test_spoilt_rows_of_a_tall_matrix_of_more_than_2_to_the_31_elements(monkeypatch):
+def test_invalid_rows_of_a_tall_matrix_of_more_than_2_to_the_31_elements(monkeypatch):
     """A row to fill with NaN beyond 2^31: of a wide matrix it would be gigabytes."""
     batch, classes = 2**28 + 300, 8
     monkeypatch.setenv("HOST_RUN_UNCHECKED", "1")

@@ -1,4 +1,4 @@
-"""What the ordinary tests of margin_loss cannot see: bad labels on a GPU, and huge sizes."""
+"""Cases of margin_loss beyond the other tests: invalid labels on a GPU, and huge sizes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fairloss_ext import margin_loss, reference
 
 @pytest.mark.parametrize("bad", [-2, 5, 2**40])
 @pytest.mark.parametrize("grouped", [False, True])
-def test_a_bad_label_spoils_its_sample_only(monkeypatch, bad, grouped):
+def test_an_invalid_label_makes_only_its_own_sample_nan(monkeypatch, bad, grouped):
     cosine = torch.linspace(-0.9, 0.9, 300, dtype=torch.float64, requires_grad=True)
     nlse = torch.randn(300, dtype=torch.float64, requires_grad=True)
     labels = torch.randint(0, 5, (300,))
@@ -28,19 +28,19 @@ def test_a_bad_label_spoils_its_sample_only(monkeypatch, bad, grouped):
     monkeypatch.setenv("HOST_RUN_UNCHECKED", "1")
     losses = margin_loss(cosine, nlse, labels, margins, groups, scale=scale)
     gradients = torch.autograd.grad(losses.sum(), leaves)
-    spoilt = torch.zeros(300, dtype=torch.bool)
-    spoilt[[7, 299]] = True
+    invalid = torch.zeros(300, dtype=torch.bool)
+    invalid[[7, 299]] = True
     for ours, plain in [
         (losses, expected),
         (gradients[0], expected_gradients[0]),
         (gradients[1], expected_gradients[1]),
     ]:
-        assert ours.isnan().equal(spoilt)
-        torch.testing.assert_close(ours[~spoilt], plain[~spoilt])
+        assert ours.isnan().equal(invalid)
+        torch.testing.assert_close(ours[~invalid], plain[~invalid])
     torch.testing.assert_close(gradients[2:], expected_gradients[2:])
 
 
-def test_a_bad_group_spoils_its_samples_only(monkeypatch):
+def test_an_invalid_group_makes_only_its_own_samples_nan(monkeypatch):
     monkeypatch.setenv("HOST_RUN_UNCHECKED", "1")
     labels = torch.tensor([0, 1, 2, 3])
     losses = margin_loss(

@@ -1,4 +1,4 @@
-"""What the ordinary tests of sampled_classes cannot see: bad labels on a GPU, and huge sizes."""
+"""Cases of sampled_classes beyond the other tests: invalid labels on a GPU, and huge sizes."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from fairloss_ext import reference, sampled_classes
 
 @pytest.mark.parametrize("bad", [-2, 50, 2**40])
 @pytest.mark.parametrize("samples", [0, 20, 50])
-def test_a_bad_label_has_a_bad_position_and_no_slot(monkeypatch, bad, samples):
+def test_an_invalid_label_has_an_invalid_position_and_no_slot(monkeypatch, bad, samples):
     labels = torch.randint(-1, 50, (300,))
     labels[[7, 8, 299]] = -1
     classes, positions = reference.sampled_classes(labels, 50, samples, 4)
     labels[[7, 8, 299]] = bad
     positions[[7, 8, 299]] = -2
     monkeypatch.setenv("HOST_RUN_UNCHECKED", "1")
-    found = sampled_classes(labels, 50, samples, 4)
-    assert torch.equal(found[0], classes)
-    assert torch.equal(found[1], positions)
+    results = sampled_classes(labels, 50, samples, 4)
+    assert torch.equal(results[0], classes)
+    assert torch.equal(results[1], positions)
 
 
 @pytest.mark.parametrize("batch", [0, 1, 31, 32, 33, 65, 300])
 @pytest.mark.parametrize(("size", "samples"), [(1, 0), (1, 1), (7, 3), (40, 0), (1_000_003, 900)])
 def test_odd_shapes(batch, size, samples):
     labels = torch.randint(-1, min(size, 40), (batch,))
-    found = sampled_classes(labels, size, samples, 2**40, -1)
+    results = sampled_classes(labels, size, samples, 2**40, -1)
     expected = reference.sampled_classes(labels, size, samples, 2**40, -1)
-    for ours, theirs in zip(found, expected, strict=True):
+    for ours, theirs in zip(results, expected, strict=True):
         assert torch.equal(ours, theirs)
 
 

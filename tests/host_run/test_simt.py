@@ -1,4 +1,4 @@
-"""The host run itself: what it computes, and what it makes of wrong kernels."""
+"""The host run itself: its collectives, and its reports of faulty kernels."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_missing_barrier_shows_where_one_warp_runs_ahead():
 
 
 def test_an_unknown_schedule_is_named():
-    assert "HOST_RUN_SCHEDULE: got quick" in run("collectives", "quick").stdout
+    assert "shuffle or greedy, got quick" in run("collectives", "quick").stdout
 
 
 @pytest.mark.skipif(BUILD.name != "races", reason="for ThreadSanitizer")

@@ -1,7 +1,7 @@
-"""What each kernel must move and compute, and what that would take on an 80 GB Hopper-class card.
+"""Bytes and operations of each kernel, and the time that they take at least on an 80 GB H100.
 
-One row a kernel and launch. Arithmetic, not a measurement: bytes are those of inputs read once and
-outputs written once, operations those that no way to compute it can do without.
+One row for each kernel and launch. Computed, not measured: bytes are those of inputs read once and
+outputs written once, operations those of the result's definition.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import NamedTuple
 # An H100 SXM: 80 GB, 3.35 TB/s; dense products without sparsity. From its data sheet.
 BANDWIDTH = 3.35e12
 OPERATIONS = {"fp32": 67e12, "tf32": 495e12, "bf16": 989e12}
-# Two assumptions: what streaming kernels commonly reach of the bandwidth and products of their
-# units, and what a launch takes from its start to its first instruction.
+# Two assumptions: the share of the peak that kernels commonly reach, and the seconds from a launch
+# to the kernel's first instruction.
 REACHED, LAUNCH = 0.85, 3e-6
 
 
 class Work(NamedTuple):
-    """Of one launch of `kernel` at `size`."""
+    """The work of one launch of `kernel` at `size`."""
 
     kernel: str
     size: str
@@ -27,43 +27,43 @@ class Work(NamedTuple):
     threads: int = 256  # of a block
     dynamic_shared: int = 0  # bytes a block
 
-    def floor(self) -> float:
-        """Seconds below which the card cannot go."""
+    def roofline_bound(self) -> float:
+        """Return the least seconds at the peak of the GPU."""
         return max(self.bytes / BANDWIDTH, self.operations / OPERATIONS[self.unit])
 
     def expected(self) -> float:
-        """Seconds, under the assumptions above."""
-        return self.floor() / REACHED + LAUNCH
+        """Return the seconds under the assumptions above."""
+        return self.roofline_bound() / REACHED + LAUNCH
 
 
 def margin_loss(batch: int, forward: bool) -> tuple[int, int]:
-    """Bytes and operations with one margin a class: 4 derivatives, int64 labels and rows."""
+    """Return bytes and operations with one margin a class: 4 derivatives, int64 labels and rows."""
     derivatives, row = 16 * batch, 8 * batch
     if forward:  # cosine, nlse, label, margin -> loss, derivatives, row; 60: sin, cos, exp, log
         return (8 + 8 + 4 + 4) * batch + derivatives + row, 60 * batch
-    # The kernel's own way to find equal rows, at worst: all of them differ (margin_rows.cuh).
+    # Includes the search for equal rows, at worst: all of them differ (margin_rows.cuh).
     return derivatives + row + (4 + 8 + 4) * batch, 5 * batch + batch * batch // 2
 
 
 def matrix(batch: int, classes: int, passes: int) -> tuple[int, int]:
-    """A float32 matrix read or written `passes` times, an operation for each number."""
+    """Return the work of passes over a float32 matrix, with an operation for each number."""
     return 4 * passes * batch * classes, passes * batch * classes
 
 
 B, C, D = 512, 100_000, 512
 CHUNK = 16_384  # classes at this B and D (csrc/ops/cosine_chunks.h)
 CHUNK_SIZE = f"a chunk of {CHUNK} classes, B={B} D={D}"
-# A ring of 4 stages of 64 bytes of 128 rows of both operands, or what is staged of a tile of
-# float32, the larger one (csrc/cuda/mma_tile.cuh, cosine_fused.cu).
+# The larger of a ring of 4 stages of 64 bytes of 128 rows of both operands, and a staged tile of
+# float32 (csrc/cuda/mma_tile.cuh, cosine_fused.cu).
 FUSED_SHARED = max(4 * 2 * 128 * 64, 128 * (128 + 8) * 4)
 N, P, T, M = 500_000, 3_530, 153_634, 1_000_000  # samples, and MegaFace's probes and trials
-TILE = (2048, 4096)  # of cosines between centres
+TILE = (2048, 4096)  # of cosines between centers
 SCORES = 128 * 16384  # probes by distractors, of a block of scores
 
 PARTITION = [
     # bfloat16 operands of a float32 weight
     Work("unit_rows_kernel", CHUNK_SIZE, CHUNK * D * (4 + 2), 4 * CHUNK * D),
-    # A logit, a comparison, an exponential and a sum; 16 bits are kept.
+    # A logit, a comparison, an exponential and a sum; 16 bits are saved.
     Work("cosine_terms_kernel", CHUNK_SIZE, CHUNK * B * (4 + 2), 8 * CHUNK * B),
     Work("logsumexp_kernel", f"B={B} C={C}", C // 128 * B * 8, C // 128 * B * 6, threads=1024),
     Work("upstream_kernel", f"B={B}", 32 * B, 8 * B, threads=1024),
@@ -71,7 +71,7 @@ PARTITION = [
     Work("add_kernel", f"B={B} D={D}", B * D * 12, B * D),
     Work("row_gradient_kernel", CHUNK_SIZE, CHUNK * D * (4 + 4 + 4), 7 * CHUNK * D),
     Work("scale_gradient_kernel", f"B={B} C={C}", C // 128 * B // 128 * 8, C // 128, threads=1024),
-    # Operands once each, the kept cosines, and the operations of the product.
+    # Operands once each, the saved cosines, and the operations of the product.
     Work(
         "cosine_fused_kernel",
         f"terms or slopes of {CHUNK_SIZE}",
@@ -82,7 +82,7 @@ PARTITION = [
     ),
 ]
 
-CENTERS = f"a tile of {TILE[0]} x {TILE[1]} centres"
+CENTERS = f"a tile of {TILE[0]} x {TILE[1]} centers"
 STATISTICS_SIZE = f"N={N} C={C} D={D}"
 STATISTICS = [
     Work("start_kernel", STATISTICS_SIZE, 8 * C, 20 * C),
@@ -119,8 +119,17 @@ ROWS = [
 
 
 def table() -> str:
-    """The rows of docs/kernels.md."""
-    names = ("kernel", "launch", "bytes", "operations", "ceiling", "floor", "expected", "share")
+    """Return the table in docs/kernels.md."""
+    names = (
+        "kernel",
+        "launch",
+        "bytes",
+        "operations",
+        "limit",
+        "roofline bound",
+        "expected",
+        "share",
+    )
     lines = [f"| {' | '.join(names)} |", "|---|---" + "|---:" * 2 + "|---" + "|---:" * 3 + "|"]
     for row in ROWS:
         by_memory = row.bytes / BANDWIDTH >= row.operations / OPERATIONS[row.unit]
@@ -130,9 +139,9 @@ def table() -> str:
             amount(row.bytes, "B"),
             amount(row.operations, ""),
             "memory" if by_memory else row.unit,
-            duration(row.floor()),
+            duration(row.roofline_bound()),
             duration(row.expected()),
-            f"{row.floor() / row.expected():.0%}",
+            f"{row.roofline_bound() / row.expected():.0%}",
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

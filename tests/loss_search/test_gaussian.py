@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from fairloss.heads.searched import piece
 
 from fairloss.heads import AMLFS, SearchSoftmax
+from fairloss.heads.am_lfs import line_at
 from fairloss.loss_search import (
     GaussianSearch,
     SearchSettings,
@@ -18,7 +18,7 @@ from fairloss.loss_search import (
     piecewise_linear,
     space_of,
 )
-from fairloss.loss_search.gaussian import normalise
+from fairloss.loss_search.gaussian import normalize
 from fairloss.loss_search.space import search_of
 
 SCALE = 32.0
@@ -91,7 +91,7 @@ def test_am_lfs_recovers_a_planted_piecewise_linear_transform():
         assert np.abs(curves(found) - wanted).max() < 0.06
         head = AMLFS(3, 4, **found)  # and the head computes that very transform
         x = torch.from_numpy(grids["t"]).float()
-        slope, offset = piece(head.t, x, -1, 1)
+        slope, offset = line_at(head.t, x, -1, 1)
         np.testing.assert_allclose(slope * x + offset, values(found["t"], grids["t"]), atol=1e-5)
 
 
@@ -126,8 +126,8 @@ def test_the_step_is_the_gradient_of_the_density_that_was_drawn_from():
     log_density = gaussian.log_prob(torch.tensor(points)) - torch.log(
         1 - gaussian.cdf(torch.zeros(2))
     )
-    normalised = torch.tensor((rewards - rewards.mean()) / rewards.std())
-    (normalised * log_density.sum(dim=1)).mean().backward()
+    normalized = torch.tensor((rewards - rewards.mean()) / rewards.std())
+    (normalized * log_density.sum(dim=1)).mean().backward()
     np.testing.assert_allclose(agent.mean - before, 0.5 * 0.1**2 * mean.grad, rtol=1e-9)
 
 
@@ -145,14 +145,14 @@ def test_points_follow_the_cut_off_gaussian():
     assert not np.array_equal(again.sample(20_000, 2), points)
 
 
-def test_rewards_are_normalised():
-    assert normalise([0.5, 0.7, 0.9]).tolist() == pytest.approx(
+def test_rewards_are_normalized():
+    assert normalize([0.5, 0.7, 0.9]).tolist() == pytest.approx(
         [-math.sqrt(1.5), 0, math.sqrt(1.5)]
     )
-    assert normalise([0.3, 0.3]).tolist() == [0, 0]
-    assert normalise([0.3]).tolist() == [0]
-    with pytest.raises(ValueError, match="rewards: got"):
-        normalise([0.3, math.nan])
+    assert normalize([0.3, 0.3]).tolist() == [0, 0]
+    assert normalize([0.3]).tolist() == [0]
+    with pytest.raises(ValueError, match="rewards: expected .* got"):
+        normalize([0.3, math.nan])
 
 
 def test_points_become_losses():
@@ -182,9 +182,9 @@ def test_points_become_losses():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([-0.1], 0.1, 0.3), "start: got"),
-        (([0.1], 0.0, 0.3), "sigma: got 0.0"),
-        (([0.1], 0.1, -1), "learning_rate: got -1"),
+        (([-0.1], 0.1, 0.3), "start: expected .* got"),
+        (([0.1], 0.0, 0.3), "sigma: expected a number above 0, got 0.0"),
+        (([0.1], 0.1, -1), "learning_rate: expected a number of at least 0, got -1"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from head_cases import CASES
 from oracles import cosines, worst
-from oracles_heads import own, replaced
+from oracles_heads import replace, target_of
 
 from fairloss import heads
 from fairloss.loss_search import (
@@ -45,8 +45,10 @@ def plain(head, x, y):
     """Target's cosine, logits without margin, and the target's log-odds, in float64."""
     with torch.no_grad():
         logits = head.logits(x.double()).double()
-    rest = replaced(logits, y, torch.full((B,), -math.inf, dtype=torch.float64))
-    return own(cosines(x, head.weight), y), own(logits, y) - torch.logsumexp(rest, dim=1)
+    rest = replace(logits, y, torch.full((B,), -math.inf, dtype=torch.float64))
+    return target_of(cosines(x, head.weight), y), target_of(logits, y) - torch.logsumexp(
+        rest, dim=1
+    )
 
 
 def arguments(name, head, x, y, cosine, log_odds):
@@ -89,7 +91,7 @@ def test_h_of_a_round_trips_and_is_the_head_s_own_loss(name):
     torch.testing.assert_close((1 / (a * p + 1 - a))[usual], h[usual], rtol=1e-9, atol=0)
     torch.testing.assert_close(factor_of_modulation(h, z)[usual], a[usual], rtol=1e-6, atol=1e-9)
     given.pop("log_odds", None)
-    rest = own(head.logits(x.double()).detach().double(), y) - z
+    rest = target_of(head.logits(x.double()).detach().double(), y) - z
     torch.testing.assert_close(factor(head, z, rest, **given), a, rtol=1e-6, atol=1e-6)
 
 
@@ -100,23 +102,23 @@ def test_every_head_has_an_a_or_a_reason():
 @pytest.mark.parametrize("head", [heads.FairLoss, heads.KappaFace, heads.AdaptiveFace])
 def test_margins_of_classes_are_not_taken_for_those_of_samples(head):
     name, cosine = head.__name__, torch.zeros(C)  # as many samples as classes
-    with pytest.raises(ValueError, match=f"margins: needed, {name} has one for each class"):
+    with pytest.raises(ValueError, match=f"margins: expected .*, as {name} has one for each class"):
         log_odds_shift(head(C, D), cosine)
-    with pytest.raises(ValueError, match=f"margins: needed, {name} has one for each class"):
+    with pytest.raises(ValueError, match=f"margins: expected .*, as {name} has one for each class"):
         factor(head(C, D), cosine, 0.0)
-    with pytest.raises(ValueError, match=r"margins: got shape \(9,\), expected \(\) or \(4,\)"):
+    with pytest.raises(ValueError, match=r"margins: expected shape \(\) or \(4,\), got \(9,\)"):
         log_odds_shift(head(C, D), torch.zeros(4), margins=head(C, D).margins)
 
 
 @pytest.mark.parametrize("of", [log_odds_shift, partial(factor, negative_logsumexp=0.0)])
 def test_what_a_depends_on_must_be_given(of):
-    with pytest.raises(ValueError, match="margins: needed, LDAM has one for each class"):
+    with pytest.raises(ValueError, match="margins: expected .*, as LDAM has one for each class"):
         of(heads.LDAM(3, D, counts=[1, 2, 3]), torch.zeros(3))
     for name in ("MagFace", "AdaFace"):
-        with pytest.raises(ValueError, match=f"margins: needed, {name} has one for each sample"):
+        with pytest.raises(ValueError, match=f"margins: expected .*, as {name} has one for each"):
             of(heads.HEADS[name](C, D), torch.zeros(4))
     for name in ("LSoftmax", "SphereFace"):
-        with pytest.raises(ValueError, match=f"length: needed, {name} normalises no feature"):
+        with pytest.raises(ValueError, match=f"length: .*, as {name} normalizes no feature"):
             of(heads.HEADS[name](C, D), torch.zeros(4))
 
 
@@ -196,7 +198,7 @@ def test_a_of_p_depends_on_the_others_for_an_angle_and_not_for_cosface():
 @pytest.mark.parametrize("name", HAVE_NONE)
 def test_losses_without_an_a_say_so(name):
     for of in (log_odds_shift, partial(factor, negative_logsumexp=0.0)):
-        with pytest.raises(ValueError, match=f"head: {name} has no a: it "):
+        with pytest.raises(ValueError, match=f"head: expected a loss with an a, got {name}; it "):
             of(heads.HEADS[name](C, D), torch.zeros(3))
 
 

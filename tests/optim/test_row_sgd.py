@@ -163,10 +163,10 @@ def test_grad_scaler_unscales_and_leaves_out_a_step_with_inf():
     plain.data.copy_(scaled.data)
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=100)
     optimizer, reference = RowSGD([scaled], **OPTIONS), RowSGD([plain], **OPTIONS)
-    for spoilt in (False, True, False):
+    for overflows in (False, True, False):
         rows, values = draw()
         before, state = scaled.detach().clone(), copy.deepcopy(optimizer.state_dict()["state"])
-        values[3, 2] = math.inf if spoilt else values[3, 2]
+        values[3, 2] = math.inf if overflows else values[3, 2]
         for weight, factor in ((scaled, scaler.get_scale()), (plain, 1.0)):
             weight.grad = None
             loss = (F.embedding(rows, weight, sparse=True) * values).sum() * factor
@@ -175,7 +175,7 @@ def test_grad_scaler_unscales_and_leaves_out_a_step_with_inf():
         scaler.scale(torch.ones(()))  # the scaler makes its state at the first loss
         scaler.step(optimizer)
         scaler.update()
-        if spoilt:
+        if overflows:
             assert torch.equal(scaled, before)
             now = optimizer.state_dict()["state"]
             assert torch.equal(now[0]["momentum_buffer"], state[0]["momentum_buffer"])
@@ -227,6 +227,6 @@ def test_gradients_with_two_sparse_dimensions_are_refused():
     weight = parameter()
     before = weight.detach().clone()
     weight.grad = torch.randn(CLASSES, DIM).to_sparse(2)
-    with pytest.raises(ValueError, match="gradient: got 2 sparse dimensions"):
+    with pytest.raises(ValueError, match="gradient: expected one sparse dimension, got 2"):
         RowSGD([weight], **OPTIONS).step()
     assert torch.equal(weight, before)

@@ -68,18 +68,18 @@ def write_policy(path: Path) -> None:
 
 def write_evaluation(path: Path) -> None:
     random = np.random.default_rng(3)
-    people = np.repeat(np.arange(10), 8)
-    centres = random.standard_normal((10, 16))
+    identity = np.repeat(np.arange(10), 8)
+    centers = random.standard_normal((10, 16))
     arms = {
-        arm: centres[people] + noise * random.standard_normal((80, 16))
+        arm: centers[identity] + noise * random.standard_normal((80, 16))
         for arm, noise in (("fair", 1.2), ("fixed", 1.25))
     }
-    pairs = all_pairs(people)
+    pairs = all_pairs(identity)
     curves = {arm: roc(pair_scores(x, pairs), pairs.genuine) for arm, x in arms.items()}
     write_json(
         path,
-        arms={arm: evaluate_pairs(x, people, replicates=60) for arm, x in arms.items()},
-        comparison=compare_pairs(arms["fixed"], arms["fair"], people, replicates=60),
+        arms={arm: evaluate_pairs(x, identity, replicates=60) for arm, x in arms.items()},
+        comparison=compare_pairs(arms["fixed"], arms["fair"], identity, replicates=60),
         roc={a: {"far": c.far.tolist(), "tar": c.tar.tolist()} for a, c in curves.items()},
     )
 
@@ -89,8 +89,8 @@ def write_queries(folder: Path) -> None:
     queries = []
     for number in range(4):
         matches = [
-            {"name": f"{person}/{rank}.png", "score": 0.9 - 0.213 * rank}
-            for rank, person in enumerate((f"s{number}", f"s{number}", HOSTILE, "s8", "s9"))
+            {"name": f"{identity}/{rank}.png", "score": 0.9 - 0.213 * rank}
+            for rank, identity in enumerate((f"s{number}", f"s{number}", HOSTILE, "s8", "s9"))
         ]
         queries.append({"probe": f"s{number}/probe.png", "matches": matches})
     write_json(folder / "queries.json", queries=queries)
@@ -144,5 +144,5 @@ def training(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def hostile() -> str:
-    """The name of the last person."""
+    """The name of the last identity."""
     return HOSTILE

@@ -1,6 +1,6 @@
 // The target transform phi(cos theta; m1, m2, m3) = cos(m1 theta + m2) - m3 of margin softmax
 // (ArcFace, CosFace, SphereFace and their combination), with every derivative training needs.
-// Host and device, float and double: CPU and CUDA kernels agree because they share this text.
+// For host and device, float and double.
 #pragma once
 
 #include <cmath>
@@ -9,10 +9,12 @@
 
 namespace fairloss {
 
-// Which of (m1, m2, m3) a plain margin fills.
+// Which of (m1, m2, m3) a plain margin fills. Positions are those of KINDS in
+// fairloss_ext/options.py.
 enum class Kind : int { arc = 0, cos = 1, sphere = 2, combined = 3 };
 
-// What happens beyond m1 theta + m2 = pi, where the cosine would turn back upwards.
+// The values beyond m1 theta + m2 = pi, where the cosine would rise again. Positions are those of
+// EXTENSIONS in fairloss_ext/options.py.
 enum class Extension : int { linear = 0, easy = 1, none = 2 };
 
 template <typename T>
@@ -44,13 +46,10 @@ FAIRLOSS_INLINE T clamp(T x, T low, T high) {
   return x < low ? low : (x > high ? high : x);  // NaN passes through
 }
 
-// d theta / d cos(theta) = -1 / sin(theta) is infinite at cos = +-1. The derivative, never the
-// value, is taken at |cos| <= kSteepest = sqrt(1 - 1e-6), where 1 / sin(theta) = 1000: within
-// float's resolution of the true slope everywhere a training sample can be told apart from +-1.
-template <typename T>
-FAIRLOSS_INLINE T steepest() {
-  return T(0.9999995);
-}
+// d theta / d cos(theta) = -1 / sin(theta) is infinite at cos = +-1. The derivative, but not the
+// value, is taken at |cos| <= kMaxSlopeCosine = sqrt(1 - 1e-6), where 1 / sin(theta) = 1000.
+// Cosines beyond it are within 5e-7 of +-1, 8 steps of float: rounding hides the true slope there.
+constexpr double kMaxSlopeCosine = 0.9999995;
 
 // Insightface's in-place margin (straight_through) has value phi but slope 1.
 template <typename T>
@@ -66,7 +65,7 @@ FAIRLOSS_INLINE Target<T> target_transform(T cosine, const Margin<T>& margin, Ex
 
   const T theta = std::acos(clamp(cosine, T(-1), T(1)));
   const T angle = m1 * theta + m2;
-  const T smooth = clamp(cosine, -steepest<T>(), steepest<T>());
+  const T smooth = clamp(cosine, -T(kMaxSlopeCosine), T(kMaxSlopeCosine));
   const T smooth_angle = m1 * std::acos(smooth) + m2;
   const T slope = m1 * std::sin(smooth_angle) / std::sqrt((T(1) - smooth) * (T(1) + smooth));
 
@@ -121,13 +120,6 @@ FAIRLOSS_INLINE MarginLoss<T> margin_loss(T target_cosine, T negative_logsumexp,
   return {softplus(gap),        -q * scale * phi.d_cosine, q,
           -q * phi.value,       -q * scale * phi.d_m1,     -q * scale * phi.d_m2,
           -q * scale * phi.d_m3};
-}
-
-// The angle between two unit vectors, accurate at 0 and pi alike (Kahan):
-// 2 atan2(|a - b|, |a + b|) from the squared lengths of difference and sum.
-template <typename T>
-FAIRLOSS_INLINE T angle_from_chords(T difference_squared, T sum_squared) {
-  return T(2) * std::atan2(std::sqrt(difference_squared), std::sqrt(sum_squared));
 }
 
 }  // namespace fairloss

@@ -1,4 +1,4 @@
-// A random permutation that is evaluated at single places, in both directions.
+// A random permutation that is evaluated item by item, in both directions.
 #pragma once
 
 #include <cstdint>
@@ -16,13 +16,12 @@ FAIRLOSS_INLINE uint64_t splitmix64(uint64_t seed, uint64_t number) {
   return z ^ (z >> 31);
 }
 
-// Of the items [0, size), size at most 2^31, drawn by `key`. A Feistel network permutes the
-// smallest 2^bits numbers that hold them all, and whoever lands beyond `size` goes on from there
-// until it is back (Black and Rogaway, CT-RSA 2002): in less than two steps on average, as 2^bits
-// is less than 2 size. Mitchell et al. (TOPC 2022) shuffle on GPUs so, with a weaker hash and 24
-// rounds; of the hash here 12 are enough by far.
+// A permutation of [0, size), size at most 2^31, drawn by `key`. A Feistel network permutes the
+// smallest 2^bits numbers that contain [0, size); a result beyond `size` is permuted again until it
+// is inside (Black and Rogaway, CT-RSA 2002), less than two steps on average, as 2^bits < 2 size.
+// Mitchell et al. (TOPC 2022) shuffle so on GPUs, in 24 rounds with a weaker hash.
 class Permutation {
-  static constexpr int kRounds = 12;  // even: halves of unequal width are back in their places
+  static constexpr int kRounds = 12;  // even: halves of unequal width end where they began
   uint64_t key_, size_;
   int bits_ = 0;
 

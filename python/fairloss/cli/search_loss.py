@@ -35,7 +35,7 @@ def search_loss(settings: Settings = None) -> None:
         f"{provenance['reward']:.4f}: {path}"
     )
     try:
-        from fairloss.report.search_figures import write_search_figures
+        from fairloss.report.loss_search import write_search_figures
     except ImportError:
         typer.echo('no figures: they need pip install "fairloss-ext[report]"')
     else:

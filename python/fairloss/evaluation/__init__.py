@@ -1,15 +1,16 @@
 """Verification metrics with identity-clustered intervals. Takes arrays, not models."""
 
 from fairloss.embeddings import unit_embeddings
+from fairloss.evaluation.all_pairs import all_pairs, compare_pairs, evaluate_pairs
 from fairloss.evaluation.bootstrap import (
     Interval,
+    cluster_intervals,
+    cluster_mean,
     identity_bootstrap,
     identity_weights,
     paired_difference,
     roc_intervals,
 )
-from fairloss.evaluation.clusters import cluster_intervals, cluster_mean
-from fairloss.evaluation.curve import Roc, RocCorners, SortedScores, roc
 from fairloss.evaluation.folds import (
     FoldAccuracy,
     fold_accuracy,
@@ -17,6 +18,7 @@ from fairloss.evaluation.folds import (
     pair_fold_accuracy,
 )
 from fairloss.evaluation.groups import compare_groups, evaluate_groups, frequency_groups
+from fairloss.evaluation.identification import Search, search_gallery
 from fairloss.evaluation.ijb import (
     compare_ijb_identification,
     compare_ijb_verification,
@@ -29,25 +31,19 @@ from fairloss.evaluation.megaface import (
     MegaFace,
     compare_megaface,
     evaluate_megaface,
+    replace_noisy,
 )
-from fairloss.evaluation.metrics import FARS, Verification, verification
-from fairloss.evaluation.open_set import Search, search_gallery
-from fairloss.evaluation.pairs import (
-    Pairs,
-    all_pairs,
-    linked_identities,
-    pair_scores,
-)
-from fairloss.evaluation.protocol import compare_pairs, evaluate_pairs
-from fairloss.evaluation.refined import replace_noisy
-from fairloss.evaluation.rfw import PairSet, compare_rfw, evaluate_rfw, skewed_error_ratio
-from fairloss.evaluation.templates import Templates, pool_templates
-from fairloss.evaluation.ten_fold import (
+from fairloss.evaluation.pair_list import (
     compare_pair_list,
     compare_scores,
     evaluate_pair_list,
     evaluate_scores,
 )
+from fairloss.evaluation.pairs import Pairs, linked_identities, pair_scores
+from fairloss.evaluation.rfw import PairSet, compare_rfw, evaluate_rfw, skewed_error_ratio
+from fairloss.evaluation.roc import Roc, RocCorners, SortedScores, roc
+from fairloss.evaluation.templates import Templates, pool_templates
+from fairloss.evaluation.verification import FARS, Verification, verification
 from fairloss.evaluation.ytf import mean_of_frames, pairwise_frame_scores, video_scores
 
 __all__ = [

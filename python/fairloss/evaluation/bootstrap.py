@@ -1,9 +1,10 @@
 """Identity-clustered bootstrap.
 
-Pairs that share a person are not independent, so people are drawn, not pairs. An identity
-drawn c times counts as c different people with the same photos: a genuine pair of identity i
+Pairs that share an identity are not independent, so identities are drawn, not pairs. An identity
+drawn c times counts as c different identities with the same photos: a genuine pair of identity i
 weighs c_i, an impostor pair of i and j weighs c_i c_j. Two copies of one identity are never
-compared. Resampling pairs instead gives intervals that are too narrow.
+compared. Resampling pairs instead gives intervals that are too narrow. Trials, such as the probes
+of an identification, weigh as often as their cluster is drawn.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.evaluation.curve import Roc, RocCorners
+from fairloss.checks import check_integer, check_number, expect
 from fairloss.evaluation.pairs import Pairs, identity_index
+from fairloss.evaluation.roc import Roc, RocCorners
+from fairloss.typing import Float64s
 
-Weights = npt.NDArray[np.float64]
 RocStatistic = Callable[[Roc], float]
 Key = TypeVar("Key", bound=Hashable)
-WeightedStatistics = Callable[[Weights], Mapping[Key, float | None]]
+WeightedStatistics = Callable[[Float64s], Mapping[Key, float | None]]
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,10 @@ class Interval:
 
     Attributes:
         value: the statistic on the data itself.
-        low, high: percentiles (1 -+ confidence) / 2 of the replicates.
+        low: percentile (1 - confidence) / 2 of the replicates.
+        high: percentile (1 + confidence) / 2 of the replicates.
         replicates: number of replicates drawn.
-        undefined: how many of them were dropped: no genuine or no impostor pair was left, or
+        undefined: number of replicates dropped: no genuine or no impostor pair was left, or
             the statistic was None.
         confidence: nominal coverage.
     """
@@ -45,19 +48,19 @@ class Interval:
     confidence: float
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return the attributes, JSON-ready."""
         return asdict(self)
 
 
 def identity_bootstrap(
-    statistic: Callable[[Weights], float | None],
+    statistic: Callable[[Float64s], float | None],
     pairs: Pairs,
     identities: npt.ArrayLike,
     replicates: int = 1000,
     seed: int = 0,
     confidence: float = 0.95,
 ) -> Interval:
-    """Interval of any statistic of weighted pairs.
+    """Compute the interval of any statistic of weighted pairs.
 
     Args:
         statistic: maps (P,) float64 weights to its value, None where undefined; called only
@@ -72,12 +75,11 @@ def identity_bootstrap(
         ValueError: the statistic is undefined on the data or on every replicate, `pairs` and
             `identities` disagree, or fewer than 2 identities appear in the pairs.
     """
-
-    def named(weights: Weights) -> dict[str, float | None]:
-        return {"statistic": statistic(weights)}
-
-    found = pair_intervals(named, pairs, identities, replicates, seed, confidence)
-    return _defined(found)["statistic"]
+    intervals = pair_intervals(
+        lambda weights: {"statistic": statistic(weights)},
+        pairs, identities, replicates, seed, confidence,
+    )  # fmt: skip
+    return _defined(intervals)["statistic"]
 
 
 def roc_intervals(
@@ -89,15 +91,19 @@ def roc_intervals(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> dict[str, Interval]:
-    """Interval of each statistic of the ROC, all from the same replicates.
+    """Compute the interval of each statistic of the ROC, all from the same replicates.
 
     Args:
         scores: (P,) finite, higher means more similar.
         statistics: name -> function of a `Roc`, such as `Roc.auc`.
-        pairs, identities, replicates, seed, confidence: as in `identity_bootstrap`.
+        pairs: P pairs.
+        identities: (N,) integers or strings, of the samples of the pairs.
+        replicates: number of bootstrap replicates.
+        seed: of the draws; equal seeds give equal draws.
+        confidence: in (0, 1).
     """
-    of_scores = _of_curve(scores, statistics, pairs)
-    return _defined(pair_intervals(of_scores, pairs, identities, replicates, seed, confidence))
+    weighted = _roc_statistics(scores, statistics, pairs)
+    return _defined(pair_intervals(weighted, pairs, identities, replicates, seed, confidence))
 
 
 def paired_difference(
@@ -110,24 +116,31 @@ def paired_difference(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> dict[str, Interval]:
-    """Interval of statistic(b) - statistic(a), both under the same weights in each replicate.
+    """Compute the interval of statistic(b) - statistic(a), under the same weights of both.
 
     Args:
-        scores_a, scores_b: (P,) finite, scores of the same pairs by two models.
+        scores_a: (P,) finite, scores of the pairs by one model.
+        scores_b: (P,) finite, scores of the same pairs by another.
         statistics: name -> function of a `Roc`, such as `Roc.auc`.
-        pairs, identities, replicates, seed, confidence: as in `identity_bootstrap`.
+        pairs: P pairs.
+        identities: (N,) integers or strings, of the samples of the pairs.
+        replicates: number of bootstrap replicates.
+        seed: of the draws; equal seeds give equal draws.
+        confidence: in (0, 1).
     """
-    a, b = (_of_curve(scores, statistics, pairs) for scores in (scores_a, scores_b))
-    found = pair_intervals(minus(b, a), pairs, identities, replicates, seed, confidence)
-    return _defined(found)
+    a, b = (_roc_statistics(scores, statistics, pairs) for scores in (scores_a, scores_b))
+    weighted = difference_of(a, b)
+    return _defined(pair_intervals(weighted, pairs, identities, replicates, seed, confidence))
 
 
-def minus(b: WeightedStatistics[Key], a: WeightedStatistics[Key]) -> WeightedStatistics[Key]:
-    """Statistics of b minus those of a under the same weights; None where either is None."""
+def difference_of(
+    a: WeightedStatistics[Key], b: WeightedStatistics[Key]
+) -> WeightedStatistics[Key]:
+    """Return the statistics of b minus those of a; None where either is None."""
 
-    def difference(weights: Weights) -> dict[Key, float | None]:
-        of_a, of_b = a(weights), b(weights)
-        both = {name: (of_a[name], of_b[name]) for name in of_a if name in of_b}
+    def difference(weights: Float64s) -> dict[Key, float | None]:
+        x, y = a(weights), b(weights)
+        both = {name: (x[name], y[name]) for name in x if name in y}
         return {name: None if x is None or y is None else y - x for name, (x, y) in both.items()}
 
     return difference
@@ -135,29 +148,28 @@ def minus(b: WeightedStatistics[Key], a: WeightedStatistics[Key]) -> WeightedSta
 
 def identity_weights(
     pairs: Pairs, identities: npt.ArrayLike, replicates: int, seed: int
-) -> Iterator[Weights]:
+) -> Iterator[Float64s]:
     """Yield the (P,) pair weights of each replicate.
 
     As many identities are drawn, with replacement, as appear in the pairs. A published list may
-    call two photographs of one person an impostor pair; it weighs c_i as well.
+    call two photos of one identity an impostor pair; it weighs c_i as well.
     """
     index = identity_index(identities)
     first, second = index[pairs.first], index[pairs.second]
-    if not (first == second)[pairs.genuine].all():
-        raise ValueError("pairs.genuine does not agree with identities")
+    differ = int((first != second)[pairs.genuine].sum())
+    expect(not differ, "pairs.genuine", "pairs of one identity", f"{differ} pairs of two")
     present = np.zeros(int(index.max(initial=-1)) + 1, dtype=np.bool_)
     present[first] = present[second] = True
     number, count = np.cumsum(present) - 1, int(present.sum())
     first, second = number[first], number[second]
-    if count < 2:
-        raise ValueError(f"pairs must compare at least 2 identities, got {count}")
-    second[first == second] = count  # a number of its own, always drawn once
+    expect(count >= 2, "pairs", "at least 2 identities", count)
+    second[first == second] = count  # a number beyond all identities, always drawn once
     for multiplicity in draws(count, replicates, seed):
         yield multiplicity[first] * np.append(multiplicity, 1.0)[second]
 
 
-def draws(count: int, replicates: int, seed: int) -> Iterator[Weights]:
-    """Yield (count,) how often each of `count` is drawn in `count` draws with replacement."""
+def draws(count: int, replicates: int, seed: int) -> Iterator[Float64s]:
+    """Yield the (count,) multiplicities of `count` draws with replacement, for each replicate."""
     generator = np.random.default_rng(seed)
     for _ in range(replicates):
         yield np.bincount(generator.integers(count, size=count), minlength=count).astype(np.float64)
@@ -171,31 +183,32 @@ def pair_intervals(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> dict[Key, Interval | None]:
-    """`identity_bootstrap` of several named statistics, all from the same replicates.
+    """Compute the intervals of several statistics of pair weights, from the same replicates.
 
     None where a statistic is undefined on the data or on every replicate.
     """
-    check_bootstrap(replicates, confidence)
     genuine = np.flatnonzero(pairs.genuine)
-    kept = (
+    both_classes = (
         weights
         for weights in identity_weights(pairs, identities, replicates, seed)
         if 0 < weights[genuine].sum() < weights.sum()  # exact: whole numbers
     )
-    return intervals(statistics, len(pairs), kept, replicates, confidence)
+    return intervals(statistics, len(pairs), both_classes, replicates, confidence)
 
 
 def intervals(
     statistics: WeightedStatistics[Key],
     size: int,
-    weights: Iterable[Weights],
+    weights: Iterable[Float64s],
     replicates: int,
     confidence: float = 0.95,
 ) -> dict[Key, Interval | None]:
-    """Intervals of statistics of (size,) weights, given the weights of each replicate.
+    """Compute the intervals of statistics of (size,) weights from the weights of each replicate.
 
-    Fewer weights than `replicates` count as replicates on which all are undefined.
+    Weights that are missing from `replicates` count as replicates on which all are undefined.
     """
+    check_integer("replicates", replicates)
+    check_number("confidence", confidence, 0, 1, open_low=True, open_high=True)
     value = statistics(np.ones(size))
     drawn: dict[Key, list[float]] = {name: [] for name in value}
     for each in weights:
@@ -208,13 +221,58 @@ def intervals(
     }
 
 
-def check_bootstrap(replicates: int, confidence: float) -> None:
-    """ValueError unless there is a replicate and the confidence is a probability."""
-    if replicates < 1 or not 0 < confidence < 1:
-        raise ValueError(
-            "need replicates >= 1 and confidence in (0, 1), "
-            f"got replicates = {replicates} and confidence = {confidence}"
-        )
+def cluster_intervals(
+    statistics: WeightedStatistics[Key],
+    clusters: npt.ArrayLike,
+    replicates: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> dict[Key, Interval | None]:
+    """Compute the intervals of several statistics of (T,) trial weights, from the same replicates.
+
+    A trial weighs as often as its cluster is drawn. None where a statistic is undefined on the data
+    or on every replicate.
+
+    Args:
+        statistics: maps (T,) float64 weights to values by name, None where undefined.
+        clusters: (T,) integers or strings, such as the identity of each trial.
+        replicates: number of bootstrap replicates.
+        seed: of the draws; equal seeds give equal draws.
+        confidence: in (0, 1).
+    """
+    index = identity_index(clusters)
+    weights = (drawn[index] for drawn in draws(int(index.max()) + 1, replicates, seed))
+    return intervals(statistics, len(index), weights, replicates, confidence)
+
+
+def cluster_mean(
+    values: npt.ArrayLike,
+    clusters: npt.ArrayLike,
+    replicates: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Interval:
+    """Average (T,) values, with an interval that draws whole clusters, with replacement.
+
+    For the difference of two models pass the differences of their values: both see the same draws.
+
+    Args:
+        values: (T,) finite, such as hits 0 or 1.
+        clusters: (T,) integers or strings, such as the identity of each trial.
+        replicates: number of bootstrap replicates.
+        seed: of the draws; equal seeds give equal draws.
+        confidence: in (0, 1).
+
+    Raises:
+        ValueError: lengths differ, or there is no value.
+    """
+    array, shape = np.asarray(values, dtype=np.float64), np.shape(clusters)
+    expect(array.shape == shape != (0,), "values", f"clusters' shape {shape}", array.shape)
+    intervals = cluster_intervals(
+        lambda weights: {"mean": float(weights @ array / weights.sum())},
+        clusters, replicates, seed, confidence,
+    )  # fmt: skip
+    return _defined(intervals)["mean"]
 
 
 def _percentiles(
@@ -228,21 +286,24 @@ def _percentiles(
     return Interval(float(value), float(low), float(high), replicates, dropped, confidence)
 
 
-def _defined(found: Mapping[str, Interval | None]) -> dict[str, Interval]:
-    defined = {name: interval for name, interval in found.items() if interval is not None}
-    for name in found:
-        if name not in defined:
-            raise ValueError(f"{name} is undefined on the data or on all replicates")
+def _defined(intervals: Mapping[str, Interval | None]) -> dict[str, Interval]:
+    defined = {name: interval for name, interval in intervals.items() if interval is not None}
+    expect(
+        len(defined) == len(intervals),
+        "statistics",
+        "numbers on the data and on some replicate",
+        f"None of {', '.join(intervals.keys() - defined.keys())}",
+    )
     return defined
 
 
-def _of_curve(
+def _roc_statistics(
     scores: npt.ArrayLike, statistics: Mapping[str, RocStatistic], pairs: Pairs
 ) -> WeightedStatistics[str]:
     corners = RocCorners(scores, pairs.genuine)
 
-    def evaluate(weights: Weights) -> dict[str, float | None]:
+    def evaluate(weights: Float64s) -> dict[str, float | None]:
         roc = corners.roc(weights)
-        return {name: None if roc is None else of(roc) for name, of in statistics.items()}
+        return {name: None if roc is None else f(roc) for name, f in statistics.items()}
 
     return evaluate

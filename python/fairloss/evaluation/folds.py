@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.evaluation.curve import SortedScores, check_scored_pairs
+from fairloss.checks import check_integer, expect
 from fairloss.evaluation.pairs import Pairs, identity_index
+from fairloss.evaluation.roc import SortedScores, check_both_classes, check_scored_pairs
+from fairloss.typing import Bools, Float64s, Ints
 
 
 @dataclass(frozen=True)
@@ -32,14 +34,18 @@ class FoldAccuracy:
     standard_error: float
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        lists = {"accuracies": list(self.accuracies), "thresholds": list(self.thresholds)}
-        return {"folds": len(self.accuracies)} | asdict(self) | lists
+        """Return the attributes and the number of folds, JSON-ready."""
+        return (
+            {"folds": len(self.accuracies)}
+            | asdict(self)
+            | {
+                "accuracies": list(self.accuracies),
+                "thresholds": list(self.thresholds),
+            }
+        )
 
 
-def identity_folds(
-    identities: npt.ArrayLike, folds: int = 10, seed: int = 0
-) -> npt.NDArray[np.int64]:
+def identity_folds(identities: npt.ArrayLike, folds: int = 10, seed: int = 0) -> Ints:
     """Deal identities to folds, so that no identity is in two of them.
 
     Identities are shuffled, then dealt in turn: the folds differ by at most one identity.
@@ -56,10 +62,12 @@ def identity_folds(
     """
     index = identity_index(identities)
     samples = np.bincount(index)
-    if not 2 <= folds <= len(samples):
-        raise ValueError(
-            f"folds must be 2..{len(samples)} for {len(samples)} identities, got {folds}"
-        )
+    expect(
+        2 <= folds <= len(samples),
+        "folds",
+        f"2..{len(samples)} for {len(samples)} identities",
+        folds,
+    )
     order = np.random.default_rng(seed).permutation(len(samples))
     order = order[np.argsort(samples[order] == 1, kind="stable")]
     fold = np.empty(len(samples), dtype=np.int64)
@@ -70,7 +78,7 @@ def identity_folds(
 def fold_accuracy(
     scores: npt.ArrayLike, pairs: Pairs, fold_of_sample: npt.ArrayLike, folds: int
 ) -> FoldAccuracy:
-    """Accuracy over folds of samples; uses only pairs with both samples in one fold.
+    """Compute the accuracy over folds of samples, of the pairs with both samples in one fold.
 
     Args:
         scores: (P,) finite, higher means more similar.
@@ -84,8 +92,8 @@ def fold_accuracy(
     return pair_fold_accuracy(scores, pairs.genuine, fold_within(fold_of_sample, pairs), folds)
 
 
-def fold_within(fold_of_sample: npt.ArrayLike, pairs: Pairs) -> npt.NDArray[np.int64]:
-    """(P,) fold that holds both samples of a pair, -1 if there is none."""
+def fold_within(fold_of_sample: npt.ArrayLike, pairs: Pairs) -> Ints:
+    """Return the (P,) fold that holds both samples of a pair, -1 if there is none."""
     fold = np.asarray(fold_of_sample)
     return np.where(fold[pairs.first] == fold[pairs.second], fold[pairs.first], -1)
 
@@ -93,7 +101,7 @@ def fold_within(fold_of_sample: npt.ArrayLike, pairs: Pairs) -> npt.NDArray[np.i
 def pair_fold_accuracy(
     scores: npt.ArrayLike, genuine: npt.ArrayLike, fold_of_pair: npt.ArrayLike, folds: int
 ) -> FoldAccuracy:
-    """Accuracy over folds of pairs, the rule of LFW's ten folds.
+    """Compute the accuracy over folds of pairs, by the rule of LFW's ten folds.
 
     Both the choice of the threshold and the score use balanced accuracy: among all pairs
     impostors outnumber genuine pairs so far that rejecting everything would look excellent.
@@ -110,7 +118,7 @@ def pair_fold_accuracy(
     Raises:
         ValueError: lengths differ, or a fold has no genuine or no impostor pair.
     """
-    accuracies, thresholds = FoldScores(scores, genuine, fold_of_pair, folds).score()
+    accuracies, thresholds = FoldScores(scores, genuine, fold_of_pair, folds).accuracies()
     return FoldAccuracy(
         accuracies=tuple(accuracies),
         thresholds=tuple(thresholds),
@@ -121,7 +129,7 @@ def pair_fold_accuracy(
 
 
 class FoldScores:
-    """Pairs in folds, sorted once, to be scored many times under different weights.
+    """Scores of pairs in folds, sorted once, for accuracies under many different weights.
 
     Args and Raises: as `pair_fold_accuracy`.
     """
@@ -134,24 +142,19 @@ class FoldScores:
         folds: int,
     ) -> None:
         values, self._genuine = check_scored_pairs(scores, genuine)
-        # in float64, as the threshold may lie between float32 neighbours
+        # in float64, as the threshold may lie between float32 neighbors
         self._scores = values.astype(np.float64)
         fold = np.asarray(fold_of_pair)
-        if folds < 2 or fold.shape != values.shape:
-            raise ValueError(
-                f"need folds >= 2 and a fold for each of {len(values)} pairs, "
-                f"got folds = {folds} and shape {fold.shape}"
-            )
+        check_integer("folds", folds, 2)
+        expect(fold.shape == values.shape, "fold_of_pair", f"shape {values.shape}", fold.shape)
         for number in range(folds):
-            refuse_one_class(number, self._genuine[fold == number])
+            check_both_classes(f"fold {number}", self._genuine[fold == number])
         self._test = [np.flatnonzero(fold == number) for number in range(folds)]
         self._train = [np.flatnonzero((fold >= 0) & (fold != number)) for number in range(folds)]
         self._ranked = [SortedScores(self._scores[t], self._genuine[t]) for t in self._train]
 
-    def score(
-        self, weights: npt.NDArray[np.float64] | None = None
-    ) -> tuple[list[float], list[float]]:
-        """Balanced accuracy and threshold of each fold, under (P,) weights, default all 1.
+    def accuracies(self, weights: Float64s | None = None) -> tuple[list[float], list[float]]:
+        """Return balanced accuracy and threshold of each fold, under (P,) weights, default all 1.
 
         Raises:
             ValueError: the weights leave no genuine or no impostor pair in or beside a fold.
@@ -159,21 +162,19 @@ class FoldScores:
         scored = [self._score(number, weights) for number in range(len(self._test))]
         return [accuracy for accuracy, _ in scored], [threshold for _, threshold in scored]
 
-    def mean(self, weights: npt.NDArray[np.float64]) -> float | None:
-        """Mean accuracy under (P,) weights, over the folds that keep both classes.
+    def mean(self, weights: Float64s) -> float | None:
+        """Return the mean accuracy under (P,) weights, over the folds that keep both classes.
 
-        None if no fold does: small folds can lose a class when people are drawn.
+        None if no fold does: small folds can lose a class when identities are drawn.
         """
-        counted = [
-            number
-            for number in range(len(self._test))
-            if self._both(self._test[number], weights) and self._both(self._train[number], weights)
+        accuracies = [
+            self._score(number, weights)[0]
+            for number, (test, train) in enumerate(zip(self._test, self._train, strict=True))
+            if self._both_classes(test, weights) and self._both_classes(train, weights)
         ]
-        if not counted:
-            return None
-        return float(np.mean([self._score(number, weights)[0] for number in counted]))
+        return float(np.mean(accuracies)) if accuracies else None
 
-    def _score(self, number: int, weights: npt.NDArray[np.float64] | None) -> tuple[float, float]:
+    def _score(self, number: int, weights: Float64s | None) -> tuple[float, float]:
         test, train = self._test[number], self._train[number]
         curve = self._ranked[number].roc(None if weights is None else weights[train])
         best = int(np.argmax(curve.tar - curve.far))
@@ -182,23 +183,13 @@ class FoldScores:
         weight = np.ones(len(test)) if weights is None else weights[test]
         return _balanced(right, self._genuine[test], weight), threshold
 
-    def _both(self, pairs: npt.NDArray[np.int64], weights: npt.NDArray[np.float64]) -> bool:
-        kept = self._genuine[pairs][weights[pairs] > 0]
-        return bool(kept.any() and not kept.all())
+    def _both_classes(self, pairs: Ints, weights: Float64s) -> bool:
+        present = self._genuine[pairs][weights[pairs] > 0]
+        return bool(present.any() and not present.all())
 
 
-def _balanced(
-    right: npt.NDArray[np.bool_], genuine: npt.NDArray[np.bool_], weight: npt.NDArray[np.float64]
-) -> float:
+def _balanced(right: Bools, genuine: Bools, weight: Float64s) -> float:
     share = weight * right
     same = share[genuine].sum() / weight[genuine].sum()
     different = share[~genuine].sum() / weight[~genuine].sum()
     return float(same + different) / 2
-
-
-def refuse_one_class(number: int, genuine: npt.NDArray[np.bool_]) -> None:
-    if genuine.all() or not genuine.any():
-        raise ValueError(
-            f"fold {number} has {genuine.sum()} genuine and {(~genuine).sum()} impostor pairs; "
-            "it needs both: at least 2 identities, one of them with 2 samples"
-        )

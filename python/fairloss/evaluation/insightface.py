@@ -1,9 +1,9 @@
-"""The numbers that insightface's trainer logs for a `.bin` set, by its own rules.
+"""The numbers that insightface's trainer logs for a `.bin` set, by insightface's rules.
 
 arcface_torch's `eval/verification.py`: squared Euclidean distance of unit features, thresholds on
-a grid, `distance < threshold`, folds contiguous. Our own protocol (`evaluate_pair_list`) places the
+a grid, `distance < threshold`, folds contiguous. The protocol of `evaluate_pair_list` places the
 threshold between two scores instead; the two differ by a pair or so. This one is for comparing with
-their logs to the last digit.
+insightface's logs to the last digit.
 """
 
 from __future__ import annotations
@@ -14,19 +14,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.evaluation.folds import refuse_one_class
 from fairloss.evaluation.pairs import Pairs
+from fairloss.evaluation.roc import check_both_classes
+from fairloss.typing import Bools, Float64s, Ints
 
 ACCURACY_GRID = np.arange(0, 4, 0.01)
 VAL_GRID = np.arange(0, 4, 0.001)
 VAL_FAR = 1e-3
 
-Floats = npt.NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class InsightfaceVerification:
-    """What `Accuracy-Flip` and its relatives are.
+    """The numbers logged as `Accuracy-Flip` and beside it.
 
     Attributes:
         accuracy: mean of the folds' accuracies.
@@ -45,17 +44,17 @@ class InsightfaceVerification:
     far: float
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return the attributes, JSON-ready."""
         return asdict(self) | {"accuracies": list(self.accuracies)}
 
 
 def insightface_verification(
     embeddings: npt.ArrayLike, pairs: Pairs, fold_of_pair: npt.ArrayLike
 ) -> InsightfaceVerification:
-    """Accuracy and validation rate as insightface's `verification.evaluate`.
+    """Compute accuracy and validation rate as insightface's `verification.evaluate`.
 
     Args:
-        embeddings: (N, D) real numbers; normalised here, in float64 as there.
+        embeddings: (N, D) real numbers; normalized here, in float64 as there.
         pairs: P pairs of rows.
         fold_of_pair: (P,) fold number 0, 1, ...; `contiguous_folds` are insightface's.
 
@@ -66,7 +65,7 @@ def insightface_verification(
     accuracies, vals, fars = [], [], []
     for number in range(int(fold.max()) + 1):
         test, train = fold == number, fold != number
-        refuse_one_class(number, pairs.genuine[test])
+        check_both_classes(f"fold {number}", pairs.genuine[test])
         same, different = _accepted(distance[train], pairs.genuine[train], ACCURACY_GRID)
         # correct decisions: accepted genuine pairs and impostor pairs that are not accepted
         best = ACCURACY_GRID[int(np.argmax(same - different))]
@@ -85,8 +84,8 @@ def insightface_verification(
     )
 
 
-def squared_distances(embeddings: npt.ArrayLike, pairs: Pairs) -> Floats:
-    """(P,) squared Euclidean distance of the unit features of each pair, 0..4."""
+def squared_distances(embeddings: npt.ArrayLike, pairs: Pairs) -> Float64s:
+    """Return the (P,) squared Euclidean distance of the unit features of each pair, 0..4."""
     array = np.asarray(embeddings, dtype=np.float64)
     unit = array / np.linalg.norm(array, axis=1, keepdims=True)
     return np.array(
@@ -94,20 +93,17 @@ def squared_distances(embeddings: npt.ArrayLike, pairs: Pairs) -> Floats:
     )
 
 
-def _accepted(
-    distance: Floats, genuine: npt.NDArray[np.bool_], grid: Floats
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Number of genuine and of impostor pairs with distance < threshold, for each threshold."""
+def _accepted(distance: Float64s, genuine: Bools, grid: Float64s) -> tuple[Ints, Ints]:
+    """Count genuine and impostor pairs with distance < threshold, for each threshold."""
     counts = [np.searchsorted(np.sort(distance[g]), grid) for g in (genuine, ~genuine)]
     return counts[0], counts[1]
 
 
-def _threshold_at_far(distance: Floats, genuine: npt.NDArray[np.bool_]) -> float:
-    """Where FAR reaches 1e-3 on straight lines between the thresholds of the grid; 0 if never."""
+def _threshold_at_far(distance: Float64s, genuine: Bools) -> float:
+    """Return where FAR reaches 1e-3, on straight lines between thresholds; 0 if it does not."""
     far = _accepted(distance, genuine, VAL_GRID)[1] / (~genuine).sum()
     if far.max() < VAL_FAR:
         return 0.0
-    after = int(np.searchsorted(far, VAL_FAR))
-    before = after - 1
-    share = (VAL_FAR - far[before]) / (far[after] - far[before])
-    return float(VAL_GRID[before] + share * (VAL_GRID[after] - VAL_GRID[before]))
+    before = int(np.searchsorted(far, VAL_FAR)) - 1
+    share = (VAL_FAR - far[before]) / (far[before + 1] - far[before])
+    return float(VAL_GRID[before] + share * (VAL_GRID[before + 1] - VAL_GRID[before]))

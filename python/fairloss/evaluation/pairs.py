@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from fairloss.checks import expect
 from fairloss.embeddings import unit_embeddings
+from fairloss.typing import Bools, Float32s, Ints
 
 CHUNK_FLOATS = 2**22  # 16 MiB of float32 for each side of a chunk of pairs
 
@@ -17,38 +19,40 @@ class Pairs:
     """P pairs of samples, by row number.
 
     Attributes:
-        first, second: (P,) int64, rows of an (N, D) embedding array.
+        first: (P,) int64, rows of an (N, D) embedding array.
+        second: (P,) int64, likewise.
         genuine: (P,) bool, True where both samples show the same identity.
     """
 
-    first: npt.NDArray[np.int64]
-    second: npt.NDArray[np.int64]
-    genuine: npt.NDArray[np.bool_]
+    first: Ints
+    second: Ints
+    genuine: Bools
 
     def __post_init__(self) -> None:
         for name, dtype in (("first", np.int64), ("second", np.int64), ("genuine", np.bool_)):
             array = getattr(self, name)
-            if array.shape != (len(self.first),) or array.dtype != dtype:
-                raise ValueError(
-                    f"{name} must be a ({len(self.first)},) {np.dtype(dtype)} array, "
-                    f"got shape {array.shape} and dtype {array.dtype}"
-                )
+            expect(
+                array.shape == (len(self.first),) and array.dtype == dtype,
+                name,
+                f"a ({len(self.first)},) {np.dtype(dtype)} array",
+                f"shape {array.shape} and dtype {array.dtype}",
+            )
 
     def __len__(self) -> int:
         return len(self.first)
 
-    def __getitem__(self, rows: npt.NDArray[np.int64]) -> Pairs:
+    def __getitem__(self, rows: Ints) -> Pairs:
         return Pairs(self.first[rows], self.second[rows], self.genuine[rows])
 
     def equal(self, other: Pairs) -> bool:
-        """Whether both hold the same pairs in the same order."""
+        """Return True if both hold the same pairs in the same order."""
         return all(
             np.array_equal(getattr(self, name), getattr(other, name))
             for name in ("first", "second", "genuine")
         )
 
 
-def identity_index(identities: npt.ArrayLike) -> npt.NDArray[np.int64]:
+def identity_index(identities: npt.ArrayLike) -> Ints:
     """Number the identities 0, 1, ... in sorted order.
 
     Args:
@@ -58,22 +62,24 @@ def identity_index(identities: npt.ArrayLike) -> npt.NDArray[np.int64]:
         (N,) int64, equal where the identities are equal.
     """
     array = np.asarray(identities)
-    if array.ndim != 1 or array.dtype.kind not in "iuUSO":
-        raise ValueError(
-            "identities must be an (N,) array of integers or strings, "
-            f"got shape {array.shape} and dtype {array.dtype}"
-        )
+    expect(
+        array.ndim == 1 and array.dtype.kind in "iuUSO",
+        "identities",
+        "an (N,) array of integers or strings",
+        f"shape {array.shape} and dtype {array.dtype}",
+    )
     return np.unique(array, return_inverse=True)[1].astype(np.int64)
 
 
-def linked_identities(labels: npt.ArrayLike, pairs: Pairs) -> npt.NDArray[np.int64]:
-    """Clusters of samples for the bootstrap: equal labels, and what genuine pairs link.
+def linked_identities(labels: npt.ArrayLike, pairs: Pairs) -> Ints:
+    """Cluster samples for the bootstrap: equal labels, and samples that genuine pairs link.
 
-    Published lists name people loosely or not at all. People who are never linked count twice, so
-    intervals from labels that tell images apart, not people, can be somewhat too narrow.
+    Published lists name identities loosely or not at all. An identity whose images are never linked
+    counts twice, so intervals from labels of images instead of identities can be somewhat too
+    narrow.
 
     Args:
-        labels: (N,) integers or strings, such as names of people or numbers of images.
+        labels: (N,) integers or strings, such as names of identities or numbers of images.
         pairs: P pairs of samples.
 
     Returns:
@@ -93,22 +99,11 @@ def linked_identities(labels: npt.ArrayLike, pairs: Pairs) -> npt.NDArray[np.int
     return np.array([root(node) for node in index.tolist()], dtype=np.int64)
 
 
-def all_pairs(identities: npt.ArrayLike) -> Pairs:
-    """Every unordered pair of different samples, once: N (N - 1) / 2 of them.
+def pair_scores(embeddings: npt.ArrayLike, pairs: Pairs) -> Float32s:
+    """Compute the cosine of the angle between the two embeddings of each pair.
 
     Args:
-        identities: (N,) integers or strings.
-    """
-    index = identity_index(identities)
-    first, second = np.triu_indices(len(index), k=1)
-    return Pairs(first.astype(np.int64), second.astype(np.int64), index[first] == index[second])
-
-
-def pair_scores(embeddings: npt.ArrayLike, pairs: Pairs) -> npt.NDArray[np.float32]:
-    """Cosine of the angle between the two embeddings of each pair.
-
-    Args:
-        embeddings: (N, D) real numbers; normalised here.
+        embeddings: (N, D) real numbers; normalized here.
         pairs: rows to compare. Works in chunks, so (P, D) is never held.
 
     Returns:
@@ -119,10 +114,13 @@ def pair_scores(embeddings: npt.ArrayLike, pairs: Pairs) -> npt.NDArray[np.float
     """
     unit = unit_embeddings(embeddings)
     for name, rows in (("first", pairs.first), ("second", pairs.second)):
-        if len(rows) and not 0 <= rows.min() <= rows.max() < len(unit):
-            raise ValueError(
-                f"pairs.{name} must hold rows 0..{len(unit) - 1}, got {rows.min()}..{rows.max()}"
-            )
+        low, high = rows.min(initial=0), rows.max(initial=0)
+        expect(
+            not len(rows) or 0 <= low <= high < len(unit),
+            f"pairs.{name}",
+            f"rows 0..{len(unit) - 1}",
+            f"{low}..{high}",
+        )
     scores = np.empty(len(pairs), dtype=np.float32)
     step = max(1, CHUNK_FLOATS // unit.shape[1])
     for start in range(0, len(pairs), step):

@@ -1,26 +1,28 @@
-"""YouTube Faces: from features of frames to scores of pairs of videos."""
+"""YouTube Faces: scores of pairs of videos from features of frames."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
+from fairloss.checks import check_length, expect
 from fairloss.embeddings import unit_embeddings
 from fairloss.evaluation.pairs import Pairs, pair_scores
+from fairloss.typing import Float32s
 
 FACENET_FRAMES = 100
 
 
 def mean_of_frames(
     embeddings: npt.ArrayLike, video_of_frame: npt.ArrayLike, videos: int
-) -> npt.NDArray[np.float32]:
-    """(V, D) mean feature of all frames of each video, not normalised.
+) -> Float32s:
+    """Average the features of all frames of each video, (V, D), not normalized.
 
-    Features are averaged as they come, so a frame of larger norm counts more; published numbers
+    Features are averaged as given, so a frame of larger norm counts more; published numbers
     are made like this (method of ArcFace, CosFace, SphereFace).
 
     Args:
-        embeddings: (N, D) features of frames, not normalised.
+        embeddings: (N, D) features of frames, not normalized.
         video_of_frame: (N,) video number 0..V-1 of each frame.
         videos: V.
 
@@ -28,11 +30,14 @@ def mean_of_frames(
         ValueError: a video has no frame, or lengths differ.
     """
     features, video = np.asarray(embeddings), np.asarray(video_of_frame)
-    if video.shape != features.shape[:1]:
-        raise ValueError(f"video_of_frame must have an entry for each of {len(features)} frames")
+    check_length("video_of_frame", len(video), len(features), "entries, as embeddings")
     frames = np.bincount(video, minlength=videos)
-    if len(frames) > videos or not frames.all():
-        raise ValueError(f"video_of_frame must name each of 0..{videos - 1}, and no other video")
+    expect(
+        len(frames) == videos and frames.all(),
+        "video_of_frame",
+        f"each of 0..{videos - 1}, and no other video",
+        f"{np.count_nonzero(frames)} videos up to {len(frames) - 1}",
+    )
     total = np.zeros((videos, features.shape[1]))
     np.add.at(total, video, features)
     return (total / frames[:, None]).astype(np.float32)
@@ -40,8 +45,8 @@ def mean_of_frames(
 
 def video_scores(
     embeddings: npt.ArrayLike, video_of_frame: npt.ArrayLike, pairs: Pairs
-) -> npt.NDArray[np.float32]:
-    """(P,) cosine of the mean features of two videos; `pairs` names videos by number."""
+) -> Float32s:
+    """Return the (P,) cosines of mean features; `pairs` gives videos by number."""
     videos = int(np.asarray(video_of_frame).max(initial=-1)) + 1
     return pair_scores(mean_of_frames(embeddings, video_of_frame, videos), pairs)
 
@@ -51,17 +56,17 @@ def pairwise_frame_scores(
     video_of_frame: npt.ArrayLike,
     pairs: Pairs,
     frames: int = FACENET_FRAMES,
-) -> npt.NDArray[np.float32]:
-    """(P,) mean cosine over all pairs of the first frames of two videos, FaceNet's variant.
+) -> Float32s:
+    """Return the (P,) mean cosines over all pairs of first frames, FaceNet's variant.
 
-    The mean of all inner products of two sets is the inner product of their means, so no pair of
-    frames is ever compared.
+    The mean of all inner products of two sets is the inner product of their means, so pairs of
+    frames are not compared one by one.
 
     Args:
         embeddings: (N, D) features of frames, in the order of time within each video.
         video_of_frame: (N,) video number of each frame.
         pairs: P pairs of videos.
-        frames: how many of each video count, 100 in FaceNet (Schroff et al., 2015, section 5.7).
+        frames: number of frames of each video, 100 in FaceNet (Schroff et al., 2015, section 5.7).
     """
     video = np.asarray(video_of_frame)
     order = np.argsort(video, kind="stable")

@@ -1,6 +1,4 @@
-"""Loss function search: the space that margin losses share, and three ways to search it."""
-
-from __future__ import annotations
+"""Loss function search: the space that margin losses share, and three methods to search it."""
 
 from fairloss.loss_search.config import SearchConfig, SearchSettings
 from fairloss.loss_search.gaussian import GaussianSearch

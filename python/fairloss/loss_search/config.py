@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fairloss.training import HeadConfig, TrainConfig, check_numbers
+from fairloss.checks import check_number, expect
+from fairloss.heads.registry import DEFAULT_SCALE
+from fairloss.training import HeadConfig, TrainConfig
+from fairloss.training.config import choice, number, positive
 
 METHODS = {"search-softmax": "SearchSoftmax", "random-softmax": "SearchSoftmax", "am-lfs": "AMLFS"}
 UNITS = ("margin", "linear")
@@ -14,15 +16,17 @@ UNITS = ("margin", "linear")
 
 @dataclass
 class SearchSettings:
-    method: str = "search-softmax"  # or random-softmax, am-lfs
-    population: int = 4  # models of a round; random-softmax has one, whatever this says
-    held_out: int = 10  # training identities that no model sees: they give the reward
-    learning_rate: float = 0.3  # of the mean, in sigmas a round (see GaussianSearch)
-    sigma: float = 0.1  # of the Gaussian
-    start: float = 0.2  # first mean of every a, in its unit; am-lfs starts at the identity
-    unit: str = "margin"  # Gaussian over z: margin, a = 1 - e^(s z); linear, a = -z e^(s / 3)
-    bins: int = 1  # of p, each with its own a; 1: the same everywhere
-    intervals: int = 6  # am-lfs: pieces of t and of tau
+    """What a search adds to the settings of training."""
+
+    method: str = choice("search-softmax", tuple(METHODS))
+    population: int = number(4, 1)  # models of a round; random-softmax has one, whatever this says
+    held_out: int = number(10, 2)  # training identities that no model trains on: for the reward
+    learning_rate: float = number(0.3, 0)  # of the mean, in sigmas a round (see GaussianSearch)
+    sigma: float = positive(0.1)  # of the Gaussian
+    start: float = number(0.2, 0)  # first mean of every a, in its unit; not of am-lfs
+    unit: str = choice("margin", UNITS)  # of z: margin, a = 1 - e^(s z); linear, a = -z e^(s / 3)
+    bins: int = number(1, 1)  # of p, each with its own a; 1: the same everywhere
+    intervals: int = number(6, 1)  # am-lfs: pieces of t and of tau
 
 
 @dataclass
@@ -30,48 +34,26 @@ class SearchConfig(TrainConfig):
     """Of the head, scale and sample_rate may be set; `epochs` are rounds of one epoch each."""
 
     search: SearchSettings = field(default_factory=SearchSettings)
-    workers: int = 1  # processes that train the population
+    workers: int = number(1, 1)  # processes that train the population
 
     def check(self) -> None:
-        """ValueError naming the first setting that is out of range."""
+        """Raise ValueError naming the first setting that is out of range."""
         super().check()
-        own = self.search
-        for name, value, allowed in (
-            ("search.method", own.method, tuple(METHODS)),
-            ("search.unit", own.unit, UNITS),
-        ):
-            if value not in allowed:
-                raise ValueError(f"{name}: got {value!r}, allowed are {', '.join(allowed)}")
-        least = {"search.population": 1 if own.method == "random-softmax" else 2}
-        least |= {"search.held_out": 2, "search.bins": 1, "search.intervals": 1, "workers": 1}
-        given = {"search.population": own.population, "search.held_out": own.held_out}
-        given |= {"search.bins": own.bins, "search.intervals": own.intervals}
-        given |= {"workers": self.workers}
-        for name, number in given.items():
-            if number < least[name]:
-                raise ValueError(f"{name}: got {number}, expected at least {least[name]}")
-        for name in ("sigma", "learning_rate", "start"):
-            if not math.isfinite(number := getattr(own, name)):
-                raise ValueError(f"search.{name}: got {number}, expected a finite number")
-        check_numbers(
-            positive={"search.sigma": own.sigma},
-            natural={"search.learning_rate": own.learning_rate, "search.start": own.start},
-        )
-        head = self.head
-        free = HeadConfig(scale=head.scale, sample_rate=head.sample_rate)
-        if head not in (free, replace(free, name=METHODS[own.method])):
-            raise ValueError("head: a search sets all but scale and sample_rate; leave it out")
-        if self.tensorboard:
-            raise ValueError("tensorboard: a search writes no scalars for it; leave it out")
+        if self.search.method != "random-softmax":
+            check_number("search.population", self.search.population, 2)
+        default = HeadConfig(scale=self.head.scale, sample_rate=self.head.sample_rate)
+        allowed = default, replace(default, name=METHODS[self.search.method])
+        expect(self.head in allowed, "head", "scale and sample_rate alone to be set", self.head)
+        expect(not self.tensorboard, "tensorboard", "false, as a search writes no scalars", "true")
 
     @property
     def members(self) -> int:
-        """Models of a round."""
+        """Number of models in a round."""
         return 1 if self.search.method == "random-softmax" else self.search.population
 
-    def completed(self, reads_data: bool) -> SearchConfig:
-        """With the head that is searched, and paths that hold in another folder and process."""
-        scale = 32.0 if self.head.scale is None else self.head.scale
+    def resolve(self, reads_data: bool) -> SearchConfig:
+        """Return the settings with the searched head and absolute paths."""
+        scale = DEFAULT_SCALE if self.head.scale is None else self.head.scale
         return replace(
             self,
             head=replace(self.head, name=METHODS[self.search.method], scale=scale),

@@ -1,6 +1,4 @@
-"""One model of the population: an epoch with its own loss, and the reward for it."""
-
-from __future__ import annotations
+"""One model of the population: an epoch with a loss of its own, and the reward."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fairloss.checks import expect
 from fairloss.data import FaceImages, split_identities
 from fairloss.evaluation import all_pairs, pair_scores, verification
 from fairloss.heads import Head
@@ -26,13 +25,13 @@ Split = tuple[FaceImages, FaceImages]
 
 @dataclass(frozen=True)
 class Round:
-    """All that the members of a round need; can be sent to another process.
+    """The input of the members of a round, which can be sent to another process.
 
     Attributes:
-        config: checked settings with whole paths.
-        number: of the round, from 1. Members start from the checkpoint of the one before.
-        options: of each member's head.
-        split: identities to train on, and held-out ones; None: each process reads its own.
+        config: checked settings with absolute paths.
+        number: of the round, from 1. Members start from the checkpoint of the previous one.
+        options: those of each member's head.
+        split: identities to train on, and held-out ones; None: each process reads them.
     """
 
     config: SearchConfig
@@ -41,24 +40,24 @@ class Round:
     split: Split | None
 
     def path(self, member: int) -> Path:
-        """Where a member leaves what it became."""
+        """Return the file with the result of a member."""
         return Path(self.config.output) / "members" / f"{self.number:04d}-{member}.pt"
 
 
 def run_member(job: Round, member: int) -> int:
-    """Train and score one member, and write its file; nothing is done twice.
+    """Train and score one member and write its file, unless there is one; return `member`.
 
-    All members of a round see the same batches in the same order, so that rewards differ by the
-    losses alone. One that diverges has reward 0.
+    All members of a round train on the same batches in the same order, so that rewards differ by
+    the losses alone. One that diverges has reward 0.
     """
     path = job.path(member)
     if path.is_file():
         return member
     config, options = job.config, job.options[member]
-    seen, held_out = job.split or read_split(config)
+    training, held_out = job.split or read_split(config)
     folder = RunFolder(config.output)
-    own = replace(config, head=replace(config.head, options=options))
-    trainer = build_trainer(own, seen, folder)
+    head = replace(config.head, options=options)
+    trainer = build_trainer(replace(config, head=head), training, folder)
     state = folder.load_checkpoint()
     assert state is not None
     assert state["epoch"] == job.number - 1
@@ -77,50 +76,49 @@ def run_member(job: Round, member: int) -> int:
 
 
 def set_options(head: Head, options: dict[str, Any]) -> None:
-    """Replace the buffers that a restored state brought along."""
+    """Set the buffers of a restored head to `options`."""
     for name, value in options.items():
         getattr(head, name).copy_(torch.as_tensor(value))
 
 
 def reward(model: nn.Module, held_out: FaceImages) -> float:
-    """Area under the ROC over all pairs of images of identities that nobody trained on.
+    """Compute the area under the ROC over all pairs of images of held-out identities.
 
-    The papers take a verification accuracy of the test set. The area moves with every pair, so it
-    still tells models apart where an accuracy over few pairs is the same number.
+    The papers use a verification accuracy of the test set. The area changes with every pair, so it
+    distinguishes models whose accuracies over few pairs are equal.
     """
     embeddings = embed(model, held_out).numpy()
     pairs = all_pairs(held_out.labels.numpy())
     try:
         scores = pair_scores(embeddings, pairs)
-    except ValueError:  # an embedding without direction: the model has collapsed
+    except ValueError:  # an embedding is zero or not finite: the model has collapsed
         return 0.0
     return verification(scores, pairs.genuine).auc
 
 
-_READ: dict[tuple[Any, ...], Split] = {}  # by this process, the last one only
+_SPLITS: dict[tuple[Any, ...], Split] = {}  # the last one that this process read
 
 
 def read_split(config: SearchConfig, progress: Progress | None = None) -> Split:
-    """The images, read once in each process, as identities to train on and held-out ones."""
+    """Return the images, read once in each process, of training and of held-out identities."""
     held_out = config.search.held_out
     key = (config.data, *config.image_size, config.channels, held_out, config.seed)
-    if key not in _READ:
-        _READ.clear()
-        _READ[key] = split(read_faces(config, progress), held_out, config.seed)
-    return _READ[key]
+    if key not in _SPLITS:
+        _SPLITS.clear()
+        _SPLITS[key] = split(read_faces(config, progress), held_out, config.seed)
+    return _SPLITS[key]
 
 
 def split(faces: FaceImages, held_out: int, seed: int) -> Split:
-    """ValueError unless two identities are left to train on and the others can be verified."""
-    if held_out > faces.num_classes - 2:
-        raise ValueError(
-            f"search.held_out: got {held_out}, but of the {faces.num_classes} identities of the "
-            "data two are needed to train on"
-        )
-    seen, unseen = split_identities(faces, held_out, seed)
-    if int(unseen.counts.max()) < 2:
-        raise ValueError(
-            "search.held_out: none of the identities drawn has two images, which verification "
-            "needs; hold out more"
-        )
-    return seen, unseen
+    """Split into the images of training and of held-out identities.
+
+    Raises:
+        ValueError: fewer than two identities are left, or no held-out one has two images.
+    """
+    highest = faces.num_classes - 2
+    expected = f"at most {highest}, as training needs two of the {faces.num_classes} identities"
+    expect(held_out <= highest, "search.held_out", expected, held_out)
+    parts = split_identities(faces, held_out, seed)
+    pairs = int(parts[1].counts.max()) >= 2
+    expect(pairs, "search.held_out", "one identity with two images or more", "none; hold out more")
+    return parts

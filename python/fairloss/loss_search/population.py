@@ -1,6 +1,4 @@
-"""The members of a round: trained by any map, those that die again."""
-
-from __future__ import annotations
+"""Training of the members of a round by any map, with new attempts after failures."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -11,19 +9,19 @@ from fairloss.progress import Progress
 
 Map = Callable[[Callable[[int], int], Iterable[int]], Iterable[int]]
 
-# A member that dies twice again at the same place does not die of bad luck.
+# Three failures without progress in between are no accident.
 ATTEMPTS = 3
 
 
 def train_members(job: Round, map: Map, folder: RunFolder, progress: Progress | None) -> None:
-    """Every member that has left no file yet.
+    """Train every member that has no file yet; failures go to the log of `folder`.
 
-    Deaths go to the log of `folder`. Raises the last one's error when a member died `ATTEMPTS`
-    times and none was finished in between, and a ValueError at once: what does not fit will not
-    fit the next time.
+    Raises:
+        ValueError: at once, as wrong settings stay wrong.
+        Exception: of the last failure, after `ATTEMPTS` in which no member was finished.
     """
     members, total = len(job.options), len(job.options) * job.config.epochs
-    missing, deaths = _missing(job), 0
+    missing, failures = _missing(job), 0
     while True:
         done = job.number * members - len(missing)
         try:
@@ -33,12 +31,12 @@ def train_members(job: Round, map: Map, folder: RunFolder, progress: Progress | 
             return
         except ValueError:
             raise
-        except Exception as death:  # of any kind: a map has its own for a lost process
-            left = _missing(job)
-            missing, deaths = left, deaths + 1 if left == missing else 1
-            if deaths == ATTEMPTS:
+        except Exception as error:  # of any type: maps differ in that of a lost process
+            previous, missing = missing, _missing(job)
+            failures = failures + 1 if missing == previous else 1
+            if failures == ATTEMPTS:
                 raise
-            folder.log("death", epoch=job.number, reason=f"{type(death).__name__}: {death}")
+            folder.log("death", epoch=job.number, reason=f"{type(error).__name__}: {error}")
 
 
 def _missing(job: Round) -> list[int]:

@@ -1,4 +1,4 @@
-"""A `map` over processes that survives the death of one."""
+"""A `map` over processes that survives the loss of one."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ R = TypeVar("R")
 
 
 class ProcessMap:
-    """As the builtin map, in `workers` processes, in order; a context manager.
+    """The builtin map in several processes, results in order; a context manager.
 
-    Where a process dies, BrokenProcessPool is raised and the next call starts others:
-    `multiprocessing.Pool` would wait for the lost result without end. Torch's threads are shared
-    out among the processes.
+    Where a process dies, BrokenProcessPool is raised and the next call starts new ones;
+    `multiprocessing.Pool` would wait for the lost result forever. Each process has an equal part of
+    torch's threads.
+
+    Args:
+        workers: number of processes.
     """
 
     def __init__(self, workers: int) -> None:
@@ -28,11 +31,12 @@ class ProcessMap:
         self._pool: ProcessPoolExecutor | None = None
 
     def __call__(self, function: Callable[[A], R], arguments: Iterable[A]) -> Iterator[R]:
+        """Yield the results; BrokenProcessPool where a process dies."""
         if self._pool is None:
             threads = max(1, torch.get_num_threads() // self.workers)
             self._pool = ProcessPoolExecutor(
                 self.workers,
-                mp_context=get_context("spawn"),  # forked, torch's threads would hang
+                mp_context=get_context("spawn"),  # after a fork, torch's threads would hang
                 initializer=torch.set_num_threads,
                 initargs=(threads,),
             )
@@ -43,7 +47,7 @@ class ProcessMap:
             raise
 
     def close(self) -> None:
-        """End the processes."""
+        """Stop the processes."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None

@@ -1,7 +1,5 @@
 """`search(config)`: rounds of a population, from a folder of faces to a loss."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import fields, replace
 from pathlib import Path
@@ -12,7 +10,7 @@ import torch
 
 from fairloss.data import FaceImages
 from fairloss.heads import Head
-from fairloss.io.atomic import write_atomic
+from fairloss.io.atomic import write_text
 from fairloss.io.json import write_json
 from fairloss.io.run_folder import RunFolder
 from fairloss.loss_search.config import SearchConfig
@@ -33,7 +31,7 @@ from fairloss.training.identities import check_same_identities, identities_recor
 from fairloss.training.resume import check_existing, save_result, write_run_files
 from fairloss.training.train import check_one_process
 
-# What a resumed search may change without becoming another one.
+# Settings that a resumed search may change.
 FREE_SETTINGS = ("output", "resume", "workers")
 
 
@@ -43,68 +41,74 @@ def search(
     progress: Progress | None = None,
     map: Map = map,
 ) -> Path:
-    """Search a loss; returns the path of `output/loss.json`.
+    """Search a loss and return the path of `output/loss.json`.
 
     In each of `config.epochs` rounds every member of the population starts from the same model,
-    head and optimiser, trains an epoch with a loss of its own, and is rewarded for verifying
-    held-out identities; the mean of the losses moves, and the best member, its optimiser's state
-    included, is where all members of the next round start. `output/model` is the run folder of the
-    last best one.
+    head and optimizer, trains an epoch with a loss of its own, and is rewarded for verifying
+    held-out identities; then the mean of the losses is updated, and all members of the next round
+    start from the best member, the state of its optimizer included. `output/model` is the run
+    folder of the last best one.
 
-    An interrupted search goes on where it was, member by member, and ends as it would have. A
-    member that dies is trained again.
+    An interrupted search resumes at the member where it stopped, with the result of an
+    uninterrupted one. A member whose process dies is trained again.
 
     Args:
         config: checked settings.
         faces: the images, instead of reading `config.data`.
-        progress: called as progress("search", members trained, members in all).
-        map: runs the members; the builtin one by one, `ProcessMap`, or any other with its
-            signature. They share nothing but the run folder.
+        progress: called as progress("search", members trained, members in total).
+        map: runs the members: the builtin, `ProcessMap`, or another of the same signature. Members
+            share only the run folder.
 
     Raises:
         ValueError: a setting, the data or an existing search does not fit.
     """
     config.check()
     check_one_process()
-    own = None if faces is None else split(faces, config.search.held_out, config.seed)
-    config = config.completed(reads_data=faces is None)
+    parts = None if faces is None else split(faces, config.search.held_out, config.seed)
+    config = config.resolve(reads_data=faces is None)
     folder = RunFolder(config.output)
     check_existing(config, folder, FREE_SETTINGS, "search")
-    backbone(config)  # what does not fit should not wait for the images
+    backbone(config)  # wrong settings are reported before the images are read
     build_head(config.head, 2, config.model.embedding_size)
-    return _Search(config, folder, own, progress).run(map)
+    return _Search(config, folder, parts, progress).run(map)
 
 
 def load_head(path: str | Path, num_classes: int, embedding_size: int, **options: Any) -> Head:
-    """The searched loss of a loss.json as a head; `options` are those of `CosineHead`.
+    """Build a head with the searched loss of a loss.json.
+
+    Args:
+        path: of loss.json.
+        num_classes: C.
+        embedding_size: D.
+        options: see `CosineOptions`.
 
     Raises:
-        ValueError: it is no such file, or an option does not fit.
+        ValueError: it is no such file, or an option is unknown or out of range.
     """
-    found = read_loss(path)
-    head = replace(found, options=found.options | options)
+    head = read_loss(path)
+    head = replace(head, options=head.options | options)
     return build_head(head, num_classes, embedding_size)
 
 
 class _Search:
-    """A search under way."""
+    """The state of a search."""
 
     def __init__(
         self,
         config: SearchConfig,
         folder: RunFolder,
-        own: Split | None,
+        parts: Split | None,
         progress: Progress | None,
     ) -> None:
-        self.config, self.folder, self.own, self.progress = config, folder, own, progress
-        self.seen, self.held_out = own or read_split(config, progress)
+        self.config, self.folder, self.parts, self.progress = config, folder, parts, progress
+        self.training, self.held_out = parts or read_split(config, progress)
         assert config.head.scale is not None
         self.space = space_of(config.search, config.head.scale)
         self.agent = search_of(config.search, self.space, config.seed)
         self.cost, self.rewards = 0, [0.0]
 
     def run(self, map: Map) -> Path:
-        """All rounds that are left."""
+        """Run the remaining rounds and return the path of loss.json."""
         started, first = time.perf_counter(), self._start_or_resume()
         for number in range(first, self.config.epochs + 1):
             self._round(number, map)
@@ -119,7 +123,7 @@ class _Search:
         mean = self.agent.mean
         points = self.agent.sample(self.config.members, number)
         options = [self.space.options(point) for point in points]
-        job = Round(self.config, number, options, self.own)
+        job = Round(self.config, number, options, self.parts)
         train_members(job, map, self.folder, self.progress)
         results = [torch.load(job.path(m), weights_only=True) for m in range(len(points))]
         self.rewards = [result["reward"] for result in results]
@@ -145,51 +149,47 @@ class _Search:
             seconds=time.perf_counter() - started,
         )
         self._save(number, state)
-        self._keep_members_of(number + 1)
+        self._remove_members_before(number + 1)
 
-    def _keep_members_of(self, number: int) -> None:
+    def _remove_members_before(self, number: int) -> None:
         """Remove the members' files of all rounds but this."""
         for path in (self.folder / "members").glob("*.pt"):
             if not path.name.startswith(f"{number:04d}-"):
                 path.unlink()
 
     def _start_or_resume(self) -> int:
-        """The first round to run."""
+        """Return the first round to run."""
         state = self.folder.load_checkpoint()
         if state is None:
             head = replace(self.config.head, options=self.space.options(self.agent.mean))
-            trainer = build_trainer(replace(self.config, head=head), self.seen, self.folder)
+            trainer = build_trainer(replace(self.config, head=head), self.training, self.folder)
             (self.folder / "metrics.jsonl").unlink(missing_ok=True)
-            write_json(self.folder / "identities.json", self._record())
-            write_atomic(
-                self.folder / "config.yaml", lambda path: path.write_text(as_yaml(self.config))
-            )
+            record = identities_record(self.training) | {"held_out": self.held_out.identities}
+            write_json(self.folder / "identities.json", record)
+            write_text(self.folder / "config.yaml", as_yaml(self.config))
             self._save(0, trainer.state())
             return 1
-        check_same_identities("output", self.seen, self.folder.path)
+        check_same_identities("output", self.training, self.folder.path)
         self.agent.mean = state["search"]["mean"].numpy()
         self.cost, self.rewards = state["search"]["cost"], state["search"]["rewards"]
         self.folder.forget_after(state["step"])
-        self._keep_members_of(state["epoch"] + 1)  # a kill may have come before this
+        self._remove_members_before(state["epoch"] + 1)  # in case the search stopped before it
         if state["epoch"] < self.config.epochs or not (self.folder / "loss.json").is_file():
             self.folder.log("resume", epoch=state["epoch"], step=state["step"])
         return int(state["epoch"]) + 1
 
-    def _record(self) -> dict[str, Any]:
-        return identities_record(self.seen) | {"held_out": self.held_out.identities}
-
     def _save(self, number: int, state: dict[str, Any]) -> None:
         mean = torch.from_numpy(self.agent.mean.copy())
-        own = {"mean": mean, "cost": self.cost, "rewards": self.rewards}
-        self.folder.save_checkpoint(number, state | {"search": own})
+        search = {"mean": mean, "cost": self.cost, "rewards": self.rewards}
+        self.folder.save_checkpoint(number, state | {"search": search})
 
     def _save_result(self, path: Path) -> None:
-        """model/, a run folder, and last loss.json: then the search is done."""
+        """Write model/, a run folder, and last loss.json, which marks a finished search."""
         head = replace(self.config.head, options=self.space.options(self.agent.expected()))
         folder = RunFolder(self.folder / "model")
         common = {field.name: getattr(self.config, field.name) for field in fields(TrainConfig)}
         config = TrainConfig(**common | {"output": str(folder.path), "head": head})
-        trainer = build_trainer(config, self.seen, folder)
+        trainer = build_trainer(config, self.training, folder)
         state = self.folder.load_checkpoint()
         assert state is not None
         trainer.restore(state)

@@ -1,6 +1,4 @@
-"""Optimisers for weights of which a step touches a few rows only."""
-
-from __future__ import annotations
+"""Optimizers for weights of which a step updates a few rows."""
 
 from fairloss.optim.row_sgd import RowSGD
 

@@ -1,5 +1,46 @@
 """One self-contained HTML page about a run folder."""
 
-from fairloss.report.writer import write_report
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fairloss.io.atomic import write_text
+from fairloss.report.run_view import read_run
 
 __all__ = ["write_report"]
+
+
+def write_report(run: str | os.PathLike[str], output: str | os.PathLike[str] | None = None) -> Path:
+    """Write one self-contained HTML page: figures, tables and images inside, no script, no network.
+
+    The page depends on nothing but the files of the run and the build of `fairloss_ext`, so the
+    same input gives the same bytes. A section whose file is missing in the run is left out.
+
+    Args:
+        run: folder of `fairloss demo` (it holds demo.json) or of `fairloss train` (it holds
+            metrics.jsonl).
+        output: file to write, by default report.html in the run folder. It appears whole or not
+            at all.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        ValueError: `run` is neither kind of folder, or one of its files cannot be read.
+        ImportError: jinja2, matplotlib or Pillow is missing.
+    """
+    folder = Path(run)
+    content = read_run(folder)
+    try:
+        import jinja2  # noqa: F401
+        import matplotlib  # noqa: F401
+        import PIL  # noqa: F401
+    except ImportError as error:
+        message = f'the report needs {error.name}: pip install "fairloss-ext[report]"'
+        raise ImportError(message) from error
+    from fairloss.report.page import render_page
+
+    path = folder / "report.html" if output is None else Path(output)
+    write_text(path, render_page(content))
+    return path

@@ -1,4 +1,4 @@
-"""How every figure looks, and how it becomes inline SVG."""
+"""The style of every figure, and inline SVG."""
 
 from __future__ import annotations
 
@@ -16,24 +16,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-# Okabe & Ito's colour-blind safe palette. A group keeps the colour of its count bin everywhere;
-# the variance bin is told by place. The arms have colours of their own.
-COUNT_COLOURS = ("#D55E00", "#009E73", "#0072B2")
-ARM_COLOURS = {"pretrain": "#E69F00", "fair": "#CC79A7", "fixed": "#000000", "run": "#0072B2"}
+from fairloss.checks import expect
+
+# The color-blind safe palette of Okabe & Ito. A group has the color of its count bin in every
+# figure, and its variance bin is the column. The arms have other colors.
+COUNT_COLORS = ("#D55E00", "#009E73", "#0072B2")
+ARM_COLORS = {"pretrain": "#E69F00", "fair": "#CC79A7", "fixed": "#000000", "run": "#0072B2"}
 ARM_DASHES = {"pretrain": ":", "fair": "-", "fixed": "--", "run": "-"}
 COUNT_WORDS = ("few images", "some images", "many images")
 VARIANCE_WORDS = ("low variance", "medium variance", "high variance")
 
-INK, QUIET, GHOST = "#26262b", "#6b6b74", "#dcdce0"
-WIDTH = 5.4  # inches: narrow, so that a telephone shows 9.5 points as no less than 6
+TEXT, MUTED, FAINT = "#26262b", "#6b6b74", "#dcdce0"
+WIDTH = 5.4  # inches: narrow, so that a phone shows 9.5 points as no less than 6
 
 STYLE = {
     "svg.fonttype": "none",
     "font.size": 9.5,
     "axes.titlesize": 9.5,
-    "axes.edgecolor": QUIET,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": QUIET,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": TEXT,
+    "axes.titlecolor": MUTED,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.7,
@@ -41,9 +43,9 @@ STYLE = {
     "axes.axisbelow": True,
     "grid.color": "#ececef",
     "grid.linewidth": 0.7,
-    "text.color": INK,
-    "xtick.color": QUIET,
-    "ytick.color": QUIET,
+    "text.color": TEXT,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
     "xtick.major.size": 3,
     "ytick.major.size": 3,
     "lines.linewidth": 1.8,
@@ -60,17 +62,17 @@ Arguments = ParamSpec("Arguments")
 
 
 def inline_svg(draw: Callable[Arguments, Figure]) -> Callable[Arguments, str]:
-    """Make a function that draws a figure return it as an SVG element, the same every time.
+    """Decorate a function that draws a figure so that it returns a reproducible SVG element.
 
-    Text stays text, so the page's fonts and the reader's search apply. The user's own matplotlib
+    Text stays text, so the page's fonts and the browser's search apply; the user's matplotlib
     settings do not.
     """
 
     @wraps(draw)
     def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> str:
-        # A salt per figure keeps the ids that do matter apart on a page with several figures.
-        own = STYLE | {"svg.hashsalt": draw.__name__}
-        with matplotlib.style.context(["default", own], after_reset=True):
+        # A salt per figure makes the ids that are referred to differ between figures of a page.
+        style = STYLE | {"svg.hashsalt": draw.__name__}
+        with matplotlib.style.context(["default", style], after_reset=True):
             text = io.StringIO()
             draw(*args, **kwargs).savefig(text, format="svg", metadata=_NO_METADATA)
         svg = text.getvalue()
@@ -82,25 +84,24 @@ def inline_svg(draw: Callable[Arguments, Figure]) -> Callable[Arguments, str]:
 
 
 def picture_kind(output: Path) -> str:
-    """svg, png or pdf; ValueError for another suffix."""
+    """Return svg, png or pdf; ValueError for another suffix."""
     kind = output.suffix.removeprefix(".")
-    if kind not in ("svg", "png", "pdf"):
-        raise ValueError(f"output: got {output}, expected a name that ends in .svg, .png or .pdf")
+    expect(kind in ("svg", "png", "pdf"), "output", "a name ending in .svg, .png or .pdf", output)
     return kind
 
 
-def epoch_axis(axes: Axes, epochs: int, room: float) -> None:
-    """Ticks up to the last epoch, then a share `room` of the axis for the labels of the lines."""
+def epoch_axis(axes: Axes, epochs: int, label_share: float) -> None:
+    """Set ticks up to the last epoch, and reserve a share of the axis for labels of lines."""
     ticks = MaxNLocator(nbins=4, integer=True).tick_values(0, epochs)
     axes.set_xticks([tick for tick in ticks if 0 <= tick <= epochs])
-    axes.set_xlim(0, max(epochs, 1) / (1 - room))
+    axes.set_xlim(0, max(epochs, 1) / (1 - label_share))
     axes.spines.bottom.set_bounds(0, max(epochs, 1))
 
 
 def spread(positions: list[float], gap: float) -> list[float]:
-    """The same positions moved up where needed, so that labels there are `gap` apart."""
-    moved = list(positions)
-    order = sorted(range(len(moved)), key=moved.__getitem__)
+    """Return the positions, raised where labels would be less than `gap` apart."""
+    heights = list(positions)
+    order = sorted(range(len(heights)), key=heights.__getitem__)
     for below, above in pairwise(order):
-        moved[above] = max(moved[above], moved[below] + gap)
-    return moved
+        heights[above] = max(heights[above], heights[below] + gap)
+    return heights

@@ -1,10 +1,10 @@
-// The launchers of csrc/cuda/cosine_fused.h by themselves, for test_cosine_fused.py.
+// The launchers of csrc/cuda/cosine_fused.h as ops, for test_cosine_fused.py.
 #include "../../../csrc/cuda/cosine_fused.h"
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
-#include "../../../csrc/ops/tensors.h"
+#include "../../../csrc/ops/cuda_views.h"
 
 namespace fairloss::ops {
 
@@ -46,15 +46,15 @@ static void with_type(const Tensor& tensor, const Launch& launch) {
 static void fused_terms(const Tensor& weight, const Tensor& embeddings, const Tensor& labels,
                         int64_t first, const Tensor& scale, const std::optional<Tensor>& threshold,
                         const std::optional<Tensor>& coefficients,
-                        const std::optional<Tensor>& kept, const Tensor& target_cosine,
+                        const std::optional<Tensor>& saved_cosines, const Tensor& target_cosine,
                         const Tensor& partials) {
   const FusedArguments arguments(weight, embeddings, labels, first, scale, threshold, coefficients);
   with_type(weight, [&](auto type) {
     using T = decltype(type);
-    using Kept = typename cuda::KeptBy<T>::Type;
+    using Saved = typename cuda::SavedCosine<T>::Type;
     cuda::launch_fused_terms<T>(
         {arguments.chunk, arguments.operands<T>(),
-         kept.has_value() ? static_cast<Kept*>(kept->mutable_data_ptr()) : nullptr,
+         saved_cosines.has_value() ? pointer_to<Saved>(*saved_cosines) : nullptr,
          target_cosine.mutable_data_ptr<float>(), partials.mutable_data_ptr<float>()},
         nullptr);
   });
@@ -62,30 +62,30 @@ static void fused_terms(const Tensor& weight, const Tensor& embeddings, const Te
 
 static void fused_slopes(const Tensor& weight, const Tensor& embeddings, const Tensor& labels,
                          int64_t first, const Tensor& scale, const std::optional<Tensor>& threshold,
-                         const std::optional<Tensor>& coefficients, const Tensor& pull,
-                         const Tensor& push, const Tensor& nlse, const Tensor& slopes,
-                         const Tensor& scale_partials) {
+                         const std::optional<Tensor>& coefficients,
+                         const Tensor& grad_target_cosine, const Tensor& grad_nlse,
+                         const Tensor& nlse, const Tensor& grad_cosine,
+                         const Tensor& grad_partials) {
   const FusedArguments arguments(weight, embeddings, labels, first, scale, threshold, coefficients);
-  const cuda::Upstream upstream{pull.const_data_ptr<float>(), push.const_data_ptr<float>(),
-                                nlse.const_data_ptr<float>()};
+  const cuda::Upstream upstream{floats(grad_target_cosine), floats(grad_nlse), floats(nlse)};
   with_type(weight, [&](auto type) {
     using T = decltype(type);
-    cuda::launch_fused_slopes<T>(
-        {arguments.chunk, arguments.operands<T>(), upstream,
-         static_cast<T*>(slopes.mutable_data_ptr()), scale_partials.mutable_data_ptr<double>()},
-        nullptr);
+    cuda::launch_fused_slopes<T>({arguments.chunk, arguments.operands<T>(), upstream,
+                                  pointer_to<T>(grad_cosine), pointer_to<double>(grad_partials)},
+                                 nullptr);
   });
 }
 
 STABLE_TORCH_LIBRARY_FRAGMENT(fairloss_host_run, m) {
   m.def(
       "fused_terms(Tensor weight, Tensor embeddings, Tensor labels, int first, Tensor scale, "
-      "Tensor? threshold, Tensor? coefficients, Tensor(a!)? kept, Tensor(b!) target_cosine, "
+      "Tensor? threshold, Tensor? coefficients, Tensor(a!)? saved_cosines, Tensor(b!) "
+      "target_cosine, "
       "Tensor(c!) partials) -> ()");
   m.def(
       "fused_slopes(Tensor weight, Tensor embeddings, Tensor labels, int first, Tensor scale, "
-      "Tensor? threshold, Tensor? coefficients, Tensor pull, Tensor push, Tensor nlse, "
-      "Tensor(a!) slopes, Tensor(b!) scale_partials) -> ()");
+      "Tensor? threshold, Tensor? coefficients, Tensor grad_target_cosine, Tensor grad_nlse, "
+      "Tensor nlse, Tensor(a!) grad_cosine, Tensor(b!) grad_partials) -> ()");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(fairloss_host_run, CPU, m) {

@@ -1,13 +1,13 @@
-// Lets the products of csrc/ops/gemm.h run as they do on a GPU, and be tested by themselves: on CPU
-// tensors torch has no mm.dtype_out, so here is one.
+// mm.dtype_out, which torch has on a GPU only: with it the products of csrc/ops/gemm.h run as they
+// do on a GPU. And gemm as an op, for test_gemm.py.
 #include "../../../csrc/ops/gemm.h"
 
 namespace fairloss::ops {
 
 static Tensor mm_dtype_out(const Tensor& a, const Tensor& b, ScalarType type, const Tensor& out) {
-  check(type == ScalarType::Float, "mm.dtype_out: expected float32");
-  check(a.scalar_type() == b.scalar_type() && a.scalar_type() != ScalarType::Float,
-        "mm.dtype_out: expected two matrices of bfloat16, or of float16");
+  check(type == ScalarType::Float, "out_dtype: expected float32, got ", dtype_name(type));
+  check(a.scalar_type() != ScalarType::Float, "a: expected 16 bits, got float32");
+  check_dtype("b", b, a.scalar_type());
   gemm(as_float(a), as_float(b), out);
   return out;
 }

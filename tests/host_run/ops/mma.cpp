@@ -1,7 +1,7 @@
-// What mma.h makes of the instructions, for test_mma.py: one warp, operands as given.
+// The instructions of mma.h as ops, for test_mma.py: one warp on given operands.
 #include "../mma.h"
 
-#include "../../../csrc/ops/tensors.h"
+#include "../../../csrc/ops/views.h"
 
 namespace fairloss::ops {
 
@@ -31,8 +31,8 @@ static void load_matrices(const Tensor& bytes, const Tensor& offsets, const Tens
   });
 }
 
-// Groups of one copy each, of which all but `pending` are waited for; the last one is never made a
-// group. The fourth copies zeros. out: what is in shared memory then.
+// Five copies, the first four in groups of their own; waits for all but `pending` groups. The
+// fourth copies zeros. out: the contents of shared memory then.
 static void copies(const Tensor& from, int64_t offset, int64_t pending, const Tensor& out) {
   const auto* source = static_cast<const char*>(from.const_data_ptr());
   char* target = static_cast<char*>(out.mutable_data_ptr());

@@ -17,7 +17,7 @@ def plot(
 
     Example: `fairloss evaluate plot ours/cmc_*.json theirs/cmc_*.json --output cmc.svg`
     """
-    from fairloss.report.challenges import draw_cmc
+    from fairloss.report.cmc import draw_cmc
 
     curves = {str(path): read_cmc(path) for path in results}
     draw_cmc(curves, output)

@@ -1,0 +1,95 @@
+"""Open-set identification: ranks, and TPIR at a given FPIR, where some probes have no mate."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fairloss.checks import expect
+from fairloss.embeddings import unit_embeddings
+from fairloss.evaluation.roc import RELATIVE_TOLERANCE
+from fairloss.typing import Bools, Float32s, Ints
+
+
+class Search(NamedTuple):
+    """The result of a search of Q probes in a gallery of G enrolled identities.
+
+    Attributes:
+        mated: (Q,) bool, True where the probe's identity is in the gallery.
+        rank: (Q,) int64, number of other identities with a higher score than the mate; -1 unmated.
+        mate_score: (Q,) score of the mate; NaN unmated.
+        best_other: (Q,) highest score of any other identity.
+    """
+
+    mated: Bools
+    rank: Ints
+    mate_score: Float32s
+    best_other: Float32s
+
+    def tpir_at(self, fpir: float) -> tuple[float, float] | None:
+        """Return (TPIR, threshold) at the lowest threshold whose FPIR is at most `fpir`.
+
+        FPIR: share of unmated probes with any score at or above the threshold. TPIR: share of mated
+        probes whose mate is first and at or above it. None with fewer than 1 / fpir unmated probes.
+        """
+        unmated = np.sort(self.best_other[~self.mated])[::-1]
+        allowed = int(np.floor(fpir * len(unmated) * (1 + RELATIVE_TOLERANCE)))
+        if not allowed:
+            return None
+        # the threshold lies just above the first score that would be one too many
+        over = unmated[allowed] if allowed < len(unmated) else np.float32(-np.inf)
+        threshold = np.nextafter(over, np.float32(np.inf))
+        return float(self.hits(threshold).mean()), float(threshold)
+
+    def hits(self, threshold: float) -> Bools:
+        """Return the (mated probes,) bool: mate is first and scores at or above the threshold."""
+        hit: Bools = (self.rank == 0) & (self.mate_score >= threshold)
+        return hit[self.mated]
+
+
+def search_gallery(
+    gallery: npt.ArrayLike,
+    gallery_identities: npt.ArrayLike,
+    probes: npt.ArrayLike,
+    probe_identities: npt.ArrayLike,
+    chunk: int = 1024,
+) -> Search:
+    """Score probes against a gallery with one template per identity.
+
+    Args:
+        gallery: (G, D) features; normalized here.
+        gallery_identities: (G,) integers.
+        probes: (Q, D) features; normalized here.
+        probe_identities: (Q,) integers.
+        chunk: probes at a time.
+
+    Raises:
+        ValueError: an identity is enrolled twice.
+    """
+    enrolled, identity = np.asarray(gallery_identities), np.asarray(probe_identities)
+    order = np.argsort(enrolled)
+    expect(
+        len(np.unique(enrolled)) == len(enrolled),
+        "gallery_identities",
+        "different identities",
+        "one that is enrolled twice",
+    )
+    position = np.searchsorted(enrolled[order], identity).clip(max=len(enrolled) - 1)
+    mate = order[position]
+    mated = enrolled[mate] == identity
+    rows, queries = unit_embeddings(gallery), unit_embeddings(probes)
+    rank = np.full(len(queries), -1, dtype=np.int64)
+    mate_score = np.full(len(queries), np.nan, dtype=np.float32)
+    best_other = np.empty(len(queries), dtype=np.float32)
+    for start in range(0, len(queries), chunk):
+        part = np.arange(start, min(start + chunk, len(queries)))
+        score = queries[part] @ rows.T
+        with_mate = part[mated[part]]
+        row = with_mate - start
+        mate_score[with_mate] = score[row, mate[with_mate]]
+        rank[with_mate] = (score[row] > mate_score[with_mate, None]).sum(axis=1)
+        score[row, mate[with_mate]] = -np.inf
+        best_other[part] = score.max(axis=1)
+    return Search(mated, rank, mate_score, best_other)

@@ -1,0 +1,40 @@
+"""CMC and ROC of several MegaFace results in one figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib.style
+from matplotlib.figure import Figure
+
+from fairloss.data import Cmc
+from fairloss.io.atomic import write_atomic
+from fairloss.report.drawing import STYLE, WIDTH, picture_kind
+
+DASHES = ("-", "--", ":", "-.")
+
+
+def draw_cmc(curves: Mapping[str, Cmc], output: Path) -> None:
+    """Draw CMC (recall over rank, log) and ROC (log) of each result.
+
+    Args:
+        curves: name in the legend -> curves.
+        output: .svg, .png or .pdf.
+
+    Raises:
+        ValueError: another suffix.
+    """
+    kind = picture_kind(output)
+    with matplotlib.style.context(["default", STYLE], after_reset=True):
+        figure = Figure(figsize=(2 * WIDTH, 3.5), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        for number, (name, curve) in enumerate(curves.items()):
+            dash = DASHES[number % len(DASHES)]
+            left.plot(curve.rank + 1, curve.recall, dash, drawstyle="steps-post", label=name)
+            positive = curve.fpr > 0
+            right.plot(curve.fpr[positive], curve.tpr[positive], dash, label=name)
+        left.set(xscale="log", xlabel="rank (log)", ylabel="share of trials found")
+        right.set(xscale="log", xlabel="false accept rate (log)", ylabel="true accept rate")
+        left.legend(loc="lower right", frameon=False)
+        write_atomic(output, lambda path: figure.savefig(path, format=kind))
