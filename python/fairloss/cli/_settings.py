@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from fairloss.training import load_config
-from fairloss.training.config import Config
+from fairloss.training.settings import Config
 
 Settings = Annotated[
     list[str] | None,

@@ -125,7 +125,7 @@ def encoded_batches(
 
 def _check_one_set(root: Path) -> None:
     sets = sorted(path.parent.name for path in root.glob(f"*/{INDEX}"))
-    listed = f"several sets: {', '.join(sets)}"
+    listed = f"several sets: {', '.join(sets)}; name one"
     expect(not sets, f"folder {str(root)!r}", "one set of images", listed)
 
 
