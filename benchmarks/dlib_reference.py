@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from fairloss.data import write_features
-from fairloss.data.arrays import list_identified
+from fairloss.data.images import list_identified
 from fairloss.typing import Float32s
 
 # The detector needs faces of at least 80 pixels; those of ORL have about 70.

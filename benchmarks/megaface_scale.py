@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from fairloss.data import Features, planted_megaface, read_features, write_planted
-from fairloss.data.planted import Planted
+from fairloss.data.synthetic_megaface import Planted
 from fairloss.embeddings import unit_embeddings
 from fairloss.evaluation import evaluate_megaface
 from fairloss.evaluation.megaface import FAR, trials

@@ -1,4 +1,4 @@
-"""Galleries for the tests, and a program that fills one; importable by the processes that die."""
+"""Galleries for the tests, and a program that fills one, in processes that are killed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ SMALL_SHARD = 100 * 4 * SIZE  # bytes of 100 rows
 
 
 def embeddings(count, size=SIZE, seed=0):
-    """People of up to four photographs each."""
+    """Return (count, size) embeddings of count // 2 identities."""
     generator = np.random.default_rng(seed)
-    people = generator.normal(size=(max(count // 2, 1), size))
-    who = generator.integers(len(people), size=count)
-    return (people[who] + 0.3 * generator.normal(size=(count, size))).astype(np.float32)
+    centers = generator.normal(size=(max(count // 2, 1), size))
+    labels = generator.integers(len(centers), size=count)
+    return (centers[labels] + 0.3 * generator.normal(size=(count, size))).astype(np.float32)
 
 
 def numbered(count, prefix="person"):
@@ -32,7 +32,7 @@ def unit(array):
 
 
 def build(folder: Path, index: str = "ivf") -> None:
-    """Fill a gallery with what it lacks, save after every batch, index it, save again."""
+    """Add the missing embeddings to a gallery, save after every batch, index it, save again."""
     try:
         gallery = Gallery.load(folder)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Small made-up fonts: each glyph is a pattern of squares that its character and design decide."""
+"""Small synthetic fonts: each glyph is a pattern of squares by its character and design."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small made-up "faces": smooth random patterns, one an identity, with noise."""
+"""Small synthetic "faces": smooth random patterns, one an identity, with noise."""
 
 from __future__ import annotations
 

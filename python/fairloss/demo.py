@@ -21,7 +21,7 @@ from fairloss.checks import check_integer, expect
 from fairloss.data import FaceImages, orl_split, read_images, read_orl, split_identities
 from fairloss.evaluation import all_pairs, compare_pairs, evaluate_pairs, pair_scores, roc
 from fairloss.experience import CollectConfig, Experience, Fit, collect, fit_policy
-from fairloss.gallery import Gallery
+from fairloss.gallery import Gallery, record_embedder
 from fairloss.io.atomic import write_atomic, write_text
 from fairloss.io.json import write_json
 from fairloss.io.run_folder import RunFolder
@@ -37,7 +37,6 @@ from fairloss.training import (
     changes,
     check_device,
     load_backbone,
-    record_embedder,
     train,
 )
 

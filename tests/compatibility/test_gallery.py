@@ -11,8 +11,7 @@ from compatibility_files import succeed
 
 pytest.importorskip("faiss")
 
-from fairloss.gallery import Gallery
-from fairloss.training import read_embedder
+from fairloss.gallery import Gallery, read_embedder
 
 KINDS = ["flat", "ivf", "hnsw", "ivf-pq"]
 

@@ -27,14 +27,14 @@ def make_faces() -> Callable[[list[int]], FaceImages]:
 
 @pytest.fixture
 def write_image() -> Callable[..., Path]:
-    """Write a flat image of one value (grey) or colour (RGB), making its folder."""
+    """Write a flat image of one value (gray) or color (RGB), making its folder."""
 
     def write(
         file: Path, value: int | tuple[int, int, int] = 0, size: tuple[int, int] = (8, 8)
     ) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
-        colour = np.asarray(value, dtype=np.uint8)
-        Image.fromarray(np.broadcast_to(colour, (*size, *colour.shape)).copy()).save(file)
+        color = np.asarray(value, dtype=np.uint8)
+        Image.fromarray(np.broadcast_to(color, (*size, *color.shape)).copy()).save(file)
         return file
 
     return write

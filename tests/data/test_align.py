@@ -20,8 +20,8 @@ def test_recovers_a_similarity(degrees):
     turn = np.radians(degrees)
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     expected = np.column_stack((1.7 * rotation, [12, -5]))
-    found = similarity_transform(TEMPLATE, apply(expected, TEMPLATE))
-    np.testing.assert_allclose(found, expected, atol=1e-9)
+    result = similarity_transform(TEMPLATE, apply(expected, TEMPLATE))
+    np.testing.assert_allclose(result, expected, atol=1e-9)
 
 
 def test_is_the_least_squares_solution():
@@ -40,12 +40,12 @@ def test_is_the_least_squares_solution():
 
 def test_never_mirrors():
     mirrored = TEMPLATE * [-1, 1]
-    found = similarity_transform(mirrored, TEMPLATE)
-    assert np.linalg.det(found[:, :2]) > 0
+    result = similarity_transform(mirrored, TEMPLATE)
+    assert np.linalg.det(result[:, :2]) > 0
 
 
 def test_landmarks_land_on_the_template():
-    # One bright pixel at each landmark of a turned, larger and moved face.
+    # One bright pixel at each landmark of a rotated, scaled and shifted face.
     turn = np.radians(25)
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     points = (TEMPLATE @ rotation.T * 2 + [90, 60]).round()
@@ -57,8 +57,8 @@ def test_landmarks_land_on_the_template():
     rows, columns = np.mgrid[:SIDE, :SIDE]
     for x, y in TEMPLATE:
         near = aligned * ((abs(columns - x) < 5) & (abs(rows - y) < 5))
-        centre = np.array([(near * columns).sum(), (near * rows).sum()]) / near.sum()
-        np.testing.assert_allclose(centre, (x, y), atol=0.4)
+        center = np.array([(near * columns).sum(), (near * rows).sum()]) / near.sum()
+        np.testing.assert_allclose(center, (x, y), atol=0.4)
 
 
 def test_an_aligned_face_stays_untouched():

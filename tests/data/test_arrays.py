@@ -1,4 +1,4 @@
-"""A folder of arrays: what goes in comes out, without being read into memory."""
+"""A folder of arrays: round trips without reading it into memory, and refusals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from synthetic import write_folder
 
 from fairloss.data import image_batches, read_images, write_arrays
-from fairloss.data.arrays import list_identified, may_mirror
+from fairloss.data.images import list_identified, may_mirror
 from fairloss.io.atomic import FormatError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 1, 4, 6), dtype=np.uint8)
@@ -22,8 +22,8 @@ VARIANTS = np.array([1, 0, 1, 0, 1])
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     parts = [PIXELS[:2], PIXELS[2:]]
-    who, how = ["a", "b", "c"], ["serif", "sans"]
-    write_arrays(tmp_path / "set", parts, LABELS, VARIANTS, who, how, mirror=False)
+    identities, variants = ["a", "b", "c"], ["serif", "sans"]
+    write_arrays(tmp_path / "set", parts, LABELS, VARIANTS, identities, variants, mirror=False)
     return tmp_path / "set"
 
 
@@ -54,26 +54,29 @@ def test_writing_to_an_image_does_not_reach_the_file(folder: Path):
 
 
 def test_other_shapes_are_refused(folder: Path):
-    with pytest.raises(ValueError, match=r"holds images of image_size=\[4,6\], channels=1; got"):
+    with pytest.raises(
+        ValueError,
+        match=r"expected images of image_size=\[6, 4\], .* got image_size=\[4,6\], channels=1",
+    ):
         read_images(folder, (6, 4), 1)
-    with pytest.raises(ValueError, match="channels=3"):
+    with pytest.raises(ValueError, match="expected .*channels=3, got"):
         read_images(folder, (4, 6), 3)
 
 
 def test_another_version_is_refused(folder: Path):
-    index = json.loads((folder / "index.json").read_text())
-    (folder / "index.json").write_text(json.dumps(index | {"version": 2}))
-    with pytest.raises(ValueError, match="version 2, expected 1"):
+    index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    (folder / "index.json").write_text(json.dumps(index | {"version": 2}), encoding="utf-8")
+    with pytest.raises(ValueError, match="index.json: expected a JSON object of version 1"):
         read_images(folder, (4, 6), 1)
 
 
 def test_a_folder_of_sets_names_them(folder: Path):
-    with pytest.raises(ValueError, match="holds several sets; name one: set"):
+    with pytest.raises(ValueError, match="expected one set of images, got several sets: set"):
         read_images(folder.parent, (4, 6), 1)
 
 
 def test_as_many_images_as_labels(tmp_path: Path):
-    with pytest.raises(ValueError, match="parts: got 2 images, expected 5"):
+    with pytest.raises(ValueError, match="parts: expected 5 rows in all, got 2"):
         write_arrays(tmp_path, [PIXELS[:2]], LABELS, VARIANTS, ["a"], ["x"], mirror=True)
     assert list(tmp_path.iterdir()) == []
 
@@ -82,25 +85,27 @@ def test_listing_agrees_with_reading(folder: Path, tmp_path: Path):
     files = write_folder(tmp_path / "faces", [2, 1])
     for images, size, mirror in ((folder, (4, 6), False), (files, (32, 32), True)):
         faces = read_images(images, size, 1)
-        names, people = list_identified(images)
+        names, identities = list_identified(images)
         assert names == faces.names
-        assert people == [faces.identities[label] for label in faces.labels.tolist()]
+        assert identities == [faces.identities[label] for label in faces.labels.tolist()]
         assert may_mirror(images) is faces.mirror is mirror
-    with pytest.raises(ValueError, match="holds several sets; name one: set"):
+    with pytest.raises(ValueError, match="expected one set of images, got several sets: set"):
         list_identified(tmp_path)
 
 
 def test_batches_follow_the_names(folder: Path):
     names = ["c/sans", "a/serif", "b/sans"]
-    found = list(image_batches(folder, names, (4, 6), 1, batch_size=2))
-    assert [len(batch) for batch in found] == [2, 1]
-    assert torch.equal(torch.cat(found), torch.from_numpy(PIXELS[[4, 1, 2]]))
+    result = list(image_batches(folder, names, (4, 6), 1, batch_size=2))
+    assert [len(batch) for batch in result] == [2, 1]
+    assert torch.equal(torch.cat(result), torch.from_numpy(PIXELS[[4, 1, 2]]))
 
 
 def test_batches_refuse_what_arrays_do_not_hold(folder: Path):
     with pytest.raises(FormatError, match="holds no image 'b/serif'; one is 'a/sans'"):
         next(image_batches(folder, ["a/sans", "b/serif"], (4, 6), 1))
-    with pytest.raises(ValueError, match="landmarks: .* only image files can be aligned"):
+    with pytest.raises(
+        ValueError, match="landmarks: expected a folder of image files to align, got arrays"
+    ):
         next(image_batches(folder, ["a/sans"], (4, 6), 1, points=np.zeros((1, 5, 2))))
     np.save(folder / "variants.npy", np.zeros(5, dtype=np.int32))
     with pytest.raises(FormatError, match="two images have one name"):

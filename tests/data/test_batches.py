@@ -75,7 +75,7 @@ def shifted(image: Tensor, down: int, across: int, mirrored: bool) -> Tensor:
 def recover(image: Tensor, augmented: Tensor) -> tuple[int, int, bool]:
     """The one shift and mirror that explain an augmented image (random pixels make it unique)."""
     _, height, width = image.shape
-    found = []
+    result = []
     for mirrored in (False, True):
         plain = augmented.flip(-1) if mirrored else augmented
         for down in range(-(height // 16), height // 16 + 1):
@@ -83,9 +83,9 @@ def recover(image: Tensor, augmented: Tensor) -> tuple[int, int, bool]:
                 rows = (torch.arange(height) + down).clamp(0, height - 1)
                 columns = (torch.arange(width) + across).clamp(0, width - 1)
                 if torch.equal(plain, image[:, rows][:, :, columns]):
-                    found.append((down, across, mirrored))
-    assert len(found) == 1
-    return found[0]
+                    result.append((down, across, mirrored))
+    assert len(result) == 1
+    return result[0]
 
 
 def test_augment_is_mirror_and_shift_with_repeated_edge() -> None:
@@ -134,14 +134,14 @@ def test_to_input_by_hand() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(ValueError, match="batch_size must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="batch_size: expected an integer of at least 1, got 0"):
         epoch_batches(5, 0, 0, 0)
-    with pytest.raises(ValueError, match="num_samples must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="num_samples: expected an integer of at least 1, got 0"):
         epoch_order(0, 0, 0)
     for bad in (torch.zeros(2, 3, 4, 4), torch.zeros(3, 4, 4, dtype=torch.uint8)):
-        with pytest.raises(ValueError, match="images must be uint8 of shape"):
+        with pytest.raises(ValueError, match=r"images: expected uint8 \(B, channels, H, W\), got"):
             to_input(bad)
-        with pytest.raises(ValueError, match="images must be uint8 of shape"):
+        with pytest.raises(ValueError, match=r"images: expected uint8 \(B, channels, H, W\), got"):
             augment(bad, 0, 0, 0)
 
 

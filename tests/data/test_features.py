@@ -43,14 +43,14 @@ def features(tmp_path) -> Path:
 
 
 def test_features_round_trip_and_stay_on_disk(features):
-    found = read_features(features)
-    assert isinstance(found.embeddings, np.memmap)
-    np.testing.assert_array_equal(found.embeddings, EMBEDDINGS)
-    assert found.names == NAMES
-    assert found.identities == ["Ann", "Ann", "Bo"]
-    assert found.rows(["Bo/1.png", "Ann\\2", "Bo/1.jpg"]).tolist() == [2, 1, 2]
-    with pytest.raises(ValueError, match=r"1 of 2 images have no row, the first 'Cy/1.jpg'"):
-        found.rows(["Bo/1.jpg", "Cy/1.jpg"])
+    result = read_features(features)
+    assert isinstance(result.embeddings, np.memmap)
+    np.testing.assert_array_equal(result.embeddings, EMBEDDINGS)
+    assert result.names == NAMES
+    assert result.identities == ["Ann", "Ann", "Bo"]
+    assert result.rows(["Bo/1.png", "Ann\\2", "Bo/1.jpg"]).tolist() == [2, 1, 2]
+    with pytest.raises(ValueError, match=r"got none for 1 of 2 images, the first 'Cy/1.jpg'"):
+        result.rows(["Bo/1.jpg", "Cy/1.jpg"])
 
 
 def test_features_refused(features, tmp_path):
@@ -71,7 +71,7 @@ def test_features_refused(features, tmp_path):
         read_features(features)
     manifest = features.with_suffix(".json")
     for value in ([], {"version": 2}, {"version": 1, "names": ["a", 1]}):
-        manifest.write_text(json.dumps(value))
+        manifest.write_text(json.dumps(value), encoding="utf-8")
         with pytest.raises(FormatError, match=r"f\.json: "):
             read_features(features)
     with pytest.raises(ValueError, match="ends in .npy"):
@@ -122,19 +122,22 @@ def test_vectors_of_mixed_dimension_or_missing_name_the_file(tmp_path):
 def test_devkit_lists(tmp_path):
     path = tmp_path / "facescrub_features_list.json"
     write_devkit_list(path, DevkitList(["Ann/1.jpg", "Bo/2.jpg"], ["Ann", "Bo"]))
-    assert json.loads(path.read_text()) == {"path": ["Ann/1.jpg", "Bo/2.jpg"], "id": ["Ann", "Bo"]}
+    assert json.loads(path.read_text(encoding="utf-8")) == {
+        "path": ["Ann/1.jpg", "Bo/2.jpg"],
+        "id": ["Ann", "Bo"],
+    }
     assert read_devkit_list(path) == DevkitList(["Ann/1.jpg", "Bo/2.jpg"], ["Ann", "Bo"])
-    path.write_text('{"path": ["1/2/3.jpg"]}')
+    path.write_text('{"path": ["1/2/3.jpg"]}', encoding="utf-8")
     assert read_devkit_list(path).identities is None
     for wrong in ("[]", '{"path": []}', '{"path": ["a", "a"]}', '{"path": ["a"], "id": []}', "{"):
-        path.write_text(wrong)
+        path.write_text(wrong, encoding="utf-8")
         with pytest.raises(FormatError, match=str(path)):
             read_devkit_list(path)
 
 
 def test_noise_list(tmp_path):
     path = tmp_path / "noises.txt"
-    path.write_text("# by hand\nAnn_12.jpg\n\n7\t1/2/3.jpg\n")
+    path.write_text("# by hand\nAnn_12.jpg\n\n7\t1/2/3.jpg\n", encoding="utf-8")
     assert read_noise_list(path) == {"Ann_12.jpg", "1/2/3.jpg"}
 
 
@@ -155,7 +158,7 @@ META = {
 
 def write_meta(folder: Path, kind: str) -> Path:
     path = folder / f"{kind}.txt"
-    path.write_text(META[kind][0])
+    path.write_text(META[kind][0], encoding="utf-8")
     return path
 
 
@@ -196,7 +199,7 @@ def test_meta_by_hand(tmp_path):
 )
 def test_meta_refused(tmp_path, kind, text, problem):
     path = tmp_path / "meta.txt"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(FormatError, match=problem) as caught:
         META[kind][1](path)
     assert str(path) in str(caught.value)
@@ -216,7 +219,7 @@ def fuzzed(folder: Path, kind: str):
         write_vector(folder / "v.bin", EMBEDDINGS[0])
         return folder / "v.bin", read_vector, None
     if kind == "noise":
-        (folder / "n.txt").write_text("# comment\nAnn_1.jpg\n7\t1/2/3.jpg\n")
+        (folder / "n.txt").write_text("# comment\nAnn_1.jpg\n7\t1/2/3.jpg\n", encoding="utf-8")
         return folder / "n.txt", read_noise_list, None
     if kind == "cmc":
         ranks = np.arange(4) / 4

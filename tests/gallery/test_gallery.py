@@ -1,3 +1,5 @@
+"""Search against brute force, additions, removals and refusals."""
+
 import sys
 
 import numpy as np
@@ -43,7 +45,7 @@ def test_search_equals_brute_force():
     assert_search_equals_brute_force(gallery, numbered(50), embeddings)
 
 
-def test_embeddings_are_normalised():
+def test_embeddings_are_normalized():
     gallery = Gallery(2)
     gallery.add(["far", "near"], np.array([[100.0, 0.0], [0.01, 0.01]]))
     (matches,) = gallery.search([[0.0, 7.0]], k=2)
@@ -78,7 +80,7 @@ def test_tensors(dtype):
     assert from_tensor.search(tensor) == from_array.search(array)
 
 
-def test_tensors_of_float64_are_normalised_before_they_are_rounded():
+def test_tensors_of_float64_are_normalized_before_they_are_rounded():
     tensor = torch.tensor([[1e-200, 0.0], [3e200, 4e200]], dtype=torch.float64)
     gallery = Gallery(2)
     gallery.add(["small", "large"], tensor)
@@ -101,11 +103,11 @@ def test_any_integer_counts(number):
 
 
 @pytest.mark.parametrize("number", [0, -1, 2.0, "2", None, True, np.True_, torch.tensor(2.0)])
-def test_anything_else_is_refused(number):
+def test_other_numbers_are_refused(number):
     gallery, _ = filled()
-    with pytest.raises(ValueError, match="k must be an integer of at least 1, got"):
+    with pytest.raises(ValueError, match="k: expected an integer of at least 1, got"):
         gallery.search(sample(1), number)
-    with pytest.raises(ValueError, match="embedding_size must be an integer of at least 1, got"):
+    with pytest.raises(ValueError, match="embedding_size: expected an integer of at least 1, got"):
         Gallery(number)
 
 
@@ -119,11 +121,11 @@ def test_float16_and_fortran_order_arrays():
 def test_remove():
     gallery, embeddings = filled()
     gallery.add(["person 3"], sample(1, seed=5))
-    assert gallery.remove(["person 3", "person 10", "nobody"]) == 3
+    assert gallery.remove(["person 3", "person 10", "unknown"]) == 3
     assert gallery.remove(["person 3"]) == 0
-    kept = [i for i in range(50) if i not in (3, 10)]
-    assert gallery.names == [f"person {i}" for i in kept]
-    assert_search_equals_brute_force(gallery, gallery.names, embeddings[kept])
+    remaining = [i for i in range(50) if i not in (3, 10)]
+    assert gallery.names == [f"person {i}" for i in remaining]
+    assert_search_equals_brute_force(gallery, gallery.names, embeddings[remaining])
 
 
 def test_add_after_remove():
@@ -154,11 +156,11 @@ def test_merge_leaves_the_other_gallery_alone():
     [
         (["a", "b"], [[1] * 16, [0] * 16], "row 1 with all zeros"),
         (["a", "b"], [[1] * 16, [np.nan] * 16], "row 1 with NaN"),
-        (["a"], sample(2), "names has 1 entries but embeddings has 2"),
-        (["a", 7], sample(2), "non-empty strings, got 7"),
+        (["a"], sample(2), "names: expected 2 entries, one for each embedding, got 1"),
+        (["a", 7], sample(2), "names: expected non-empty strings, got 7"),
         (["a", ""], sample(2), "non-empty strings"),
-        ("ab", sample(2), "sequence of strings"),
-        (["a", "b"], sample(2, size=15), "16 columns, got 15"),
+        ("ab", sample(2), "names: expected a sequence of strings"),
+        (["a", "b"], sample(2, size=15), r"shape \(N, 16\), got shape \(2, 15\)"),
         (["a"], sample(1)[0], r"\(N, D\)"),
     ],
 )
@@ -172,11 +174,11 @@ def test_a_bad_batch_changes_nothing(names, embeddings, message):
 
 def test_bad_arguments():
     gallery, _ = filled()
-    with pytest.raises(ValueError, match="16 columns"):
+    with pytest.raises(ValueError, match=r"shape \(N, 16\)"):
         gallery.search(sample(1, size=4))
-    with pytest.raises(ValueError, match="embedding size 16, got 4"):
+    with pytest.raises(ValueError, match="other: expected embedding size 16, got 4"):
         gallery.merge(Gallery(4))
-    with pytest.raises(ValueError, match="sequence of strings"):
+    with pytest.raises(ValueError, match="names: expected a sequence of strings"):
         gallery.remove("person 1")
 
 

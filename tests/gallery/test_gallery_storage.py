@@ -1,3 +1,5 @@
+"""Galleries on disk: round trips, replacement, damage and concurrent writers."""
+
 import contextlib
 import hashlib
 import json
@@ -24,14 +26,22 @@ def gallery_of(count, seed=0, index="flat"):
 PROBES = np.random.default_rng(9).normal(size=(5, 8))
 
 
-def assert_same(found, expected):
-    assert found.names == expected.names
-    assert len(found) == len(expected)
-    assert found.search(PROBES) == expected.search(PROBES)
+def assert_same(result, expected):
+    assert result.names == expected.names
+    assert len(result) == len(expected)
+    assert result.search(PROBES) == expected.search(PROBES)
 
 
 def files(folder):
     return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
+
+
+def read_object(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_object(path, value):
+    path.write_text(json.dumps(value), encoding="utf-8")
 
 
 def only(folder, pattern):
@@ -44,20 +54,20 @@ def test_round_trip(tmp_path):
     gallery.add(["person 3", "Åsa 李"], np.eye(2, 8))
     gallery.remove(["person 0"])
     gallery.save(tmp_path / "new" / "gallery")
-    found = Gallery.load(str(tmp_path / "new" / "gallery"))
-    assert_same(found, gallery)
-    assert found.embedding_size == 8
+    result = Gallery.load(str(tmp_path / "new" / "gallery"))
+    assert_same(result, gallery)
+    assert result.embedding_size == 8
 
 
 def test_loaded_gallery_can_change(tmp_path):
     gallery = gallery_of(20)
     gallery.save(tmp_path)
-    found = Gallery.load(tmp_path)
-    for either in (gallery, found):
+    result = Gallery.load(tmp_path)
+    for either in (gallery, result):
         either.remove(["person 19", "person 4"])
         either.add(["guest"], np.ones((1, 8)))
         either.merge(gallery_of(3, seed=4))
-    assert_same(found, gallery)
+    assert_same(result, gallery)
 
 
 def test_empty_gallery(tmp_path):
@@ -71,7 +81,7 @@ def test_manifest_and_replacement(tmp_path):
     gallery_of(6, index="hnsw").save(tmp_path)
     assert (len(first), len(files(tmp_path))) == (3, 4)
     assert_same(Gallery.load(tmp_path), gallery_of(6))
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    manifest = read_object(tmp_path / "manifest.json")
     assert (manifest["version"], manifest["embedding_size"], manifest["count"]) == (2, 8, 6)
     (shard,), index = manifest["shards"], manifest["index"]
     assert (index["kind"], index["covers"]) == ("hnsw", 6)
@@ -85,14 +95,14 @@ def test_only_what_changed_is_written(tmp_path, monkeypatch):
     gallery.save(tmp_path)
     before = {name: (tmp_path / name).stat().st_mtime_ns for name in files(tmp_path)}
     assert len(before) == 3 * 2 + 1 + 1
-    found = Gallery.load(tmp_path)
-    found.add(["guest"], np.ones((1, 8)))
-    found.save(tmp_path)
+    result = Gallery.load(tmp_path)
+    result.add(["guest"], np.ones((1, 8)))
+    result.save(tmp_path)
     after = {name: (tmp_path / name).stat().st_mtime_ns for name in files(tmp_path)}
     kept = before.items() & after.items()
     assert len(kept) == len(after) - 3  # the last shard's rows and names, and the manifest
     gallery.add(["guest"], np.ones((1, 8)))
-    assert_same(found, gallery)
+    assert_same(result, gallery)
 
 
 @pytest.mark.parametrize("index", ["flat", "ivf"])
@@ -108,8 +118,8 @@ def test_removed_embeddings_leave_the_disk(tmp_path, index):
 
 def test_rows_stay_on_disk(tmp_path):
     gallery_of(20).save(tmp_path)
-    found = Gallery.load(tmp_path)
-    (shard,) = found._rows.shards
+    result = Gallery.load(tmp_path)
+    (shard,) = result._rows.shards
     assert isinstance(shard.rows, np.memmap)
     assert not shard.rows.flags.writeable
 
@@ -136,11 +146,11 @@ def test_saving_twice_changes_nothing(tmp_path):
 def test_foreign_files_are_left_alone(tmp_path):
     mine = ("notes.txt", "rows-of-faces.npy", "names-2024.json", "index-0123456789abcdef.faiss.old")
     for name in mine:
-        (tmp_path / name).write_text("mine")
+        (tmp_path / name).write_text("mine", encoding="utf-8")
     gallery_of(5).save(tmp_path)
     gallery_of(6).save(tmp_path)
     for name in mine:
-        assert (tmp_path / name).read_text() == "mine"
+        assert (tmp_path / name).read_text(encoding="utf-8") == "mine"
 
 
 def test_the_second_of_two_writers_is_refused(tmp_path):
@@ -188,16 +198,16 @@ def test_a_save_replaces_a_file_that_was_cut(tmp_path, pattern):
 
 def test_rows_are_copied_over_a_cut_file_but_not_from_one(tmp_path):
     gallery_of(5).save(tmp_path / "a")
-    found = Gallery.load(tmp_path / "a")
-    found.save(tmp_path / "b")
-    found = Gallery.load(tmp_path / "a")
+    result = Gallery.load(tmp_path / "a")
+    result.save(tmp_path / "b")
+    result = Gallery.load(tmp_path / "a")
     os.truncate(only(tmp_path / "b", "rows-*"), 10)
-    found.save(tmp_path / "b")
+    result.save(tmp_path / "b")
     assert_same(Gallery.load(tmp_path / "b"), gallery_of(5))
-    found = Gallery.load(tmp_path / "a")
+    result = Gallery.load(tmp_path / "a")
     os.truncate(only(tmp_path / "a", "rows-*"), 10)
     with pytest.raises(ValueError, match="is damaged: it is shorter"):
-        found.save(tmp_path / "a")
+        result.save(tmp_path / "a")
 
 
 def failing_write(index, path):
@@ -213,9 +223,9 @@ def test_failed_index_write_keeps_the_old_gallery(tmp_path, monkeypatch):
         patch.setattr(faiss, "write_index", failing_write)
         with pytest.raises(RuntimeError, match="disk full"):
             gallery_of(6, index="hnsw").save(tmp_path)
-    found = Gallery.load(tmp_path)
-    assert_same(found, gallery_of(5))
-    found.save(tmp_path)
+    result = Gallery.load(tmp_path)
+    assert_same(result, gallery_of(5))
+    result.save(tmp_path)
     assert files(tmp_path) == before
 
 
@@ -275,7 +285,7 @@ def test_missing_file(tmp_path, pattern):
         ({"count": 4}, "5 embeddings, not as many as it says"),
         ({"next_id": 4}, "ids are not ascending"),
         ({"embedding_size": 9}, "but 9 in the manifest"),
-        ({"wanted": "kd-tree"}, "index must be one of"),
+        ({"wanted": "kd-tree"}, "index: expected one of"),
         ({"shards": 5}, "malformed"),
         ({"shards": [{"rows": {}}]}, "malformed"),
         ({"index": []}, "malformed"),
@@ -284,7 +294,9 @@ def test_missing_file(tmp_path, pattern):
 def test_manifest_that_does_not_fit(tmp_path, change, message):
     gallery_of(5).save(tmp_path)
     path = tmp_path / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    path.write_text(
+        json.dumps(json.loads(path.read_text(encoding="utf-8")) | change), encoding="utf-8"
+    )
     with pytest.raises(ValueError, match=message):
         Gallery.load(tmp_path)
 
@@ -295,7 +307,9 @@ def test_files_of_different_galleries(tmp_path, part):
     manifests = {}
     for name, count in (("a", 5), ("b", 6)):
         gallery_of(count, index="hnsw").save(tmp_path / name)
-        manifests[name] = json.loads((tmp_path / name / "manifest.json").read_text())
+        manifests[name] = json.loads(
+            (tmp_path / name / "manifest.json").read_text(encoding="utf-8")
+        )
     entry = {
         "rows": lambda manifest: manifest["shards"][0]["rows"],
         "names": lambda manifest: manifest["shards"][0]["names"],
@@ -304,7 +318,7 @@ def test_files_of_different_galleries(tmp_path, part):
     theirs = entry(manifests["b"])
     os.replace(tmp_path / "b" / theirs["name"], tmp_path / "a" / theirs["name"])
     entry(manifests["a"]).update(theirs)
-    (tmp_path / "a" / "manifest.json").write_text(json.dumps(manifests["a"]))
+    write_object(tmp_path / "a" / "manifest.json", manifests["a"])
     with pytest.raises(ValueError, match="differ|other embeddings"):
         Gallery.load(tmp_path / "a")
 
@@ -312,10 +326,12 @@ def test_files_of_different_galleries(tmp_path, part):
 def test_names_of_another_version(tmp_path):
     gallery_of(5).save(tmp_path)
     path, manifest = only(tmp_path, "names-*"), tmp_path / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 3}))
-    content = json.loads(manifest.read_text())
+    path.write_text(
+        json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"version": 3}), encoding="utf-8"
+    )
+    content = read_object(manifest)
     content["shards"][0]["names"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    manifest.write_text(json.dumps(content))
+    write_object(manifest, content)
     with pytest.raises(ValueError, match="names of another version"):
         Gallery.load(tmp_path)
 
@@ -341,9 +357,13 @@ def test_broken_manifest_and_no_gallery(tmp_path):
     with pytest.raises(ValueError, match=r"file\.txt: it is a file, not a folder"):
         Gallery.load(tmp_path / "file.txt")
     gallery_of(5).save(tmp_path)
-    (tmp_path / "manifest.json").write_text('{"format": "fairloss-gallery", "vers')
+    (tmp_path / "manifest.json").write_text(
+        '{"format": "fairloss-gallery", "vers', encoding="utf-8"
+    )
     with pytest.raises(ValueError, match="not valid JSON"):
         Gallery.load(tmp_path)
-    (tmp_path / "manifest.json").write_text('{"format": "fairloss-gallery", "version": 2}')
+    (tmp_path / "manifest.json").write_text(
+        '{"format": "fairloss-gallery", "version": 2}', encoding="utf-8"
+    )
     with pytest.raises(ValueError, match="lacks"):
         Gallery.load(tmp_path)

@@ -1,9 +1,11 @@
+"""Indexes against brute force, with parameters that make them exact."""
+
 import numpy as np
 import pytest
 from gallery_cases import embeddings, numbered, unit
 
 from fairloss.gallery import Gallery, kinds, rows
-from fairloss.gallery.exact import best
+from fairloss.gallery.exact_search import best
 
 faiss = pytest.importorskip("faiss")
 
@@ -26,9 +28,9 @@ def assert_search_equals_brute_force(gallery, names, array, k=7):
         gallery._index.parameter = 4000
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kinds, "SPARE_CANDIDATES", 4000)
-        found = gallery.search(PROBES, k)
+        result = gallery.search(PROBES, k)
     cosine = unit(PROBES) @ unit(array).T
-    for row, matches in zip(cosine, found, strict=True):
+    for row, matches in zip(cosine, result, strict=True):
         best = np.argsort(-row)[:k]
         assert [m.name for m in matches] == [names[i] for i in best]
         np.testing.assert_allclose([m.score for m in matches], row[best], atol=1e-6)
@@ -49,7 +51,7 @@ def test_what_the_index_lacks_is_searched_too(kind):
     assert_search_equals_brute_force(gallery, names, np.concatenate((array, extra)))
     gallery.reindex()
     if kind != "flat":
-        assert gallery._index.faiss.ntotal == 1100
+        assert gallery._index.faiss_index.ntotal == 1100
     assert_search_equals_brute_force(gallery, names, np.concatenate((array, extra)))
 
 
@@ -84,12 +86,12 @@ def test_round_trip(kind, tmp_path):
     gallery, _ = indexed(kind)
     gallery.add(["late"], PROBES[:1])
     gallery.save(tmp_path)
-    found = Gallery.load(tmp_path)
-    assert found.index == kind
-    assert found.search(PROBES) == gallery.search(PROBES)
-    found.reindex()  # brings in the late one, of the same kind
-    assert found.index == kind
-    assert found.search(PROBES[:1], 1)[0][0].name == "late"
+    result = Gallery.load(tmp_path)
+    assert result.index == kind
+    assert result.search(PROBES) == gallery.search(PROBES)
+    result.reindex()  # brings in the late one, of the same kind
+    assert result.index == kind
+    assert result.search(PROBES[:1], 1)[0][0].name == "late"
 
 
 def test_search_over_shards_equals_search_of_one(monkeypatch):
@@ -119,19 +121,19 @@ def test_single_additions_are_packed(monkeypatch):
     assert_search_equals_brute_force(gallery, numbered(25), array)
 
 
-def test_an_index_is_trained_anew_when_outgrown():
+def test_an_index_is_trained_again_for_many_more_rows():
     gallery, _ = indexed("ivf", 400)
-    lists = gallery._index.faiss.nlist
+    lists = gallery._index.faiss_index.nlist
     gallery.add(numbered(400, "more"), embeddings(400, 16, seed=1))
     gallery.reindex()
-    assert gallery._index.faiss.nlist == lists
+    assert gallery._index.faiss_index.nlist == lists
     gallery.add(numbered(2000, "most"), embeddings(2000, 16, seed=2))
     gallery.reindex()
-    assert gallery._index.faiss.nlist > 2 * lists
+    assert gallery._index.faiss_index.nlist > 2 * lists
 
 
 @pytest.mark.parametrize("kind", ["ivf", "ivf-pq"])
-def test_an_index_trained_anew_searches_as_large_a_share(kind):
+def test_an_index_trained_again_searches_the_same_share(kind):
     gallery, _ = indexed(kind, 400)  # 10 lists
     gallery._index.parameter = 3
     gallery.add(numbered(2000, "more"), embeddings(2000, 16, seed=1))
@@ -143,7 +145,7 @@ def test_an_index_trained_anew_searches_as_large_a_share(kind):
     assert untouched._index.parameter == kinds.default_parameter(kind, 61)
 
 
-def test_a_graph_built_anew_keeps_as_many_candidates():
+def test_a_graph_built_again_keeps_as_many_candidates():
     gallery, _ = indexed("hnsw", 400)
     gallery._index.parameter = 1024
     gallery.remove(["person 7"])
@@ -173,13 +175,13 @@ def test_auto_follows_the_size(monkeypatch):
     assert gallery.search(PROBES) == [[]] * 40
 
 
-def test_a_timid_search_gives_fewer_matches():
-    """One list has fewer faces than were asked for."""
+def test_a_search_of_one_list_gives_fewer_matches():
+    """One list has fewer rows than k."""
     gallery, _ = indexed("ivf")
     gallery._index.parameter = 1
-    found = gallery.search(PROBES, 900)
-    assert all(0 < len(matches) < 900 for matches in found)
-    assert all(np.isfinite(match.score) for matches in found for match in matches)
+    result = gallery.search(PROBES, 900)
+    assert all(0 < len(matches) < 900 for matches in result)
+    assert all(np.isfinite(match.score) for matches in result for match in matches)
 
 
 @pytest.mark.parametrize("kind", ["ivf", "ivf-pq"])
@@ -196,7 +198,7 @@ def test_a_probe_whose_list_is_empty_is_compared_with_all(kind):
     (matches,) = gallery.search(PROBES[:1], 2000)
     assert len(matches) == len(kept) + 1
     assert (matches[0].name, matches[-1].name) == (f"person {best}", "late")
-    assert [len(found) > 0 for found in gallery.search(PROBES, 1)] == [True] * 40
+    assert [len(result) > 0 for result in gallery.search(PROBES, 1)] == [True] * 40
 
 
 @pytest.mark.parametrize("together", [7, 32_768])
@@ -205,8 +207,8 @@ def test_product_quantised_scores_are_exact(monkeypatch, together):
     gallery, array = indexed("ivf-pq")
     cosine = unit(PROBES) @ unit(array).T
     monkeypatch.setattr(rows, "SHARD_BYTES", together * 4 * 16)
-    found = gallery.search(PROBES, 5)
-    for row, matches in zip(cosine, found, strict=True):
+    result = gallery.search(PROBES, 5)
+    for row, matches in zip(cosine, result, strict=True):
         assert len(matches) == 5
         expected = dict(zip(numbered(1000), row, strict=True))
         for match in matches:
@@ -214,14 +216,14 @@ def test_product_quantised_scores_are_exact(monkeypatch, together):
 
 
 def test_every_part_of_the_gallery_has_its_share_of_the_sample(monkeypatch):
-    """The first half looks one way and the other half another; so do the centroids."""
+    """Two halves of opposite direction have centroids in both directions."""
     monkeypatch.setattr(kinds, "PQ_CENTROIDS", 1)
     monkeypatch.setattr(kinds, "MOST_POINTS", 2)  # 50 rows of 1,000 for 25 lists
     gallery, array = Gallery(16, index="ivf"), 0.1 * embeddings(1000, 16)
     array[:500, 0], array[500:, 0] = 10, -10
     gallery.add(numbered(1000), array)
     gallery.reindex()
-    inverted = gallery._index.faiss
+    inverted = gallery._index.faiss_index
     assert inverted.nlist == 25
     ahead = inverted.quantizer.reconstruct_n(0, 25)[:, 0] > 0
     assert 5 < ahead.sum() < 20

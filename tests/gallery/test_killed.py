@@ -1,4 +1,4 @@
-"""A gallery whose writer is killed, kill -9, before any of the steps that make a file durable."""
+"""A gallery whose writer is killed (SIGKILL) before any of the steps that make a file durable."""
 
 import itertools
 import json
@@ -43,7 +43,7 @@ def _small(monkeypatch):
 
 
 def die(step, program, folder):
-    """Whether the program was killed; otherwise it must have ended well."""
+    """Return True if the program was killed; otherwise it must have exited with 0."""
     process = CONTEXT.Process(target=killed, args=(step, program, folder))
     process.start()
     process.join(60)
@@ -56,7 +56,7 @@ def die(step, program, folder):
 
 
 def content(folder):
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     named = {entry["name"] for files in manifest["shards"] for entry in files.values()}
     if manifest["index"]:
         named.add(manifest["index"]["file"]["name"])
@@ -65,26 +65,26 @@ def content(folder):
     return named
 
 
-def test_killed_builds_go_on_to_the_same_gallery(tmp_path, monkeypatch):
+def test_killed_builds_resume_to_the_same_gallery(tmp_path, monkeypatch):
     """Killed again and again, later each time: each build starts from what the last one left."""
     monkeypatch.setattr(filling, "SAVE_EVERY", 0.0)
     build(tmp_path / "calm")
     calm = Gallery.load(tmp_path / "calm")
-    folder, kept, deaths = tmp_path / "gallery", 0, 0
+    folder, saved, deaths = tmp_path / "gallery", 0, 0
     while die(2 + deaths % 7, "build", folder):
         deaths += 1
         if (folder / "manifest.json").exists():
-            found = Gallery.load(folder)
-            assert len(found) >= kept  # nothing that was saved is lost
-            assert found.names == numbered(COUNT)[: len(found)]
-            assert len(found) % BATCH == 0
-            kept = len(found)
+            result = Gallery.load(folder)
+            assert len(result) >= saved  # nothing that was saved is lost
+            assert result.names == numbered(COUNT)[: len(result)]
+            assert len(result) % BATCH == 0
+            saved = len(result)
         assert deaths < 100
     assert deaths > 10
-    found = Gallery.load(folder)
-    assert found.index == "ivf"
-    assert found.names == calm.names
-    assert found.search(PROBES) == calm.search(PROBES)
+    result = Gallery.load(folder)
+    assert result.index == "ivf"
+    assert result.names == calm.names
+    assert result.search(PROBES) == calm.search(PROBES)
     assert content(folder) == content(tmp_path / "calm")  # the same bytes
 
 
@@ -97,12 +97,12 @@ def test_every_step_of_a_save_leaves_the_old_gallery_or_the_new(tmp_path):
         build(folder)
         old = Gallery.load(folder)
         dead = die(step, "save_other", folder)
-        found = Gallery.load(folder)
-        expected = new if found.names == new.names else old
+        result = Gallery.load(folder)
+        expected = new if result.names == new.names else old
         seen.add((dead, expected is new))
-        assert found.names == expected.names
-        assert found.index == expected.index
-        assert found.search(PROBES) == expected.search(PROBES)
+        assert result.names == expected.names
+        assert result.index == expected.index
+        assert result.search(PROBES) == expected.search(PROBES)
         save_other(folder)
         assert content(folder) == content(calm)
         if not dead:
@@ -128,7 +128,10 @@ def test_a_slow_build_is_saved_every_minute(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("count", [7, 9])
 def test_as_many_embeddings_as_names(tmp_path, count):
-    with pytest.raises(ValueError, match="batches gave 7 embeddings for 8 names|8 entries"):
+    with pytest.raises(
+        ValueError,
+        match="batches: expected 8 embeddings, one for each name, got 7|names: expected 9 entries",
+    ):
         filling.fill(Gallery(8), tmp_path, numbered(8), [np.ones((count, 8))])
     assert len(Gallery.load(tmp_path)) == (7 if count == 7 else 0)
 

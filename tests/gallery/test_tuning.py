@@ -1,3 +1,5 @@
+"""The choice of an index by recall and time, with a fake clock and by brute force."""
+
 import numpy as np
 import pytest
 from gallery_cases import embeddings, numbered, unit
@@ -29,23 +31,23 @@ def slow(monkeypatch, kinds):
     monkeypatch.setattr(tuning.time, "perf_counter", lambda: now[0])
 
 
-def test_the_fastest_over_the_bar_is_kept(monkeypatch, tmp_path):
+def test_the_fastest_with_enough_recall_is_chosen(monkeypatch, tmp_path):
     slow(monkeypatch, ["flat", "hnsw", "ivf-pq"])
     gallery, _ = filled()
-    found = gallery.tune(0.9)
-    assert (found.chosen.kind, gallery.index) == ("ivf", "ivf")
-    assert found.chosen.recall >= 0.9
-    assert found.chosen.milliseconds == pytest.approx(1.0)
-    assert gallery._index.parameter == found.chosen.parameter
-    assert gallery._index.faiss.ntotal == 1500  # with the probes that were held out
+    tuned = gallery.tune(0.9)
+    assert (tuned.chosen.kind, gallery.index) == ("ivf", "ivf")
+    assert tuned.chosen.recall >= 0.9
+    assert tuned.chosen.milliseconds == pytest.approx(1.0)
+    assert gallery._index.parameter == tuned.chosen.parameter
+    assert gallery._index.faiss_index.ntotal == 1500  # with the probes that were held out
     gallery.save(tmp_path)
     loaded = Gallery.load(tmp_path)
-    assert loaded._index.parameter == found.chosen.parameter
+    assert loaded._index.parameter == tuned.chosen.parameter
     loaded.reindex()
     assert loaded.index == "ivf"
 
 
-def test_flat_wins_where_nothing_is_faster(monkeypatch):
+def test_flat_is_chosen_if_none_is_faster(monkeypatch):
     slow(monkeypatch, ["ivf", "hnsw", "ivf-pq"])
     gallery, _ = filled()
     gallery.reindex("ivf")
@@ -53,14 +55,14 @@ def test_flat_wins_where_nothing_is_faster(monkeypatch):
     assert gallery.index == "flat"
 
 
-def test_recall_is_that_of_a_count():
+def test_recall_equals_a_count():
     """Of probes that are no part of the gallery, by brute force in float64."""
     gallery, array = filled()
     probes = embeddings(200, 16, seed=9)
     best = (unit(probes) @ unit(array).T).argmax(axis=1)
-    found = gallery.tune(1.0, probes=probes, kinds=["ivf"])
-    assert found.probes == 200
-    points = [point for point in found.points if point.kind == "ivf"]
+    tuned = gallery.tune(1.0, probes=probes, kinds=["ivf"])
+    assert tuned.probes == 200
+    points = [point for point in tuned.points if point.kind == "ivf"]
     assert len(points) > 3
     assert points[-1].recall == 1.0
     gallery.reindex("ivf")
@@ -72,13 +74,13 @@ def test_recall_is_that_of_a_count():
 
 
 def test_probes_are_held_out():
-    """A probe that is in an index finds itself; here nobody has a second photograph."""
+    """A probe that is in an index finds itself; here no identity has a second image."""
     gallery = Gallery(16)
     gallery.add(numbered(1000), np.random.default_rng(0).normal(size=(1000, 16)))
-    found = gallery.tune(1.0, kinds=["ivf"])
-    assert found.probes == 100
-    assert found.points[1].kind == "ivf"
-    assert found.points[1].recall < 0.9
+    tuned = gallery.tune(1.0, kinds=["ivf"])
+    assert tuned.probes == 100
+    assert tuned.points[1].kind == "ivf"
+    assert tuned.points[1].recall < 0.9
 
 
 def test_kinds_that_do_not_fit_are_left_out():
@@ -96,13 +98,13 @@ def test_codes_are_left_out_where_too_few_rows_remain(count, trained):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"recall": 0}, "recall must be above 0"),
-        ({"recall": 1.1}, "recall must be"),
-        ({"batch": 151}, "batch must be 1 to 150"),
-        ({"kinds": ["lsh"]}, r"kinds must be a sequence of flat, .*, got \['lsh'\]"),
-        ({"kinds": ["auto"]}, r"kinds must be .*, got \['auto'\]"),
-        ({"kinds": "ivf"}, "kinds must be a sequence of .*, got 'ivf'"),
-        ({"probes": np.ones((3, 4))}, "16 columns"),
+        ({"recall": 0}, r"recall: expected a number in \(0, 1\], got 0"),
+        ({"recall": 1.1}, r"recall: expected a number in \(0, 1\], got 1.1"),
+        ({"batch": 151}, "batch: expected 1 to 150"),
+        ({"kinds": ["lsh"]}, r"kinds: expected a sequence of flat, .*, got \['lsh'\]"),
+        ({"kinds": ["auto"]}, r"kinds: expected .*, got \['auto'\]"),
+        ({"kinds": "ivf"}, "kinds: expected a sequence of .*, got 'ivf'"),
+        ({"probes": np.ones((3, 4))}, r"shape \(N, 16\)"),
     ],
 )
 def test_bad_arguments(options, message):
@@ -111,8 +113,8 @@ def test_bad_arguments(options, message):
         gallery.tune(**options)
 
 
-def test_too_small_a_gallery():
-    with pytest.raises(ValueError, match="tune needs 20 embeddings or more, got 19"):
+def test_a_gallery_that_is_too_small_is_refused():
+    with pytest.raises(ValueError, match="expected at least 20 embeddings to tune with, got 19"):
         filled(19)[0].tune()
     with pytest.raises(ValueError, match="the gallery is empty"):
         Gallery(16).tune(probes=embeddings(5, 16))

@@ -113,10 +113,10 @@ def test_fixed_scale_and_dropout() -> None:
 def test_refusals() -> None:
     with pytest.raises(ValueError, match=r"divisible by 16.*\(112, 92\)"):
         build_model("iresnet18", image_size=(112, 92))
-    with pytest.raises(ValueError, match="depth must be one of"):
+    with pytest.raises(ValueError, match="depth: expected one of"):
         IResNet(20)
     model = build_model("iresnet18", embedding_size=8, image_size=(32, 32))
-    with pytest.raises(ValueError, match=r"images must .*\(B, 3, 32, 32\).*\(2, 3, 32, 48\)"):
+    with pytest.raises(ValueError, match=r"images: expected .*\(B, 3, 32, 32\).*\(2, 3, 32, 48\)"):
         model(torch.zeros(2, 3, 32, 48))
     with pytest.raises(ValueError, match=r"floating point.*uint8"):
         model(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))

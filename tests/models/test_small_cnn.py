@@ -75,11 +75,11 @@ def test_it_can_learn() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"image_size": (112, 31)}, r"image_size must be >= 32 each way, got \(112, 31\)"),
-        ({"image_size": (112,)}, r"image_size must be \(height, width\)"),
-        ({"channels": 0}, "channels must be >= 1, got 0"),
-        ({"embedding_size": 0}, "embedding_size must be >= 1, got 0"),
-        ({"width": 0}, "width must be >= 1, got 0"),
+        ({"image_size": (112, 31)}, r"image_size: expected sides of at least 32, got \(112, 31\)"),
+        ({"image_size": (112,)}, r"image_size: expected \(height, width\)"),
+        ({"channels": 0}, "channels: expected an integer of at least 1, got 0"),
+        ({"embedding_size": 0}, "embedding_size: expected an integer of at least 1, got 0"),
+        ({"width": 0}, "width: expected an integer of at least 1, got 0"),
     ],
 )
 def test_refusals(arguments: dict[str, object], message: str) -> None:

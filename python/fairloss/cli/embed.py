@@ -9,8 +9,8 @@ from fairloss.checks import expect
 from fairloss.cli._options import RunCheckpoint
 from fairloss.cli._progress import progress_bars
 from fairloss.data import read_devkit_list, read_landmarks
-from fairloss.data.arrays import list_identified
-from fairloss.data.features import check_npy
+from fairloss.data.images import list_identified
+from fairloss.data.npy import check_npy
 from fairloss.io.atomic import read_text
 from fairloss.progress import labeled
 from fairloss.training import embed_to_devkit, embed_to_npy

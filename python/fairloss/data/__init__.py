@@ -1,30 +1,14 @@
-"""Labelled face images: reading them, shaping their long tail, and batching them repeatably."""
+"""Labeled face images: reading them, cutting their long tail, and batching them repeatably."""
 
 from __future__ import annotations
 
-from fairloss.data.align import align_face, similarity_transform
-from fairloss.data.arrays import read_arrays, read_images, write_arrays
+from fairloss.data.align import align_face, open_aligned, similarity_transform
+from fairloss.data.arrays import read_arrays, write_arrays
 from fairloss.data.batches import augment, epoch_batches, epoch_order, to_input
 from fairloss.data.cmc import Cmc, cmc_name, read_cmc, write_cmc
 from fairloss.data.decode import UnreadableImage
-from fairloss.data.devkit import (
-    DevkitList,
-    read_devkit_list,
-    read_noise_list,
-    read_vector,
-    read_vectors,
-    write_devkit_list,
-    write_vector,
-)
-from fairloss.data.faces import FaceImages
-from fairloss.data.features import (
-    Features,
-    read_features,
-    read_matrix,
-    write_features,
-    write_manifest,
-)
-from fairloss.data.folder import list_images, read_folder
+from fairloss.data.face_images import FaceImages
+from fairloss.data.features import Features, read_features, write_features, write_manifest
 from fairloss.data.groups import read_groups
 from fairloss.data.ijb import (
     Enrolled,
@@ -35,21 +19,33 @@ from fairloss.data.ijb import (
     read_landmarks,
     read_template_media,
     read_template_pairs,
-    read_ytf_splits,
 )
-from fairloss.data.images import encoded_batches, image_batches, open_aligned
+from fairloss.data.image_folder import list_images, read_folder
+from fairloss.data.images import encoded_batches, image_batches, read_images
 from fairloss.data.long_tail import long_tailed, orl_split, pareto_counts, split_identities
+from fairloss.data.megaface import (
+    DevkitList,
+    read_devkit_list,
+    read_noise_list,
+    read_vector,
+    read_vectors,
+    write_devkit_list,
+    write_vector,
+)
+from fairloss.data.npy import read_matrix
 from fairloss.data.orl import export_orl, orl_wheel, read_orl
 from fairloss.data.pair_bin import PairBin, read_pair_bin, write_pair_bin
 from fairloss.data.pair_lists import (
     NamedPairs,
     contiguous_folds,
+    identity_of,
     interleaved_folds,
-    person_of,
     read_pairs,
 )
-from fairloss.data.plain_pickle import load_plain
-from fairloss.data.planted import Planted, planted_megaface, write_planted
+from fairloss.data.restricted_pickle import load_plain
+from fairloss.data.synthetic_megaface import Planted, planted_megaface, write_planted
+from fairloss.data.ytf import read_ytf_splits
+from fairloss.deprecation import renamed
 
 __all__ = [
     "Cmc",
@@ -72,6 +68,7 @@ __all__ = [
     "epoch_batches",
     "epoch_order",
     "export_orl",
+    "identity_of",
     "image_batches",
     "interleaved_folds",
     "list_images",
@@ -81,7 +78,6 @@ __all__ = [
     "orl_split",
     "orl_wheel",
     "pareto_counts",
-    "person_of",
     "planted_megaface",
     "read_arrays",
     "read_cmc",
@@ -114,3 +110,5 @@ __all__ = [
     "write_planted",
     "write_vector",
 ]
+
+__getattr__ = renamed(__name__, {"person_of": "fairloss.data.pair_lists:identity_of"})

@@ -11,25 +11,25 @@ import hashlib
 import torch
 from torch import Tensor
 
+from fairloss.checks import check_integer, expect
+
 
 def epoch_order(num_samples: int, seed: int, epoch: int) -> Tensor:
-    """A permutation of 0..num_samples-1, (num_samples,) int64, for one epoch."""
-    if num_samples < 1:
-        raise ValueError(f"num_samples must be >= 1, got {num_samples}")
+    """Return a permutation of 0..num_samples-1, (num_samples,) int64, for one epoch."""
+    check_integer("num_samples", num_samples)
     return torch.randperm(num_samples, generator=_generator("order", seed, epoch))
 
 
 def epoch_batches(num_samples: int, batch_size: int, seed: int, epoch: int) -> list[Tensor]:
-    """`epoch_order` cut into ceil(num_samples / batch_size) batches whose sizes differ by <= 1.
+    """Cut `epoch_order` into ceil(num_samples / batch_size) batches whose sizes differ by <= 1.
 
-    Nearly equal batches instead of a short last one: batch normalisation cannot train on one
+    Nearly equal batches instead of a short last one: batch normalization cannot train on one
     image, and here a batch of one occurs only if num_samples is 1 or batch_size below 3.
 
     Raises:
         ValueError: if `num_samples` or `batch_size` is below 1.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be >= 1, got {batch_size}")
+    check_integer("batch_size", batch_size)
     order = epoch_order(num_samples, seed, epoch)
     return list(order.tensor_split(-(-num_samples // batch_size)))
 
@@ -39,8 +39,8 @@ def augment(images: Tensor, seed: int, epoch: int, step: int, mirror: bool = Tru
 
     Without `mirror` images are shifted alone.
 
-    Shifts are whole pixels, uniform over -H//16..H//16 down and -W//16..W//16 across (7 pixels at
-    112), and repeat the edge. Our choice: about the error of a face alignment.
+    Vertical shifts are whole pixels, uniform over -H//16..H//16, horizontal ones over
+    -W//16..W//16 (7 pixels at 112), and repeat the edge: about the error of a face alignment.
 
     Raises:
         ValueError: if `images` is not uint8 with four dimensions.
@@ -48,11 +48,11 @@ def augment(images: Tensor, seed: int, epoch: int, step: int, mirror: bool = Tru
     _check_images(images)
     count, channels, height, width = images.shape
     generator = _generator("augment", seed, epoch, step)
-    down = _uniform(count, height // 16, generator)
-    across = _uniform(count, width // 16, generator)
+    vertical = _uniform(count, height // 16, generator)
+    horizontal = _uniform(count, width // 16, generator)
     mirrored = torch.randint(2, (count, 1), generator=generator, dtype=torch.bool)
-    rows = (torch.arange(height) + down).clamp_(0, height - 1)
-    columns = (torch.arange(width) + across).clamp_(0, width - 1)
+    rows = (torch.arange(height) + vertical).clamp_(0, height - 1)
+    columns = (torch.arange(width) + horizontal).clamp_(0, width - 1)
     if mirror:
         columns = torch.where(mirrored, width - 1 - columns, columns)
     # one gather over flat positions is several times faster than indexing rows and columns
@@ -62,7 +62,9 @@ def augment(images: Tensor, seed: int, epoch: int, step: int, mirror: bool = Tru
 
 
 def to_input(images: Tensor) -> Tensor:
-    """uint8 images as network input: float32 (x / 255 - 0.5) / 0.5, in [-1, 1] (insightface's).
+    """Scale uint8 images to network input: float32 (x / 255 - 0.5) / 0.5, in [-1, 1].
+
+    insightface scales them in the same way.
 
     Raises:
         ValueError: if `images` is not uint8 with four dimensions (scaling twice would pass
@@ -73,15 +75,13 @@ def to_input(images: Tensor) -> Tensor:
 
 
 def _check_images(images: Tensor) -> None:
-    if images.dtype != torch.uint8 or images.dim() != 4:
-        raise ValueError(
-            "images must be uint8 of shape (B, channels, H, W), "
-            f"got {images.dtype} of shape {tuple(images.shape)}"
-        )
+    valid = images.dtype == torch.uint8 and images.dim() == 4
+    got = f"{images.dtype} of shape {tuple(images.shape)}"
+    expect(valid, "images", "uint8 (B, channels, H, W)", got)
 
 
 def _uniform(count: int, bound: int, generator: torch.Generator) -> Tensor:
-    """(count, 1) integers uniform over -bound..bound."""
+    """Draw (count, 1) integers uniform over -bound..bound."""
     return torch.randint(-bound, bound + 1, (count, 1), generator=generator)
 
 

@@ -1,4 +1,4 @@
-"""The folder where fetched files are kept."""
+"""The folder of downloaded files."""
 
 from __future__ import annotations
 

@@ -1,43 +1,84 @@
-"""Reading named images in batches, so that a set need not fit in memory."""
+"""Images of a folder of arrays or of files: as one data set, or in batches."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from io import BytesIO
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fairloss.data.align import align_face
-from fairloss.data.arrays import holds_arrays, read_arrays
-from fairloss.data.decode import as_pixels, decode_image, pillow
-from fairloss.data.folder import MAX_THREADS
+from fairloss.checks import expect
+from fairloss.data.align import open_aligned
+from fairloss.data.arrays import INDEX, holds_arrays, read_arrays, read_index, read_names
+from fairloss.data.decode import BATCH, as_pixels, decode_batches, decode_image
+from fairloss.data.face_images import FaceImages
+from fairloss.data.image_folder import list_images, read_folder
+from fairloss.data.text_files import StrPath, check_format
 from fairloss.io.atomic import FormatError
+from fairloss.typing import Floats
 
-BATCH = 256
+
+def read_images(
+    folder: StrPath,
+    image_size: tuple[int, int] = (112, 112),
+    channels: int = 3,
+    progress: Callable[[int, int], object] | None = None,
+) -> FaceImages:
+    """Read a folder of arrays (`read_arrays`) or of identity/image files (`read_folder`).
+
+    Raises:
+        ValueError: as the two, and for a folder that holds several folders of arrays.
+    """
+    if holds_arrays(folder):
+        return read_arrays(folder, image_size, channels)
+    _check_one_set(Path(folder))
+    return read_folder(folder, image_size, channels, progress)
+
+
+def list_identified(folder: StrPath) -> tuple[list[str], list[str]]:
+    """Return the names of the images in a folder of arrays or of files, and their identities.
+
+    They come in the order of `read_images`, which leaves out what cannot be read.
+
+    Raises:
+        ValueError: as `read_images`.
+    """
+    if holds_arrays(folder):
+        index = read_index(folder)
+        labels, names = read_names(folder, index)
+        return names, [index["identities"][label] for label in labels]
+    _check_one_set(Path(folder))
+    names = list_images(folder)
+    return names, [str(PurePosixPath(name).parent) for name in names]
+
+
+def may_mirror(folder: StrPath) -> bool:
+    """Return `FaceImages.mirror` of the images in a folder of arrays or of files."""
+    return not holds_arrays(folder) or bool(read_index(folder)["mirror"])
 
 
 def image_batches(
-    root: str | os.PathLike[str],
+    root: StrPath,
     names: Sequence[str],
     image_size: tuple[int, int],
     channels: int,
     batch_size: int = BATCH,
-    points: npt.NDArray[np.floating[Any]] | None = None,
+    points: Floats | None = None,
 ) -> Iterator[Tensor]:
     """Yield uint8 (B, channels, H, W) batches of `root/name`, in order.
 
     `root` may be a folder of arrays too, which are read through a memory map. A missing or
-    unreadable image is an error: leaving one out would shift every row after it.
+    unreadable image is an error: leaving one out would shift all rows after it.
 
     Args:
+        root: the folder.
+        names: of the images.
+        image_size: (H, W).
+        channels: 1 for gray, 3 for RGB.
+        batch_size: B, of all batches but the last.
         points: (N, 5, 2) landmarks to align each image by (`align_face`), before it is resized;
             of files only.
 
@@ -46,90 +87,67 @@ def image_batches(
         ValueError: as `read_arrays`.
     """
     if holds_arrays(root):
-        if points is not None:
-            raise ValueError(f"landmarks: {root} holds arrays, only image files can be aligned")
+        expect(points is None, "landmarks", "a folder of image files to align", f"arrays in {root}")
         yield from _array_batches(root, names, image_size, channels, batch_size)
         return
-    files = [Path(root) / name for name in names]
-    readers = [
-        partial(_read, file, None if points is None else points[row])
-        for row, file in enumerate(files)
-    ]
-    yield from _batches(readers, image_size, channels, batch_size)
+
+    def read(file: Path, landmarks: Floats | None) -> Tensor:
+        if landmarks is not None:
+            return as_pixels(open_aligned(file, landmarks), image_size, channels)
+        try:
+            return decode_image(file, image_size, channels)
+        except Exception as error:
+            raise FormatError(file, f"cannot be read as an image: {error}") from error
+
+    landmarks = [None] * len(names) if points is None else points
+    pairs = zip(names, landmarks, strict=True)
+    readers = [partial(read, Path(root) / name, point) for name, point in pairs]
+    yield from _strict_batches(readers, batch_size)
 
 
 def encoded_batches(
-    path: str | os.PathLike[str],
+    path: StrPath,
     images: Sequence[bytes],
     image_size: tuple[int, int],
     channels: int,
     batch_size: int = BATCH,
 ) -> Iterator[Tensor]:
-    """`image_batches` of encoded images from the file at `path`, which errors name."""
-    readers = [partial(_encoded, path, number, image) for number, image in enumerate(images)]
-    yield from _batches(readers, image_size, channels, batch_size)
+    """Yield batches as `image_batches` of encoded images from the file at `path` (for errors)."""
+
+    def read(number: int, image: bytes) -> Tensor:
+        try:
+            return decode_image(BytesIO(image), image_size, channels)
+        except Exception as error:
+            raise FormatError(path, f"image {number} cannot be read: {error}") from error
+
+    yield from _strict_batches([partial(read, *item) for item in enumerate(images)], batch_size)
+
+
+def _check_one_set(root: Path) -> None:
+    sets = sorted(path.parent.name for path in root.glob(f"*/{INDEX}"))
+    listed = f"several sets: {', '.join(sets)}; name one"
+    expect(not sets, f"folder {str(root)!r}", "one set of images", listed)
 
 
 def _array_batches(
-    root: str | os.PathLike[str],
-    names: Sequence[str],
-    image_size: tuple[int, int],
-    channels: int,
-    batch_size: int,
+    root: StrPath, names: Sequence[str], image_size: tuple[int, int], channels: int, batch_size: int
 ) -> Iterator[Tensor]:
     faces = read_arrays(root, image_size, channels)
-    place = {name: row for row, name in enumerate(faces.names)}
-    unknown = [name for name in names if name not in place]
+    row_of = {name: row for row, name in enumerate(faces.names)}
+    unknown = [name for name in names if name not in row_of]
     if unknown:
         raise FormatError(root, f"holds no image {unknown[0]!r}; one is {faces.names[0]!r}")
-    if len(place) < len(faces):
-        raise FormatError(root, "two images have one name, identity/variant")
+    check_format(len(row_of) == len(faces), root, "two images have one name, identity/variant")
     for start in range(0, len(names), batch_size):
-        yield faces.images([place[name] for name in names[start : start + batch_size]])
+        yield faces.images([row_of[name] for name in names[start : start + batch_size]])
 
 
-def _batches(
-    readers: Sequence[partial[Tensor]], image_size: tuple[int, int], channels: int, batch_size: int
-) -> Iterator[Tensor]:
-    pillow()
-    with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:
-        for start in range(0, len(readers), batch_size):
-            part = readers[start : start + batch_size]
-            yield torch.stack(list(pool.map(lambda read: read(image_size, channels), part)))
-
-
-def open_aligned(file: Path, points: npt.NDArray[np.floating[Any]]) -> Any:
-    """`align_face` of an image file; FormatError if it or its points are unusable."""
-    try:
-        with pillow().open(file) as opened:
-            # the landmarks are those of the stored pixels: the orientation is not applied
-            return align_face(opened, points)
-    except Exception as error:
-        raise FormatError(file, f"cannot be aligned: {error}") from error
-
-
-def _read(
-    file: Path,
-    points: npt.NDArray[np.floating[Any]] | None,
-    image_size: tuple[int, int],
-    channels: int,
-) -> Tensor:
-    if points is not None:
-        return as_pixels(open_aligned(file, points), image_size, channels)
-    try:
-        return decode_image(file, image_size, channels)
-    except Exception as error:  # Pillow raises any kind on a malformed file
-        raise FormatError(file, f"cannot be read as an image: {error}") from error
-
-
-def _encoded(
-    path: str | os.PathLike[str],
-    number: int,
-    image: bytes,
-    image_size: tuple[int, int],
-    channels: int,
-) -> Tensor:
-    try:
-        return decode_image(BytesIO(image), image_size, channels)
-    except Exception as error:
-        raise FormatError(path, f"image {number} cannot be read: {error}") from error
+def _strict_batches(readers: Sequence[Callable[[], Tensor]], batch_size: int) -> Iterator[Tensor]:
+    """Yield stacked batches; raise the first error."""
+    for images in decode_batches(readers, batch_size):
+        pixels = []
+        for image in images:
+            if isinstance(image, Exception):
+                raise image
+            pixels.append(image)
+        yield torch.stack(pixels)

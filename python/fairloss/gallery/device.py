@@ -1,4 +1,4 @@
-"""The faiss module, and what of it runs on a GPU."""
+"""The faiss module, and its searches on a GPU."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from fairloss.gallery.rows import Floats, Ids
+from fairloss.checks import check_choice, expect
+from fairloss.typing import Float32s, Ints
 
-Faiss = Any  # a faiss index: its type stubs are incomplete, and faiss is imported only when used
-Knn = Callable[[Floats, Floats, int], tuple[Floats, Ids]]
+FaissIndex = Any  # its type stubs are incomplete, and faiss is imported only when used
+Knn = Callable[[Float32s, Float32s, int], tuple[Float32s, Ints]]
 
 DEVICES = ("auto", "cpu", "cuda")
 GPU_MOST = 2048  # faiss refuses a greater k or nprobe on a GPU
 
 
 def import_faiss() -> ModuleType:
-    """The faiss module; ImportError naming the extra if it is not installed."""
+    """Return the faiss module; ImportError naming the extra if it is not installed."""
     try:
         import faiss
     except ImportError as error:
@@ -29,7 +30,7 @@ def import_faiss() -> ModuleType:
 
 
 class Device:
-    """Where searches run: on the first GPU that faiss sees, or on the processor.
+    """The device of searches: the first GPU that faiss sees, or the CPU.
 
     Args:
         device: "cpu", "cuda", or "auto": a GPU if there is one.
@@ -39,37 +40,34 @@ class Device:
     """
 
     def __init__(self, device: str = "auto") -> None:
-        if device not in DEVICES:
-            raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {device!r}")
+        check_choice("device", device, DEVICES)
         self._faiss = import_faiss()
-        self.resources: Any = None
-        if device != "cpu" and self._faiss.get_num_gpus() > 0:
-            self.resources = self._faiss.StandardGpuResources()
-        elif device == "cuda":
-            raise ValueError(
-                'device is "cuda", but faiss sees no GPU: it takes one, and the extra gallery-gpu '
-                "in place of gallery"
-            )
+        self._resources: Any = None
+        gpus = 0 if device == "cpu" else self._faiss.get_num_gpus()
+        no_gpu = "none that faiss sees; it needs the extra gallery-gpu in place of gallery"
+        expect(device != "cuda" or gpus, "device", 'a GPU for "cuda"', no_gpu)
+        if gpus:
+            self._resources = self._faiss.StandardGpuResources()
 
     def knn(self) -> Knn:
-        """Exact search: (probes, rows, k) -> the k highest inner products and their positions.
+        """Return an exact search: (probes, rows, k) -> the k highest products and their positions.
 
         A GPU is sent the rows of one shard at a time, so they need not fit in its memory.
         """
         metric = self._faiss.METRIC_INNER_PRODUCT
-        here: Knn = partial(self._faiss.knn, metric=metric)
-        if self.resources is None:
-            return here
-        there: Knn = partial(self._faiss.knn_gpu, self.resources, metric=metric)
-        return lambda probes, rows, k: (there if k <= GPU_MOST else here)(probes, rows, k)
+        on_cpu: Knn = partial(self._faiss.knn, metric=metric)
+        if self._resources is None:
+            return on_cpu
+        on_gpu: Knn = partial(self._faiss.knn_gpu, self._resources, metric=metric)
+        return lambda probes, rows, k: (on_gpu if k <= GPU_MOST else on_cpu)(probes, rows, k)
 
-    def suits(self, kind: str, k: int, nprobe: int) -> bool:
-        """Whether a GPU is there for such a search of an index, so that it needs to be `moved`.
+    def accelerates(self, kind: str, k: int, nprobe: int) -> bool:
+        """Return True if there is a GPU that can search an index of this kind (`to_gpu`).
 
-        faiss has no graphs on a GPU, and product quantisers there of at most 96 bytes a row.
+        faiss has no graphs on a GPU, and product quantizers there of at most 96 bytes a row.
         """
-        return self.resources is not None and kind == "ivf" and max(k, nprobe) <= GPU_MOST
+        return self._resources is not None and kind == "ivf" and max(k, nprobe) <= GPU_MOST
 
-    def moved(self, index: Faiss) -> Faiss:
-        """A copy of an index on the GPU."""
-        return self._faiss.index_cpu_to_gpu(self.resources, 0, index)
+    def to_gpu(self, index: FaissIndex) -> FaissIndex:
+        """Return a copy of an index on the GPU."""
+        return self._faiss.index_cpu_to_gpu(self._resources, 0, index)

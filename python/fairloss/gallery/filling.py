@@ -1,4 +1,4 @@
-"""Filling a gallery from batches, so that a killed program loses little of what it computed."""
+"""Filling a gallery from batches, with a save every minute."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from fairloss.checks import check_length
 from fairloss.gallery.gallery import Gallery
 
-SAVE_EVERY = 60.0  # seconds: what is lost at most; a save rewrites one shard, well under a second
+SAVE_EVERY = 60.0  # seconds of work that an interruption loses; a save takes well under a second
 
 
 def fill(
@@ -21,10 +22,11 @@ def fill(
 ) -> None:
     """Add embeddings to a gallery and save it, every minute or shard and at the end.
 
-    Also where `batches` raises: what came before is kept.
+    If `batches` raises, the batches before are saved.
 
     Args:
-        folder: where the gallery lives.
+        gallery: the gallery.
+        folder: of the gallery.
         names: N names.
         batches: (n, D) embeddings, N in all, in the order of the names.
         progress: called as progress(done, N).
@@ -33,16 +35,16 @@ def fill(
         ValueError: `batches` gives more embeddings than there are names, or fewer.
     """
     done = saved = 0
-    since = time.monotonic()
+    last_save = time.monotonic()
     try:
         for embeddings in batches:
             gallery.add(names[done : done + len(embeddings)], embeddings)
             done += len(embeddings)
-            if done - saved >= gallery._rows.shard_rows or time.monotonic() - since >= SAVE_EVERY:
+            full = done - saved >= gallery._rows.shard_rows
+            if full or time.monotonic() - last_save >= SAVE_EVERY:
                 gallery.save(folder)
-                saved, since = done, time.monotonic()
+                saved, last_save = done, time.monotonic()
             progress(done, len(names))
-        if done < len(names):
-            raise ValueError(f"batches gave {done} embeddings for {len(names)} names")
+        check_length("batches", done, len(names), "embeddings, one for each name")
     finally:
         gallery.save(folder)

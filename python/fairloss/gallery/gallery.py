@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fairloss.checks import check_integer, check_length, expect
 from fairloss.gallery import kinds, saving, storage
-from fairloss.gallery.arguments import check_names, positive, unit
+from fairloss.gallery.arguments import check_names, unit_rows
 from fairloss.gallery.device import Device
 from fairloss.gallery.index import Index, nearest, train
 from fairloss.gallery.rows import Rows
 from fairloss.gallery.tuning import Tuning, tune
+from fairloss.progress import Progress, no_progress
 
 
 class Match(NamedTuple):
@@ -25,12 +27,12 @@ class Match(NamedTuple):
 class Gallery:
     """Named embeddings on the unit sphere, searched with faiss.
 
-    A name may hold several embeddings, such as several photos of one person; each is a match
+    A name may have several embeddings, such as several photos of one identity; each is a match
     of its own.
 
     Searches compare every embedding until `reindex` builds an index; embeddings added after that
-    are compared exactly, beside the index, until it is called again. Embeddings are always kept
-    and the index is made from them, so nothing is lost with it (docs/gallery.md).
+    are compared exactly, beside the index, until it is called again. The index is made
+    from the embeddings, which the gallery keeps (docs/gallery.md).
 
     Args:
         embedding_size: length D of every embedding, at least 1.
@@ -44,12 +46,12 @@ class Gallery:
     """
 
     def __init__(self, embedding_size: int, index: str = kinds.AUTO, device: str = "auto") -> None:
-        self._wanted = kinds.check_kind(index)
+        self._requested_kind = kinds.check_kind(index)
         self._device = Device(device)
-        self._rows = Rows(positive("embedding_size", embedding_size))
+        self._rows = Rows(check_integer("embedding_size", embedding_size))
         self._index: Index | None = None
         self._efforts: dict[str, float | None] = {}  # of the last index of each kind
-        self._seen: dict[Path, bytes] = {}  # as storage.Stored has it
+        self._manifests: dict[Path, bytes] = {}  # as in storage.Stored
 
     @property
     def embedding_size(self) -> int:
@@ -63,7 +65,7 @@ class Gallery:
 
     @property
     def index(self) -> str:
-        """The kind of index that answers: "flat" where there is none."""
+        """The kind of the current index: "flat" if there is none."""
         return "flat" if self._index is None else self._index.kind
 
     def __len__(self) -> int:
@@ -78,23 +80,22 @@ class Gallery:
 
         Args:
             names: N names; a name may repeat, here or across calls.
-            embeddings: (N, D) array or tensor of real numbers; normalised here.
+            embeddings: (N, D) array or tensor of real numbers; normalized here.
 
         Raises:
             ValueError: lengths differ, a name is not a non-empty string, or a row is zero, not
                 finite or of another size.
         """
         names = check_names(names)
-        rows = unit(embeddings, self.embedding_size)
-        if len(names) != len(rows):
-            raise ValueError(f"names has {len(names)} entries but embeddings has {len(rows)} rows")
+        rows = unit_rows(embeddings, self.embedding_size)
+        check_length("names", len(names), len(rows), "entries, one for each embedding")
         self._rows.append(names, rows)
 
     def remove(self, names: Sequence[str]) -> int:
-        """Remove every embedding of these names and return how many there were.
+        """Remove all embeddings of these names and return how many there were.
 
-        A name that is not in the gallery counts as nothing to remove. An "hnsw" index cannot
-        forget, so it is dropped: searches are exact until `reindex`.
+        Names that are not in the gallery are ignored. An "hnsw" index cannot
+        remove rows, so it is dropped: searches are exact until `reindex`.
         """
         ids = self._rows.remove(set(check_names(names)))
         if self._index is not None and len(ids):
@@ -105,10 +106,10 @@ class Gallery:
         return len(ids)
 
     def search(self, embeddings: Any, k: int = 5) -> list[list[Match]]:
-        """The k most similar gallery embeddings of each probe, best first.
+        """Return the k most similar gallery embeddings of each probe, best first.
 
         Args:
-            embeddings: (Q, D) array or tensor of real numbers; normalised here.
+            embeddings: (Q, D) array or tensor of real numbers; normalized here.
             k: at least 1; a smaller gallery gives fewer matches, and so may an index.
 
         Returns:
@@ -118,14 +119,14 @@ class Gallery:
             ValueError: k is not an integer of at least 1, or a row is zero, not finite or of
                 another size.
         """
-        k = positive("k", k)
-        probes = unit(embeddings, self.embedding_size)
+        k = check_integer("k", k)
+        probes = unit_rows(embeddings, self.embedding_size)
         scores, ids = nearest(self._rows, self._index, probes, k, self._device)
-        found = ids >= 0
-        names = iter(self._rows.names_of(ids[found]))
+        matched = ids >= 0
+        names = iter(self._rows.names_of(ids[matched]))
         return [
-            [Match(next(names), score) for score in row[there].tolist()]
-            for row, there in zip(scores, found, strict=True)
+            [Match(next(names), score) for score in row[mask].tolist()]
+            for row, mask in zip(scores, matched, strict=True)
         ]
 
     def reindex(
@@ -135,9 +136,9 @@ class Gallery:
         memory: int | None = None,
         progress: Callable[[int, int], object] | None = None,
     ) -> None:
-        """Bring the index up to date, and train one where there is none that suits.
+        """Bring the index up to date, or train a new one for another kind or many more embeddings.
 
-        What `tune` measured is kept: efSearch, and nprobe in proportion to the lists.
+        The parameters of `tune` persist: efSearch, and nprobe in proportion to the lists.
 
         Args:
             index: another kind from now on; None: as before.
@@ -147,20 +148,20 @@ class Gallery:
         Raises:
             ValueError: no such kind, or too few embeddings to train "ivf-pq" (256).
         """
-        wanted = self._wanted if index is None else kinds.check_kind(index)
+        requested = self._requested_kind if index is None else kinds.check_kind(index)
         self._note_effort()
-        count, kind = len(self), wanted
+        count, kind = len(self), requested
         if kind == kinds.AUTO:
             budget = kinds.default_memory() if memory is None else memory
             kind = kinds.choose_kind(count, self.embedding_size, budget)
         if kind == "flat" or not count:
             self._index = None
-        elif self.index == kind and self._index and not self._index.outgrown(count):
+        elif self.index == kind and self._index and not self._index.needs_training(count):
             self._index.extend(self._rows, progress=progress)
         else:
             effort = self._efforts.get(kind)
             self._index = train(kind, self._rows, effort=effort, progress=progress)
-        self._wanted = wanted
+        self._requested_kind = requested
 
     def tune(
         self,
@@ -170,9 +171,9 @@ class Gallery:
         batch: int = 1,
         kinds: Sequence[str] = kinds.KINDS,
         memory: int | None = None,
-        progress: Callable[[str, int, int], object] = lambda what, done, total: None,
+        progress: Progress = no_progress,
     ) -> Tuning:
-        """Measure every kind of index and take the fastest that finds enough.
+        """Measure all kinds of index and take the fastest with enough recall.
 
         Args:
             recall: share of the probes whose exact best match it must find, above 0 to 1.
@@ -180,7 +181,7 @@ class Gallery:
             batch: probes of one timed search.
             kinds: to measure; "flat" always is, "ivf-pq" never on fewer than 256 embeddings.
             memory: bytes for all indexes together; None: half of the machine's.
-            progress: called as progress(what, done, total).
+            progress: called as progress(label, done, total).
 
         Raises:
             ValueError: an argument is out of range, or the gallery holds fewer than 20 embeddings
@@ -189,26 +190,24 @@ class Gallery:
         tuning = tune(
             self._rows,
             self._device,
-            probes=None if probes is None else unit(probes, self.embedding_size),
+            probes=None if probes is None else unit_rows(probes, self.embedding_size),
             recall=recall,
             batch=batch,
-            wanted=kinds,
+            candidates=kinds,
             memory=memory,
             progress=progress,
         )
-        self._index, self._wanted = tuning.index, tuning.chosen.kind
+        self._index, self._requested_kind = tuning.index, tuning.chosen.kind
         return tuning
 
     def merge(self, other: Gallery) -> None:
-        """Add every embedding of another gallery, which stays as it is.
+        """Add all embeddings of another gallery, which stays as it is.
 
         Raises:
             ValueError: the embedding sizes differ.
         """
-        if other.embedding_size != self.embedding_size:
-            raise ValueError(
-                f"other must have embedding size {self.embedding_size}, got {other.embedding_size}"
-            )
+        size, other_size = self.embedding_size, other.embedding_size
+        expect(other_size == size, "other", f"embedding size {size}", other_size)
         for shard in list(other._rows.shards):
             self._rows.append(shard.names, shard.rows)
 
@@ -216,13 +215,14 @@ class Gallery:
         """Write the gallery to a folder, replacing the gallery there.
 
         A reader sees the old gallery or the new one, and an interrupted save leaves the old
-        one. Writers wait for each other. What is in the folder already is not written again, and
+        one. Writers wait for each other. Files that have not changed are not written again, and
         from now on the embeddings are read from there (docs/gallery.md has the layout).
 
         Raises:
             ValueError: another program changed the gallery there since this one read or wrote it.
         """
-        stored = storage.Stored(self._rows, self._index, self._wanted, self._seen)
+        kind, manifests = self._requested_kind, self._manifests
+        stored = storage.Stored(self._rows, self._index, kind, manifests)
         saving.write(Path(folder), stored)
 
     @classmethod
@@ -236,8 +236,9 @@ class Gallery:
             ValueError: it is damaged, incomplete, or of another version.
         """
         stored = storage.read(Path(folder))
-        gallery = cls(stored.rows.size, stored.wanted, device)
-        gallery._rows, gallery._index, gallery._seen = stored.rows, stored.index, stored.seen
+        gallery = cls(stored.rows.size, stored.requested_kind, device)
+        gallery._rows, gallery._index = stored.rows, stored.index
+        gallery._manifests = stored.manifests
         return gallery
 
     def _note_effort(self) -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
-Ids = npt.NDArray[np.int64]
+from fairloss.typing import Bools, Float32s, Ints
 
-# What one step of an exact search reads, what one save rewrites at most, and what a build keeps in
-# memory: small beside any machine's memory, and 32,768 rows of 512, enough for a matrix product.
+# Read in one step of an exact search, rewritten at most by one save, and kept in memory by a build:
+# small beside any machine's memory, and 32,768 rows of 512, enough for a matrix product.
 SHARD_BYTES = 2**26
 
 
@@ -25,23 +23,24 @@ class Shard:
         ids: (n,) ascending.
         names: n names.
         rows: (n, D) of unit length.
-        files: where it is on disk, as entries of the manifest; None: not written.
+        files: its files on disk, as entries of the manifest; None: not written.
     """
 
-    ids: Ids
+    ids: Ints
     names: list[str]
-    rows: Floats
+    rows: Float32s
     files: dict[str, Any] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def part(self, chosen: npt.NDArray[np.bool_] | slice) -> Shard:
-        """Some of the rows; itself, if they are all of them."""
-        at = np.arange(len(self))[chosen]
-        if len(at) == len(self):
+    def select(self, selection: Bools | slice) -> Shard:
+        """Return some of the rows; itself, if they are all of them."""
+        positions = np.arange(len(self))[selection]
+        if len(positions) == len(self):
             return self
-        return Shard(self.ids[chosen], [self.names[i] for i in at], self.rows[chosen])
+        names = [self.names[i] for i in positions]
+        return Shard(self.ids[selection], names, self.rows[selection])
 
 
 class Rows:
@@ -49,14 +48,16 @@ class Rows:
 
     Args:
         size: length D of every embedding.
+        shards: with ascending ids.
+        next_id: above all ids.
     """
 
     def __init__(self, size: int, shards: Iterable[Shard] = (), next_id: int = 0) -> None:
         self.size, self.next_id = size, next_id
-        self._shards, self._fresh = list(shards), list[Shard]()
+        self._shards, self._added = list(shards), list[Shard]()
 
     def __len__(self) -> int:
-        return sum(map(len, self._shards)) + sum(map(len, self._fresh))
+        return sum(map(len, self._shards)) + sum(map(len, self._added))
 
     @property
     def shard_rows(self) -> int:
@@ -65,90 +66,85 @@ class Rows:
 
     @property
     def shards(self) -> list[Shard]:
-        """All embeddings by ascending id; what was added since the last look is packed first."""
-        if self._fresh:
-            # the last shard may have room
-            packed = _packed([*self._shards[-1:], *self._fresh], self.shard_rows)
-            self._shards[-1:], self._fresh = packed, []
+        """All embeddings by ascending id; additions since the last access are packed first."""
+        if self._added:
+            # the last shard may not be full
+            packed = _packed([*self._shards[-1:], *self._added], self.shard_rows)
+            self._shards[-1:], self._added = packed, []
         return self._shards
-
-    @shards.setter
-    def shards(self, shards: list[Shard]) -> None:
-        self._shards, self._fresh = shards, []
 
     @property
     def names(self) -> list[str]:
         """One a row."""
         return [name for shard in self.shards for name in shard.names]
 
-    def append(self, names: Sequence[str], rows: Floats) -> None:
+    def append(self, names: Sequence[str], rows: Float32s) -> None:
         """Add (n, D) rows of unit length."""
         if len(names):
             ids = np.arange(self.next_id, self.next_id + len(names), dtype=np.int64)
-            self._fresh.append(Shard(ids, list(names), rows))
+            self._added.append(Shard(ids, list(names), rows))
             self.next_id += len(names)
 
-    def remove(self, names: set[str]) -> Ids:
+    def remove(self, names: set[str]) -> Ints:
         """Drop the rows of these names and return their ids."""
-        kept, removed = [], [np.empty(0, dtype=np.int64)]
+        remaining, removed = [], [np.empty(0, dtype=np.int64)]
         for shard in self.shards:
-            stays = np.fromiter((name not in names for name in shard.names), dtype=bool)
-            removed.append(shard.ids[~stays])
-            if stays.any():
-                kept.append(shard.part(stays))
-        self.shards = kept
+            mask = np.fromiter((name not in names for name in shard.names), dtype=bool)
+            removed.append(shard.ids[~mask])
+            if mask.any():
+                remaining.append(shard.select(mask))
+        self._shards = remaining
         return np.concatenate(removed)
 
-    def since(self, bound: int = 0, without: Ids | None = None) -> Iterator[Shard]:
-        """Shards of the rows whose ids are at least `bound`, less those of the ids `without`."""
+    def shards_from(self, first_id: int = 0, excluded: Ints | None = None) -> Iterator[Shard]:
+        """Yield the rows with ids of at least `first_id` by shard, but those of ids `excluded`."""
         for shard in self.shards:
-            if shard.ids[-1] < bound:
-                continue
-            chosen = shard.ids >= bound
-            if without is not None:
-                chosen &= ~np.isin(shard.ids, without)
-            if chosen.any():
-                yield shard.part(chosen)
+            mask = _selected(shard.ids, first_id, excluded)
+            if mask.any():
+                yield shard.select(mask)
 
-    def ids(self, bound: int = 0, without: Ids | None = None) -> Ids:
-        """All ids of what `since` gives, without a look at the rows."""
+    def ids(self, first_id: int = 0, excluded: Ints | None = None) -> Ints:
+        """Return all ids of `shards_from`, without reading the rows."""
         ids = np.concatenate([np.empty(0, np.int64), *(shard.ids for shard in self.shards)])
-        ids = ids[ids >= bound]
-        return ids if without is None else ids[~np.isin(ids, without)]
+        return ids[_selected(ids, first_id, excluded)]
 
-    def take(self, ids: Ids) -> Floats:
-        """(n, D) rows of n ids."""
-        found = np.empty((len(ids), self.size), dtype=np.float32)
-        self._visit(ids, lambda shard, at, where: found.__setitem__(where, shard.rows[at]))
-        return found
+    def take(self, ids: Ints) -> Float32s:
+        """Return (n, D) rows of n ids."""
+        rows = np.empty((len(ids), self.size), dtype=np.float32)
+        for shard, positions, targets in self._by_shard(ids):
+            rows[targets] = shard.rows[positions]
+        return rows
 
-    def names_of(self, ids: Ids) -> list[str]:
-        """N names of n ids."""
-        found = np.empty(len(ids), dtype=object)
-        self._visit(
-            ids,
-            lambda shard, at, where: found.__setitem__(where, [shard.names[i] for i in at]),
-        )
-        return list(found)
+    def names_of(self, ids: Ints) -> list[str]:
+        """Return n names of n ids."""
+        names = np.empty(len(ids), dtype=object)
+        for shard, positions, targets in self._by_shard(ids):
+            names[targets] = [shard.names[i] for i in positions]
+        return list(names)
 
-    def _visit(self, ids: Ids, visit: Callable[[Shard, Ids, Ids], object]) -> None:
-        """Call `visit(shard, positions in it, positions in ids)` for each shard concerned."""
-        if not len(ids):
-            return
-        shards = self.shards
-        holder = np.searchsorted([shard.ids[0] for shard in shards], ids, side="right") - 1
-        for number in np.unique(holder):
-            where = np.flatnonzero(holder == number)
-            visit(shards[number], np.searchsorted(shards[number].ids, ids[where]), where)
+    def _by_shard(self, ids: Ints) -> Iterator[tuple[Shard, Ints, Ints]]:
+        """Yield each shard with some of the ids, their positions in it and in `ids`."""
+        first = [shard.ids[0] for shard in self.shards]
+        number_of = np.searchsorted(first, ids, side="right") - 1
+        for number in np.unique(number_of):
+            shard, targets = self.shards[number], np.flatnonzero(number_of == number)
+            yield shard, np.searchsorted(shard.ids, ids[targets]), targets
+
+
+def _selected(ids: Ints, first_id: int, excluded: Ints | None) -> Bools:
+    mask = ids >= first_id
+    if excluded is not None:
+        mask &= ~np.isin(ids, excluded)
+    return mask
 
 
 def _packed(blocks: Iterable[Shard], full: int) -> list[Shard]:
-    """Long blocks cut, and neighbours joined where they fit in a shard together."""
+    """Cut long blocks, and join neighbors that fit in a shard together."""
     packed: list[Shard] = []
     group: list[Shard] = []
     for block in blocks:
         for start in range(0, len(block), full):
-            piece = block.part(slice(start, start + full))
+            piece = block.select(slice(start, start + full))
             if group and sum(map(len, group)) + len(piece) > full:
                 packed.append(_joined(group))
                 group = []

@@ -1,4 +1,4 @@
-"""Writing a gallery to disk, laid out as storage.py says."""
+"""Writing a gallery to disk, in the layout that storage.py documents."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from typing import Any
 import numpy as np
 
 from fairloss.gallery.device import import_faiss
-from fairloss.gallery.rows import Floats, Shard
+from fairloss.gallery.rows import Shard
 from fairloss.gallery.storage import FORMAT, MANIFEST, VERSION, Stored
 from fairloss.io.atomic import write_atomic
 from fairloss.io.digest import sha256
+from fairloss.typing import Float32s
 
 LOCK = ".lock"
 STAGING_PREFIX = ".saving-"
 
-_OURS = re.compile(
+_GALLERY_FILE = re.compile(
     r"rows-[0-9a-f]{16}\.npy|names-[0-9a-f]{16}\.json|index-[0-9a-f]{16}\.faiss"
     r"|\.manifest\.json\.\d+\.tmp"
 )
@@ -41,18 +42,18 @@ def write(folder: Path, gallery: Stored) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
-        _refuse_changed(folder, gallery.seen)
+        _check_unchanged(folder, gallery.manifests)
         _write_files(folder, gallery)
         manifest = _manifest(gallery)
         content = (json.dumps(manifest, indent=1) + "\n").encode()
         write_atomic(folder / MANIFEST, lambda path: path.write_bytes(content))
-        gallery.seen[folder.resolve()] = content
+        gallery.manifests[folder.resolve()] = content
         _remove_leftovers(folder, manifest)
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Wait for other writers, and keep them waiting; the lock ends with the process."""
+    """Hold the folder's lock, which ends with the process."""
     try:
         import fcntl
     except ImportError:  # not on Windows
@@ -63,8 +64,8 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _refuse_changed(folder: Path, seen: dict[Path, bytes]) -> None:
-    path, before = folder / MANIFEST, seen.get(folder.resolve())
+def _check_unchanged(folder: Path, manifests: dict[Path, bytes]) -> None:
+    path, before = folder / MANIFEST, manifests.get(folder.resolve())
     if before is not None and path.is_file() and path.read_bytes() != before:
         raise ValueError(
             f"gallery {folder} was changed by another program since this one read or wrote it: "
@@ -78,25 +79,25 @@ def _write_files(folder: Path, gallery: Stored) -> None:
     try:
         for number, shard in enumerate(rows.shards):
             rows.shards[number] = _write_shard(shard, folder, staging)
-        if index is not None and not _is_there(folder, index.file):
-            index.file = _place(
+        if index is not None and not _is_stored(folder, index.file):
+            index.file = _store(
                 staging / "index.faiss",
                 folder,
-                lambda path: import_faiss().write_index(index.faiss, str(path)),
+                lambda path: import_faiss().write_index(index.faiss_index, str(path)),
             )
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
 def _write_shard(shard: Shard, folder: Path, staging: Path) -> Shard:
-    """The shard, mapped from the folder."""
-    if shard.files and all(_is_there(folder, entry) for entry in shard.files.values()):
+    """Write a shard, and return it mapped from the folder."""
+    if shard.files and all(_is_stored(folder, entry) for entry in shard.files.values()):
         return shard
     _check_mapped(shard.rows)
     listing = {"version": VERSION, "ids": shard.ids.tolist(), "names": shard.names}
     files = {
-        "rows": _place(staging / "rows.npy", folder, lambda path: np.save(path, shard.rows)),
-        "names": _place(
+        "rows": _store(staging / "rows.npy", folder, lambda path: np.save(path, shard.rows)),
+        "names": _store(
             staging / "names.json",
             folder,
             lambda path: path.write_text(json.dumps(listing), encoding="utf-8"),
@@ -106,8 +107,8 @@ def _write_shard(shard: Shard, folder: Path, staging: Path) -> Shard:
     return replace(shard, rows=mapped, files=files)
 
 
-def _check_mapped(rows: Floats) -> None:
-    """Reading beyond the end of a file that was cut would kill the program."""
+def _check_mapped(rows: Float32s) -> None:
+    """Raise ValueError if a mapped file was truncated: reading it would kill the program."""
     if not isinstance(rows, np.memmap) or rows.filename is None:
         return
     path = Path(rows.filename)
@@ -115,8 +116,8 @@ def _check_mapped(rows: Floats) -> None:
         raise ValueError(f"{path} is damaged: it is shorter than the embeddings it held")
 
 
-def _place(staged: Path, folder: Path, fill: Callable[[Path], object]) -> dict[str, Any]:
-    """Write a file and move it into the gallery under its checksum; its entry."""
+def _store(staged: Path, folder: Path, fill: Callable[[Path], object]) -> dict[str, Any]:
+    """Write a file, move it into the gallery under its checksum and return its entry."""
     fill(staged)
     with staged.open("rb+") as file:
         os.fsync(file.fileno())
@@ -126,7 +127,7 @@ def _place(staged: Path, folder: Path, fill: Callable[[Path], object]) -> dict[s
     return {"name": name, "sha256": checksum, "bytes": size}
 
 
-def _is_there(folder: Path, entry: dict[str, Any] | None) -> bool:
+def _is_stored(folder: Path, entry: dict[str, Any] | None) -> bool:
     if entry is None:
         return False
     path = folder / entry["name"]
@@ -141,7 +142,7 @@ def _manifest(gallery: Stored) -> dict[str, Any]:
         "embedding_size": rows.size,
         "count": len(rows),
         "next_id": rows.next_id,
-        "wanted": gallery.wanted,
+        "wanted": gallery.requested_kind,
         "shards": [shard.files for shard in rows.shards],
         "index": index
         and {
@@ -154,12 +155,12 @@ def _manifest(gallery: Stored) -> dict[str, Any]:
 
 
 def _remove_leftovers(folder: Path, manifest: dict[str, Any]) -> None:
-    """Delete the previous gallery and whatever a killed writer left behind."""
+    """Delete the previous gallery and the files of writers that were killed."""
     current = {entry["name"] for files in manifest["shards"] for entry in files.values()}
     if manifest["index"]:
         current.add(manifest["index"]["file"]["name"])
     for path in list(folder.iterdir()):
-        if _OURS.fullmatch(path.name) and path.name not in current:
+        if _GALLERY_FILE.fullmatch(path.name) and path.name not in current:
             path.unlink()
     for path in folder.glob(STAGING_PREFIX + "*"):
         shutil.rmtree(path)

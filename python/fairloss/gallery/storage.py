@@ -1,12 +1,12 @@
-"""A gallery on disk: a folder that is never seen half-written (saving.py writes it).
+"""Reading a gallery from disk: a folder that saving.py writes in one atomic step.
 
     manifest.json          what the gallery is and which files belong to it
     rows-<sha256>.npy      embeddings of a shard: (n, D) float32 of unit length
     names-<sha256>.json    {"version": 2, "ids": [n ascending integers], "names": [n strings]}
     index-<sha256>.faiss   the faiss index, if there is one
 
-A file is named by the start of its own checksum, so a new version never overwrites a file of
-the old one, and what did not change is not written again. Replacing the manifest is the single
+A file is named by the start of its checksum, so a new version never overwrites a file of the old
+one, and a file that did not change is not written again. Replacing the manifest is the single
 step that turns the old gallery into the new. (Whole folders cannot be swapped in one step:
 os.replace refuses a target that is not empty.)
 
@@ -43,16 +43,19 @@ BLOCK = 2**20  # bytes of an index read at a time
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """What a folder holds.
+    """The contents of a folder.
 
     Attributes:
-        seen: the manifest of each folder that it was read from or written to.
+        rows: the embeddings.
+        index: their index, if there is one.
+        requested_kind: kind of index that `reindex` builds, or "auto".
+        manifests: the manifest of each folder that it was read from or written to.
     """
 
     rows: Rows
     index: Index | None
-    wanted: str
-    seen: dict[Path, bytes] = field(default_factory=dict)
+    requested_kind: str
+    manifests: dict[Path, bytes] = field(default_factory=dict)
 
 
 def read(folder: Path) -> Stored:
@@ -65,7 +68,8 @@ def read(folder: Path) -> Stored:
     content, manifest = _read_manifest(folder)
     while True:
         try:
-            return replace(_read_contents(folder, manifest), seen={folder.resolve(): content})
+            manifests = {folder.resolve(): content}
+            return replace(_read_contents(folder, manifest), manifests=manifests)
         except FileNotFoundError as error:
             before, (content, manifest) = content, _read_manifest(folder)
             if content == before:  # or a writer replaced the gallery while it was being read
@@ -103,26 +107,26 @@ def _read_contents(folder: Path, manifest: dict[str, Any]) -> Stored:
     size, next_id = manifest["embedding_size"], manifest["next_id"]
     ids = np.concatenate([np.empty(0, np.int64), *(shard.ids for shard in shards)])
     bounded = np.concatenate(([-1], ids, [next_id]))
-    _agree(folder, len(ids) == manifest["count"], f"{len(ids)} embeddings, not as many as it says")
-    _agree(folder, bool((np.diff(bounded) > 0).all()), "ids are not ascending")
+    _check(folder, len(ids) == manifest["count"], f"{len(ids)} embeddings, not as many as it says")
+    _check(folder, (np.diff(bounded) > 0).all(), "ids are not ascending")
     sizes = {shard.rows.shape[1] for shard in shards}
-    _agree(folder, sizes <= {size}, f"embeddings of size {sizes}, but {size} in the manifest")
+    _check(folder, sizes <= {size}, f"embeddings of size {sizes}, but {size} in the manifest")
     rows, index = Rows(size, shards, next_id), None
     if manifest["index"] is not None:
         index = _read_index(folder, manifest["index"])
         covered = int(np.searchsorted(ids, index.covers))
-        fits = (index.faiss.d, index.faiss.ntotal) == (size, covered)
-        _agree(folder, fits, "its index belongs to other embeddings")
+        fits = (index.faiss_index.d, index.faiss_index.ntotal) == (size, covered)
+        _check(folder, fits, "its index belongs to other embeddings")
     return Stored(rows, index, kinds.check_kind(manifest["wanted"]))
 
 
 def _read_shard(folder: Path, files: dict[str, Any]) -> Shard:
     listing = json.loads(_verified(folder, files["names"]).read_text(encoding="utf-8"))
-    _agree(folder, listing["version"] == VERSION, "names of another version")
+    _check(folder, listing["version"] == VERSION, "names of another version")
     rows = np.load(_verified(folder, files["rows"]), mmap_mode="r")
     ids, names = np.array(listing["ids"], dtype=np.int64), listing["names"]
     matrix = rows.ndim == 2 and rows.dtype == np.float32
-    _agree(folder, matrix and len(rows) == len(ids) == len(names) > 0, "rows and names differ")
+    _check(folder, matrix and len(rows) == len(ids) == len(names) > 0, "rows and names differ")
     return Shard(ids, names, rows, files)
 
 
@@ -133,13 +137,13 @@ def _read_index(folder: Path, entry: dict[str, Any]) -> Index:
     return Index(entry["kind"], index, entry["parameter"], entry["covers"], entry["file"])
 
 
-def _agree(folder: Path, true: bool, otherwise: str) -> None:
-    if not true:
-        raise ValueError(f"gallery {folder} is inconsistent: {otherwise}")
+def _check(folder: Path, consistent: object, problem: str) -> None:
+    if not consistent:
+        raise ValueError(f"gallery {folder} is inconsistent: {problem}")
 
 
 def _verified(folder: Path, entry: dict[str, str]) -> Path:
-    """A file of the gallery, its checksum confirmed."""
+    """Return a file of the gallery after checking its checksum."""
     path = folder / entry["name"]
     if sha256(path) != entry["sha256"]:
         raise ValueError(f"{path} is damaged: its checksum differs from the manifest's")

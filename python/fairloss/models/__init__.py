@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from fairloss.checks import check_choice
 from fairloss.models.cnn import SmallCNN
 from fairloss.models.embedding import embed, embed_batches
 from fairloss.models.iresnet import UNITS, IResNet
@@ -19,17 +20,16 @@ def build_model(
     image_size: tuple[int, int] = (112, 112),
     channels: int = 3,
 ) -> nn.Module:
-    """A freshly initialised network by name, one of `MODEL_NAMES`.
+    """Return a freshly initialized network by name, one of `MODEL_NAMES`.
 
     It takes images (B, channels, *image_size), scaled to [-1, 1] by `fairloss.data.to_input`, and
-    returns embeddings (B, embedding_size), not normalised. Weights come from torch's global
+    returns embeddings (B, embedding_size), not normalized. Weights come from torch's global
     generator.
 
     Raises:
         ValueError: if the name is unknown or the network does not support the sizes.
     """
-    if name not in MODEL_NAMES:
-        raise ValueError(f"name must be one of {', '.join(MODEL_NAMES)}, got {name!r}")
+    check_choice("name", name, MODEL_NAMES)
     if name == "small_cnn":
         return SmallCNN(embedding_size, image_size, channels)
     depth = int(name.removeprefix("iresnet"))

@@ -7,6 +7,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from fairloss.checks import check_integer, expect
 from fairloss.models.layers import check_images, check_sizes, embedding_norm
 
 SMALLEST_SIDE = 32
@@ -17,16 +18,16 @@ STAGE_WIDTHS = (1, 2, 3, 4, 4)
 class SmallCNN(nn.Module):
     """Images (B, channels, H, W), scaled to [-1, 1], to embeddings (B, embedding_size).
 
-    Five stages of 3x3 convolution with stride 2, batch normalisation and ReLU, then a depthwise
-    convolution over the whole remaining map: a weighted average that can tell the middle of an
-    aligned face from its border (Chen et al., "MobileFaceNets", 2018, section 3.1). The output is
+    Five stages of 3x3 convolution with stride 2, batch normalization and ReLU, then a depthwise
+    convolution over the whole remaining map: a weighted average that depends on the position
+    in an aligned face (Chen et al., "MobileFaceNets", 2018, section 3.1). The output is
     BN-FC-BN, the last BN with fixed scale as in insightface. ReLU, because PReLU takes about twice
-    the time on a CPU. Our choice of sizes: 0.4 million parameters at width 32.
+    the time on a CPU. It has 0.4 million parameters at width 32.
 
     Args:
-        embedding_size: length of the embedding, not normalised.
+        embedding_size: length of the embedding, not normalized.
         image_size: (H, W), both >= 32.
-        channels: 3 for RGB, 1 for grey.
+        channels: 3 for RGB, 1 for gray.
         width: channels of the first stage; the last has four times as many.
 
     Raises:
@@ -43,10 +44,9 @@ class SmallCNN(nn.Module):
     ) -> None:
         super().__init__()
         check_sizes(embedding_size, image_size, channels)
-        if min(image_size) < SMALLEST_SIDE:
-            raise ValueError(f"image_size must be >= {SMALLEST_SIDE} each way, got {image_size!r}")
-        if width < 1:
-            raise ValueError(f"width must be >= 1, got {width!r}")
+        large = min(image_size) >= SMALLEST_SIDE
+        expect(large, "image_size", f"sides of at least {SMALLEST_SIDE}", image_size)
+        check_integer("width", width)
         height, length = image_size
         self.image_size, self.channels = (height, length), channels
 
@@ -60,6 +60,7 @@ class SmallCNN(nn.Module):
         self.features = embedding_norm(embedding_size)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return the embeddings (B, embedding_size) of images (B, channels, H, W)."""
         check_images(images, self.image_size, self.channels)
         x = self.bn(self.pool(self.stages(images))).flatten(1)
         return cast(Tensor, self.features(self.fc(x)))
@@ -74,5 +75,5 @@ def _stage(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def _halved(side: int) -> int:
-    """The side of the map after all stages: each turns n into ceil(n / 2)."""
+    """Return the side of the map after all stages: each turns n into ceil(n / 2)."""
     return -(-side // (1 << len(STAGE_WIDTHS)))

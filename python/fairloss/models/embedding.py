@@ -1,4 +1,4 @@
-"""From images to embeddings."""
+"""Embeddings of images by a trained network."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def embed(
     batch_size: int = 256,
     progress: Callable[[int, int], object] | None = None,
 ) -> Tensor:
-    """(N, D) float32 raw embeddings of un-augmented images, on the model's device, in eval mode.
+    """Return (N, D) float32 raw embeddings of images, on the model's device, in eval mode.
 
     With `flip` the embeddings of each image and its mirror are added, as published evaluations do;
-    normalise afterwards; images that `faces.mirror` forbids to mirror are left as they are. The
-    model's mode is restored.
+    normalize afterwards. Without `faces.mirror` no mirror images are added. The model's mode is
+    restored.
     """
     flip = flip and faces.mirror
     parts = []
@@ -39,10 +39,10 @@ def embed(
 def embed_batches(
     model: nn.Module, batches: Iterable[Tensor], *, flip: bool = True
 ) -> Iterator[Tensor]:
-    """`embed` of images that need not fit in memory: uint8 (B, channels, H, W) batches.
+    """Yield (B, D) float32 embeddings, as `embed`, of uint8 (B, channels, H, W) batches.
 
-    Yields (B, D) float32 for each, on the model's device. The model is in eval mode while a batch
-    is embedded; its mode is restored after it.
+    The images need not fit in memory; the embeddings are on the model's device. The model is in
+    eval mode while a batch is embedded; its mode is restored after it.
     """
     device = next(model.parameters()).device
     for batch in batches:

@@ -11,6 +11,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from fairloss.checks import check_choice, expect
 from fairloss.models.layers import check_images, check_sizes, embedding_norm
 
 STAGE_CHANNELS = (64, 128, 256, 512)
@@ -31,15 +32,13 @@ class ResidualUnit(nn.Module):
         self.prelu = nn.PReLU(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, stride, padding=1, bias=False)
         self.bn3 = nn.BatchNorm2d(outputs)
-        self.downsample = (
-            nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
-            )
-            if stride > 1
-            else None
-        )
+        self.downsample = None
+        if stride > 1:
+            convolution = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            self.downsample = nn.Sequential(convolution, nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the unit's output, of half the size with stride 2."""
         shortcut = x if self.downsample is None else self.downsample(x)
         out = self.prelu(self.bn2(self.conv1(self.bn1(x))))
         return cast(Tensor, self.bn3(self.conv2(out)) + shortcut)
@@ -50,9 +49,9 @@ class IResNet(nn.Module):
 
     Args:
         depth: 18, 34, 50 or 100.
-        embedding_size: length of the embedding, not normalised.
+        embedding_size: length of the embedding, not normalized.
         image_size: (H, W), both divisible by 16; the fully connected layer is sized for it.
-        channels: 3 for RGB, 1 for grey.
+        channels: 3 for RGB, 1 for gray.
         dropout: probability before the fully connected layer.
 
     Raises:
@@ -69,12 +68,11 @@ class IResNet(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if depth not in UNITS:
-            raise ValueError(f"depth must be one of {sorted(UNITS)}, got {depth!r}")
+        check_choice("depth", depth, tuple(UNITS))
         check_sizes(embedding_size, image_size, channels)
         height, width = image_size
-        if height % STRIDE or width % STRIDE:
-            raise ValueError(f"image_size must be divisible by {STRIDE}, got {image_size!r}")
+        divisible = height % STRIDE == 0 and width % STRIDE == 0
+        expect(divisible, "image_size", f"sides divisible by {STRIDE}", image_size)
         self.image_size, self.channels = (height, width), channels
 
         stem = STAGE_CHANNELS[0]
@@ -92,10 +90,11 @@ class IResNet(nn.Module):
         self.features = embedding_norm(embedding_size)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                # as insightface; normalisation follows, so the scale is not critical
+                # as insightface; normalization follows, so the scale is not critical
                 nn.init.normal_(module.weight, 0.0, 0.1)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return the embeddings (B, embedding_size) of images (B, channels, H, W)."""
         check_images(images, self.image_size, self.channels)
         x = self.prelu(self.bn1(self.conv1(images)))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))

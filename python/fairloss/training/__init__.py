@@ -16,14 +16,6 @@ from fairloss.training.config import (
     check_device,
     check_numbers,
 )
-from fairloss.training.embedder import (
-    Embedder,
-    check_embedder,
-    check_same_embedder,
-    claim_gallery,
-    read_embedder,
-    record_embedder,
-)
 from fairloss.training.feature_file import embed_to_devkit, embed_to_npy
 from fairloss.training.loss_file import read_loss, write_loss
 from fairloss.training.settings import as_yaml, changes, load_config
@@ -32,7 +24,6 @@ from fairloss.training.trainer import Diverged, Trainer, group_table
 
 __all__ = [
     "Diverged",
-    "Embedder",
     "HeadConfig",
     "ModelConfig",
     "OptimizerConfig",
@@ -45,24 +36,30 @@ __all__ = [
     "build_head",
     "changes",
     "check_device",
-    "check_embedder",
     "check_numbers",
-    "check_same_embedder",
     "checkpoint_digest",
-    "claim_gallery",
     "embed_to_devkit",
     "embed_to_npy",
     "group_table",
     "load_backbone",
     "load_config",
-    "read_embedder",
     "read_faces",
     "read_json",
     "read_loss",
-    "record_embedder",
     "train",
     "write_json",
     "write_loss",
 ]
 
-__getattr__ = renamed(__name__, {"write_whole": "fairloss.io.atomic:write_atomic"})
+_MOVED = (
+    "Embedder",
+    "check_embedder",
+    "check_same_embedder",
+    "claim_gallery",
+    "read_embedder",
+    "record_embedder",
+)
+_RENAMED = {name: f"fairloss.gallery:{name}" for name in _MOVED}
+_RENAMED["write_whole"] = "fairloss.io.atomic:write_atomic"
+
+__getattr__ = renamed(__name__, _RENAMED)

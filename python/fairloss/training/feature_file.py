@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from fairloss.data import image_batches, write_manifest, write_vector
-from fairloss.data.arrays import may_mirror
-from fairloss.data.features import check_npy
+from fairloss.data.images import may_mirror
+from fairloss.data.npy import check_npy
 from fairloss.io.atomic import write_atomic, write_text
 from fairloss.models import embed_batches
 from fairloss.training.backbone import checkpoint_digest, load_backbone

@@ -21,5 +21,5 @@ def test_align_writes_the_template_or_nothing(tmp_path):
         assert aligned.size == (112, 112)
     points.write_text("a.png 6 8 6 8 6 8 6 8 6 8 0.9\n")
     (tmp_path / "out" / "a.png").unlink()
-    refuse("all points coincide", "data", "align", *options)
+    refuse("points that all coincide", "data", "align", *options)
     assert not (tmp_path / "out" / "a.png").exists()

@@ -14,7 +14,7 @@ def test_data_glyphs_then_train(tmp_path):
     made = ("data", "glyphs", sets, "--fonts", tmp_path / "fonts", "--jobs", 1)
     done = succeed(*made, "--classes", 8, "--validation", 4, "--test", 5, "--largest", 3)
     assert re.search(r"sets/train\W+8\W+20\W+2\W+2\W+3\W", done.stdout)  # 3 * (2/3)^(c/7)
-    several = "holds several sets; name one: test, train, validation"
+    several = "expected one set of images, got several sets: test, train, validation; name one"
     refuse(several, "train", f"data={sets}", f"output={tmp_path / 'run'}", *SMALL)
     succeed("train", f"data={sets / 'train'}", f"output={tmp_path / 'run'}", *SMALL)
     model = tmp_path / "run" / "model.pt"

@@ -10,8 +10,8 @@ from command import refuse, succeed
 from fairloss.cli.gallery import build
 from fairloss.cli.gallery._folder import load_or_create
 from fairloss.data import write_features
-from fairloss.gallery import Gallery
-from fairloss.training import checkpoint_digest, read_embedder, record_embedder
+from fairloss.gallery import Gallery, read_embedder, record_embedder
+from fairloss.training import checkpoint_digest
 
 pytest.importorskip("faiss")
 
@@ -39,20 +39,20 @@ def assert_same(first, second):
 def test_another_network_is_refused(data, built, tmp_path):
     other = write_checkpoint(tmp_path, seed=1)
     probe = next(data.glob("*/*"))
-    refuse("is not the one", "gallery", "query", probe, "--gallery", built, "--checkpoint", other)
+    refuse("expected the one", "gallery", "query", probe, "--gallery", built, "--checkpoint", other)
     options = ("--data", data, "--checkpoint", other, "--output", built)
-    refuse("differ in another checkpoint", "gallery", "build", *options)
+    refuse("got another checkpoint", "gallery", "build", *options)
 
 
 def test_recorded_and_unrecorded_networks_do_not_mix(data, model, built, tmp_path):
     features = write_unmarked_features(tmp_path / "f.npy")
-    message = "features: they do not say whose they are"
+    message = "features: expected the checkpoint of"
     refuse(message, "gallery", "build", "--features", features, "--output", built)
     refuse(message, "gallery", "tune", "--gallery", built, "--probes", features)
     output = tmp_path / "unrecorded"
     succeed("gallery", "build", "--features", features, "--output", output)
     options = ("--data", data, "--checkpoint", model, "--output", output)
-    refuse("does not say whose embeddings it holds", "gallery", "build", *options)
+    refuse("a gallery that names its checkpoint", "gallery", "build", *options)
     assert read_embedder(output) is None
     merge = ("merge", output, built, "--output", tmp_path / "mixed")
     refuse("got 2 origins, one of them unknown", "gallery", *merge)
@@ -61,7 +61,7 @@ def test_recorded_and_unrecorded_networks_do_not_mix(data, model, built, tmp_pat
     succeed("gallery", *tune, "--probes", features)
     marked = tmp_path / "marked.npy"
     succeed("embed", "--data", data, "--checkpoint", model, "--output", marked)
-    refuse("does not say whose", "gallery", *tune, "--probes", marked)
+    refuse("a gallery that names its", "gallery", *tune, "--probes", marked)
     assert len(Gallery.load(output)) == 30
 
 
@@ -99,8 +99,8 @@ def test_a_wrong_kind_of_index_is_refused_before_any_work(data, model, built, tm
     output = tmp_path / "gallery"
     options = ("--output", output, "--index", "nope")
     images = ("--data", data, "--checkpoint", model)
-    refuse("index must be one of", "gallery", "build", *images, *options)
-    refuse("index must be one of", "gallery", "merge", built, *options)
+    refuse("index: expected one of", "gallery", "build", *images, *options)
+    refuse("index: expected one of", "gallery", "merge", built, *options)
     assert not output.exists()
 
 

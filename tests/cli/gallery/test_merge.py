@@ -6,8 +6,7 @@ import pytest
 from cli_cases import write_checkpoint
 from command import refuse, succeed
 
-from fairloss.gallery import Gallery
-from fairloss.training import read_embedder
+from fairloss.gallery import Gallery, read_embedder
 
 pytest.importorskip("faiss")
 

@@ -24,4 +24,4 @@ def test_tune_prints_writes_and_saves(built, tmp_path):
     assert chosen["recall"] >= 0.6
     assert f"{chosen['recall']:.4f}" in done.stdout
     assert Gallery.load(output).index == chosen["kind"]
-    refuse("recall must be above 0", "gallery", "tune", "--gallery", output, "--recall", 0)
+    refuse("recall: expected a number", "gallery", "tune", "--gallery", output, "--recall", 0)

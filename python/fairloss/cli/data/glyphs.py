@@ -47,8 +47,8 @@ def glyphs(
     --held-out-typefaces 4 --largest 16`, then
     `fairloss train data=glyphs300/train output=runs/glyphs image_size=[32,32] channels=1`
     """
-    from fairloss.data.glyphs import GlyphOptions, make_glyphs
-    from fairloss.data.glyphs.build import MANIFEST
+    from fairloss.glyphs import GlyphOptions, make_glyphs
+    from fairloss.glyphs.build import MANIFEST
 
     options = GlyphOptions(
         fonts=fonts,

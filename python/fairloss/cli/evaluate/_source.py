@@ -13,12 +13,12 @@ from fairloss.data import (
     NamedPairs,
     PairBin,
     encoded_batches,
+    identity_of,
     image_batches,
-    person_of,
     read_features,
     read_images,
 )
-from fairloss.data.arrays import may_mirror
+from fairloss.data.images import may_mirror
 from fairloss.evaluation import Pairs, PairSet, linked_identities
 from fairloss.models import embed, embed_batches
 from fairloss.progress import Progress, labeled
@@ -38,7 +38,7 @@ class Source:
         """Return a list of pairs with the embeddings of its images."""
         names = named.names()
         pairs = index_pairs(named, names)
-        identities = linked_identities([person_of(name, layout) for name in names], pairs)
+        identities = linked_identities([identity_of(name, layout) for name in names], pairs)
         return PairSet(self.read_named(names, progress), pairs, named.fold, identities)
 
     def read_named(self, names: list[str], progress: Progress) -> Floats:

@@ -8,10 +8,9 @@ from rich.markup import escape
 
 from fairloss.checks import expect
 from fairloss.data import Features
-from fairloss.gallery import Gallery
+from fairloss.gallery import Embedder, Gallery
 from fairloss.gallery.kinds import check_kind
 from fairloss.progress import Progress, labeled
-from fairloss.training import Embedder
 
 
 def load_gallery(folder: Path, device: str = "auto") -> Gallery:

@@ -17,12 +17,12 @@ from fairloss.cli.gallery._folder import (
     save_gallery,
 )
 from fairloss.data import image_batches, read_features
-from fairloss.data.arrays import list_identified, may_mirror
-from fairloss.gallery import fill
+from fairloss.data.images import list_identified, may_mirror
+from fairloss.gallery import Embedder, claim_gallery, fill
 from fairloss.io.atomic import FormatError
 from fairloss.models import embed_batches
 from fairloss.progress import labeled
-from fairloss.training import Embedder, checkpoint_digest, claim_gallery, load_backbone
+from fairloss.training import checkpoint_digest, load_backbone
 from fairloss.typing import Floats
 
 BATCH = 256

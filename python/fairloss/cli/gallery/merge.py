@@ -9,8 +9,8 @@ from fairloss.checks import expect
 from fairloss.cli._options import IndexKind, IndexMemory
 from fairloss.cli._progress import progress_bars
 from fairloss.cli.gallery._folder import check_index, load_gallery, rebuild_index, save_gallery
+from fairloss.gallery import claim_gallery, read_embedder
 from fairloss.gallery.storage import MANIFEST
-from fairloss.training import claim_gallery, read_embedder
 
 
 def merge(

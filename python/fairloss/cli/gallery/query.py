@@ -14,11 +14,12 @@ from fairloss.cli._options import GalleryFolder, RunCheckpoint, SearchDevice
 from fairloss.cli._tables import print_table
 from fairloss.cli.gallery._folder import check_size, load_gallery
 from fairloss.data import image_batches
-from fairloss.data.arrays import holds_arrays, list_identified
+from fairloss.data.arrays import holds_arrays
 from fairloss.data.decode import decode_image
-from fairloss.gallery import Match
+from fairloss.data.images import list_identified
+from fairloss.gallery import Match, check_embedder
 from fairloss.models import embed_batches
-from fairloss.training import TrainConfig, check_embedder, load_backbone
+from fairloss.training import TrainConfig, load_backbone
 from fairloss.typing import Bytes
 
 BATCH = 256

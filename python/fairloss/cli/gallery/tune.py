@@ -11,10 +11,9 @@ from fairloss.cli._progress import progress_bars
 from fairloss.cli._tables import print_table
 from fairloss.cli.gallery._folder import as_bytes, features_embedder, load_gallery, save_gallery
 from fairloss.data import read_features
-from fairloss.gallery import Tuning
+from fairloss.gallery import Tuning, check_same_embedder
 from fairloss.gallery.kinds import KINDS
 from fairloss.io.json import write_json
-from fairloss.training import check_same_embedder
 
 
 def tune(

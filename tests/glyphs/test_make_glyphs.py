@@ -1,4 +1,4 @@
-"""From fonts to sets, end to end, on fonts made for it."""
+"""Sets from synthetic fonts, end to end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from glyph_fonts import CHARACTERS, write_font
 
 from fairloss.data import FaceImages, read_images
-from fairloss.data.glyphs import GlyphOptions, make_glyphs, shards
+from fairloss.glyphs import GlyphOptions, make_glyphs, shards
 from fairloss.training import ModelConfig, TrainConfig, train
 
 NATURAL = {"smallest": 2}
@@ -31,7 +31,7 @@ def read(folder: Path) -> FaceImages:
 
 
 def manifest(folder: Path) -> dict:
-    return json.loads((folder / "manifest.json").read_text())
+    return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +63,7 @@ def test_natural_counts(fonts: Path, tmp_path: Path):
     ]
 
 
-def test_images_are_centred_renderings(fonts: Path, tmp_path: Path):
+def test_images_are_centered_renderings(fonts: Path, tmp_path: Path):
     from glyph_fonts import CELLS, pattern
 
     output = make_glyphs(tmp_path / "glyphs", GlyphOptions(fonts=str(fonts)))
@@ -80,12 +80,12 @@ def test_images_are_centred_renderings(fonts: Path, tmp_path: Path):
 def test_sets_are_disjoint(pareto: Path):
     sets = {name: read(pareto / name) for name in ("train", "validation", "test", "closed")}
     held = {t["name"] for t in manifest(pareto)["typefaces"] if t["held_out"]}
-    who = {name: set(faces.identities) for name, faces in sets.items()}
+    shown = {name: set(faces.identities) for name, faces in sets.items()}
     by = {name: {n.split("/")[1] for n in faces.names} for name, faces in sets.items()}
-    assert who["train"] == who["closed"]
-    assert who["train"].isdisjoint(who["validation"] | who["test"])
-    assert who["validation"].isdisjoint(who["test"])
-    assert [len(who[name]) for name in ("train", "validation", "test")] == [6, 4, 5]
+    assert shown["train"] == shown["closed"]
+    assert shown["train"].isdisjoint(shown["validation"] | shown["test"])
+    assert shown["validation"].isdisjoint(shown["test"])
+    assert [len(shown[name]) for name in ("train", "validation", "test")] == [6, 4, 5]
     assert len(held) == 3
     assert "brush-a" in held
     assert len(held & {"pixel-a", "pixel-b"}) == 1
@@ -116,21 +116,21 @@ def test_another_seed_draws_other_characters(fonts: Path, pareto: Path, tmp_path
 
 KILLED = """
 import os, signal, sys
-from fairloss.data.glyphs import GlyphOptions, make_glyphs, shards
+from fairloss.glyphs import GlyphOptions, make_glyphs, shards
 shards.CHARACTERS = 8
-original, count = shards.Draughtsman.shard, 0
-def shard(self, characters):
+original, count = shards.ShardRenderer.render, 0
+def render(self, characters):
     global count
     count += 1
     if count == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     return original(self, characters)
-shards.Draughtsman.shard = shard
+shards.ShardRenderer.render = render
 make_glyphs(sys.argv[2], GlyphOptions(fonts=sys.argv[1]))
 """
 
 
-def test_a_killed_run_goes_on(fonts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_killed_run_resumes(fonts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     options = GlyphOptions(fonts=str(fonts))
     whole = make_glyphs(tmp_path / "whole", options)
     output = tmp_path / "glyphs"
@@ -139,12 +139,14 @@ def test_a_killed_run_goes_on(fonts: Path, tmp_path: Path, monkeypatch: pytest.M
     killed = subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, check=False)
     assert killed.returncode == -signal.SIGKILL
     assert not output.exists()
-    with pytest.raises(ValueError, match=r"\.glyphs\.partial holds a part of glyphs with other op"):
+    with pytest.raises(ValueError, match=r"\.glyphs\.partial\): expected the same .* got other op"):
         make_glyphs(output, GlyphOptions(fonts=str(fonts), seed=1))
     drawn = []
-    original = shards.Draughtsman.shard
+    original = shards.ShardRenderer.render
     monkeypatch.setattr(
-        shards.Draughtsman, "shard", lambda self, who: drawn.append(who) or original(self, who)
+        shards.ShardRenderer,
+        "render",
+        lambda self, characters: drawn.append(characters) or original(self, characters),
     )
     make_glyphs(output, options)
     assert len(drawn) == 3  # of five shards two were there
@@ -152,13 +154,15 @@ def test_a_killed_run_goes_on(fonts: Path, tmp_path: Path, monkeypatch: pytest.M
     assert sorted(path.name for path in tmp_path.iterdir()) == ["glyphs", "whole"]
     make_glyphs(output, options)  # nothing left to do
     assert len(drawn) == 3
-    with pytest.raises(ValueError, match="holds glyphs with other options; name a new folder"):
+    with pytest.raises(
+        ValueError, match="expected the same glyphs or a new folder, got other options"
+    ):
         make_glyphs(output, GlyphOptions(fonts=str(fonts), size=16))
 
 
-def test_what_no_fonts_are_left_out(tmp_path: Path):
+def test_faulty_images_are_left_out(tmp_path: Path):
     folder = tmp_path / "fonts"
-    blank, tofu, broken = ([CHARACTERS[place]] for place in (31, 32, 33))
+    blank, tofu, broken = ([CHARACTERS[position]] for position in (31, 32, 33))
     write_font(folder / "a.ttf", 0)
     write_font(folder / "a-copy.ttf", 0, CHARACTERS[:35])
     write_font(folder / "b.ttf", 1, CHARACTERS[:34], blank=blank, tofu=tofu, broken=broken)
@@ -195,7 +199,7 @@ def test_manifest_names_fonts_by_digest(fonts: Path, pareto: Path):
     assert len(faces) == 10
     expected = hashlib.sha256((fonts / "pixel" / "b.ttf").read_bytes()).hexdigest()
     assert faces["pixel-b"]["sha256"] == expected
-    assert str(fonts) not in (pareto / "manifest.json").read_text()
+    assert str(fonts) not in (pareto / "manifest.json").read_text(encoding="utf-8")
     images = (pareto / "test" / "images.npy").read_bytes()
     digest = manifest(pareto)["sets"]["test"]["sha256"]["images.npy"]
     assert digest == hashlib.sha256(images).hexdigest()
@@ -217,13 +221,13 @@ def test_training_reads_them(pareto: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"fonts": "nowhere"}, "fonts: got nowhere, expected lite, full, or a folder"),
-        ({"classes": 41}, "classes: got 41, only 40 characters qualify"),
-        ({"test": 41, "classes": 2}, "test: got 41, only 40"),
-        ({"held_out_typefaces": 10}, "held_out_typefaces: got 10; of these 10 designs"),
+        ({"fonts": "nowhere"}, "fonts: expected lite, full, or a folder of fonts, got nowhere"),
+        ({"classes": 41}, "classes: expected at most 40, as many as qualify, got 41"),
+        ({"test": 41, "classes": 2}, "test: expected at most 40, as many as qualify, got 41"),
+        ({"held_out_typefaces": 10}, "held_out_typefaces: expected .* of 10 designs, .* got 10"),
     ],
 )
-def test_what_cannot_be_had(fonts: Path, tmp_path: Path, changes: dict, message: str):
+def test_impossible_requests_are_refused(fonts: Path, tmp_path: Path, changes: dict, message: str):
     with pytest.raises(ValueError, match=message):
         make_glyphs(tmp_path / "glyphs", GlyphOptions(**{"fonts": str(fonts)} | changes))
     assert not (tmp_path / "glyphs").exists()

@@ -1,4 +1,4 @@
-"""The in-memory dataset: indexing, subsets and refusals, on cases small enough to see."""
+"""The data set in memory: indexing, subsets and refusals, on cases small enough to see."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fairloss.data import FaceImages
-from fairloss.data.faces import allocate_pixels
+from fairloss.data.face_images import allocate_pixels
 
 MakeFaces = Callable[[list[int]], FaceImages]
 
@@ -65,8 +65,10 @@ def test_of_identities(make_faces: MakeFaces) -> None:
     assert part.identities == ["p1", "p2"]
     assert part.labels.tolist() == [0, 1, 1, 1]
     assert values(part) == [2, 3, 4, 5]
-    with pytest.raises(ValueError, match=r"1 unknown, the first 'nobody'"):
-        make_faces([2, 1]).of_identities(["p0", "nobody"])
+    with pytest.raises(
+        ValueError, match=r"identities: expected names .* got 1 unknown, the first 'p9'"
+    ):
+        make_faces([2, 1]).of_identities(["p0", "p9"])
 
 
 @pytest.mark.parametrize(
@@ -92,7 +94,7 @@ def test_indices_refused(make_faces: MakeFaces, indices: torch.Tensor, message: 
         ({"pixels": torch.zeros(2, 4, 4, dtype=torch.uint8)}, r"shape \(2, 4, 4\)"),
         ({"labels": [0]}, r"labels of shape \(1,\)"),
         ({"labels": [0, 2]}, r"0\.\.1, got 0\.\.2"),
-        ({"labels": [0, 0]}, "'b' has no image"),
+        ({"labels": [0, 0]}, "identities: expected an image of each, got none of 'b'"),
         ({"names": ["a/1"]}, "1 names"),
         ({"identities": ["a", "a"]}, "distinct"),
     ],
@@ -110,11 +112,13 @@ def test_construction_refused(change: dict[str, object], message: str) -> None:
 
 def test_memory_limit_is_exact() -> None:
     assert allocate_pixels(10, 3, (4, 5), memory_limit=600).shape == (10, 3, 4, 5)
-    with pytest.raises(ValueError, match=r"10 images of 3x4x5 need .* lower image_size"):
+    with pytest.raises(
+        ValueError, match=r"memory_limit: .* for 10 images of 3x4x5, got .* lower image_size"
+    ):
         allocate_pixels(10, 3, (4, 5), memory_limit=599)
-    with pytest.raises(ValueError, match=r"need 350\.48 GiB, over memory_limit = 8\.00 GiB"):
+    with pytest.raises(ValueError, match=r"expected 350\.48 GiB for .*, got 8\.00 GiB"):
         allocate_pixels(10_000_000, 3, (112, 112))
-    with pytest.raises(ValueError, match="channels must be 1"):
+    with pytest.raises(ValueError, match="channels: expected one of 1, 3, got 4"):
         allocate_pixels(1, 4, (4, 4))
-    with pytest.raises(ValueError, match=r"image_size .* got \(0, 4\)"):
+    with pytest.raises(ValueError, match=r"image_size: expected .*, got \(0, 4\)"):
         allocate_pixels(1, 3, (0, 4))

@@ -5,8 +5,8 @@ class = character, sample = typeface
 
 from __future__ import annotations
 
-from fairloss.data.glyphs.build import make_glyphs
-from fairloss.data.glyphs.options import GlyphOptions
-from fairloss.data.glyphs.packages import FULL, LITE, fetch_fonts
+from fairloss.glyphs.build import make_glyphs
+from fairloss.glyphs.options import GlyphOptions
+from fairloss.glyphs.packages import FULL, LITE, fetch_fonts
 
 __all__ = ["FULL", "LITE", "GlyphOptions", "fetch_fonts", "make_glyphs"]

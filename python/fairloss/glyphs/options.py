@@ -1,8 +1,10 @@
-"""What to draw, and what to hold out."""
+"""Settings of a glyph data set."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from fairloss.checks import check_integer, expect
 
 SETS = ("lite", "full")
 
@@ -15,13 +17,14 @@ class GlyphOptions:
         fonts: "lite", "full", or a folder with fonts.
         size: side of the images in pixels.
         classes: characters to train on; None: all that qualify.
-        validation, test: further characters, held out.
+        validation: further characters, held out.
+        test: further characters, held out.
         held_out_typefaces: designs that no training image shows, some brush and some pixel designs
             among them; the test set is drawn by these.
         largest: cut training classes to a Pareto shape from `largest` images down to `smallest`,
-            dealt to the characters at random; None: as many as there are.
+            assigned to the characters at random; None: no cut.
         smallest: fewest images of a training class.
-        all_faces: every face (weights, regional variants) instead of one a design.
+        all_faces: all faces (weights, regional variants) instead of one a design.
         seed: of everything drawn at random.
     """
 
@@ -37,14 +40,12 @@ class GlyphOptions:
     seed: int = 0
 
     def check(self) -> None:
-        """ValueError naming the first setting that is out of range."""
+        """Raise ValueError naming the first setting that is out of range."""
         least = {"size": 8, "smallest": 1, "validation": 0, "test": 0, "held_out_typefaces": 0}
         for name, low in (least | {"seed": 0}).items():
-            if getattr(self, name) < low:
-                raise ValueError(f"{name}: got {getattr(self, name)}, expected {low} or more")
-        if self.classes is not None and self.classes < 2:
-            raise ValueError(f"classes: got {self.classes}, expected 2 or more")
-        if self.largest is not None and self.largest < self.smallest:
-            raise ValueError(f"largest: got {self.largest}, below smallest = {self.smallest}")
-        if self.largest is not None and self.classes is None:
-            raise ValueError("classes: must be given with largest, to cut a Pareto shape")
+            check_integer(name, getattr(self, name), low)
+        if self.classes is not None:
+            check_integer("classes", self.classes, 2)
+        if self.largest is not None:
+            check_integer("largest", self.largest, self.smallest)
+            expect(self.classes is not None, "classes", "a number, as largest is given", None)

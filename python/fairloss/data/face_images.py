@@ -1,19 +1,20 @@
-"""Labelled face images held in memory as one uint8 tensor."""
+"""Labeled face images in one uint8 tensor."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from fairloss.checks import check_choice, expect
+from fairloss.typing import Ints
+
 MEMORY_LIMIT = 8 * 2**30
 """Bytes of decoded pixels a reader accepts by default: 8 GiB, about 228,000 images of 3x112x112."""
 
-Indices = Tensor | Sequence[int] | npt.NDArray[np.int64]
+Indices = Tensor | Sequence[int] | Ints
 
 
 class FaceImages(Dataset[tuple[Tensor, int]]):
@@ -58,30 +59,25 @@ class FaceImages(Dataset[tuple[Tensor, int]]):
         self.channels = pixels.shape[1]
         self.image_size: tuple[int, int] = (pixels.shape[2], pixels.shape[3])
         self.counts = torch.bincount(self.labels, minlength=self.num_classes)
-        if not bool(self.counts.all()):
-            empty = self.identities[int(self.counts.argmin())]
-            raise ValueError(f"identities: {empty!r} has no image; leave such identities out")
+        empty = self.identities[int(self.counts.argmin())]
+        expect(self.counts.all(), "identities", "an image of each", f"none of {empty!r}")
 
     def _check(self, pixels: Tensor) -> None:
-        if pixels.dtype != torch.uint8 or pixels.dim() != 4:
-            raise ValueError(
-                "pixels must be uint8 of shape (N, channels, H, W), "
-                f"got {pixels.dtype} of shape {tuple(pixels.shape)}"
-            )
-        count = pixels.shape[0]
-        if self.labels.shape != (count,) or len(self.names) != count or count == 0:
-            raise ValueError(
-                "pixels, labels and names must have one entry for each of N >= 1 images, "
-                f"got {count} images, labels of shape {tuple(self.labels.shape)} "
-                f"and {len(self.names)} names"
-            )
-        if len(set(self.identities)) != self.num_classes:
-            raise ValueError("identities must be distinct names")
-        if int(self.labels.min()) < 0 or int(self.labels.max()) >= self.num_classes:
-            raise ValueError(
-                f"labels must lie in 0..{self.num_classes - 1}, "
-                f"got {int(self.labels.min())}..{int(self.labels.max())}"
-            )
+        shape = tuple(pixels.shape)
+        valid = pixels.dtype == torch.uint8 and pixels.dim() == 4
+        expect(valid, "pixels", "uint8 (N, channels, H, W)", f"{pixels.dtype} of shape {shape}")
+        count, labels = pixels.shape[0], tuple(self.labels.shape)
+        expect(
+            count >= 1 and labels == (count,) and len(self.names) == count,
+            "pixels, labels and names",
+            "one entry for each of N >= 1 images",
+            f"{count} images, labels of shape {labels} and {len(self.names)} names",
+        )
+        distinct = len(set(self.identities))
+        expect(distinct == self.num_classes, "identities", "distinct names", "one name twice")
+        low, high = int(self.labels.min()), int(self.labels.max())
+        valid = low >= 0 and high < self.num_classes
+        expect(valid, "labels", f"0..{self.num_classes - 1}", f"{low}..{high}")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -94,82 +90,71 @@ class FaceImages(Dataset[tuple[Tensor, int]]):
         return f"FaceImages({len(self)} images of {self.num_classes} identities, {shape})"
 
     def images(self, indices: Indices) -> Tensor:
-        """The images at `indices` (n,), as uint8 (n, channels, H, W)."""
+        """Return the images at `indices` (n,), as uint8 (n, channels, H, W)."""
         return self._pixels[self._positions(indices)]
 
     def subset(self, indices: Indices) -> FaceImages:
-        """The images at `indices` (n,), in that order.
+        """Return the images at `indices` (n,), in that order.
 
         Identities left without images are dropped; the others keep their names and their order and
-        are relabelled 0, 1, ... without gaps.
+        are relabeled 0, 1, ... without gaps.
 
         Raises:
             ValueError: if `indices` is empty, not of integers, or outside 0..N-1.
         """
         positions = self._positions(indices)
-        if not len(positions):
-            raise ValueError("indices must name at least one image, got none")
-        kept, labels = torch.unique(self.labels[positions], return_inverse=True)
+        expect(len(positions), "indices", "at least one image", "none")
+        remaining, labels = torch.unique(self.labels[positions], return_inverse=True)
         return FaceImages(
             self._pixels[positions],
             labels,
-            [self.identities[label] for label in kept.tolist()],
+            [self.identities[label] for label in remaining.tolist()],
             [self.names[position] for position in positions.tolist()],
             mirror=self.mirror,
         )
 
     def of_identities(self, identities: Iterable[str]) -> FaceImages:
-        """All images of the named identities, in this dataset's order of images and identities.
+        """Return all images of the named identities, in this dataset's order.
 
         Raises:
             ValueError: if a name is unknown, or none is given.
         """
-        chosen = set(identities)
-        unknown = sorted(chosen.difference(self.identities))
-        if unknown:
-            raise ValueError(
-                f"identities: {len(unknown)} unknown, the first {unknown[0]!r}; "
-                f"known are {self.num_classes} names such as {self.identities[0]!r}"
-            )
-        wanted = torch.tensor([name in chosen for name in self.identities])
-        return self.subset(wanted[self.labels].nonzero().flatten())
+        names = set(identities)
+        unknown = sorted(names.difference(self.identities))
+        expected = f"names such as {self.identities[0]!r}"
+        got = f"{len(unknown)} unknown, the first {next(iter(unknown), None)!r}"
+        expect(not unknown, "identities", expected, got)
+        selected = torch.tensor([name in names for name in self.identities])
+        return self.subset(selected[self.labels].nonzero().flatten())
 
     def _positions(self, indices: Indices) -> Tensor:
         positions = torch.as_tensor(indices)
         if not positions.numel():
             return positions.flatten().long()
         # a boolean mask would otherwise be read as the indices 0 and 1
-        if positions.dim() != 1 or positions.is_floating_point() or positions.dtype == torch.bool:
-            raise ValueError(
-                "indices must be a list of integers, "
-                f"got {positions.dtype} of shape {tuple(positions.shape)}"
-            )
-        if int(positions.min()) < 0 or int(positions.max()) >= len(self):
-            raise ValueError(
-                f"indices must lie in 0..{len(self) - 1}, "
-                f"got {int(positions.min())}..{int(positions.max())}"
-            )
+        integers = not positions.is_floating_point() and positions.dtype != torch.bool
+        got = f"{positions.dtype} of shape {tuple(positions.shape)}"
+        expect(integers and positions.dim() == 1, "indices", "a list of integers", got)
+        low, high = int(positions.min()), int(positions.max())
+        expect(low >= 0 and high < len(self), "indices", f"0..{len(self) - 1}", f"{low}..{high}")
         return positions.long()
 
 
 def allocate_pixels(
     count: int, channels: int, image_size: tuple[int, int], memory_limit: int = MEMORY_LIMIT
 ) -> Tensor:
-    """Uninitialised uint8 (count, channels, H, W) for a reader to fill.
+    """Return an uninitialized uint8 (count, channels, H, W) tensor for a reader to fill.
 
     Raises:
         ValueError: if `channels` is neither 1 nor 3, a side of `image_size` is below 1, or the
             pixels would need more than `memory_limit` bytes.
     """
-    if channels not in (1, 3):
-        raise ValueError(f"channels must be 1 (grey) or 3 (RGB), got {channels!r}")
-    if len(image_size) != 2 or min(image_size) < 1:
-        raise ValueError(f"image_size must be (height, width), both >= 1, got {image_size!r}")
+    check_choice("channels", channels, (1, 3))
+    valid = len(image_size) == 2 and min(image_size) >= 1
+    expect(valid, "image_size", "(height, width), both >= 1", image_size)
     height, width = image_size
     needed = count * channels * height * width
-    if needed > memory_limit:
-        raise ValueError(
-            f"{count} images of {channels}x{height}x{width} need {needed / 2**30:.2f} GiB, over "
-            f"memory_limit = {memory_limit / 2**30:.2f} GiB; lower image_size, or raise the limit"
-        )
+    images = f"{count} images of {channels}x{height}x{width}"
+    limit = f"{memory_limit / 2**30:.2f} GiB; lower image_size, or raise the limit"
+    expect(needed <= memory_limit, "memory_limit", f"{needed / 2**30:.2f} GiB for {images}", limit)
     return torch.empty((count, channels, height, width), dtype=torch.uint8)

@@ -8,24 +8,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fairloss.data.glyphs.cleaning import (
+from fairloss.checks import expect
+from fairloss.glyphs.cleaning import (
     DUPLICATE,
-    Inspected,
+    Inspection,
     design_numbers,
     distances,
     inspect,
     sample_characters,
 )
-from fairloss.data.glyphs.packages import RECORD, Progress
-from fairloss.data.glyphs.rendering import Shift
-from fairloss.data.glyphs.shards import Drawing
-from fairloss.data.glyphs.typefaces import Typeface, find_typefaces
+from fairloss.glyphs.packages import RECORD
+from fairloss.glyphs.rendering import Shift
+from fairloss.glyphs.shards import Drawing
+from fairloss.glyphs.typefaces import Typeface, find_typefaces
+from fairloss.io.atomic import read_text
 from fairloss.io.digest import sha256
+from fairloss.progress import Progress, no_progress
 
 
 @dataclass(frozen=True)
 class Designs:
-    """Usable faces and what they have in common.
+    """Usable faces, grouped into designs.
 
     Attributes:
         faces: in order of name.
@@ -43,22 +46,23 @@ class Designs:
 
     @property
     def styles(self) -> list[str]:
-        """Of each design."""
+        """Style of each design."""
         return [max(self.faces[face].style for face in faces) for faces in self.members]
 
     @property
-    def of_face(self) -> list[int]:
+    def design_of_face(self) -> list[int]:
         """The design of each face."""
-        found = {face: design for design, faces in enumerate(self.members) for face in faces}
-        return [found[face] for face in range(len(self.faces))]
+        design_of = {face: design for design, faces in enumerate(self.members) for face in faces}
+        return [design_of[face] for face in range(len(self.faces))]
 
     def drawing(self, size: int, all_faces: bool) -> Drawing:
-        """What to draw with."""
+        """Return the faces and options of rendering."""
         return Drawing(self.faces, self.shifts, self.members, size, all_faces)
 
     def record(self, held_out: Sequence[int]) -> dict[str, Any]:
-        """All of it as JSON, without paths."""
+        """Return all of it as JSON, without paths."""
         digests = {path: sha256(path) for path in {face.path for face in self.faces}}
+        faces = zip(self.faces, self.shifts, self.design_of_face, strict=True)
         typefaces = [
             {
                 "name": face.name,
@@ -71,7 +75,7 @@ class Designs:
                 "design": self.faces[self.members[design][0]].name,
                 "held_out": design in held_out,
             }
-            for face, shift, design in zip(self.faces, self.shifts, self.of_face, strict=True)
+            for face, shift, design in faces
         ]
         return {
             "packages": list(self.packages),
@@ -82,33 +86,33 @@ class Designs:
         }
 
 
-def survey(folders: Sequence[Path], progress: Progress | None = None) -> Designs:
-    """Read the fonts in the folders, leave unusable faces out, find out which are one design.
+def find_designs(folders: Sequence[Path], progress: Progress = no_progress) -> Designs:
+    """Read the fonts in the folders, leave unusable faces out, and group the others into designs.
 
     Raises:
         ValueError: no face is usable.
     """
-    found, unreadable = find_typefaces(folders, progress)
+    typefaces, unreadable = find_typefaces(folders, progress)
     left_out = dict.fromkeys(unreadable, "unreadable")
-    sample = sample_characters(found)
+    sample = sample_characters(typefaces)
     faces: list[Typeface] = []
-    inspected: list[Inspected] = []
-    for number, face in enumerate(found):
-        one = inspect(face, sample)
-        if one.fault:
-            left_out[face.name] = one.fault
+    inspections: list[Inspection] = []
+    for number, face in enumerate(typefaces):
+        inspection = inspect(face, sample)
+        if inspection.fault:
+            left_out[face.name] = inspection.fault
         else:
             faces.append(face)
-            inspected.append(one)
-        if progress is not None:
-            progress("inspect typefaces", number + 1, len(found))
-    if not faces:
-        why = "; ".join(f"{name}: {fault}" for name, fault in sorted(left_out.items()))
-        raise ValueError(f"fonts: no usable face: {why}")
-    numbers = design_numbers(distances(inspected))
+            inspections.append(inspection)
+        progress("inspect typefaces", number + 1, len(typefaces))
+    faults = "; ".join(f"{name}: {fault}" for name, fault in sorted(left_out.items()))
+    expect(faces, "fonts", "a usable face", faults)
+    numbers = design_numbers(distances(inspections))
     members: list[list[int]] = [[] for _ in range(max(numbers) + 1)]
-    for place in sorted(range(len(faces)), key=lambda place: -len(faces[place].characters)):
-        members[numbers[place]].append(place)
+    for face_number in sorted(range(len(faces)), key=lambda n: -len(faces[n].characters)):
+        members[numbers[face_number]].append(face_number)
     records = [folder / RECORD for folder in folders]
-    packages = [json.loads(path.read_text()) for path in records if path.is_file()]
-    return Designs(faces, [one.shift for one in inspected], members, left_out, packages)
+    packages = [json.loads(read_text(path)) for path in records if path.is_file()]
+    return Designs(
+        faces, [inspection.shift for inspection in inspections], members, left_out, packages
+    )

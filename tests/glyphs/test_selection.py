@@ -1,4 +1,4 @@
-"""Which designs and characters are held out, by counting."""
+"""The choice of held-out designs and characters, by counting."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 import torch
 
-from fairloss.data.glyphs import GlyphOptions
-from fairloss.data.glyphs.selection import Roles, hold_out, kept_images
+from fairloss.glyphs import GlyphOptions
+from fairloss.glyphs.selection import CharacterSplit, hold_out, kept_images
 
 STYLES = ["", "brush", "", "", "pixel", "brush", "", "", "brush", "", "pixel", ""]
 
@@ -39,34 +39,40 @@ def test_fonts_without_styles():
 
 @pytest.mark.parametrize("count", [1, 12])
 def test_too_few_or_too_many(count: int):
-    with pytest.raises(ValueError, match=f"held_out_typefaces: got {count}; of these 12 designs"):
+    with pytest.raises(
+        ValueError, match=f"held_out_typefaces: expected . to .* of 12 designs, .* got {count}"
+    ):
         hold_out(STYLES, count, 0)
 
 
-def test_roles_fill_up_and_are_disjoint():
-    roles = Roles(GlyphOptions(classes=3, validation=2, test=2, held_out_typefaces=2, smallest=3))
+def test_split_fill_up_and_are_disjoint():
+    split = CharacterSplit(
+        GlyphOptions(classes=3, validation=2, test=2, held_out_typefaces=2, smallest=3)
+    )
     for character, (seen, held) in enumerate(
         [(9, 1), (9, 2), (2, 2), (2, 0), (1, 2), (2, 1), (3, 0), (4, 1), (9, 9)]
     ):
-        assert not roles.full
-        roles.offer(character, seen, held, by_all_held=held == 2)
+        assert not split.complete
+        split.assign(character, seen, held, by_all_held_out=held == 2)
     # 0 is drawn by one held-out typeface, no pair; 4 is seen once; 5 is too rare for training
-    assert (roles.test, roles.validation, roles.train) == ([1, 2], [0, 3], [6, 7, 8])
-    assert roles.full
-    assert roles.taken == 7
-    roles.check()
+    assert (split.test, split.validation, split.train) == ([1, 2], [0, 3], [6, 7, 8])
+    assert split.complete
+    assert split.count == 7
+    split.check()
 
 
 def test_a_pareto_shape_asks_the_same_of_all():
-    roles = Roles(GlyphOptions(classes=2, validation=1, test=1, held_out_typefaces=2, largest=5))
+    split = CharacterSplit(
+        GlyphOptions(classes=2, validation=1, test=1, held_out_typefaces=2, largest=5)
+    )
     for character, (seen, held) in enumerate([(5, 1), (4, 2), (5, 2), (9, 2), (6, 2)]):
-        roles.offer(character, seen, held, by_all_held=held == 2)
-    assert (roles.test, roles.validation, roles.train) == ([2], [3], [4])
-    with pytest.raises(ValueError, match="classes: got 2, only 1 characters qualify"):
-        roles.check()
+        split.assign(character, seen, held, by_all_held_out=held == 2)
+    assert (split.test, split.validation, split.train) == ([2], [3], [4])
+    with pytest.raises(ValueError, match="classes: expected at most 1, as many as qualify, got 2"):
+        split.check()
 
 
-def test_pareto_counts_are_dealt_at_random():
+def test_pareto_counts_are_assigned_at_random():
     counts = torch.tensor([20, 16, 18, 17, 16])
     options = GlyphOptions(classes=5, largest=16, smallest=1)
     kept = kept_images(counts, options)
@@ -79,8 +85,8 @@ def test_pareto_counts_are_dealt_at_random():
     assert all(torch.equal(a, b) for a, b in zip(kept, again, strict=True))
     profiles = set()
     for seed in range(9):
-        dealt = kept_images(counts, GlyphOptions(classes=5, largest=16, smallest=1, seed=seed))
-        profiles.add(tuple(map(len, dealt)))
+        drawn = kept_images(counts, GlyphOptions(classes=5, largest=16, smallest=1, seed=seed))
+        profiles.add(tuple(map(len, drawn)))
     assert len(profiles) > 1
 
 
@@ -92,11 +98,14 @@ def test_natural_counts_keep_all():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"size": 4}, "size: got 4, expected 8 or more"),
-        ({"classes": 1}, "classes: got 1, expected 2 or more"),
-        ({"test": -1}, "test: got -1, expected 0 or more"),
-        ({"classes": 9, "largest": 2, "smallest": 3}, "largest: got 2, below smallest = 3"),
-        ({"largest": 9}, "classes: must be given with largest"),
+        ({"size": 4}, "size: expected an integer of at least 8, got 4"),
+        ({"classes": 1}, "classes: expected an integer of at least 2, got 1"),
+        ({"test": -1}, "test: expected an integer of at least 0, got -1"),
+        (
+            {"classes": 9, "largest": 2, "smallest": 3},
+            "largest: expected an integer of at least 3, got 2",
+        ),
+        ({"largest": 9}, "classes: expected a number, as largest is given"),
     ],
 )
 def test_options_out_of_range(setting: dict, message: str):

@@ -1,4 +1,4 @@
-"""Reading folders: order, formats, orientation, and what is wrong with real folders."""
+"""Reading folders: order, formats, orientation, damaged files and wrong layouts."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def read_quietly(folder: Path, **options: object):  # type: ignore[no-untyped-de
 def test_natural_order_and_labels(tmp_path: Path, write_image: Write) -> None:
     for value, name in enumerate(["s1/2.png", "s1/10.png", "s2/1.png", "s10/b1.PNG", "s10/b2.png"]):
         write_image(tmp_path / name, value)
-    (tmp_path / "notes.txt").write_text("not a folder")
-    (tmp_path / "s1" / "notes.txt").write_text("not an image")
+    (tmp_path / "notes.txt").write_text("not a folder", encoding="utf-8")
+    (tmp_path / "s1" / "notes.txt").write_text("not an image", encoding="utf-8")
     (tmp_path / "s1" / "._2.png").write_bytes(b"metadata of another system")
     (tmp_path / ".hidden").mkdir()
     faces = read_quietly(tmp_path, image_size=(4, 6), channels=1)
@@ -47,14 +47,14 @@ def test_every_format(tmp_path: Path, write_image: Write, suffix: str) -> None:
     assert (faces[0][0].int() - 100).abs().max() <= 2
 
 
-def test_grey_and_rgb(tmp_path: Path, write_image: Write) -> None:
-    write_image(tmp_path / "a" / "colour.png", (255, 0, 100))
-    write_image(tmp_path / "a" / "grey.png", 77)
+def test_gray_and_rgb(tmp_path: Path, write_image: Write) -> None:
+    write_image(tmp_path / "a" / "color.png", (255, 0, 100))
+    write_image(tmp_path / "a" / "gray.png", 77)
     rgb = read_quietly(tmp_path, image_size=(5, 5)).images([0, 1])[:, :, 0, 0]
     assert rgb.tolist() == [[255, 0, 100], [77, 77, 77]]
-    grey = read_quietly(tmp_path, image_size=(5, 5), channels=1).images([0, 1])[:, :, 0, 0]
+    gray = read_quietly(tmp_path, image_size=(5, 5), channels=1).images([0, 1])[:, :, 0, 0]
     # ITU-R 601: 0.299 R + 0.587 G + 0.114 B
-    assert grey.tolist() == [[round(0.299 * 255 + 0.114 * 100)], [77]]
+    assert gray.tolist() == [[round(0.299 * 255 + 0.114 * 100)], [77]]
 
 
 def test_sixteen_bits_keep_the_high_byte(tmp_path: Path) -> None:
@@ -85,8 +85,8 @@ def test_crop_is_central_and_keeps_proportions(tmp_path: Path) -> None:
 
 
 def test_damage_is_skipped_and_named(tmp_path: Path, write_image: Write) -> None:
-    for person in ("good", "half", "single"):
-        write_image(tmp_path / person / "1.png", 9)
+    for identity in ("good", "half", "single"):
+        write_image(tmp_path / identity / "1.png", 9)
     whole = write_image(tmp_path / "half" / "2.png", 9, (64, 64)).read_bytes()
     (tmp_path / "half" / "2.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "ruined").mkdir()
@@ -111,16 +111,16 @@ def test_damage_is_skipped_and_named(tmp_path: Path, write_image: Write) -> None
 
 def test_layout_errors(tmp_path: Path, write_image: Write) -> None:
     expected = "expected folder/identity/image"
-    with pytest.raises(ValueError, match=f"is not a folder; {expected}"):
+    with pytest.raises(ValueError, match=f"{expected}.*got no folder"):
         read_folder(tmp_path / "missing")
-    with pytest.raises(ValueError, match=f"{expected}.*found no folder"):
+    with pytest.raises(ValueError, match=f"{expected}.*got no folder in it"):
         read_folder(tmp_path)
     (tmp_path / "a").mkdir()
-    with pytest.raises(ValueError, match=f"{expected}.*found 1 folders with 0 images"):
+    with pytest.raises(ValueError, match=f"{expected}.*got 1 folders with 0 images"):
         read_folder(tmp_path)
     write_image(tmp_path / "a" / "1.png")
     write_image(tmp_path / "face.png")
-    with pytest.raises(ValueError, match=f"{expected}.*found 1 images directly in it.*face.png"):
+    with pytest.raises(ValueError, match=f"{expected}.*got 1 images directly in it.*face.png"):
         read_folder(tmp_path)
 
 

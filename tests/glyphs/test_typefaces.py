@@ -1,4 +1,4 @@
-"""What is read from font files, and how faces are named."""
+"""Characters, names and styles of the faces in font files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from fontTools.ttLib import TTCollection, TTFont
 from glyph_fonts import CHARACTERS, write_font
 
-from fairloss.data.glyphs.typefaces import HAN, find_typefaces
+from fairloss.glyphs.typefaces import HAN, find_typefaces
 
 
 def test_the_blocks_of_unicode_3():
@@ -45,19 +45,21 @@ def test_a_collection_has_numbered_faces(tmp_path: Path):
     ]
 
 
-def test_what_is_no_font_or_not_han(tmp_path: Path):
+def test_damaged_fonts_and_other_scripts(tmp_path: Path):
     (tmp_path / "damaged.ttf").write_bytes(b"no font")
     write_font(tmp_path / "latin.ttf", 0, range(0x41, 0x5B))
     (tmp_path / "readme.txt").touch()
-    with pytest.raises(ValueError, match="fonts: no font with Han characters in .*expected .otf"):
+    with pytest.raises(
+        ValueError, match="fonts: expected .otf, .* files with Han characters, got none in"
+    ):
         find_typefaces([tmp_path])
     write_font(tmp_path / "han.ttf", 0)
     faces, unreadable = find_typefaces([tmp_path])
     assert ([face.name for face in faces], unreadable) == (["han"], ["damaged"])
 
 
-def test_one_name_twice(tmp_path: Path):
+def test_two_faces_of_one_name_are_refused(tmp_path: Path):
     write_font(tmp_path / "a-b.ttf", 0)
     write_font(tmp_path / "a" / "b.ttf", 1)
-    with pytest.raises(ValueError, match="two faces are named a-b"):
+    with pytest.raises(ValueError, match="two faces named .'a-b'."):
         find_typefaces([tmp_path])

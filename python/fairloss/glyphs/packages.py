@@ -12,10 +12,9 @@ from pathlib import Path
 
 from fairloss.data.cache import cache_folder
 from fairloss.io.digest import sha256
+from fairloss.progress import Progress, no_progress
 
-Progress = Callable[[str, int, int], object]  # (what, done, total)
-
-# Free software in Debian main; each package's copyright file is kept beside its fonts.
+# Free software in Debian main; each package's copyright file is copied beside its fonts.
 _LITE = """
 wqy-zenhei wqy-microhei arphic-gbsn00lp arphic-gkai00mp arphic-bkai00mp arphic-bsmi00lp
 ipafont-gothic ipafont-mincho kouzan-mouhitsu seto konatu dejima-mincho motoya-l-cedar
@@ -35,7 +34,7 @@ FULL = LITE + tuple(f"fonts-{name}" for name in _MORE.split())
 
 FONT_SUFFIXES = frozenset({".ttf", ".otf", ".ttc"})
 RECORD = "package.json"
-OTHERWISE = (
+HINT = (
     "Fetch them where apt works and copy that cache, or use fonts already on disk: --fonts FOLDER"
 )
 
@@ -43,9 +42,9 @@ OTHERWISE = (
 def fetch_fonts(
     packages: Sequence[str],
     cache: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> list[Path]:
-    """Folders with the fonts of each package, fetched with apt-get when they are not cached.
+    """Return folders with the fonts of each package, fetched with apt-get when they are not cached.
 
     Neither root nor an installation is needed. Each folder, `fonts/<package>` in the cache, has the
     font files, the package's copyright file and package.json (its version and SHA-256).
@@ -56,7 +55,7 @@ def fetch_fonts(
         progress: called as progress("fetch fonts", done, total).
 
     Raises:
-        RuntimeError: apt-get or dpkg is missing or failed; the message says what to do instead.
+        RuntimeError: apt-get or dpkg is missing or failed; the message names alternatives.
     """
     root = cache_folder(cache) / "fonts"
     folders = [root / package for package in packages]
@@ -70,9 +69,8 @@ def fetch_fonts(
                 _unpack(archive, root)
     absent = [folder.name for folder in folders if not (folder / RECORD).is_file()]
     if absent:
-        raise RuntimeError(f"apt-get did not bring {', '.join(absent)}. {OTHERWISE}")
-    if progress is not None:
-        progress("fetch fonts", len(packages), len(packages))
+        raise RuntimeError(f"apt-get did not bring {', '.join(absent)}. {HINT}")
+    progress("fetch fonts", len(packages), len(packages))
     return folders
 
 
@@ -82,60 +80,59 @@ def _download(
     private: Path,
     done: int,
     total: int,
-    progress: Progress | None,
+    progress: Progress,
 ) -> None:
-    """Archives of the packages into `folder`; with package lists of our own if it needs them."""
+    """Download archives into `folder`; fetch package lists into `private` if there are none."""
 
     def report(line: str) -> None:
         nonlocal done
         done += line.startswith("Get:")
-        if progress is not None:
-            progress("fetch fonts", min(done, total), total)
+        progress("fetch fonts", min(done, total), total)
 
     report("")
     command = ["apt-get", "--quiet", "download", *packages]
-    code, said = _run(command, folder, report)
-    if code and "Unable to locate package" in said:
-        # No lists, as in most containers: fetch them to where no root is needed.
-        own = ["-o", f"Dir::State={private / 'state'}", "-o", f"Dir::Cache={private / 'cache'}"]
-        for place in ("state/lists/partial", "cache/archives/partial"):
-            (private / place).mkdir(parents=True, exist_ok=True)
-        _run(["apt-get", "--quiet", "update", *own], folder, lambda line: None)
-        code, said = _run([*command, *own], folder, report)
+    code, output = _run(command, folder, report)
+    if code and "Unable to locate package" in output:
+        # No lists, as in most containers: fetch them to a folder that does not need root.
+        options = ["-o", f"Dir::State={private / 'state'}", "-o", f"Dir::Cache={private / 'cache'}"]
+        for part in ("state/lists/partial", "cache/archives/partial"):
+            (private / part).mkdir(parents=True, exist_ok=True)
+        _run(["apt-get", "--quiet", "update", *options], folder, lambda line: None)
+        code, output = _run([*command, *options], folder, report)
     if code:
-        told = "\n".join(line for line in said.splitlines() if line.startswith("E:"))
-        raise RuntimeError(f"could not fetch fonts. {OTHERWISE}\napt-get said:\n{told or said}")
+        errors = "\n".join(line for line in output.splitlines() if line.startswith("E:"))
+        raise RuntimeError(f"could not fetch fonts. {HINT}\napt-get:\n{errors or output}")
 
 
 def _unpack(archive: Path, root: Path) -> None:
-    """The fonts of one archive as `root/<package>`, which appears whole."""
+    """Move the fonts of one archive to `root/<package>` in one atomic step."""
     scratch = archive.with_suffix("")
     scratch.mkdir()
     _checked(["dpkg", "-x", str(archive), str(scratch / "all")])
     fields = _checked(["dpkg-deb", "-W", "--showformat", "${Package}\n${Version}", str(archive)])
     package, version = fields.splitlines()
-    kept = scratch / "kept"
-    kept.mkdir()
+    selected = scratch / "selected"
+    selected.mkdir()
     files = [path for path in (scratch / "all").rglob("*") if not path.is_symlink()]
     fonts = [path for path in files if path.suffix.lower() in FONT_SUFFIXES]
     for file in [*fonts, scratch / "all/usr/share/doc" / package / "copyright"]:
-        shutil.copyfile(file, kept / file.name)
+        shutil.copyfile(file, selected / file.name)
     record = {"package": package, "version": version, "sha256": sha256(archive)}
-    (kept / RECORD).write_text(json.dumps(record, indent=1) + "\n")
-    os.replace(kept, root / package)
+    (selected / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    os.replace(selected, root / package)
 
 
 def _checked(command: list[str]) -> str:
-    code, said = _run(command, None, lambda line: None)
+    code, output = _run(command, None, lambda line: None)
     if code:
-        raise RuntimeError(f"{command[0]} failed. {OTHERWISE}\n{said}")
-    return said
+        raise RuntimeError(f"{command[0]} failed. {HINT}\n{output}")
+    return output
 
 
 def _run(
     command: list[str], folder: Path | None, each_line: Callable[[str], None]
 ) -> tuple[int, str]:
-    """Exit code and all it printed; `each_line` is called while it runs."""
+    """Return the exit code and all output; `each_line` is called while it runs."""
     try:
         process = subprocess.Popen(
             command,
@@ -144,13 +141,13 @@ def _run(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
         )
     except FileNotFoundError as error:
-        raise RuntimeError(f"no {command[0]} on this machine. {OTHERWISE}") from error
-    said = []
+        raise RuntimeError(f"no {command[0]} on this machine. {HINT}") from error
+    lines = []
     with process:
         for line in process.stdout or ():
-            said.append(line)
+            lines.append(line)
             each_line(line)
-    return process.returncode, "".join(said)
+    return process.returncode, "".join(lines)

@@ -1,4 +1,4 @@
-"""Faults planted in made-up fonts: failing, blank and near-duplicate faces must be found."""
+"""Faults in synthetic fonts: failing, blank and near-duplicate faces must be found."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from glyph_fonts import CHARACTERS, EM, write_font
 
-from fairloss.data.glyphs.cleaning import (
+from fairloss.glyphs.cleaning import (
     DUPLICATE,
     MIN_SHARED,
     design_numbers,
@@ -16,16 +16,16 @@ from fairloss.data.glyphs.cleaning import (
     inspect,
     sample_characters,
 )
-from fairloss.data.glyphs.designs import survey
-from fairloss.data.glyphs.rendering import Pen, is_blank
-from fairloss.data.glyphs.typefaces import find_typefaces
+from fairloss.glyphs.designs import find_designs
+from fairloss.glyphs.rendering import Pen, is_blank
+from fairloss.glyphs.typefaces import find_typefaces
 
 
 def face(path: Path):
     return next(f for f in find_typefaces([path.parent])[0] if f.path == path)
 
 
-def test_a_pen_knows_blank_and_missing(tmp_path: Path):
+def test_blank_and_missing_glyphs(tmp_path: Path):
     blank, tofu, broken = CHARACTERS[1:4]
     path = write_font(tmp_path / "a.ttf", 0, blank=[blank], tofu=[tofu], broken=[broken])
     pen = Pen(face(path), 32)
@@ -49,19 +49,19 @@ def test_faults_are_named(tmp_path: Path):
     write_font(tmp_path / "tofu.ttf", 2, tofu=CHARACTERS[5:])
     write_font(tmp_path / "broken.ttf", 3, broken=CHARACTERS[7:8])
     (tmp_path / "damaged.otf").touch()
-    found = survey([tmp_path])
-    assert [face.name for face in found.faces] == ["whole"]
-    assert sorted(found.left_out) == ["blank", "broken", "damaged", "tofu"]
-    assert found.left_out["blank"] == "draws 5 of 40 characters of the sample that it promises"
-    assert found.left_out["tofu"].startswith("draws 5 of 40")
-    assert found.left_out["broken"].startswith("fails: ")
-    assert found.left_out["damaged"] == "unreadable"
+    result = find_designs([tmp_path])
+    assert [face.name for face in result.faces] == ["whole"]
+    assert sorted(result.left_out) == ["blank", "broken", "damaged", "tofu"]
+    assert result.left_out["blank"] == "draws 5 of 40 characters of the sample that it promises"
+    assert result.left_out["tofu"].startswith("draws 5 of 40")
+    assert result.left_out["broken"].startswith("fails: ")
+    assert result.left_out["damaged"] == "unreadable"
 
 
 def test_no_usable_face(tmp_path: Path):
     write_font(tmp_path / "blank.ttf", 0, blank=CHARACTERS)
-    with pytest.raises(ValueError, match="no usable face: blank: draws 0 of 40"):
-        survey([tmp_path])
+    with pytest.raises(ValueError, match="fonts: expected a usable face, got blank: draws 0 of 40"):
+        find_designs([tmp_path])
 
 
 def test_near_duplicates_are_one_design(tmp_path: Path):
@@ -70,14 +70,14 @@ def test_near_duplicates_are_one_design(tmp_path: Path):
     write_font(tmp_path / "a-region.ttf", 0, CHARACTERS[:30], blank=CHARACTERS[:3])
     write_font(tmp_path / "a-raised.ttf", 0, CHARACTERS[:35], raised=EM // 9)
     write_font(tmp_path / "b.ttf", 1)
-    found = survey([tmp_path])
-    names = [[found.faces[f].name for f in faces] for faces in found.members]
+    result = find_designs([tmp_path])
+    names = [[result.faces[f].name for f in faces] for faces in result.members]
     # those with most characters first
     assert names == [["a", "a-copy", "a-raised", "a-region"], ["b"]]
-    assert found.of_face == [0, 0, 0, 0, 1]
+    assert result.design_of_face == [0, 0, 0, 0, 1]
 
 
-def test_a_raised_face_is_moved_back(tmp_path: Path):
+def test_a_raised_face_is_shifted_back(tmp_path: Path):
     plain = inspect(face(write_font(tmp_path / "a.ttf", 0)), CHARACTERS)
     raised_face = face(write_font(tmp_path / "b.ttf", 0, raised=EM // 9))
     raised = inspect(raised_face, CHARACTERS)
@@ -90,7 +90,7 @@ def test_a_raised_face_is_moved_back(tmp_path: Path):
     assert abs((rows[0] + rows[-1] + 1) / 2 - 16) <= 0.5
 
 
-def test_distance_by_another_way(fonts: Path):
+def test_distance_against_correlations(fonts: Path):
     faces = find_typefaces([fonts])[0]
     sample = sample_characters(faces)
     assert sample == list(CHARACTERS[:22])  # those that all promise
@@ -111,13 +111,13 @@ def test_distance_by_another_way(fonts: Path):
         asides = [(down, across) for down in (-1, 0, 1) for across in (-1, 0, 1)]
         return min(map(distance, asides))
 
-    found = distances(inspected)
+    result = distances(inspected)
     for a, b in ((0, 1), (0, 2), (1, 2)):
-        assert found[a, b] == pytest.approx(expected(a, b), abs=1e-5)
-        assert found[a, b] > 2 * DUPLICATE
+        assert result[a, b] == pytest.approx(expected(a, b), abs=1e-5)
+        assert result[a, b] > 2 * DUPLICATE
 
 
-def test_few_shared_characters_say_nothing(tmp_path: Path):
+def test_few_shared_characters_give_no_distance(tmp_path: Path):
     half = MIN_SHARED + 1
     low = write_font(tmp_path / "low.ttf", 0, CHARACTERS[: half + 15])
     high = write_font(tmp_path / "high.ttf", 0, CHARACTERS[half:])

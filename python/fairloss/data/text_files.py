@@ -1,0 +1,38 @@
+"""Helpers of the readers of text and JSON files, whose errors name the file."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from fairloss.io.atomic import FormatError, read_text
+
+StrPath = str | os.PathLike[str]
+
+
+def check_format(valid: object, path: StrPath, problem: str) -> None:
+    """Raise FormatError naming the file unless `valid` is true."""
+    if not valid:
+        raise FormatError(path, problem)
+
+
+def read_lines(path: StrPath) -> list[str]:
+    """Return the lines of a text file that are not blank, without surrounding white space."""
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+
+
+def read_json_object(path: StrPath) -> dict[str, Any]:
+    """Return a JSON object without a version of ours; FormatError for anything else."""
+    text = read_text(path)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: a number of too many digits
+        raise FormatError(path, f"not JSON: {error}") from error
+    check_format(isinstance(value, dict), path, "expected a JSON object")
+    return dict(value)
+
+
+def is_count(field: str) -> bool:
+    """Return True for a number without sign of at most 9 digits; longer ones are damage."""
+    return field.isascii() and field.isdigit() and len(field) <= 9
