@@ -265,7 +265,7 @@ def test_files_of_members_that_a_kill_left_are_removed(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"head": HeadConfig(sample_rate=2.0)}, "head.sample_rate: got 2.0"),
+        ({"head": HeadConfig(sample_rate=2.0)}, "head.sample_rate: expected .* got 2.0"),
         ({"model": ModelConfig(name="vgg", embedding_size=16)}, "name must be one of .* 'vgg'"),
         ({"init": "nowhere"}, "init: .*nowhere holds no finished run"),
     ],
