@@ -265,9 +265,9 @@ def test_files_of_members_that_a_kill_left_are_removed(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"head": HeadConfig(sample_rate=2.0)}, "head.sample_rate: got 2.0"),
+        ({"head": HeadConfig(sample_rate=2.0)}, "head.sample_rate: expected .* got 2.0"),
         ({"model": ModelConfig(name="vgg", embedding_size=16)}, "name must be one of .* 'vgg'"),
-        ({"init": "nowhere"}, "init: .*nowhere holds no finished run"),
+        ({"init": "nowhere"}, "init: expected a finished run .*nowhere"),
     ],
 )
 def test_a_setting_that_does_not_fit_leaves_the_folder_to_others(tmp_path, wrong, message):
@@ -356,10 +356,10 @@ def test_every_space_is_searched_and_drawn(tmp_path, changes, options):
 def test_a_member_that_diverges_is_never_the_best(tmp_path, monkeypatch):
     original = Trainer.run_epoch
 
-    def with_nan(self, epoch, rate, progress=lambda done, total: None):
+    def with_nan(self, epoch, progress=lambda done, total: None):
         if self.head.a < -math.exp(32 * 0.2):
             self.head.weight.data[0] = math.nan
-        return original(self, epoch, rate, progress)
+        return original(self, epoch, progress)
 
     monkeypatch.setattr(Trainer, "run_epoch", with_nan)
     search(config(tmp_path, epochs=2, sigma=0.05), faces(COUNTS))
@@ -390,7 +390,7 @@ def test_a_member_that_diverges_is_never_the_best(tmp_path, monkeypatch):
         ({"head": HeadConfig(margin=0.3)}, "head: expected scale and sample_rate alone"),
         ({"tensorboard": True}, "tensorboard: expected false, as a search writes no scalars"),
         ({"held_out": 9}, "search.held_out: expected at most 8, .* of the 10 identities, got 9"),
-        ({"batch_size": 0}, "batch_size: got 0"),
+        ({"batch_size": 0}, "batch_size: expected a number above 0, got 0"),
     ],
 )
 def test_settings_that_do_not_fit_are_named(tmp_path, changes, message):
@@ -401,9 +401,11 @@ def test_settings_that_do_not_fit_are_named(tmp_path, changes, message):
 def test_other_settings_and_other_data_are_refused(tmp_path, whole):
     with pytest.raises(ValueError, match="holds a search with other settings .*epochs was 3, is 4"):
         search(config(whole, epochs=4), faces(COUNTS))
-    with pytest.raises(ValueError, match="already holds a search; resume=auto"):
+    with pytest.raises(
+        ValueError, match="output: expected a folder without a search, got .*; resume=auto"
+    ):
         search(config(whole, resume="never"), faces(COUNTS))
-    with pytest.raises(ValueError, match="output: .* was trained on"):
+    with pytest.raises(ValueError, match="output: expected .* was trained on"):
         search(config(whole), faces([7, *COUNTS[1:]]))
     with pytest.raises(ValueError, match="search.held_out: expected one identity with two images"):
         search(config(tmp_path), faces([1] * 10))
@@ -417,7 +419,7 @@ def test_files_that_are_no_loss_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"loss.json is not a file of schema fairloss.loss"):
         load_head(path, 3, 4)
     path.write_text(json.dumps({"version": 2}))
-    with pytest.raises(ValueError, match="not a JSON object of version 1"):
+    with pytest.raises(ValueError, match="loss.json: expected a JSON object of version 1"):
         load_head(path, 3, 4)
     settings = TrainConfig(data="x", output=str(tmp_path / "run"))
     settings.head = HeadConfig(loss=str(path), margin=0.3)
