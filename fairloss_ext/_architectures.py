@@ -1,7 +1,5 @@
 """Which GPUs the CUDA kernels of a build run on."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from typing import NamedTuple

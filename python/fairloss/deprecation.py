@@ -1,7 +1,5 @@
 """Names that were renamed, and work for one more version."""
 
-from __future__ import annotations
-
 import importlib
 import warnings
 from collections.abc import Callable, Mapping

@@ -3,8 +3,6 @@
 `examine` reads this machine; `diagnose` is a pure function of what `examine` returns.
 """
 
-from __future__ import annotations
-
 import importlib.metadata
 import os
 import re

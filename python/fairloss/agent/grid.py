@@ -1,7 +1,5 @@
 """The margins that a class may have, and the three actions on them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The exact Q-table of a fixed set of transitions."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

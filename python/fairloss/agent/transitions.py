@@ -1,7 +1,5 @@
 """Transitions between states and the reward of each, the data that Q is learned from."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

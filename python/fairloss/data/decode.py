@@ -1,7 +1,5 @@
 """Decoding image files with Pillow, which is imported only when an image is read."""
 
-from __future__ import annotations
-
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence

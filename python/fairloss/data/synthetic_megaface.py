@@ -8,8 +8,6 @@ images, a sqrt(c), and with image k of others, 0.75 sqrt(1 - c), stay below 0.57
 every c. All other distractors are orthogonal to these axes: cosine 0 with every probe.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

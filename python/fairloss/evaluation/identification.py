@@ -1,7 +1,5 @@
 """Open-set identification: ranks, and TPIR at a given FPIR, where some probes have no mate."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """IJB-B and IJB-C: 1:1 verification and open-set 1:N identification."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

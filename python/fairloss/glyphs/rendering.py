@@ -1,7 +1,5 @@
 """Rendering of one character in one face, with Pillow."""
 
-from __future__ import annotations
-
 from math import floor
 
 import numpy as np

@@ -4,8 +4,6 @@ config.yaml, identities.json, metrics.jsonl, checkpoint-<epoch>.pt, model.pt and
 object and checkpoint carries a version, and every file but metrics.jsonl is written atomically.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """Feature files of a list of images, written so that an interrupted run resumes."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """What a run writes before its first and after its last step, and how it resumes between them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
