@@ -2,7 +2,6 @@
 
 from fairloss_ext import reference
 from fairloss_ext._build_info import BuildInfo, build_info
-from fairloss_ext._statistics import ClassStatistics
 from fairloss_ext._version import __version__
 from fairloss_ext.ops import (
     class_statistics,
@@ -13,6 +12,7 @@ from fairloss_ext.ops import (
     margin_softmax_loss,
     sampled_classes,
 )
+from fairloss_ext.reference.class_statistics import ClassStatistics
 
 __all__ = [
     "BuildInfo",

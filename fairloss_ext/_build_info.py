@@ -1,4 +1,4 @@
-"""What was built, and what runs."""
+"""Description of the build, and of what runs on this machine."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from fairloss_ext import _library
 
 @dataclass(frozen=True)
 class BuildInfo:
-    """The compiled ops as they are on this machine."""
+    """The compiled ops on this machine."""
 
     backend: str  # "compiled", or "reference": plain torch
-    reason: str  # why plain torch runs; empty otherwise
+    reason: str  # for which plain torch runs; empty otherwise
     compiler: str
     built_isas: tuple[str, ...]  # instruction sets in the shared object
-    isa: str  # the one this processor runs
+    isa: str  # the one that runs on this CPU
     cuda_architectures: tuple[str, ...]  # empty: no CUDA kernels in this build
-    torch: str  # the torch that is running
+    torch: str  # version that is imported
     built_with_torch: str
 
 
 def build_info() -> BuildInfo:
-    """Which kernels run here, what compiled them, and why not where they do not."""
-    record = _library.build_record()
+    """Return which kernels run on this machine, what compiled them, and why plain torch runs."""
+    record = _library.build_record
     compiler, built, isa = record.get("compiler", "none"), (), "none"
     if _library.failure is None:
         import fairloss_ext._host as _host

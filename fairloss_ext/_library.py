@@ -1,4 +1,4 @@
-"""Loads the compiled ops, and attaches to each its fake kernel and its gradient."""
+"""Loading of the compiled ops, and registration of their fake kernels and gradients."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ import torch
 from fairloss_ext._architectures import covers, parse
 
 _PACKAGE = Path(__file__).parent
+_RECORD = _PACKAGE / "_build.json"
+# What the build has recorded; empty where the package was never built.
+build_record: dict[str, Any] = json.loads(_RECORD.read_text()) if _RECORD.exists() else {}
 
 
 def _load() -> str | None:
-    """Load the shared object; returns why it could not be, or None."""
+    """Load the shared object; return the reason where that fails, else None."""
     libraries = sorted(_PACKAGE.glob("_C*.so")) + sorted(_PACKAGE.glob("_C*.pyd"))
     if not libraries:
-        return str(build_record().get("reason", "the compiled ops are not beside the package"))
+        return str(build_record.get("reason", "the compiled ops are not beside the package"))
     try:
         torch.ops.load_library(str(libraries[-1]))
     except OSError as error:
@@ -28,17 +31,10 @@ def _load() -> str | None:
     return None
 
 
-def build_record() -> dict[str, Any]:
-    """What the build wrote down about itself; empty where the package was never built."""
-    path = _PACKAGE / "_build.json"
-    record: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    return record
-
-
 failure = _load()
-_architectures = parse(build_record().get("cuda_architectures", ()))
-_host_run = bool(build_record().get("host_run"))  # tests/host_run
-_devices: dict[str, frozenset[str]] = {}  # of each op's kernels
+_architectures = parse(build_record.get("cuda_architectures", ()))
+_host_run = bool(build_record.get("host_run"))  # see tests/host_run/README.md
+_devices: dict[str, frozenset[str]] = {}  # op -> devices with a kernel
 _warned = False
 # The messages of csrc/ops/checks.h.
 INVALID_ARGUMENT = re.compile(r"\w+: expected .*, got ")
@@ -47,21 +43,19 @@ OUT_OF_MEMORY = ("CUDA out of memory", "would exceed allowed memory")
 
 
 def serves(name: str, tensor: torch.Tensor) -> bool:
-    """Whether op `name` has a kernel for this tensor's device; if not, plain torch runs."""
-    if failure is not None:
-        _warn_once(failure)
-        return False
-    if tensor.device.type == "cuda" and (why := _no_kernels(tensor.device)):
-        _warn_once(why)
+    """Return whether op `name` has a kernel for the tensor's device; if not, plain torch runs."""
+    reason = failure or _missing_kernels(tensor.device)
+    if reason:
+        _warn_once(reason)
         return False
     return tensor.device.type in _devices[name]
 
 
-def _no_kernels(device: torch.device) -> str:
-    """Why none of the CUDA kernels runs on this GPU; empty where they do."""
-    if not _architectures:
+def _missing_kernels(device: torch.device) -> str:
+    """Return why no CUDA kernel runs on a GPU; empty where they do, and for other devices."""
+    if device.type == "cuda" and not _architectures:
         return "it was built without CUDA kernels"
-    if not torch.cuda.is_initialized():  # a fake tensor
+    if device.type != "cuda" or not torch.cuda.is_initialized():  # a fake tensor
         return ""
     gpu = torch.cuda.get_device_properties(device)
     if covers(_architectures, gpu.major, gpu.minor):
@@ -90,18 +84,19 @@ def call(name: str, *arguments: Any) -> Any:
         raise
 
 
-def runs_cuda_text(tensor: torch.Tensor) -> bool:
-    """Whether the kernels of csrc/cuda run for this tensor: on a GPU, or executed on the host."""
+def runs_cuda_kernels(tensor: torch.Tensor) -> bool:
+    """Return whether kernels of csrc/cuda run for this tensor: on a GPU, or on a CPU in tests."""
     return tensor.is_cuda or _host_run
 
 
-def _warn_once(why: str) -> None:
+def _warn_once(reason: str) -> None:
+    """Warn at the first use of plain torch in place of an op."""
     global _warned
     if not _warned:
         _warned = True
         warnings.warn(
-            f"fairloss_ext runs its plain-torch fallback, several times slower: {why}. "
-            "`fairloss doctor` says more.",
+            f"fairloss_ext runs its plain-torch fallback, several times slower: {reason}. "
+            "`fairloss doctor` reports more.",
             RuntimeWarning,
             stacklevel=4,
         )
@@ -115,7 +110,12 @@ def register(
 ) -> None:
     """Attach a fake kernel and a gradient to a compiled op.
 
-    Without `backward` the op refuses to be differentiated, rather than returning a silent zero.
+    Args:
+        name: of the op, without its namespace.
+        fake: the op on fake tensors.
+        backward: the gradient; without one, differentiation of the op raises an error rather than
+            return a silent zero.
+        setup_context: saves in `ctx` what `backward` reads.
     """
     if failure is not None:
         return
@@ -124,11 +124,13 @@ def register(
     _devices[name] = frozenset(d for d in ("cpu", "cuda") if has_kernel(qualified, d.upper()))
     torch.library.register_fake(qualified, fake)
     torch.library.register_autograd(
-        qualified, backward or _refuse(name), setup_context=setup_context
+        qualified, backward or _no_backward(name), setup_context=setup_context
     )
 
 
-def _refuse(name: str) -> Callable[..., Any]:
+def _no_backward(name: str) -> Callable[..., Any]:
+    """Return a backward that raises RuntimeError."""
+
     def backward(ctx: Any, *grads: torch.Tensor) -> None:
         raise RuntimeError(f"fairloss_ext: {name} cannot be differentiated (no double backward)")
 

@@ -1,4 +1,4 @@
-"""What the machine has."""
+"""Memory of the machine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 
 def physical_memory() -> int:
-    """Bytes of the machine, or more than any machine has where the system does not say."""
+    """Return the bytes of the machine, or 2^62 where the system does not report them."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # no sysconf on Windows

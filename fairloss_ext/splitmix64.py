@@ -1,6 +1,6 @@
 """A hash of two integers that is the same on every device: Vigna's splitmix64.c.
 
-(After Steele, Lea, Flood, OOPSLA 2014.) csrc/include/fairloss/permutation.h has it for kernels.
+Source: Steele, Lea, Flood, OOPSLA 2014. csrc/include/fairloss/permutation.h has it for kernels.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ _SECOND = 0x94D049BB133111EB - (1 << 64)
 
 
 def splitmix64(seed: Tensor, number: Tensor) -> Tensor:
-    """The `number`-th output (from 0) of the generator splitmix64 started at `seed`, bits as int64.
+    """Compute output `number` (from 0) of the generator splitmix64 started at `seed`.
 
-    A counter through a bijection of 64 bits; products of integer tensors wrap around.
+    Products of integer tensors wrap around.
 
     Args:
         seed: () int64.
-        number: int64, any shape; that of the result.
+        number: int64 of any shape.
+
+    Returns:
+        The 64 bits as int64, in the shape of `number`.
     """
     state = (number + 1).mul_(_GOLDEN).add_(seed)
     state = unsigned_shift(state, 30).bitwise_xor_(state).mul_(_FIRST)
@@ -28,6 +31,6 @@ def splitmix64(seed: Tensor, number: Tensor) -> Tensor:
     return unsigned_shift(state, 31).bitwise_xor_(state)
 
 
-def unsigned_shift(bits: Tensor, by: int) -> Tensor:
-    """``bits >> by`` of unsigned integers: torch's shift repeats the sign bit."""
-    return (bits >> by).bitwise_and_((1 << (64 - by)) - 1)
+def unsigned_shift(bits: Tensor, count: int) -> Tensor:
+    """Compute ``bits >> count`` of unsigned integers; torch's shift repeats the sign bit."""
+    return (bits >> count).bitwise_and_((1 << (64 - count)) - 1)

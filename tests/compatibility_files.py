@@ -32,10 +32,10 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 
 def assert_same_weights(run: Path, reference: Path) -> None:
-    found, stored = weights(run), weights(reference)
-    assert found.keys() == stored.keys()
+    actual, stored = weights(run), weights(reference)
+    assert actual.keys() == stored.keys()
     for name, value in stored.items():
-        difference = ((found[name] - value).abs() / (1 + value.abs())).max()
+        difference = ((actual[name] - value).abs() / (1 + value.abs())).max()
         assert difference <= TOLERANCE, name
 
 

@@ -1,4 +1,4 @@
-"""Independent float64 formulas, written from the papers and not from our code."""
+"""Independent float64 formulas, written from the papers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from torch.nn import functional as F
 
 
 def cosines(embeddings: Tensor, weight: Tensor) -> Tensor:
+    """Return the (B, C) cosines between rows."""
     return F.linear(F.normalize(embeddings.double()), F.normalize(weight.double()))
 
 
 def phi(cosine: Tensor, kind: str, margin: Tensor, extension: str) -> Tensor:
-    """Target transforms as printed in the papers; `margin` (B,) or (B, 3)."""
+    """Transform targets as printed in the papers; `margin` (B,) or (B, 3)."""
     theta = torch.acos(cosine)
     if kind == "cos":
         value = cosine - margin
@@ -45,7 +46,7 @@ def margin_softmax_losses(
     scale: Tensor | float,
     extension: str = "linear",
 ) -> Tensor:
-    """(B,) float64 cross-entropy of margin logits; `margin` one a sample, label -1 gives 0."""
+    """Return (B,) float64 cross-entropies of margin logits; one margin a sample, 0 for label -1."""
     cosine = cosines(embeddings, weight)
     rows = torch.arange(len(labels))
     target = cosine[rows, labels.clamp(min=0)]
@@ -55,12 +56,12 @@ def margin_softmax_losses(
     return torch.where(labels >= 0, losses, 0)
 
 
-def worst(a: Tensor, b: Tensor, floor: float = 1e-6) -> float:
-    """Largest difference, relative to the larger of `floor` and the oracle's magnitude."""
+def worst(a: Tensor, b: Tensor, smallest: float = 1e-6) -> float:
+    """Return the largest difference relative to the larger of `smallest` and max |b|."""
     a, b = a.detach().double(), b.detach().double()
     if not torch.equal(a.isfinite(), b.isfinite()):
         return math.inf
     finite = b.isfinite()
     if not finite.any():
         return 0.0
-    return float((a - b)[finite].abs().max() / b[finite].abs().max().clamp(min=floor))
+    return float((a - b)[finite].abs().max() / b[finite].abs().max().clamp(min=smallest))

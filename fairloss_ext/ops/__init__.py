@@ -1,4 +1,4 @@
-"""The public ops: a function here, its kernels in csrc, its plain-torch twin in reference."""
+"""The public ops: a function here, its kernels in csrc, its plain-torch form in reference."""
 
 from fairloss_ext.ops.class_statistics import class_statistics
 from fairloss_ext.ops.cosine_partition import cosine_partition

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from fairloss_ext import _library, reference
 from fairloss_ext._arguments import as_labels, as_matrix
-from fairloss_ext._statistics import ClassStatistics
+from fairloss_ext._checks import expect
+from fairloss_ext.reference.class_statistics import ClassStatistics
 
 
 def class_statistics(
@@ -16,41 +17,41 @@ def class_statistics(
     labels: Tensor | npt.ArrayLike,  # (N,)
     num_classes: int,
 ) -> ClassStatistics:
-    """How tight each class is, and how far its nearest neighbour.
+    """Compute the spread of each class and the distance to its nearest neighbor.
 
-    The centre of a class is the normalised mean of its unit embeddings. Rows are read one by one,
+    The center of a class is the normalized mean of its unit embeddings. Rows are read one by one,
     twice: a memory map need not fit in memory. On a GPU leave TF32 off (docs/kernels.md).
 
     Args:
         embeddings: (N, D) float32, bfloat16 or float16 tensor, array or memory map; raw.
-        labels: (N,) int32 or int64 in [-1, num_classes); -1 is left out. So is what is out of
-            range on a GPU, where labels cannot be looked at without waiting.
+        labels: (N,) int32 or int64 in [-1, num_classes); -1 is left out. On a GPU, where a
+            check would synchronize, so is a label out of range.
         num_classes: C.
 
     Returns:
         `ClassStatistics`. A class without samples has NaN everywhere, nearest class -1, and is
-        nobody's nearest; a class with a NaN embedding likewise, but keeps its count.
+        the nearest of none; a class with a NaN embedding likewise, but it keeps its count.
+
+    Raises:
+        ValueError: a shape, a dtype or a label out of range; it names the argument.
     """
     matrix = as_matrix("embeddings", embeddings)
     classes = as_labels(torch.as_tensor(labels)).to(matrix.device)
-    if num_classes < 1:
-        raise ValueError(f"num_classes: expected at least 1, got {num_classes}")
+    expect(num_classes >= 1, "num_classes", "at least 1", num_classes)
     if not _library.serves("class_statistics", matrix):
         return reference.class_statistics(matrix, classes, num_classes)
     return ClassStatistics(*_library.call("class_statistics", matrix, classes, num_classes))
 
 
 def _fake(embeddings: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, ...]:
-    def new(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        return embeddings.new_empty(shape, dtype=dtype)
-
+    per_class = embeddings.new_empty((num_classes,), dtype=torch.float32)
     return (
-        new(num_classes, dtype=torch.int64),
-        new(num_classes, embeddings.shape[1]),
-        new(num_classes),
-        new(num_classes),
-        new(num_classes),
-        new(num_classes, dtype=torch.int64),
+        labels.new_empty((num_classes,)),
+        embeddings.new_empty((num_classes, embeddings.shape[1]), dtype=torch.float32),
+        per_class,
+        torch.empty_like(per_class),
+        torch.empty_like(per_class),
+        labels.new_empty((num_classes,)),
     )
 
 

@@ -1,27 +1,27 @@
-"""The one heavy op of every cosine head: targets apart, and a log-sum-exp over the rest."""
+"""Cosine of each sample to its class, and the log-sum-exp over all other classes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from fairloss_ext import _library, reference
-from fairloss_ext._arguments import (
-    as_labels,
-    as_scale,
-    check_device,
-    check_now,
-    numbers,
-)
+from fairloss_ext import _library
+from fairloss_ext._arguments import PartitionArguments, partition_arguments
+from fairloss_ext._checks import check_range, expect
 from fairloss_ext.memory import physical_memory
-from fairloss_ext.options import COMPUTE_DTYPES, choice
+from fairloss_ext.options import COMPUTE_DTYPES, Workspace
+from fairloss_ext.reference.cosine_partition import partition as reference_partition
 
-# Kept cosines save the backward pass one of its three products. 2 GiB hold a batch of 512 against a
-# million classes; on a small machine a quarter of the memory goes to no single loss.
-AUTO_WORKSPACE = min(2 << 30, physical_memory() // 4)
+if _library.failure is None:
+    from fairloss_ext._host import CPU_TILE_CLASSES, CUDA_TILE_CLASSES, SAMPLE_STEP
+
+# Saved cosines spare the backward pass one of its three products. 2 GiB hold a batch of 512 against
+# a million classes; on a small machine no single loss takes more than a quarter of the memory.
+MAX_AUTO_WORKSPACE = 2 << 30
+HOST_MEMORY = physical_memory()
 # Beyond this size a tenth is computed again: 3% of the time for 10% of the memory.
 WHOLE_WORKSPACE = 16 << 20
 
@@ -34,15 +34,15 @@ def cosine_partition(
     *,
     hard_threshold: Tensor | None = None,  # (B,)
     hard_coefficients: Tensor | Sequence[float] | None = None,  # (3,)
-    workspace: int | Literal["auto", "recompute"] = "auto",
+    workspace: Workspace = "auto",
     compute_dtype: torch.dtype | None = None,
     fused: bool = False,
     validate: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Target cosine of every sample, and log of the summed exponentials of all other classes.
+    """Compute each sample's target cosine and the log of the summed exponentials of other classes.
 
     With ``cos_ij`` the cosine between embedding i and class weight j,
-    ``negative_logsumexp_i = log sum_{j != labels_i} exp(scale * cos_ij)``. Both rows are normalised
+    ``negative_logsumexp_i = log sum_{j != labels_i} exp(scale * cos_ij)``. Both rows are normalized
     inside, and gradients reach the raw `embeddings`, `weight` and `scale`. A row shorter than 1e-12
     has no direction: its cosines and its gradient are 0.
 
@@ -53,107 +53,80 @@ def cosine_partition(
         scale: a number or a 0-d tensor.
         hard_threshold: (B,) float32, constant. A non-target cosine c above it becomes
             ``a c^2 + b c + d`` (MV-Softmax, CurricularFace).
-        hard_coefficients: (a, b, d) of that curve, constant.
-        workspace: bytes that may be kept between forward and backward for the cosines; all need
+        hard_coefficients: (a, b, d) of that hard-negative transform, constant.
+        workspace: bytes that may be saved between forward and backward for the cosines; all need
             4 B C, with B up to a multiple of 16, or 2 B C on a GPU where `compute_dtype` has 16
-            bits. What does not fit is computed again by the backward pass; on a CPU to the same
-            bits.
-            "recompute" keeps none. "auto" keeps all up to 16 MiB, beyond that nine tenths, and
+            bits. The backward pass computes the others again; on a CPU to the same bits.
+            "recompute" saves none. "auto" saves all up to 16 MiB, beyond that nine tenths, and
             never more than 2 GiB or a quarter of the memory of the machine, or of the GPU.
         compute_dtype: what the operands of the products are rounded to (unit vectors, and in the
             backward pass the slopes of the loss); products are summed in float32 whatever it is.
-            bfloat16 is faster where the processor multiplies it, float16 is not on a CPU; see
+            bfloat16 is faster where the CPU multiplies it, float16 is faster on a GPU only; see
             docs/accuracy.md for what they cost. None: float32, but on a GPU the dtype of the
             embeddings.
-        fused: on a GPU, use the tensor-core product of our own whose epilogue sums the exponentials
-            in place of torch's product and a pass over its result. Its float32 is TF32; see
-            docs/kernels.md. On a CPU there is one way, which is fused.
-        validate: look for labels out of range on a GPU too, which waits for it. Without it such a
-            label makes its own sample NaN. On a CPU it is always an error.
+        fused: on a GPU, use the tensor-core product of this package, whose epilogue sums the
+            exponentials, in place of torch's product and a pass over its result. Its float32 is
+            TF32; see docs/kernels.md. The only implementation on a CPU is fused.
+        validate: check the range of the labels on a GPU too, which synchronizes it. Without it such
+            a label makes its own sample NaN. On a CPU it is always an error.
 
     Returns:
         target_cosine (B,) and negative_logsumexp (B,), float32; -inf where C = 1. A NaN embedding
-        makes its own numbers NaN and, unless nothing comes from upstream, its own gradient;
-        nobody else's.
+        makes its own results NaN and, unless the gradients of both are 0, its own gradient; those
+        of other samples stay as they are.
 
     Raises:
-        ValueError or RuntimeError naming the argument: shapes, dtypes, a label out of range.
+        ValueError: a shape, a dtype, a device or a label out of range; it names the argument.
     """
-    labels = as_labels(labels)
-    if compute_dtype is None:
-        theirs = embeddings.is_cuda and embeddings.dtype in COMPUTE_DTYPES
-        compute_dtype = embeddings.dtype if theirs else torch.float32
-    compute = choice("compute_dtype", compute_dtype, COMPUTE_DTYPES)
+    arguments = partition_arguments(
+        embeddings, weight, labels, scale, compute_dtype, hard_threshold, hard_coefficients
+    )
     if validate:
-        check_now("labels", labels, -1, weight.shape[0])
-    check_device(embeddings.device, weight=weight, labels=labels, hard_threshold=hard_threshold)
-    if (hard_threshold is None) != (hard_coefficients is None):
-        raise ValueError("hard_threshold and hard_coefficients go together")
-    if hard_coefficients is not None and not isinstance(hard_coefficients, Tensor):
-        hard_coefficients = numbers(hard_coefficients, torch.float32, embeddings.device)
-    to_keep = _bytes_to_keep(embeddings, weight, scale, workspace, compute)
-    if not _library.serves("cosine_partition", embeddings):
-        return reference.cosine_partition(
-            embeddings,
-            weight,
-            labels,
-            scale,
-            hard_threshold=hard_threshold,
-            hard_coefficients=hard_coefficients,
-            compute_dtype=compute_dtype,
-        )
-    scale = as_scale(scale, torch.float32, embeddings.device)
+        check_range("labels", arguments.labels, -1, weight.shape[0], synchronize=True)
+    return partition(arguments, workspace, fused)
+
+
+def partition(
+    arguments: PartitionArguments, workspace: Workspace, fused: bool
+) -> tuple[Tensor, Tensor]:
+    """Compute `cosine_partition` from normalized arguments."""
+    is_size = isinstance(workspace, int) and workspace >= 0
+    if not is_size and workspace not in ("auto", "recompute"):
+        expect(False, "workspace", "'auto', 'recompute' or a number of bytes", repr(workspace))
+    if not _library.serves("cosine_partition", arguments.embeddings):
+        return reference_partition(arguments)
     target_cosine, negative_logsumexp, _ = _library.call(
-        "cosine_partition",
-        embeddings,
-        weight,
-        labels,
-        scale,
-        None if hard_threshold is None else hard_threshold.detach().float(),
-        None if hard_coefficients is None else hard_coefficients.detach().float(),
-        compute,
-        fused,
-        to_keep,
+        "cosine_partition", *arguments, fused, _saved_bytes(arguments, workspace)
     )
     return target_cosine, negative_logsumexp
 
 
-def _bytes_to_keep(
-    embeddings: Tensor, weight: Tensor, scale: Tensor | float, workspace: int | str, compute: int
-) -> int:
-    limit: int
-    if workspace == "recompute":
-        limit = 0
-    elif workspace == "auto":
-        size = _kept_dtype(embeddings, compute).itemsize
-        most = size * _padded(embeddings.shape[0]) * weight.shape[0] * 9 // 10
-        limit = min(_auto_workspace(embeddings), max(WHOLE_WORKSPACE, most))
-    elif isinstance(workspace, int) and workspace >= 0:
-        limit = workspace
-    else:
-        raise ValueError(
-            f"workspace: got {workspace!r}, allowed are 'auto', 'recompute' or a number of bytes"
-        )
-    inputs = (embeddings, weight, scale)
-    trains = any(isinstance(x, Tensor) and x.requires_grad for x in inputs)
-    return limit if torch.is_grad_enabled() and trains else 0
+def _saved_bytes(arguments: PartitionArguments, workspace: Workspace) -> int:
+    """Return the most bytes of cosines to save for the backward pass."""
+    embeddings, weight, _, scale, *_ = arguments
+    trains = any(x.requires_grad for x in (embeddings, weight, scale))
+    if workspace == "recompute" or not trains or not torch.is_grad_enabled():
+        return 0
+    if workspace != "auto":
+        return workspace
+    memory = HOST_MEMORY
+    if embeddings.is_cuda:
+        memory = torch.cuda.get_device_properties(embeddings.device).total_memory
+    size = _saved_dtype(embeddings, arguments.compute).itemsize
+    most = size * _padded(embeddings.shape[0]) * weight.shape[0] * 9 // 10
+    return min(MAX_AUTO_WORKSPACE, memory // 4, max(WHOLE_WORKSPACE, most))
 
 
-def _auto_workspace(tensor: Tensor) -> int:
-    if not tensor.is_cuda:
-        return AUTO_WORKSPACE
-    return min(2 << 30, torch.cuda.get_device_properties(tensor.device).total_memory // 4)
-
-
-def _kept_dtype(tensor: Tensor, compute: int) -> torch.dtype:
-    """As kept_type in csrc/ops/cosine_partition_cuda.h."""
-    short = _library.runs_cuda_text(tensor) and COMPUTE_DTYPES[compute] != torch.float32
+def _saved_dtype(tensor: Tensor, compute: int) -> torch.dtype:
+    """Return the dtype of saved cosines, as csrc/ops/cosine_partition_cuda.h does."""
+    short = _library.runs_cuda_kernels(tensor) and COMPUTE_DTYPES[compute] != torch.float32
     return torch.int16 if short else torch.float32
 
 
 def _padded(batch: int) -> int:
-    """As kept_stride in csrc/cpu/cosine_partition.h."""
-    return (batch + 15) // 16 * 16
+    """Return the stride of saved cosines, as csrc/include/fairloss/saved_cosines.h does."""
+    stride: int = (batch + SAMPLE_STEP - 1) // SAMPLE_STEP * SAMPLE_STEP
+    return stride
 
 
 def _fake(
@@ -167,22 +140,22 @@ def _fake(
     fused: bool,
     workspace: int,
 ) -> tuple[Tensor, ...]:
-    torch._check(embeddings.dim() == 2 and weight.dim() == 2, lambda: "expected matrices")
     torch._check(
-        embeddings.shape[1] == weight.shape[1],
-        lambda: f"embeddings have {embeddings.shape[1]} columns but weight {weight.shape[1]}",
+        embeddings.dim() == weight.dim() == 2 and embeddings.shape[1] == weight.shape[1],
+        lambda: "weight: expected a matrix with the columns of the embeddings",
     )
     batch, classes = embeddings.shape[0], weight.shape[0]
 
-    def new(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        return embeddings.new_empty(shape, dtype=dtype)
-
-    stride = _padded(batch)  # and as kept_classes in csrc/cpu/cosine_partition.h
-    dtype = _kept_dtype(embeddings, compute)
-    block = 128 if _library.runs_cuda_text(embeddings) else 96
-    fitting = workspace // torch.sym_max(dtype.itemsize * stride, 1) // block * block
-    kept = torch.sym_min(classes, fitting) if batch else 0
-    return new(batch), new(batch), new(kept, stride, dtype=dtype)
+    stride = _padded(batch)
+    dtype = _saved_dtype(embeddings, compute)
+    tile = CUDA_TILE_CLASSES if _library.runs_cuda_kernels(embeddings) else CPU_TILE_CLASSES
+    fitting = workspace // torch.sym_max(dtype.itemsize * stride, 1) // tile * tile
+    saved = torch.sym_min(classes, fitting) if batch else 0
+    return (
+        embeddings.new_empty((batch,), dtype=torch.float32),
+        embeddings.new_empty((batch,), dtype=torch.float32),
+        embeddings.new_empty((saved, stride), dtype=dtype),
+    )
 
 
 def _fake_backward(
@@ -198,31 +171,30 @@ def _fake_backward(
     fused: bool,
     target_cosine: Tensor,
     negative_logsumexp: Tensor,
-    cosines: Tensor,
+    saved_cosines: Tensor,
     need_embeddings: bool,
     need_weight: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    columns = embeddings.shape[1]
     return (
-        embeddings.new_empty((embeddings.shape[0] if need_embeddings else 0, columns)),
-        weight.new_empty((weight.shape[0] if need_weight else 0, columns)),
+        embeddings.new_empty((embeddings.shape[0] if need_embeddings else 0, embeddings.shape[1])),
+        weight.new_empty((weight.shape[0] if need_weight else 0, weight.shape[1])),
         embeddings.new_empty((), dtype=torch.float32),
     )
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     *tensors, ctx.compute, ctx.fused, _ = inputs
-    target_cosine, negative_logsumexp, cosines = output
-    ctx.mark_non_differentiable(cosines)
-    ctx.set_materialize_grads(False)  # else zeros as large as the cosines are made for their sake
-    ctx.save_for_backward(*tensors, target_cosine, negative_logsumexp, cosines)
+    target_cosine, negative_logsumexp, saved_cosines = output
+    ctx.mark_non_differentiable(saved_cosines)
+    ctx.set_materialize_grads(False)  # else autograd makes zeros as large as saved_cosines
+    ctx.save_for_backward(*tensors, target_cosine, negative_logsumexp, saved_cosines)
 
 
 def _backward(
     ctx: Any, grad_target_cosine: Tensor | None, grad_negative_logsumexp: Tensor | None, *_: None
 ) -> tuple[Tensor | None, ...]:
     need_embeddings, need_weight, _, need_scale, *_ = ctx.needs_input_grad
-    *inputs, target_cosine, negative_logsumexp, cosines = ctx.saved_tensors
+    *inputs, target_cosine, negative_logsumexp, saved_cosines = ctx.saved_tensors
     zeros = torch.zeros_like(target_cosine)
     grad_embeddings, grad_weight, grad_scale = _library.call(
         "cosine_partition_backward",
@@ -233,7 +205,7 @@ def _backward(
         ctx.fused,
         target_cosine,
         negative_logsumexp,
-        cosines,
+        saved_cosines,
         need_embeddings,
         need_weight,
     )
@@ -242,11 +214,7 @@ def _backward(
         grad_weight if need_weight else None,
         None,
         grad_scale if need_scale else None,
-        None,
-        None,
-        None,
-        None,
-        None,
+        *[None] * 5,
     )
 
 

@@ -7,32 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fairloss_ext import _library, reference
-from fairloss_ext._arguments import (
-    ROWS,
-    Margins,
-    as_labels,
-    as_scale,
-    check_device,
-    check_now,
-    keep_margins_shape,
-    margin_table,
-)
-from fairloss_ext.options import (
-    EXTENSIONS,
-    KINDS,
-    MARGIN_GRADS,
-    Extension,
-    Kind,
-    MarginGrad,
-    choice,
-)
+from fairloss_ext import _library
+from fairloss_ext._arguments import Numbers, as_cosines, as_scale, gradient_shape, margin_arguments
+from fairloss_ext.options import Extension, Kind, MarginGrad
+from fairloss_ext.reference.margin_logits import logits as reference_logits
 
 
 def margin_logits(
     cosine: Tensor,  # (B, C)
     labels: Tensor,  # (B,)
-    margins: Margins | None,
+    margins: Numbers | None,
     groups: Tensor | None = None,  # (C,)
     *,
     kind: Kind = "arc",
@@ -41,7 +25,7 @@ def margin_logits(
     margin_grad: MarginGrad = "exact",
     validate: bool = False,
 ) -> Tensor:
-    """``scale * cosine`` with the target's entry replaced by ``scale * phi(cosine; margin)``.
+    """Compute ``scale * cosine`` with ``scale * phi(cosine; margin)`` in place of each target.
 
     For cross-entropy loops and PartialFC-style margin callables. Arguments are those of
     `fairloss_ext.margin_softmax_loss`; a label of -1 (not on this shard) leaves its row without
@@ -51,39 +35,22 @@ def margin_logits(
         (B, C) logits, float32 (float64 for float64 cosines): at scale 64, bfloat16 logits would
         carry an error of 13% in the probability.
     """
-    labels = as_labels(labels)
-    if cosine.dim() != 2:
-        raise ValueError(f"cosine: expected shape (B, C), got {tuple(cosine.shape)}")
-    if cosine.dtype != torch.float64:
-        cosine = cosine.float()
-    check_device(cosine.device, labels=labels)
-    if validate:
-        check_now("labels", labels, -1, cosine.shape[1])
-        margin_table(margins, groups, None, kind, cosine).check_now(labels)
-    if not _library.serves("margin_logits", cosine):
-        return reference.margin_logits(
-            cosine,
-            labels,
-            margins,
-            groups,
-            kind=kind,
-            scale=scale,
-            extension=extension,
-            margin_grad=margin_grad,
-        )
-    table = margin_table(margins, groups, None, kind, cosine, num_classes=cosine.shape[1])
-    logits: Tensor = _library.call(
-        "margin_logits",
-        cosine,
+    cosine = as_cosines(cosine)
+    arguments = margin_arguments(
         labels,
-        table.values,
-        table.groups,
+        margins,
+        groups,
+        None,
         as_scale(scale, cosine.dtype, cosine.device),
-        ROWS.index(table.rows),
-        KINDS.index(table.kind),
-        choice("extension", extension, EXTENSIONS),
-        bool(choice("margin_grad", margin_grad, MARGIN_GRADS)),
-    )[0]
+        kind=kind,
+        extension=extension,
+        margin_grad=margin_grad,
+        num_classes=cosine.shape[1],
+        validate=validate,
+    )
+    if not _library.serves("margin_logits", cosine):
+        return reference_logits(cosine, arguments)
+    logits: Tensor = _library.call("margin_logits", cosine, *arguments.op_arguments())[0]
     return logits
 
 
@@ -93,13 +60,12 @@ def _fake(
     margins: Tensor,
     groups: Tensor | None,
     scale: Tensor,
-    rows: int,
+    layout: int,
     kind: int,
     extension: int,
     straight_through: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    torch._check(cosine.dim() == 2, lambda: "cosine: expected shape (B, C)")
-    torch._check(labels.shape[0] == cosine.shape[0], lambda: "labels: expected shape (B,)")
+    torch._check(labels.shape == cosine.shape[:1], lambda: "labels: expected shape (B,)")
     columns = margins.shape[1] if margins.dim() == 2 else 1
     return (
         cosine.new_empty(cosine.shape),
@@ -126,30 +92,27 @@ def _fake_backward(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    cosine, labels, margins, _, scale, rows, *_ = inputs
+    cosine, labels, margins, _, scale, layout, *_ = inputs
     _, target, margin_rows = output
-    # The target's row stays part of the graph, see margin_loss.
+    # The target's derivatives stay part of the graph, see margin_loss.
     ctx.mark_non_differentiable(margin_rows)
-    # Only the gradient of the scale needs the matrix; without it, it is not kept alive.
-    kept = cosine if scale.requires_grad else cosine.new_empty((0, 0))
-    ctx.save_for_backward(kept, target, margin_rows, labels, scale)
-    keep_margins_shape(ctx, margins=margins, rows=rows)
+    # Only the gradient of the scale needs the matrix; without it, its memory is freed.
+    saved_cosine = cosine if scale.requires_grad else cosine.new_empty((0, 0))
+    ctx.save_for_backward(saved_cosine, target, margin_rows, labels, scale)
+    ctx.margin_shape = gradient_shape(margins, layout)
 
 
 def _backward(ctx: Any, grad_logits: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
     grad_cosine, grad_margins, grad_scale = _library.call(
-        "margin_logits_backward", grad_logits, *ctx.saved_tensors, ctx.num_rows
+        "margin_logits_backward", grad_logits, *ctx.saved_tensors, ctx.margin_shape[0]
     )
     return (
         grad_cosine,
         None,
-        grad_margins.squeeze(1) if ctx.plain_margins else grad_margins,
+        grad_margins.reshape(ctx.margin_shape),
         None,
         grad_scale,
-        None,
-        None,
-        None,
-        None,
+        *[None] * 4,
     )
 
 

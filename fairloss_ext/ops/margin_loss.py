@@ -7,32 +7,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fairloss_ext import _library, reference
+from fairloss_ext import _library
 from fairloss_ext._arguments import (
-    ROWS,
-    Margins,
-    as_labels,
+    MarginArguments,
+    Numbers,
     as_scale,
-    check_device,
-    keep_margins_shape,
-    margin_table,
+    gradient_shape,
+    margin_arguments,
 )
-from fairloss_ext.options import (
-    EXTENSIONS,
-    KINDS,
-    MARGIN_GRADS,
-    Extension,
-    Kind,
-    MarginGrad,
-    choice,
-)
+from fairloss_ext._checks import check_device
+from fairloss_ext.options import Extension, Kind, MarginGrad
+from fairloss_ext.reference.margin_loss import target_losses as reference_losses
 
 
 def margin_loss(
     target_cosine: Tensor,  # (B,)
     negative_logsumexp: Tensor,  # (B,)
     labels: Tensor,  # (B,)
-    margins: Margins | None,
+    margins: Numbers | None,
     groups: Tensor | None = None,  # (C,)
     *,
     kind: Kind = "arc",
@@ -42,46 +34,39 @@ def margin_loss(
     sample_margins: Tensor | None = None,
     validate: bool = False,
 ) -> Tensor:
-    """Per-sample loss ``softplus(negative_logsumexp - scale * phi(target_cosine; margin))``.
+    """Compute ``softplus(negative_logsumexp - scale * phi(target_cosine; margin))``.
 
-    This equals the cross-entropy of logits whose target is ``scale * phi`` and is exact where the
-    target's probability reaches 1. Margins are read here: changing the table afterwards does not
-    change the gradient. Arguments are those of `fairloss_ext.margin_softmax_loss`; `target_cosine`
-    and `negative_logsumexp` are float32 or float64.
+    Each loss equals the cross-entropy of logits whose target is ``scale * phi`` and is exact where
+    the target's probability reaches 1. Margins are read in the forward pass: a later change does
+    not change the gradient. Arguments are those of `fairloss_ext.margin_softmax_loss`;
+    `target_cosine` and `negative_logsumexp` are float32 or float64.
 
     Returns:
         (B,) losses; 0 where the label is -1.
     """
-    labels = as_labels(labels)
-    check_device(target_cosine.device, negative_logsumexp=negative_logsumexp, labels=labels)
-    if validate:
-        margin_table(margins, groups, sample_margins, kind, target_cosine).check_now(labels)
-    if not _library.serves("margin_loss", target_cosine):
-        return reference.margin_loss(
-            target_cosine,
-            negative_logsumexp,
-            labels,
-            margins,
-            groups,
-            kind=kind,
-            scale=scale,
-            extension=extension,
-            margin_grad=margin_grad,
-            sample_margins=sample_margins,
-        )
-    table = margin_table(margins, groups, sample_margins, kind, target_cosine)
-    losses: Tensor = _library.call(
-        "margin_loss",
-        target_cosine,
-        negative_logsumexp,
+    arguments = margin_arguments(
         labels,
-        table.values,
-        table.groups,
+        margins,
+        groups,
+        sample_margins,
         as_scale(scale, target_cosine.dtype, target_cosine.device),
-        ROWS.index(table.rows),
-        KINDS.index(table.kind),
-        choice("extension", extension, EXTENSIONS),
-        bool(choice("margin_grad", margin_grad, MARGIN_GRADS)),
+        kind=kind,
+        extension=extension,
+        margin_grad=margin_grad,
+        validate=validate,
+    )
+    check_device(target_cosine.device, negative_logsumexp=negative_logsumexp)
+    return target_losses(target_cosine, negative_logsumexp, arguments)
+
+
+def target_losses(
+    target_cosine: Tensor, negative_logsumexp: Tensor, arguments: MarginArguments
+) -> Tensor:
+    """Compute `margin_loss` from normalized arguments."""
+    if not _library.serves("margin_loss", target_cosine):
+        return reference_losses(target_cosine, negative_logsumexp, arguments)
+    losses: Tensor = _library.call(
+        "margin_loss", target_cosine, negative_logsumexp, *arguments.op_arguments()
     )[0]
     return losses
 
@@ -93,32 +78,31 @@ def _fake(
     margins: Tensor,
     groups: Tensor | None,
     scale: Tensor,
-    rows: int,
+    layout: int,
     kind: int,
     extension: int,
     straight_through: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     torch._check(
         target_cosine.shape == negative_logsumexp.shape == labels.shape,
-        lambda: "target_cosine, negative_logsumexp and labels: expected one shape (B,)",
+        lambda: "labels: expected the shape of target_cosine and negative_logsumexp",
     )
-    batch = target_cosine.shape[0]
     columns = margins.shape[1] if margins.dim() == 2 else 1
     return (
-        target_cosine.new_empty((batch,)),
-        target_cosine.new_empty((3 + columns, batch)),
-        labels.new_empty((batch,)),
+        torch.empty_like(target_cosine),
+        target_cosine.new_empty((3 + columns, *labels.shape)),
+        torch.empty_like(labels),
     )
 
 
 def _fake_backward(
     grad_loss: Tensor, derivatives: Tensor, margin_rows: Tensor, num_rows: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    batch = grad_loss.shape[0]
+    rows = grad_loss.shape[0] if num_rows < 0 else num_rows
     return (
-        grad_loss.new_empty((batch,)),
-        grad_loss.new_empty((batch,)),
-        grad_loss.new_empty((batch if num_rows < 0 else num_rows, derivatives.shape[0] - 3)),
+        torch.empty_like(grad_loss),
+        torch.empty_like(grad_loss),
+        grad_loss.new_empty((rows, derivatives.shape[0] - 3)),
         grad_loss.new_empty(()),
     )
 
@@ -129,24 +113,21 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
     # margin_loss_backward, instead of a silent zero.
     ctx.mark_non_differentiable(margin_rows)
     ctx.save_for_backward(derivatives, margin_rows)
-    keep_margins_shape(ctx, margins=inputs[3], rows=inputs[6])
+    ctx.margin_shape = gradient_shape(margins=inputs[3], layout=inputs[6])
 
 
 def _backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
     grad_target, grad_nlse, grad_margins, grad_scale = _library.call(
-        "margin_loss_backward", grad_loss, *ctx.saved_tensors, ctx.num_rows
+        "margin_loss_backward", grad_loss, *ctx.saved_tensors, ctx.margin_shape[0]
     )
     return (
         grad_target,
         grad_nlse,
         None,
-        grad_margins.squeeze(1) if ctx.plain_margins else grad_margins,
+        grad_margins.reshape(ctx.margin_shape),
         None,
         grad_scale,
-        None,
-        None,
-        None,
-        None,
+        *[None] * 4,
     )
 
 

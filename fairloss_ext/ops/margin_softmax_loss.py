@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-from fairloss_ext._arguments import Margins, as_margins, margin_table, reduce
-from fairloss_ext.ops.cosine_partition import cosine_partition
-from fairloss_ext.ops.margin_loss import margin_loss
-from fairloss_ext.options import REDUCTIONS, Extension, Kind, MarginGrad, Reduction, choice
+from fairloss_ext._arguments import Numbers, margin_arguments, partition_arguments
+from fairloss_ext._checks import check_choice
+from fairloss_ext.numerics import reduce_losses
+from fairloss_ext.ops.cosine_partition import partition
+from fairloss_ext.ops.margin_loss import target_losses
+from fairloss_ext.options import REDUCTIONS, Extension, Kind, MarginGrad, Reduction, Workspace
 
 
 def margin_softmax_loss(
     embeddings: Tensor,  # (B, D)
     weight: Tensor,  # (C, D)
     labels: Tensor,  # (B,)
-    margins: Margins | None,
+    margins: Numbers | None,
     groups: Tensor | None = None,  # (C,)
     *,
     kind: Kind = "arc",
@@ -26,7 +26,7 @@ def margin_softmax_loss(
     margin_grad: MarginGrad = "exact",
     sample_margins: Tensor | None = None,
     reduction: Reduction = "mean",
-    workspace: int | Literal["auto", "recompute"] = "auto",
+    workspace: Workspace = "auto",
     compute_dtype: torch.dtype | None = None,
     fused: bool = False,
     validate: bool = False,
@@ -35,17 +35,17 @@ def margin_softmax_loss(
 
     ``loss_i = -log( e^{s phi_i} / (e^{s phi_i} + sum_{j != y_i} e^{s cos_ij}) )`` with
     ``phi = cos(m1 theta + m2) - m3`` of the target's angle theta (Fair Loss, Liu et al., ICCV
-    2019; ArcFace, CosFace and SphereFace are the cases of one constant margin). Neither normalised
+    2019; ArcFace, CosFace and SphereFace are the cases of one constant margin). Neither normalized
     weights nor, beyond `workspace`, a (B, C) matrix are stored.
 
     Args:
-        embeddings: (B, D) float32, bfloat16 or float16, raw (not normalised).
+        embeddings: (B, D) float32, bfloat16 or float16, raw (not normalized).
         weight: (C, D), raw; any of the three dtypes.
         labels: (B,) int32 or int64; -1 marks a sample to ignore.
         margins: a number for all, a (C,) tensor with one margin a class, or a (G,) tensor with
             `groups`. A trailing dimension of 3 gives (m1, m2, m3). Differentiable. With embeddings
-            on a GPU keep margins, groups and a tensor of scale there too: each call copies others,
-            and waits.
+            on a GPU keep margins, groups and a tensor of scale there too: others are copied in each
+            call, which synchronizes the GPU.
         groups: (C,) integers, the row of `margins` that each class uses.
         kind: what a plain margin fills: "arc" m2 (radians), "cos" m3 (cosine), "sphere" m1
             (factor on the angle); "combined" takes all three.
@@ -58,40 +58,30 @@ def margin_softmax_loss(
             ``d phi / d cos theta`` as 1. The forward value is the same.
         sample_margins: (B,) or (B, 3) margins of the samples, in place of `margins`.
         reduction: "mean" over the samples that are not ignored, "sum" or "none".
-        workspace, compute_dtype, fused, validate: see `fairloss_ext.cosine_partition`.
+        workspace: as in `fairloss_ext.cosine_partition`.
+        compute_dtype: as there.
+        fused: as there.
+        validate: as there, for labels and groups.
 
     Returns:
         float32 scalar, or (B,) with reduction "none".
 
     Raises:
-        ValueError or RuntimeError naming the argument.
+        ValueError: a shape, a dtype, a device or a value out of range; it names the argument.
     """
-    # Refuse what does not fit before the heavy op.
-    choice("reduction", reduction, REDUCTIONS)
-    if margins is not None:
-        margins = as_margins(margins, torch.float32, embeddings.device)
-    margin_table(margins, groups, sample_margins, kind, weight, num_classes=weight.shape[0])
-    target_cosine, negative_logsumexp = cosine_partition(
-        embeddings,
-        weight,
-        labels,
-        scale,
-        workspace=workspace,
-        compute_dtype=compute_dtype,
-        fused=fused,
-        validate=validate,
-    )
-    losses = margin_loss(
-        target_cosine,
-        negative_logsumexp,
-        labels,
+    check_choice("reduction", reduction, REDUCTIONS)
+    cosines = partition_arguments(embeddings, weight, labels, scale, compute_dtype)
+    target = margin_arguments(
+        cosines.labels,
         margins,
         groups,
+        sample_margins,
+        cosines.scale,
         kind=kind,
-        scale=scale,
         extension=extension,
         margin_grad=margin_grad,
-        sample_margins=sample_margins,
+        num_classes=weight.shape[0],
         validate=validate,
     )
-    return reduce(losses, labels, reduction)
+    losses = target_losses(*partition(cosines, workspace, fused), target)
+    return reduce_losses(losses, cosines.labels, reduction)

@@ -1,7 +1,8 @@
-"""A fixed number of classes drawn in every step, and those of the batch."""
+"""A fixed number of classes drawn at random in each step, and those of the batch."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from fairloss_ext import _library, reference
@@ -15,10 +16,10 @@ def sampled_classes(
     step: Tensor | int,
     seed: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """Exactly `samples` classes at random, the batch's others behind them, and where labels are.
+    """Draw exactly `samples` classes at random, append the batch's others, and locate the labels.
 
     A permutation of the classes, keyed by a hash of (seed, step), is evaluated where it is needed:
-    work of size S + B, whatever the number of classes. Nothing is sorted and nothing waits for a
+    work of size S + B, whatever the number of classes. Nothing is sorted and nothing synchronizes a
     GPU; every rank, device and resumed run draws the same. Shapes are fixed, and with `step` as a
     tensor so is a captured or compiled graph.
 
@@ -32,11 +33,11 @@ def sampled_classes(
     Returns:
         classes (S + B,) int64: the first S are drawn, all different. Slot S + i holds the class of
         sample i if it was not drawn and no earlier sample has it, else -1. And positions (B,)
-        int64, where in these the labels are; -1 stays -1. On a GPU, where labels cannot be looked
-        at without waiting, one out of range becomes -2, which the other ops answer with NaN.
+        int64 of the labels in these; -1 stays -1. On a GPU, where a check would synchronize, a
+        label out of range becomes -2, for which the other ops return NaN.
 
     Raises:
-        ValueError or RuntimeError naming the argument.
+        ValueError: a shape, a dtype or a value out of range; it names the argument.
     """
     labels = as_labels(labels)
     step = as_step(step, labels.device)
@@ -49,8 +50,7 @@ def sampled_classes(
 def _fake(
     labels: Tensor, step: Tensor, num_classes: int, samples: int, seed: int
 ) -> tuple[Tensor, Tensor]:
-    batch = labels.shape[0]
-    return labels.new_empty((samples + batch,)), labels.new_empty((batch,))
+    return labels.new_empty((samples + labels.shape[0],)), torch.empty_like(labels)
 
 
 _library.register("sampled_classes", _fake)

@@ -1,4 +1,4 @@
-"""The ops in plain torch: test oracle, benchmark baseline, and what runs without a compiler."""
+"""The ops in plain torch: test oracle, benchmark baseline, and fallback without a compiler."""
 
 from fairloss_ext.reference.class_statistics import class_statistics
 from fairloss_ext.reference.cosine_partition import cosine_partition

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fairloss_ext._arguments import as_labels, as_matrix, check_range, check_shape
-from fairloss_ext._statistics import ClassStatistics
-from fairloss_ext.reference.cosine_partition import full_precision, unit
+from fairloss_ext._arguments import as_labels, as_matrix
+from fairloss_ext._checks import check_range, check_shape
+from fairloss_ext.numerics import full_precision, unit_rows
 
 CHUNK = 4096  # rows at a time: a memory map need not fit in memory
+
+
+class ClassStatistics(NamedTuple):
+    """Intra- and inter-class statistics; all of length C, angles in radians."""
+
+    count: Tensor  # type: ignore[assignment]  # (C,) int64, images; hides tuple.count
+    center: Tensor  # (C, D) float32, normalized mean of the unit embeddings
+    intra_angle: Tensor  # (C,) float32, mean angle between sample and center
+    intra_variance: Tensor  # (C,) float32, n/(n-1) mean(1 - cos(sample, center)); 0 where n = 1
+    inter_angle: Tensor  # (C,) float32, angle to the nearest other center
+    nearest_class: Tensor  # (C,) int64, the class of that center; -1: there is none
 
 
 def class_statistics(
@@ -29,49 +42,50 @@ def class_statistics(
     empty = count == 0
 
     total = matrix.new_zeros((num_classes, matrix.shape[1]), dtype=torch.float64)
-    for rows, where in _chunks(matrix, classes):
-        total.index_add_(0, where, rows.double())
-    center = unit(total).float()
+    for rows, labels_of_rows in _unit_chunks(matrix, classes):
+        total.index_add_(0, labels_of_rows, rows.double())
+    center = unit_rows(total).float()
     center[empty] = math.nan
 
     angle = matrix.new_zeros(num_classes, dtype=torch.float64)
     variance = torch.zeros_like(angle)
-    for rows, where in _chunks(matrix, classes):
-        angle.index_add_(0, where, _angle(rows, center[where]))
-        chord = (rows - center[where]).double().square().sum(dim=1)
-        variance.index_add_(0, where, chord / 2)  # 1 - cos of unit vectors
+    for rows, labels_of_rows in _unit_chunks(matrix, classes):
+        centers = center[labels_of_rows]
+        angle.index_add_(0, labels_of_rows, _angle(rows, centers))
+        chord = (rows - centers).double().square().sum(dim=1)
+        variance.index_add_(0, labels_of_rows, chord / 2)  # 1 - cos of unit vectors
     several = count > 1
     angle = torch.where(several, angle / count, torch.where(empty, math.nan, 0.0))
     variance = torch.where(several, variance / (count - 1), torch.where(empty, math.nan, 0.0))
 
     nearest = _nearest(center)
-    inter = _angle(center, center[nearest.clamp(min=0)])
-    inter = torch.where(nearest >= 0, inter, math.nan)
+    inter = torch.where(nearest >= 0, _angle(center, center[nearest.clamp(min=0)]), math.nan)
     return ClassStatistics(count, center, angle.float(), variance.float(), inter.float(), nearest)
 
 
-def _chunks(matrix: Tensor, classes: Tensor):  # type: ignore[no-untyped-def]
-    for first in range(0, len(matrix), CHUNK):
-        where = classes[first : first + CHUNK]
-        counts = where >= 0
-        yield unit(matrix[first : first + CHUNK][counts].float()), where[counts]
+def _unit_chunks(matrix: Tensor, classes: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the unit rows that have a class, and their classes."""
+    for rows, labels in zip(matrix.split(CHUNK), classes.split(CHUNK), strict=True):
+        labeled = labels >= 0
+        yield unit_rows(rows[labeled].float()), labels[labeled]
 
 
 def _angle(a: Tensor, b: Tensor) -> Tensor:
-    """Angles between unit rows by Kahan's formula, accurate at 0 and pi alike."""
+    """Compute the angles between unit rows by Kahan's formula, accurate at 0 and pi alike."""
     difference = torch.linalg.vector_norm((a - b).double(), dim=1)
     return 2 * torch.atan2(difference, torch.linalg.vector_norm((a + b).double(), dim=1))
 
 
 def _nearest(center: Tensor) -> Tensor:
-    comparable = torch.where(center.isnan(), -math.inf, 0.0).amin(dim=1)  # (C,)
-    nearest = torch.full((len(center),), -1, dtype=torch.int64, device=center.device)
+    """Return (C,) the class with the nearest center; -1: there is none, or the center is NaN."""
+    invalid = center.isnan().any(dim=1)  # (C,)
+    nearest = torch.full_like(invalid, -1, dtype=torch.int64)
     for first in range(0, len(center), CHUNK):
-        block = center[first : first + CHUNK]
+        chunk = slice(first, first + CHUNK)
         with full_precision(center.device):
-            cosine = torch.nan_to_num(block @ center.T) + comparable
+            cosine = center[chunk] @ center.T
+        cosine.masked_fill_(invalid, -math.inf).masked_fill_(invalid[chunk, None], -math.inf)
         cosine.diagonal(first).fill_(-math.inf)
-        best, at = cosine.max(dim=1)
-        found = best.isfinite() & comparable[first : first + CHUNK].isfinite()
-        nearest[first : first + CHUNK] = torch.where(found, at, -1)
+        largest, neighbor = cosine.max(dim=1)
+        nearest[chunk] = torch.where(largest.isfinite(), neighbor, -1)
     return nearest

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 
-from fairloss_ext._arguments import as_labels, as_scale, check_range, check_shape
-from fairloss_ext.options import COMPUTE_DTYPES, choice
-
-SHORTEST_NORM = 1e-12  # as kShortestNorm in csrc/cpu/rows.h
-# Asked here: torch 2.11 cannot trace the question.
-AUTOCAST_DEVICES = tuple(
-    device for device in ("cpu", "cuda", "mps", "xpu") if torch.amp.is_autocast_available(device)
-)
+from fairloss_ext._arguments import PartitionArguments, partition_arguments
+from fairloss_ext._checks import check_range, check_shape
+from fairloss_ext.numerics import full_precision, unit_rows
+from fairloss_ext.options import COMPUTE_DTYPES, Workspace
 
 
 def cosine_partition(
@@ -27,68 +22,61 @@ def cosine_partition(
     *,
     hard_threshold: Tensor | None = None,  # (B,)
     hard_coefficients: Tensor | Sequence[float] | None = None,  # (3,)
-    workspace: int | str = "auto",
+    workspace: Workspace = "auto",
     compute_dtype: torch.dtype = torch.float32,
 ) -> tuple[Tensor, Tensor]:
     """See `fairloss_ext.cosine_partition`; float64 inputs are computed in float64."""
-    labels = as_labels(labels)
-    choice("compute_dtype", compute_dtype, COMPUTE_DTYPES)
+    return partition(
+        partition_arguments(
+            embeddings, weight, labels, scale, compute_dtype, hard_threshold, hard_coefficients
+        )
+    )
+
+
+def partition(arguments: PartitionArguments) -> tuple[Tensor, Tensor]:
+    """Compute `cosine_partition` from normalized arguments."""
+    embeddings, weight, labels, scale, threshold, coefficients, compute = arguments
     check_shape("labels", labels, len(embeddings))
-    check_range("labels", labels, -1, weight.shape[0])
-    both_double = embeddings.dtype == weight.dtype == torch.float64
-    dtype = torch.float64 if both_double else torch.float32
-    scale = as_scale(scale, dtype, embeddings.device)
-    sound = embeddings.isfinite().all(dim=1)  # (B,)
-    clean = torch.where(sound[:, None], embeddings, 0).to(dtype)
+    check_range("labels", labels, -1, len(weight))
+    finite = embeddings.isfinite().all(dim=1)  # (B,)
+    finite_rows = torch.where(finite[:, None], embeddings, 0)
     with full_precision(embeddings.device):
-        cosine = (
-            rounded(unit(clean), compute_dtype) @ rounded(unit(weight.to(dtype)), compute_dtype).T
-        )  # (B, C)
+        units = [
+            rounded(unit_rows(rows.to(scale.dtype)), COMPUTE_DTYPES[compute])
+            for rows in (finite_rows, weight)
+        ]
+        cosine = units[0] @ units[1].T  # (B, C)
 
-    is_target = labels[:, None] == torch.arange(weight.shape[0], device=labels.device)
+    is_target = labels[:, None] == torch.arange(len(weight), device=labels.device)
     target_cosine = torch.where(is_target, cosine, 0).sum(dim=1)
-    logits = scale * _curved(cosine, hard_threshold, hard_coefficients)
+    if threshold is not None and coefficients is not None:
+        check_shape("hard_threshold", threshold, len(embeddings))
+        check_shape("hard_coefficients", coefficients, 3)
+        a, b, d = coefficients.unbind()
+        transformed = (a * cosine + b) * cosine + d
+        cosine = torch.where(cosine > threshold[:, None], transformed, cosine)
     has_negatives = ~is_target.all(dim=1)
-    logits = logits.masked_fill(is_target & has_negatives[:, None], -math.inf)
-    negative_logsumexp = torch.where(has_negatives, logits.logsumexp(dim=1), -math.inf)
-    # A spoilt sample spoils its own numbers and gradient: zero times NaN, added to nobody else.
-    spoilt = (~sound & (labels >= 0))[:, None]
-    nothing = (torch.where(spoilt, embeddings, 0).to(dtype) * torch.where(spoilt, math.nan, 0)).sum(
-        1
-    )
-    return (
-        torch.where(sound, target_cosine, 0) + nothing,
-        torch.where(
-            has_negatives, torch.where(sound, negative_logsumexp, math.nan) + nothing, -math.inf
-        ),
-    )
+    excluded = is_target & has_negatives[:, None]
+    logsumexp = (scale * cosine).masked_fill(excluded, -math.inf).logsumexp(dim=1)
 
-
-def full_precision(device: torch.device) -> AbstractContextManager[object]:
-    """Autocast would round cosines to 16 bits: at scale 64 an error of 13% in a probability."""
-    if device.type not in AUTOCAST_DEVICES:
-        return nullcontext()
-    return torch.autocast(device.type, enabled=False)
-
-
-def unit(rows: Tensor) -> Tensor:
-    """Rows of length 1; a row without direction becomes 0, with gradient 0."""
-    norm = torch.linalg.vector_norm(rows, dim=1, keepdim=True, dtype=torch.float64)
-    directed = ~(norm < SHORTEST_NORM)
-    return torch.where(directed, rows / torch.where(directed, norm, 1), 0).to(rows.dtype)
+    # Gradients of an invalid sample may be NaN too: its cosines get none of them.
+    nan = _nan_of(embeddings, ~finite & (labels >= 0)).to(scale.dtype)
+    target_cosine = torch.where(finite, target_cosine, 0) + nan
+    negative_logsumexp = torch.where(finite, logsumexp, math.nan) + nan
+    return target_cosine, torch.where(has_negatives, negative_logsumexp, -math.inf)
 
 
 def rounded(rows: Tensor, dtype: torch.dtype) -> Tensor:
-    """The nearest values of a lower precision, with the gradient of the identity."""
+    """Round to the values of a lower precision, with the gradient of the identity."""
     if dtype == torch.float32:
         return rows
     return rows + (rows.to(dtype).to(rows.dtype) - rows).detach()
 
 
-def _curved(
-    cosine: Tensor, threshold: Tensor | None, coefficients: Tensor | Sequence[float] | None
-) -> Tensor:
-    if threshold is None or coefficients is None:
-        return cosine
-    a, b, d = (float(x) for x in coefficients)
-    return torch.where(cosine > threshold.detach()[:, None], (a * cosine + b) * cosine + d, cosine)
+def _nan_of(rows: Tensor, invalid: Tensor) -> Tensor:
+    """Return NaN for each invalid row and 0 for the others, (N,).
+
+    The gradient of an invalid row is NaN too, and that of the others is 0.
+    """
+    sums = torch.where(invalid[:, None], rows, 0).sum(dim=1)
+    return sums * torch.where(invalid, math.nan, 0)

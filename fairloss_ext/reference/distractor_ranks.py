@@ -6,8 +6,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fairloss_ext._arguments import as_matrix, check_range, check_shape
-from fairloss_ext.reference.cosine_partition import full_precision
+from fairloss_ext._arguments import as_matrix
+from fairloss_ext._checks import check_range, check_shape, expect
+from fairloss_ext.numerics import full_precision
 
 CHUNK = 4096  # distractors at a time
 
@@ -23,29 +24,33 @@ def distractor_ranks(
     probe_rows = as_matrix("probes", probes).float()
     distractor_rows = as_matrix("distractors", distractors)
     index = torch.as_tensor(probe_index).to(torch.int64)
-    wanted = torch.as_tensor(scores).detach().float()
-    if wanted.isnan().any():
-        raise RuntimeError("scores: holds NaN")
+    thresholds = torch.as_tensor(scores).detach().float()
+    check_shape("scores", thresholds, len(index))
+    if thresholds.isnan().any():
+        position = int(thresholds.isnan().nonzero()[0])
+        expect(False, "scores", "numbers", f"NaN at position {position}")
     check_range("probe_index", index, 0, len(probe_rows))
-    check_shape("scores", wanted, len(index))
-    if not probe_rows.isfinite().all():
-        at = int((~probe_rows.isfinite()).any(dim=1).nonzero()[0])
-        raise RuntimeError(f"probes: row {at} holds NaN or infinity")
+    _check_finite("probes", probe_rows)
     pairs = len(probe_rows) * len(distractor_rows)
-    if not 0 <= tail <= pairs:
-        raise RuntimeError(f"tail: expected 0 to {pairs}, got {tail}")
+    expect(0 <= tail <= pairs, "tail", f"0 to {pairs}", tail)
     ranks = torch.zeros_like(index)
     highest = probe_rows.new_empty(0)
     for first in range(0, len(distractor_rows), CHUNK):
         block = distractor_rows[first : first + CHUNK].float()
-        if not block.isfinite().all():
-            at = first + int((~block.isfinite()).any(dim=1).nonzero()[0])
-            raise RuntimeError(f"distractors: row {at} holds NaN or infinity")
+        _check_finite("distractors", block, first)
         with full_precision(probe_rows.device):
             similarity = probe_rows @ block.T  # (P, chunk)
         for probe in torch.unique(index).tolist():
             trials = index == probe
-            ranks[trials] += (similarity[probe] > wanted[trials, None]).sum(dim=1)
+            ranks[trials] += (similarity[probe] > thresholds[trials, None]).sum(dim=1)
         pool = torch.cat([highest, similarity.flatten()])
         highest = pool.topk(min(tail, len(pool))).values
     return ranks, highest
+
+
+def _check_finite(name: str, rows: Tensor, first: int = 0) -> None:
+    """Raise ValueError naming the first row that is not finite; `first` numbers rows[0]."""
+    finite = rows.isfinite().all(dim=1)
+    if not finite.all():
+        row = first + int((~finite).nonzero()[0])
+        expect(False, name, "finite rows", f"NaN or infinity in row {row}")

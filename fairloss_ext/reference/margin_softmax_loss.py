@@ -5,17 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fairloss_ext._arguments import Margins, margin_table, reduce
-from fairloss_ext.options import REDUCTIONS, Extension, Kind, MarginGrad, Reduction, choice
-from fairloss_ext.reference.cosine_partition import cosine_partition
-from fairloss_ext.reference.margin_loss import margin_loss
+from fairloss_ext._arguments import Numbers, margin_arguments, partition_arguments
+from fairloss_ext._checks import check_choice
+from fairloss_ext.numerics import reduce_losses
+from fairloss_ext.options import REDUCTIONS, Extension, Kind, MarginGrad, Reduction, Workspace
+from fairloss_ext.reference.cosine_partition import partition
+from fairloss_ext.reference.margin_loss import target_losses
 
 
 def margin_softmax_loss(
     embeddings: Tensor,  # (B, D)
     weight: Tensor,  # (C, D)
     labels: Tensor,  # (B,)
-    margins: Margins | None,
+    margins: Numbers | None,
     groups: Tensor | None = None,  # (C,)
     *,
     kind: Kind = "arc",
@@ -24,25 +26,22 @@ def margin_softmax_loss(
     margin_grad: MarginGrad = "exact",
     sample_margins: Tensor | None = None,
     reduction: Reduction = "mean",
-    workspace: int | str = "auto",
+    workspace: Workspace = "auto",
     compute_dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """See `fairloss_ext.margin_softmax_loss`."""
-    choice("reduction", reduction, REDUCTIONS)
-    margin_table(margins, groups, sample_margins, kind, weight, num_classes=weight.shape[0])
-    target_cosine, negative_logsumexp = cosine_partition(
-        embeddings, weight, labels, scale, compute_dtype=compute_dtype
-    )
-    losses = margin_loss(
-        target_cosine,
-        negative_logsumexp,
-        labels,
+    check_choice("reduction", reduction, REDUCTIONS)
+    cosines = partition_arguments(embeddings, weight, labels, scale, compute_dtype)
+    target = margin_arguments(
+        cosines.labels,
         margins,
         groups,
+        sample_margins,
+        cosines.scale,
         kind=kind,
-        scale=scale,
         extension=extension,
         margin_grad=margin_grad,
-        sample_margins=sample_margins,
+        num_classes=len(weight),
     )
-    return reduce(losses, labels, reduction)
+    losses = target_losses(*partition(cosines), target)
+    return reduce_losses(losses, labels, reduction)

@@ -207,8 +207,8 @@ def make_searches(root: Path) -> dict:
     def settings(name: str, epochs: int = 2, **changes) -> SearchConfig:
         options = {"epochs": epochs, "batch_size": 4, "seed": 1, "optimizer": optimizer}
         common = vars(train_config(root, f"search/{name}", **options))
-        own = SearchSettings(population=2, held_out=3, sigma=0.3, **changes)
-        return SearchConfig(**common, search=own)
+        search_settings = SearchSettings(population=2, held_out=3, sigma=0.3, **changes)
+        return SearchConfig(**common, search=search_settings)
 
     for name, changes in (
         ("softmax", {"bins": 2}),
@@ -266,8 +266,8 @@ def make_galleries(root: Path) -> dict:
                 "--index", kind)  # fmt: skip
     answers = {}
     for kind in ("faces", *GALLERY_KINDS):
-        found = Gallery.load(folder / kind).search(probes, 3)
-        answers[kind] = [[[match.name, match.score] for match in matches] for matches in found]
+        results = Gallery.load(folder / kind).search(probes, 3)
+        answers[kind] = [[[match.name, match.score] for match in matches] for matches in results]
     return answers
 
 

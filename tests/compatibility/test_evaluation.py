@@ -14,26 +14,26 @@ from fairloss.data import read_cmc, read_features
 CMC = "cmc_facescrub_megaface_{}_100_1.json"
 
 
-def assert_same_report(found, stored, key: str = "report") -> None:
-    """The same keys, numbers, and kinds of entry; a reason in words may be put otherwise."""
+def assert_same_report(actual, stored, key: str = "report") -> None:
+    """The same keys, numbers, and kinds of entry; the text of a reason may differ."""
     if isinstance(stored, dict):
-        assert found.keys() == stored.keys(), key
+        assert actual.keys() == stored.keys(), key
         for name, value in stored.items():
-            assert_same_report(found[name], value, f"{key}.{name}")
+            assert_same_report(actual[name], value, f"{key}.{name}")
     elif isinstance(stored, list):
-        assert len(found) == len(stored), key
+        assert len(actual) == len(stored), key
         for number, value in enumerate(stored):
-            assert_same_report(found[number], value, f"{key}.{number}")
+            assert_same_report(actual[number], value, f"{key}.{number}")
     elif isinstance(stored, float):
-        assert found == pytest.approx(stored, rel=1e-5, abs=1e-6), key
+        assert actual == pytest.approx(stored, rel=1e-5, abs=1e-6), key
     elif isinstance(stored, str) and stored.startswith("not measurable"):
-        assert found.startswith("not measurable"), key
+        assert actual.startswith("not measurable"), key
     else:
-        assert found == stored, key
+        assert actual == stored, key
 
 
-def compare(found: Path, stored: Path) -> None:
-    assert_same_report(json.loads(found.read_text()), json.loads(stored.read_text()))
+def compare(actual: Path, stored: Path) -> None:
+    assert_same_report(json.loads(actual.read_text()), json.loads(stored.read_text()))
 
 
 def embed(root: Path, output: Path) -> None:
@@ -46,11 +46,11 @@ def embed(root: Path, output: Path) -> None:
 def test_an_old_network_computes_the_features_it_computed(unpack, tmp_path):
     root = unpack("data", "training", "experience", "features")
     embed(root, tmp_path / "new.npy")
-    stored, found = (
+    stored, actual = (
         read_features(root / "features" / "whole.npy"),
         read_features(tmp_path / "new.npy"),
     )
-    np.testing.assert_allclose(found.embeddings, stored.embeddings, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(actual.embeddings, stored.embeddings, rtol=1e-3, atol=1e-3)
     compare(tmp_path / "new.json", root / "features" / "whole.json")
 
 
@@ -63,10 +63,10 @@ def test_interrupted_features_are_completed_not_begun_again(unpack, expected):
     partial.flush()
     del partial
     embed(root, folder / "part.npy")
-    found, stored = (read_features(folder / f"{name}.npy") for name in ("part", "whole"))
-    assert (found.embeddings[:done] == 7).all()
-    np.testing.assert_allclose(found.embeddings[done:], stored.embeddings[done:], atol=1e-3)
-    assert (found.names, found.identities) == (stored.names, stored.identities)
+    actual, stored = (read_features(folder / f"{name}.npy") for name in ("part", "whole"))
+    assert (actual.embeddings[:done] == 7).all()
+    np.testing.assert_allclose(actual.embeddings[done:], stored.embeddings[done:], atol=1e-3)
+    assert (actual.names, actual.identities) == (stored.names, stored.identities)
     assert not list(folder.glob(".part*"))
 
 

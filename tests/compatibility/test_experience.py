@@ -53,13 +53,17 @@ def test_an_interrupted_chain_ends_as_it_would_have(unpack):
     assert [line["epoch"] for line in lines(output / "chain-0", "epoch")] == [1, 2, 3, 4]
     assert lines(output / "chain-0", "resume")[0]["epoch"] == 2
     stored = Experience.load(root / "experience" / "whole" / "experience.npz")
-    found = Experience.load(output / "experience.npz")
+    actual = Experience.load(output / "experience.npz")
     for name in COLUMNS:
-        np.testing.assert_array_equal(getattr(found, name), getattr(stored, name), err_msg=name)
+        np.testing.assert_array_equal(getattr(actual, name), getattr(stored, name), err_msg=name)
     for name in ANGLES:  # the angle of vectors that are almost parallel has an error of 1e-4
-        pair = getattr(found, name), getattr(stored, name)
+        pair = getattr(actual, name), getattr(stored, name)
         np.testing.assert_allclose(*pair, atol=1e-3, err_msg=name)
-    assert (found.steps, found.dropped, found.kind) == (stored.steps, stored.dropped, stored.kind)
+    assert (actual.steps, actual.dropped, actual.kind) == (
+        stored.steps,
+        stored.dropped,
+        stored.kind,
+    )
 
 
 def test_a_chain_with_other_settings_is_refused(unpack):

@@ -17,10 +17,10 @@ from fairloss.training import read_embedder
 KINDS = ["flat", "ivf", "hnsw", "ivf-pq"]
 
 
-def assert_answers(found, expected) -> None:
-    names = [[match.name for match in matches] for matches in found]
+def assert_answers(actual, expected) -> None:
+    names = [[match.name for match in matches] for matches in actual]
     assert names == [[name for name, _ in matches] for matches in expected]
-    scores = [[match.score for match in matches] for matches in found]
+    scores = [[match.score for match in matches] for matches in actual]
     stored = [[score for _, score in matches] for matches in expected]
     np.testing.assert_allclose(scores, stored, atol=1e-5)
 

@@ -67,11 +67,11 @@ def test_an_interrupted_search_ends_as_it_would_have(unpack):
     # member 0 of round 5 had been trained: the next is the tenth of twelve
     done = [values[1:] for values in reported if values[0] == "search"]
     assert done == [(10, 12), (11, 12), (12, 12)]
-    found, stored = lines(folder, "round"), lines(whole, "round")
-    assert [line["best"] for line in found] == [line["best"] for line in stored]
+    actual, stored = lines(folder, "round"), lines(whole, "round")
+    assert [line["best"] for line in actual] == [line["best"] for line in stored]
     # a reward is an area over 900 comparisons; rounding may turn those of almost equal scores
     for key, atol in {"mean": 0, "points": 0, "losses": 0, "new_mean": 0, "rewards": 0.01}.items():
-        values = [[line[key] for line in part] for part in (found, stored)]
+        values = [[line[key] for line in part] for part in (actual, stored)]
         np.testing.assert_allclose(*values, rtol=1e-4, atol=atol, err_msg=key)
     assert options(folder / "loss.json") == pytest.approx(options(whole / "loss.json"), rel=1e-4)
     assert_same_weights(folder / "model", whole / "model")

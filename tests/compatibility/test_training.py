@@ -77,11 +77,13 @@ def test_an_interrupted_run_ends_as_it_would_have(unpack, name):
     succeed("train", run / "config.yaml")
     assert_same_weights(run, final)
     assert lines(run, "resume")[0] == {"version": 1, "event": "resume", "epoch": 4, "step": 20}
-    found, stored = lines(run, "epoch"), lines(final, "epoch")
-    assert [line["step"] for line in found] == [line["step"] for line in stored]
-    losses = [[line["loss"] for line in part] for part in (found, stored)]
+    actual, stored = lines(run, "epoch"), lines(final, "epoch")
+    assert [line["step"] for line in actual] == [line["step"] for line in stored]
+    losses = [[line["loss"] for line in part] for part in (actual, stored)]
     np.testing.assert_allclose(*losses, rtol=TOLERANCE)
-    margins = [[[g["margin"] for g in line["groups"]] for line in part] for part in (found, stored)]
+    margins = [
+        [[g["margin"] for g in line["groups"]] for line in part] for part in (actual, stored)
+    ]
     assert margins[0] == margins[1]
 
 
@@ -133,8 +135,8 @@ def test_every_default_is_what_it_was(expected):
     }
     assert configs.keys() == expected["defaults"].keys()
     for name, config in configs.items():
-        found = flat(yaml.safe_load(as_yaml(config)))
-        assert flat(yaml.safe_load(expected["defaults"][name])).items() <= found.items(), name
+        actual = flat(yaml.safe_load(as_yaml(config)))
+        assert flat(yaml.safe_load(expected["defaults"][name])).items() <= actual.items(), name
 
 
 def test_a_head_loads_its_state_and_computes_its_loss(unpack, expected, head_name):

@@ -12,7 +12,7 @@ from fairloss_ext import class_statistics, reference
 BOTH = pytest.mark.parametrize("function", [class_statistics, reference.class_statistics])
 
 
-# Tiles are 96 rows by 256 columns of centres, register tiles 12 by 32.
+# Tiles are 96 rows by 256 columns of centers, register tiles 12 by 32.
 AROUND_TILES = [1, 2, 11, 33, 95, 96, 97, 255, 256, 257, 600]
 
 
@@ -34,19 +34,23 @@ def test_by_hand(function):
     # Class 0 at 0 and 60 degrees, class 1 at 120 (one image), class 2 empty, class 3 at 180.
     embeddings = degrees(0, 60, 120, 180, 180, 17) * torch.tensor([[1], [3], [2], [1], [1], [1.0]])
     labels = torch.tensor([0, 0, 1, 3, 3, -1])
-    found = function(embeddings, labels, 4)
-    assert found.count.tolist() == [2, 1, 0, 2]
-    torch.testing.assert_close(found.center[[0, 1, 3]], degrees(30, 120, 180))
+    result = function(embeddings, labels, 4)
+    assert result.count.tolist() == [2, 1, 0, 2]
+    torch.testing.assert_close(result.center[[0, 1, 3]], degrees(30, 120, 180))
     nan = math.nan
     expected = torch.tensor([math.radians(30), 0, nan, 0])
-    torch.testing.assert_close(found.intra_angle, expected, equal_nan=True, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(result.intra_angle, expected, equal_nan=True, atol=1e-6, rtol=1e-6)
     variance = 2 * (1 - math.cos(math.radians(30)))  # n / (n - 1) = 2
     torch.testing.assert_close(
-        found.intra_variance, torch.tensor([variance, 0, nan, 0]), equal_nan=True, atol=1e-6, rtol=0
+        result.intra_variance,
+        torch.tensor([variance, 0, nan, 0]),
+        equal_nan=True,
+        atol=1e-6,
+        rtol=0,
     )
     expected = torch.tensor([math.radians(90), math.radians(60), nan, math.radians(60)])
-    torch.testing.assert_close(found.inter_angle, expected, equal_nan=True)
-    assert found.nearest_class.tolist() == [1, 3, -1, 1]
+    torch.testing.assert_close(result.inter_angle, expected, equal_nan=True)
+    assert result.nearest_class.tolist() == [1, 3, -1, 1]
 
 
 @BOTH
@@ -58,35 +62,35 @@ def test_matches_float64(function, shape, dtype):
     samples, dim, classes = shape
     embeddings = torch.randn(samples, dim).to(dtype)
     labels = torch.randint(-1, classes, (samples,))
-    found = function(embeddings, labels, classes)
+    result = function(embeddings, labels, classes)
     x = F.normalize(embeddings.double())
     centers = torch.full((classes, dim), math.nan, dtype=torch.float64)
     for c in range(classes):
-        mine = x[labels == c]
-        assert found.count[c] == len(mine)
-        if len(mine) == 0:
-            assert found.intra_angle[c].isnan()
-            assert found.nearest_class[c] == -1
+        samples_of_c = x[labels == c]
+        assert result.count[c] == len(samples_of_c)
+        if len(samples_of_c) == 0:
+            assert result.intra_angle[c].isnan()
+            assert result.nearest_class[c] == -1
             continue
-        centers[c] = F.normalize(mine.sum(0), dim=0)
-        cosine = (mine @ centers[c]).clamp(-1, 1)
-        if len(mine) > 1:
+        centers[c] = F.normalize(samples_of_c.sum(0), dim=0)
+        cosine = (samples_of_c @ centers[c]).clamp(-1, 1)
+        if len(samples_of_c) > 1:
             angle = cosine.acos().mean().item()
-            assert found.intra_angle[c].item() == pytest.approx(angle, abs=2e-6)
-            variance = ((1 - cosine).sum() / (len(mine) - 1)).item()
-            assert found.intra_variance[c].item() == pytest.approx(variance, abs=2e-6)
-    torch.testing.assert_close(found.center.double(), centers, equal_nan=True, atol=1e-6, rtol=0)
+            assert result.intra_angle[c].item() == pytest.approx(angle, abs=2e-6)
+            variance = ((1 - cosine).sum() / (len(samples_of_c) - 1)).item()
+            assert result.intra_variance[c].item() == pytest.approx(variance, abs=2e-6)
+    torch.testing.assert_close(result.center.double(), centers, equal_nan=True, atol=1e-6, rtol=0)
     cosine = centers @ centers.T
     cosine.fill_diagonal_(-2)
     cosine[:, centers.isnan().any(1)] = -2
-    for c in (found.count > 0).nonzero().flatten().tolist():
+    for c in (result.count > 0).nonzero().flatten().tolist():
         best = cosine[c].max().item()
         if best == -2:
-            assert found.nearest_class[c] == -1
-            assert found.inter_angle[c].isnan()
+            assert result.nearest_class[c] == -1
+            assert result.inter_angle[c].isnan()
         else:
-            assert cosine[c, found.nearest_class[c]].item() == pytest.approx(best, abs=1e-6)
-            assert found.inter_angle[c].item() == pytest.approx(math.acos(best), abs=1e-5)
+            assert cosine[c, result.nearest_class[c]].item() == pytest.approx(best, abs=1e-6)
+            assert result.inter_angle[c].item() == pytest.approx(math.acos(best), abs=1e-5)
 
 
 @BOTH
@@ -94,22 +98,22 @@ def test_small_angles_are_resolved(function):
     """acos of a float32 cosine would give 0 or 3.5e-4."""
     tiny = 1e-5
     embeddings = torch.tensor([[1.0, tiny], [1.0, -tiny], [1.0, 5 * tiny]])
-    found = function(embeddings, torch.tensor([0, 0, 1]), 2)
-    assert found.intra_angle[0].item() == pytest.approx(tiny, rel=1e-2)
-    assert found.inter_angle[0].item() == pytest.approx(5 * tiny, rel=1e-2)
+    result = function(embeddings, torch.tensor([0, 0, 1]), 2)
+    assert result.intra_angle[0].item() == pytest.approx(tiny, rel=1e-2)
+    assert result.inter_angle[0].item() == pytest.approx(5 * tiny, rel=1e-2)
 
 
 @BOTH
-def test_nan_embedding_spoils_its_own_class(function):
+def test_a_nan_embedding_invalidates_its_own_class(function):
     embeddings = torch.randn(6, 4)
     embeddings[0, 1] = math.nan
-    found = function(embeddings, torch.tensor([0, 0, 1, 1, 2, 2]), 3)
-    assert found.intra_angle.isnan().tolist() == [True, False, False]
-    assert found.nearest_class.tolist() == [-1, 2, 1]
+    result = function(embeddings, torch.tensor([0, 0, 1, 1, 2, 2]), 3)
+    assert result.intra_angle.isnan().tolist() == [True, False, False]
+    assert result.nearest_class.tolist() == [-1, 2, 1]
 
 
 @pytest.mark.cpu_only
-def test_arrays_and_memory_maps(tmp_path):
+def test_arrays_and_memory_maps_give_the_same_statistics(tmp_path):
     array = np.random.default_rng(0).normal(size=(90, 8)).astype(np.float32)
     labels = np.arange(90) % 7
     expected = class_statistics(torch.from_numpy(array), torch.from_numpy(labels), 7)
@@ -140,21 +144,21 @@ def test_of_equal_cosines_the_lowest_class_wins(threads):
     """Copies of 7 orthogonal vectors: every class has an equal in nearly every tile."""
     classes, distinct = 600, 7
     kind = torch.arange(classes) % distinct
-    found = class_statistics(torch.eye(distinct)[kind], torch.arange(classes), classes)
+    result = class_statistics(torch.eye(distinct)[kind], torch.arange(classes), classes)
     first = torch.arange(classes) % distinct
-    first[:distinct] += distinct  # the lowest of a kind is not its own neighbour
-    assert torch.equal(found.nearest_class, first)
-    assert (found.inter_angle == 0).all()
+    first[:distinct] += distinct  # the lowest of a kind is not its own neighbor
+    assert torch.equal(result.nearest_class, first)
+    assert (result.inter_angle == 0).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_threads_change_nothing(threads, dtype):
     embeddings, labels = torch.randn(3000, 19).to(dtype), torch.randint(-1, 610, (3000,))
-    found = class_statistics(embeddings, labels, 610)
+    result = class_statistics(embeddings, labels, 610)
     torch.set_num_threads(1)
     expected = class_statistics(embeddings, labels, 610)
     assert (expected.count == 0).any()
-    for a, b in zip(found, expected, strict=True):
+    for a, b in zip(result, expected, strict=True):
         torch.testing.assert_close(a, b, atol=0, rtol=0, equal_nan=True)
 
 
@@ -163,10 +167,10 @@ def test_numbering_of_classes_changes_nothing():
     embeddings = torch.randn(1500, 21)
     labels = torch.cat([torch.arange(classes), torch.randint(classes, (900,))])
     number = torch.randperm(classes)
-    found = class_statistics(embeddings, labels, classes)
+    result = class_statistics(embeddings, labels, classes)
     again = class_statistics(embeddings, number[labels], classes)
-    assert torch.equal(again.nearest_class[number], number[found.nearest_class])
-    for a, b in zip(found[:5], again[:5], strict=True):
+    assert torch.equal(again.nearest_class[number], number[result.nearest_class])
+    for a, b in zip(result[:5], again[:5], strict=True):
         assert torch.equal(a, b[number])
 
 
@@ -175,35 +179,35 @@ def test_nearest_around_tile_sizes(classes):
     """One sample a class, the last one empty; angles on a circle have no near ties."""
     angle = torch.randperm(classes).double() * (2 * math.pi / (classes + 1.5)) ** 1.01
     embeddings = torch.stack([angle.cos(), angle.sin()], 1).float()
-    found = class_statistics(embeddings, torch.arange(classes), classes + 1)
+    result = class_statistics(embeddings, torch.arange(classes), classes + 1)
     x = F.normalize(embeddings.double())
     cosine = (x @ x.T).fill_diagonal_(-2)
-    assert found.nearest_class[-1] == -1
+    assert result.nearest_class[-1] == -1
     if classes == 1:
-        assert found.nearest_class[0] == -1
+        assert result.nearest_class[0] == -1
         return
-    chosen = cosine.gather(1, found.nearest_class[:-1, None])[:, 0]
-    torch.testing.assert_close(chosen, cosine.amax(1), atol=3e-7, rtol=0)
-    torch.testing.assert_close(found.inter_angle[:-1].double(), chosen.acos(), atol=1e-5, rtol=0)
+    nearest = cosine.gather(1, result.nearest_class[:-1, None])[:, 0]
+    torch.testing.assert_close(nearest, cosine.amax(1), atol=3e-7, rtol=0)
+    torch.testing.assert_close(result.inter_angle[:-1].double(), nearest.acos(), atol=1e-5, rtol=0)
 
 
-def test_nan_rows_in_large_problems(threads):
+def test_nan_rows_invalidate_their_classes_in_large_problems(threads):
     embeddings, labels = torch.randn(900, 5), torch.arange(900) % 300
     embeddings[123, 4], embeddings[299, 0] = math.nan, math.inf
-    found = class_statistics(embeddings, labels, 300)
-    spoilt = torch.zeros(300, dtype=torch.bool)
-    spoilt[[123, 299]] = True
-    for value in (found.intra_angle, found.inter_angle, found.center[:, 0]):
-        assert torch.equal(value.isnan(), spoilt)
-    assert torch.equal(found.nearest_class == -1, spoilt)
-    assert not spoilt[found.nearest_class[~spoilt]].any()
+    result = class_statistics(embeddings, labels, 300)
+    invalid = torch.zeros(300, dtype=torch.bool)
+    invalid[[123, 299]] = True
+    for value in (result.intra_angle, result.inter_angle, result.center[:, 0]):
+        assert torch.equal(value.isnan(), invalid)
+    assert torch.equal(result.nearest_class == -1, invalid)
+    assert not invalid[result.nearest_class[~invalid]].any()
 
 
 def test_a_large_class_is_summed_in_double():
     embeddings = torch.randn(40_000, 3) * 0.1 + torch.tensor([1.0, 2.0, -3.0])
-    found = class_statistics(embeddings, torch.zeros(40_000, dtype=torch.int64), 1)
+    result = class_statistics(embeddings, torch.zeros(40_000, dtype=torch.int64), 1)
     center = F.normalize(F.normalize(embeddings.double()).sum(0), dim=0)
-    torch.testing.assert_close(found.center[0].double(), center, atol=1.2e-7, rtol=0)
+    torch.testing.assert_close(result.center[0].double(), center, atol=1.2e-7, rtol=0)
 
 
 def test_opcheck():

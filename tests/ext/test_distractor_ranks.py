@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairloss_ext import distractor_ranks, reference
-from fairloss_ext.ops.distractor_ranks import in_blocks
+from fairloss_ext.ops.distractor_ranks import ranks_by_block
 
 BOTH = pytest.mark.parametrize("function", [distractor_ranks, reference.distractor_ranks])
 
@@ -41,14 +41,14 @@ def test_blocks_add_up(block, distractors):
     index, scores = torch.randint(0, 9, (30,)), torch.randn(30)
     tail = min(40, len(p) * len(d))
     expected = distractor_ranks(p, d, index, scores, tail)
-    found = in_blocks(p, d, index, scores, tail, block)
-    assert found[0].tolist() == expected[0].tolist()
-    torch.testing.assert_close(found[1], expected[1])
+    result = ranks_by_block(p, d, index, scores, tail, block)
+    assert result[0].tolist() == expected[0].tolist()
+    torch.testing.assert_close(result[1], expected[1])
     with pytest.raises(ValueError, match="tail: expected 0 to"):
-        in_blocks(p, d, index, scores, len(p) * len(d) + 1, block)
+        ranks_by_block(p, d, index, scores, len(p) * len(d) + 1, block)
 
 
-def test_what_lies_on_the_host_reaches_the_probes():
+def test_distractors_on_the_host_are_compared_with_probes_on_a_device():
     p, d = torch.randn(9, 6), torch.randn(50, 6)
     index, scores = torch.randint(0, 9, (30,)), torch.randn(30)
     ranks, tail = distractor_ranks(p, d.cpu(), index.cpu(), scores.cpu().numpy(), 5)
@@ -82,7 +82,7 @@ def test_matches_sorting(probes, distractors, trials, dim, dtype, tail, seed):
 
 
 @pytest.mark.parametrize("probes", [1, 5, 16, 33, 131])
-def test_a_score_does_not_depend_on_its_place_in_a_tile(probes):
+def test_a_score_does_not_depend_on_its_position_in_a_tile(probes):
     """Strict comparison with a score computed elsewhere must never count the pair itself."""
     p, d = torch.randn(probes, 61), torch.randn(96 + 12 + 4 + 3, 61)
     p[-1] = torch.randn(61)
@@ -106,11 +106,11 @@ def test_a_score_does_not_depend_on_its_place_in_a_tile(probes):
 def test_threads_and_order_change_nothing(threads, dtype):
     p, d = torch.randn(37, 23).to(dtype), torch.randn(501, 23).to(dtype)
     index, scores = torch.randint(0, 37, (200,)), torch.randn(200) * 5
-    found = distractor_ranks(p, d, index, scores, tail=3000)
+    result = distractor_ranks(p, d, index, scores, tail=3000)
     torch.set_num_threads(1)
     expected = distractor_ranks(p, d.flip(0), index, scores, tail=3000)
-    assert torch.equal(found[0], expected[0])
-    assert torch.equal(found[1], expected[1])
+    assert torch.equal(result[0], expected[0])
+    assert torch.equal(result[1], expected[1])
 
 
 def test_the_tail_of_ever_higher_scores(threads):
@@ -122,7 +122,7 @@ def test_the_tail_of_ever_higher_scores(threads):
 
 
 @pytest.mark.cpu_only
-def test_the_first_spoilt_distractor_is_named(threads):
+def test_the_first_invalid_distractor_is_named(threads):
     d = torch.randn(400, 21)
     d[[399, 250, 131], [20, 0, 17]] = torch.tensor([math.nan, math.inf, -math.inf])
     with pytest.raises(ValueError, match="distractors: expected finite .* in row 131"):

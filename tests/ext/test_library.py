@@ -1,4 +1,4 @@
-"""Which kernels serve a tensor, and what becomes of torch's own errors."""
+"""The choice of kernels for a tensor, and the errors of torch that pass through an op."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fairloss_ext import _architectures, _library, margin_logits
     ("built", "capability", "covered"),
     [
         (["80"], (8, 0), True),
-        (["80"], (8, 9), True),  # the code of a card with a smaller second number
+        (["80"], (8, 9), True),  # code for a smaller minor number
         (["86"], (8, 0), False),
         (["80"], (9, 0), False),  # another architecture, and no PTX
         (["80+PTX"], (9, 0), True),
@@ -22,13 +22,13 @@ from fairloss_ext import _architectures, _library, margin_logits
         (["80", "90", "100+PTX"], (12, 0), True),
         (["90a"], (9, 0), True),
         (["100a"], (10, 3), False),
-        (["90a+PTX"], (10, 0), False),  # such PTX is for that very card too
+        (["90a+PTX"], (10, 0), False),  # PTX with a letter is for that architecture only
         (["100f"], (10, 3), True),
         (["100f+PTX"], (12, 0), False),
         ([], (8, 0), False),
     ],
 )
-def test_gpus_that_a_build_runs_on(built, capability, covered):
+def test_a_build_covers_the_gpus_of_its_architectures(built, capability, covered):
     built = _architectures.parse(built)
     assert _architectures.covers(built, *capability) == covered
     compiled = torch.compile(
@@ -40,14 +40,14 @@ def test_gpus_that_a_build_runs_on(built, capability, covered):
 
 
 @pytest.mark.parametrize(
-    ("built", "why"),
+    ("built", "reason"),
     [
         ([], "built without CUDA kernels"),
         (["90"], r"no kernels for compute capability 7\.5"),
         (["75"], None),
     ],
 )
-def test_a_gpu_without_kernels_gets_plain_torch_and_a_warning(monkeypatch, built, why):
+def test_a_gpu_without_kernels_gets_plain_torch_and_a_warning(monkeypatch, built, reason):
     gpu = SimpleNamespace(major=7, minor=5)
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: gpu)
@@ -56,37 +56,37 @@ def test_a_gpu_without_kernels_gets_plain_torch_and_a_warning(monkeypatch, built
     monkeypatch.setattr(_library, "_warned", False)
     monkeypatch.setitem(_library._devices, "margin_loss", frozenset({"cuda"}))
     tensor = SimpleNamespace(device=torch.device("cuda"))
-    if why is None:
+    if reason is None:
         assert _library.serves("margin_loss", tensor)
         return
-    with pytest.warns(RuntimeWarning, match=why):
+    with pytest.warns(RuntimeWarning, match=reason):
         assert not _library.serves("margin_loss", tensor)
 
 
 @pytest.mark.skipif(_library.failure is not None, reason="plain torch runs")
-def test_torch_s_own_errors_keep_their_words():
-    """A matrix whose size in bytes is no int64."""
+def test_an_error_of_torch_keeps_its_message():
+    """The size of the matrix in bytes is no int64."""
     cosine, labels = torch.zeros(1, 1).expand(4, 2**60), torch.zeros(4, dtype=torch.int64)
-    kept = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 13)  # by torch, for callers
-    with pytest.raises(RuntimeError, match="overflow" if kept else "may say on stderr why"):
+    has_message = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 13)  # of the error
+    with pytest.raises(RuntimeError, match="overflow" if has_message else "may say on stderr why"):
         margin_logits(cosine, labels, 0.3)
 
 
 @pytest.mark.parametrize(
-    "words",
+    "message",
     [
         "CUDA out of memory. Tried to allocate 2.00 GiB.",
         "Allocation on device 0 would exceed allowed memory. (out of memory)",  # cudaMallocAsync
     ],
 )
-def test_out_of_memory_on_a_gpu_is_torch_s_own_exception(monkeypatch, words):
+def test_out_of_memory_on_a_gpu_is_torch_s_own_exception(monkeypatch, message):
     def fail(*_):
-        raise RuntimeError(words)
+        raise RuntimeError(message)
 
     monkeypatch.setattr(torch.ops.fairloss, "margin_loss", fail, raising=False)
     with pytest.raises(torch.OutOfMemoryError) as caught:
         _library.call("margin_loss")
-    assert str(caught.value) == words
+    assert str(caught.value) == message
     monkeypatch.setattr(torch.ops.fairloss, "margin_loss", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         _library.call("margin_loss")

@@ -13,7 +13,7 @@ def problem(batch=6, classes=9, dtype=torch.float64):
     return cosine, torch.randint(0, classes, (batch,))
 
 
-def test_replaces_the_target_only():
+def test_only_the_target_is_transformed():
     cosine, labels = problem()
     labels[2] = -1
     logits = margin_logits(cosine, labels, 0.5, scale=10.0)
@@ -24,7 +24,7 @@ def test_replaces_the_target_only():
     torch.testing.assert_close(logits, expected)
 
 
-def test_cross_entropy_of_it_is_margin_loss():
+def test_cross_entropy_of_the_logits_is_margin_loss():
     cosine, labels = problem()
     margins = torch.rand(9, dtype=torch.float64)
     losses = F.cross_entropy(margin_logits(cosine, labels, margins), labels, reduction="none")
@@ -60,7 +60,7 @@ def test_half_precision_cosines_give_float32_logits():
     )
 
 
-def test_empty_batch_strides_and_wrong_shapes():
+def test_empty_batches_and_strides_work_and_a_vector_is_refused():
     assert margin_logits(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), 0.5).shape == (0, 4)
     cosine, labels = problem()
     strided = cosine.T.contiguous().T
@@ -86,13 +86,13 @@ def test_opcheck(needs_scale):
     arguments = (cosine.requires_grad_(), labels, margins, None, scale, 1, 0, 0, False)
     torch.library.opcheck(torch.ops.fairloss.margin_logits, arguments)
     _, target, rows = torch.ops.fairloss.margin_logits(*arguments)
-    kept = cosine.detach() if needs_scale else torch.empty(0, 0)
-    arguments = (torch.ones(6, 9), kept, target.detach(), rows, labels, scale.detach(), 9)
+    saved = cosine.detach() if needs_scale else torch.empty(0, 0)
+    arguments = (torch.ones(6, 9), saved, target.detach(), rows, labels, scale.detach(), 9)
     torch.library.opcheck(torch.ops.fairloss.margin_logits_backward, arguments)
 
 
 @pytest.mark.parametrize("function", [margin_logits, reference.margin_logits])
-def test_scale_gradient_at_zero(function):
+def test_the_gradient_of_a_zero_scale(function):
     cosine, labels = problem()
     scale = torch.tensor(0.0, dtype=torch.float64, requires_grad=True)
     function(cosine, labels, 0.5, scale=scale).sum().backward()

@@ -38,24 +38,24 @@ def test_matches_the_formula(kind, extension):
 @pytest.mark.parametrize("kind", [*KINDS, "combined"])
 @pytest.mark.parametrize("extension", ["linear", "easy", "none"])
 @pytest.mark.parametrize("function", [margin_loss, reference.margin_loss])
-@pytest.mark.parametrize("where", ["class", "group", "sample", "one"])
-def test_gradcheck(kind, extension, function, where):
+@pytest.mark.parametrize("owner", ["class", "group", "sample", "all"])
+def test_gradcheck(kind, extension, function, owner):
     cosine, nlse, labels = problem()
     labels[3] = -1
     groups = None
-    rows = {"class": 5, "group": 3, "sample": len(labels), "one": 1}[where]
+    rows = {"class": 5, "group": 3, "sample": len(labels), "all": 1}[owner]
     base = torch.tensor([1.2, 0.3, 0.1]) if kind == "combined" else torch.tensor(KINDS[kind])
     margins = base.double() + 0.1 * torch.rand(rows, *base.shape, dtype=torch.float64)
-    if where == "group":
+    if owner == "group":
         groups = torch.tensor([0, 2, 1, 0, 2])
-    if where == "one":
+    if owner == "all":
         margins = margins[0]
     leaves = [x.requires_grad_() for x in (cosine, nlse, margins)]
     scale = torch.tensor(4.0, dtype=torch.float64, requires_grad=True)
 
     def losses(cosine, nlse, margins, scale):
         table = {"margins": None, "sample_margins": margins}
-        if where != "sample":
+        if owner != "sample":
             table = {"margins": margins, "groups": groups}
         return function(cosine, nlse, labels, **table, kind=kind, scale=scale, extension=extension)
 
@@ -69,12 +69,12 @@ def test_float32_is_as_good_as_torch(batch, classes, kind, seed):
     margins = (KINDS[kind] + 0.1 * torch.rand(classes)).double()
     exact = reference.margin_loss(cosine, nlse, labels, margins, kind=kind)
     arguments = (cosine.float(), nlse.float(), labels, margins.float())
-    mine = margin_loss(*arguments, kind=kind)
+    fused = margin_loss(*arguments, kind=kind)
     plain = reference.margin_loss(*arguments, kind=kind)
     if batch:
-        # Torch may be right by chance where the batch is small: roundings of what is added up.
+        # Plain torch may be exact by chance in a small batch: allow for roundings of the terms.
         allowed = 3 * ((plain - exact).abs().max() + 2**-24 * (64 + exact.abs().max()))
-        assert (mine - exact).abs().max() <= allowed
+        assert (fused - exact).abs().max() <= allowed
 
 
 def test_arcface_extension_steps_down_and_stays_decreasing():
@@ -93,8 +93,8 @@ def test_arcface_extension_steps_down_and_stays_decreasing():
     assert value[1].item() == pytest.approx(-math.cos(0.5) - 0.5 * math.sin(0.5), abs=1e-6)
 
 
-def test_exact_where_the_target_has_won():
-    """lse - logit would round to 0; the true loss is log(1 + e^-25)."""
+def test_the_loss_is_exact_where_the_probability_is_nearly_one():
+    """A float32 lse - logit would round to 0; the true loss is log(1 + e^-25)."""
     loss = margin_loss(
         torch.tensor([0.5]), torch.tensor([-9.0]), torch.tensor([0]), 0.0, scale=32.0
     )
@@ -115,8 +115,8 @@ def test_finite_gradient_at_the_poles(function, kind, extension):
     assert losses.isfinite().all()
     assert cosine.grad.isfinite().all()
     assert margins.grad.isfinite().all()
-    steepest = 64 * (1.0 if kind == "cos" else 1050 * max(1, KINDS[kind]))  # 1 / sin theta
-    assert cosine.grad.abs().max() <= steepest
+    max_slope = 64 * (1.0 if kind == "cos" else 1050 * max(1, KINDS[kind]))  # 1 / sin theta
+    assert cosine.grad.abs().max() <= max_slope
 
 
 @pytest.mark.parametrize("function", [margin_loss, reference.margin_loss])
@@ -132,7 +132,7 @@ def test_straight_through_keeps_the_value_and_drops_the_slope(function):
 
 
 @pytest.mark.parametrize("function", [margin_loss, reference.margin_loss])
-def test_ignored_and_lonely_samples(function):
+def test_ignored_samples_and_those_without_negatives_have_no_loss(function):
     cosine = torch.tensor([0.3, 0.4, 0.5], requires_grad=True)
     nlse = torch.tensor([2.0, -math.inf, 1.0])  # the second has no negatives: C = 1
     margins = torch.tensor([0.5, 0.4], requires_grad=True)
@@ -158,7 +158,7 @@ def test_margins_changed_after_the_forward_pass_change_nothing():
 
 
 @pytest.mark.parametrize("function", [margin_loss, reference.margin_loss])
-def test_nan_sample_leaves_shared_gradients_alone(function):
+def test_a_nan_sample_does_not_reach_shared_gradients(function):
     cosine, nlse, labels = problem()
     cosine[4] = math.nan
     margins = torch.full((5,), 0.4, dtype=torch.float64, requires_grad=True)
@@ -170,19 +170,19 @@ def test_nan_sample_leaves_shared_gradients_alone(function):
     assert scale.grad.isfinite()
 
 
-@pytest.mark.parametrize("what", ["cosine", "margins"])
-def test_a_penalty_on_the_gradient_is_refused(what):
+@pytest.mark.parametrize("name", ["cosine", "margins"])
+def test_a_penalty_on_the_gradient_is_refused(name):
     """Even with a constant upstream, where nothing but the saved derivatives carries the graph."""
     cosine, nlse, labels = problem()
     margins = torch.full((5,), 0.4, dtype=torch.float64)
-    leaf = (cosine if what == "cosine" else margins).requires_grad_()
+    leaf = (cosine if name == "cosine" else margins).requires_grad_()
     losses = margin_loss(cosine, nlse, labels, margins)
     (gradient,) = torch.autograd.grad(losses.sum(), leaf, create_graph=True)
     with pytest.raises(RuntimeError, match="no double backward"):
         (losses.sum() + gradient.square().sum()).backward()
 
 
-def test_second_backward_is_right_and_double_backward_raises():
+def test_a_second_backward_is_equal_and_a_double_backward_raises():
     cosine, nlse, labels = problem()
     cosine.requires_grad_()
     losses = margin_loss(cosine, nlse, labels, 0.5)
@@ -200,24 +200,24 @@ def test_second_backward_is_right_and_double_backward_raises():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kind": "arcface"}, "kind: got 'arcface', allowed are 'arc', 'cos'"),
-        ({"extension": "hard"}, "extension: got 'hard'"),
-        ({"margin_grad": "none"}, "margin_grad: got 'none'"),
+        ({"kind": "arcface"}, "kind: expected one of 'arc', 'cos', .*, got 'arcface'"),
+        ({"extension": "hard"}, "extension: expected one of 'linear', .*, got 'hard'"),
+        ({"margin_grad": "none"}, "margin_grad: expected one of 'exact', .*, got 'none'"),
         ({"margins": None}, "margins: expected a number"),
-        ({"margins": torch.zeros(3, 2)}, "margins: kind 'arc' takes one number a row"),
-        ({"kind": "combined"}, "margins: kind 'combined' takes a trailing dimension of 3"),
+        ({"margins": torch.zeros(3, 2)}, "margins: expected one number a row with kind 'arc'"),
+        ({"kind": "combined"}, "margins: expected a trailing dimension of 3"),
         pytest.param(
             {"margins": torch.zeros(2)},
             "labels: expected -1 to 1, got 4 at position 1",
             marks=pytest.mark.cpu_only,
         ),
-        ({"groups": torch.zeros(5, dtype=torch.int64)}, "groups: margins must be a"),
+        ({"groups": torch.zeros(5, dtype=torch.int64)}, "margins: expected one row a group"),
         pytest.param(
             {"margins": torch.zeros(2), "groups": torch.tensor([0, 1, 2, 0, 0])},
             "groups: expected 0 to 1, got 2 at position 2",
             marks=pytest.mark.cpu_only,
         ),
-        ({"sample_margins": torch.zeros(2)}, "sample_margins: replaces margins"),
+        ({"sample_margins": torch.zeros(2)}, "sample_margins: expected margins=None"),
         ({"margins": None, "sample_margins": torch.zeros(3)}, "sample_margins: expected"),
         ({"scale": torch.ones(2)}, "scale: expected one number"),
     ],
@@ -242,7 +242,7 @@ def test_bad_arguments_are_named(arguments, message):
         (
             {"margins": None, "sample_margins": torch.zeros(2)},
             [0, -3],
-            "labels: expected -1 to .*, got -3",
+            "labels: expected -1 to .*, got -3 at position 1",
         ),
     ],
 )

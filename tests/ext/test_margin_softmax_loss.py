@@ -86,32 +86,32 @@ def test_values_and_gradients_match_float64(batch, dim, classes, kind, grouped, 
         return lambda e, w, m, s: function(e, w, labels, m, groups, scale=s, **options)
 
     truth = results(exact, torch.Tensor.double)
-    mine = results(ours(margin_softmax_loss), torch.Tensor.detach)
+    fused = results(ours(margin_softmax_loss), torch.Tensor.detach)
     plain = results(ours(reference.margin_softmax_loss), torch.Tensor.detach)
     # d theta / d cos = -1 / sin theta carries a cosine's rounding times 1 / sin^2 theta.
-    kept = labels >= 0
-    target = cosines(embeddings, weight)[kept, labels[kept]]
+    labeled = labels >= 0
+    target = cosines(embeddings, weight)[labeled, labels[labeled]]
     rounding = 1e-5 + 2**-22 * float((1 / (1 - target**2)).max() if len(target) else 0)
     names = ["loss", "embeddings", "weight", "margins", "scale"]
-    for name, a, b, c in zip(names, mine, truth, plain, strict=True):
+    for name, a, b, c in zip(names, fused, truth, plain, strict=True):
         error, allowed = worst(a, b, 1.0), worst(c, b, 1.0)
         assert allowed <= 2e-2, f"{name}: plain torch is off"  # bf16 gradients: 2^-8 of the largest
         assert error <= 3 * allowed + rounding, (name, error, allowed)
 
 
 @pytest.mark.parametrize("loss", [margin_softmax_loss, reference.margin_softmax_loss])
-def test_reductions_ignore_ignored_samples(loss):
+def test_reductions_leave_out_ignored_samples(loss):
     embeddings, weight, labels = problem()
     labels[::3] = -1
     losses = loss(embeddings, weight, labels, 0.5, reduction="none")
     assert losses[::3].eq(0).all()
-    kept = labels >= 0
-    torch.testing.assert_close(loss(embeddings, weight, labels, 0.5), losses[kept].mean())
+    labeled = labels >= 0
+    torch.testing.assert_close(loss(embeddings, weight, labels, 0.5), losses[labeled].mean())
     total = loss(embeddings, weight, labels, 0.5, reduction="sum")
     torch.testing.assert_close(total, losses.sum())
-    nobody = torch.full_like(labels, -1)
-    assert loss(embeddings, weight, nobody, 0.5).item() == 0
-    with pytest.raises(ValueError, match="reduction: got 'median'"):
+    ignored = torch.full_like(labels, -1)
+    assert loss(embeddings, weight, ignored, 0.5).item() == 0
+    with pytest.raises(ValueError, match="reduction: expected one of .*, got 'median'"):
         loss(embeddings, weight, labels, 0.5, reduction="median")
 
 
@@ -128,7 +128,7 @@ def test_one_class_has_no_loss(function):
 
 @BOTH
 @pytest.mark.parametrize("ignored", [False, True])
-def test_nan_embedding_spoils_its_own_loss_and_gradient_only(function, ignored):
+def test_a_nan_embedding_changes_its_own_loss_and_gradient_only(function, ignored):
     embeddings, weight, labels = problem()
     embeddings[5] = math.nan
     if ignored:
@@ -136,10 +136,10 @@ def test_nan_embedding_spoils_its_own_loss_and_gradient_only(function, ignored):
     leaves = [embeddings.requires_grad_(), weight.requires_grad_()]
     margins = torch.full((30,), 0.4, requires_grad=True)
     losses = function(*leaves, labels, margins, reduction="none")
-    spoilt = [] if ignored else [5]
-    assert losses.isnan().nonzero().flatten().tolist() == spoilt
+    invalid = [] if ignored else [5]
+    assert losses.isnan().nonzero().flatten().tolist() == invalid
     losses.sum().backward()
-    assert embeddings.grad.isnan().any(1).nonzero().flatten().tolist() == spoilt
+    assert embeddings.grad.isnan().any(1).nonzero().flatten().tolist() == invalid
     assert weight.grad.isfinite().all()
     assert margins.grad.isfinite().all()
 
@@ -179,20 +179,22 @@ def test_a_python_scale_recompiles_at_most_once():
     assert counter.frame_count <= 2
 
 
-@pytest.mark.parametrize("where", ["class", "sample"])
-def test_any_batch_size_compiles_once(where):
+@pytest.mark.parametrize("owner", ["class", "sample"])
+def test_any_batch_size_compiles_once(owner):
     weight, margins = torch.randn(30, 16, requires_grad=True), torch.rand(30)
     counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
 
     @torch.compile(fullgraph=True, backend=counter)
-    def loss(embeddings, labels, own):
-        if where == "sample":
-            return margin_softmax_loss(embeddings, weight, labels, None, sample_margins=own)
+    def loss(embeddings, labels, sample_margins):
+        if owner == "sample":
+            return margin_softmax_loss(
+                embeddings, weight, labels, None, sample_margins=sample_margins
+            )
         return margin_softmax_loss(embeddings, weight, labels, margins)
 
     for batch in (8, 12, 20, 33):
-        own = torch.rand(batch, requires_grad=True)
-        arguments = [torch.randn(batch, 16), torch.randint(0, 30, (batch,)), own]
+        sample_margins = torch.rand(batch, requires_grad=True)
+        arguments = [torch.randn(batch, 16), torch.randint(0, 30, (batch,)), sample_margins]
         for tensor in arguments:
             torch._dynamo.mark_dynamic(tensor, 0)
         loss(*arguments).backward()
@@ -237,11 +239,11 @@ def test_a_table_of_the_wrong_length_is_refused(function):
 
 def test_sample_margins_replace_the_table():
     embeddings, weight, labels = problem()
-    own = torch.rand(24, 3) * torch.tensor([0.1, 0.4, 0.2]) + torch.tensor([1.0, 0.0, 0.0])
+    triples = torch.rand(24, 3) * torch.tensor([0.1, 0.4, 0.2]) + torch.tensor([1.0, 0.0, 0.0])
     losses = margin_softmax_loss(
-        embeddings, weight, labels, None, sample_margins=own, extension="none", reduction="none"
+        embeddings, weight, labels, None, sample_margins=triples, extension="none", reduction="none"
     )
     expected = margin_softmax_losses(
-        embeddings, weight, labels, own.double(), kind="combined", scale=64.0, extension="none"
+        embeddings, weight, labels, triples.double(), kind="combined", scale=64.0, extension="none"
     )
     assert worst(losses, expected) < 1e-5

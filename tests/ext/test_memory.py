@@ -1,4 +1,4 @@
-"""Training runs for days: an op that keeps a little at each step would end it."""
+"""Memory of many steps: a leak of a few bytes at each would end a long training run."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import fairloss_ext
 STATUS = Path("/proc/self/status")
 WARM_UP, STEPS = 100, 1000
 ALLOWED = 2**20  # for fragments of the heap, which take 0.15 MB
-# What is kept at each step shows from ALLOWED / STEPS = 1.05 kB on. 300 float32 are 1.2 kB, and no
-# tensor below is smaller, but for scalars.
+# A leak shows from ALLOWED / STEPS = 1.05 kB a step on. 300 float32 are 1.2 kB, and no tensor below
+# is smaller, except for scalars.
 ROWS = 300
 LABELS = torch.arange(ROWS)
 
@@ -36,7 +36,7 @@ def _one_thread():
 
 def resident_bytes() -> int:
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # else what is kept fits into what was free before
+    ctypes.CDLL(None).malloc_trim(0)  # else a leak fits into memory that was free before
     line = next(x for x in STATUS.read_text().splitlines() if x.startswith("VmRSS:"))
     return 1024 * int(line.split()[1])
 
@@ -80,7 +80,7 @@ def sampled_classes():
 
 
 @pytest.mark.parametrize("name", fairloss_ext.ops.__all__)
-def test_steps_leave_nothing_behind(name):
+def test_steps_do_not_leak(name):
     step = globals()[name]
     for _ in range(WARM_UP):
         step()

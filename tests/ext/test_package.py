@@ -1,4 +1,4 @@
-"""What holds for the package as a whole: layers, names, instruction sets, the fallback."""
+"""Properties of the whole package: layers, names, instruction sets, the fallback."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.cpu_only
 
 
-def test_kernels_know_no_torch():
+def test_kernels_include_no_torch_headers():
     for folder in ("csrc/include", "csrc/cpu", "csrc/cuda"):
         for path in (ROOT / folder).rglob("*.*"):
             assert not re.search(r"#include\s*[<\"](torch|ATen|c10)/", path.read_text()), path
 
 
-def test_the_ops_do_not_know_the_layer_above():
+def test_the_ops_do_not_import_the_layer_above():
     for path in (ROOT / "fairloss_ext").rglob("*.py"):
         assert not re.search(r"^\s*(from|import) fairloss(\s|\.|$)", path.read_text(), re.M), path
 
 
 @pytest.mark.parametrize("name", fairloss_ext.ops.__all__)
-def test_one_stem_through_all_folders(name):
-    places = [f"fairloss_ext/ops/{name}.py", f"fairloss_ext/reference/{name}.py"]
-    places += [f"tests/ext/test_{name}.py", f"benchmarks/bench_{name}.py"]
+def test_an_op_has_one_stem_in_all_folders(name):
+    paths = [f"fairloss_ext/ops/{name}.py", f"fairloss_ext/reference/{name}.py"]
+    paths += [f"tests/ext/test_{name}.py", f"benchmarks/bench_{name}.py"]
     if name != "margin_softmax_loss":  # composed of two ops
-        places += [f"csrc/ops/{name}.cpp", f"csrc/cpu/{name}.cpp"]
-    missing = [place for place in places if not (ROOT / place).exists()]
+        paths += [f"csrc/ops/{name}.cpp", f"csrc/cpu/{name}.cpp"]
+    missing = [path for path in paths if not (ROOT / path).exists()]
     assert not missing
     assert hasattr(reference, name)
 
@@ -46,7 +46,7 @@ import sys, torch, fairloss_ext
 from fairloss_ext import reference
 assert fairloss_ext.build_info().isa == sys.argv[1], fairloss_ext.build_info()
 torch.manual_seed(0)
-# Three samples leave most of a row of 16 as padding, which holds NaN before it is written.
+# Three samples leave most of a row of 16 as padding, which is NaN before it is written.
 torch.use_deterministic_algorithms(True)
 for batch in (3, 37):
     e, w, s = torch.randn(batch, 50), torch.randn(233, 50), torch.tensor(20.0)
@@ -74,7 +74,7 @@ for a, b in zip(*values):
 
 
 def run(script, *arguments, **environment):
-    build = Path(fairloss_ext.__file__).parents[1]  # a build apart, where that is what is tested
+    build = Path(fairloss_ext.__file__).parents[1]  # a separate build, where one is tested
     paths = os.pathsep.join([str(build), str(ROOT / "python")])
     return subprocess.run(
         [sys.executable, "-c", script, *arguments],
@@ -90,13 +90,13 @@ def test_every_instruction_set_computes_the_same(isa):
     if fairloss_ext.build_info().built_isas.index(isa) > fairloss_ext.build_info().built_isas.index(
         fairloss_ext.build_info().isa
     ):
-        pytest.skip(f"this processor has no {isa}")
+        pytest.skip(f"this CPU has no {isa}")
     result = run(CHECK_ISA, isa, FAIRLOSS_ISA=isa)
     assert result.returncode == 0, result.stderr
 
 
 def test_wide_instructions_stay_in_their_namespaces():
-    """A shared inline function compiled for AVX would crash older processors."""
+    """A shared inline function compiled for AVX would crash older CPUs."""
     objdump = shutil.which("objdump")
     if objdump is None or "avx2" not in fairloss_ext.build_info().built_isas:
         pytest.skip("needs objdump on x86-64")
@@ -133,7 +133,7 @@ assert e.grad.isfinite().all()
 """
 
 
-def test_without_a_compiled_library_plain_torch_runs_and_says_so(tmp_path):
+def test_without_a_compiled_library_plain_torch_runs_with_a_warning(tmp_path):
     skip = shutil.ignore_patterns("_C*", "_host*", "_build.json", "__pycache__")
     shutil.copytree(Path(fairloss_ext.__file__).parent, tmp_path / "fairloss_ext", ignore=skip)
     record = '{"version": 1, "reason": "built with FAIRLOSS_SKIP_EXT=1"}'
@@ -142,8 +142,13 @@ def test_without_a_compiled_library_plain_torch_runs_and_says_so(tmp_path):
     assert result.returncode == 0, result.stderr
 
 
+def test_compiled_kernels_run_on_this_machine():
+    """All tests would also pass on the fallback; this machine has a compiler."""
+    assert fairloss_ext.build_info().backend == "compiled"
+
+
 def test_devices_without_a_kernel_use_plain_torch():
-    """The meta device stands for any: shapes come out, and no compiled op is asked."""
+    """The meta device stands for any: results have shapes, and no compiled op is called."""
     embeddings = torch.randn(3, 4, device="meta", requires_grad=True)
     weight, labels = torch.randn(9, 4, device="meta"), torch.zeros(3, dtype=int, device="meta")
     losses = fairloss_ext.margin_softmax_loss(embeddings, weight, labels, 0.5, reduction="none")

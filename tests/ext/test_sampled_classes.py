@@ -40,7 +40,7 @@ def drawn_class(position, key, size):
 
 @BOTH
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 9, 1000, 2**31 - 1])
-def test_who_is_drawn_follows_from_seed_and_step_alone(function, size):
+def test_drawn_classes_follow_from_seed_and_step_alone(function, size):
     samples = min(size, 20)
     key = splitmix64(-5 % 2**64, 123456789)
     classes, positions = function(torch.empty(0, dtype=torch.int64), size, samples, 123456789, -5)
@@ -50,7 +50,9 @@ def test_who_is_drawn_follows_from_seed_and_step_alone(function, size):
 
 @settings(max_examples=60)
 @given(st.integers(1, 700), st.data(), st.integers(0, 90), SEEDS, SEEDS)
-def test_exactly_as_many_as_wanted_and_the_batch(size, data, batch, step, seed):
+def test_exactly_the_requested_number_is_drawn_and_the_batch_appended(
+    size, data, batch, step, seed
+):
     torch.manual_seed(0)
     samples = data.draw(st.integers(0, size))
     labels = torch.randint(-1, size, (batch,), dtype=torch.int32)
@@ -76,13 +78,13 @@ def test_exactly_as_many_as_wanted_and_the_batch(size, data, batch, step, seed):
 @pytest.mark.parametrize(("size", "samples"), [(5, 2), (9, 4), (37, 9), (64, 20)])
 def test_classes_and_pairs_of_them_are_drawn_as_often_as_any(size, samples):
     steps = 2000
-    nobody = torch.empty(0, dtype=torch.int64)
+    no_labels = torch.empty(0, dtype=torch.int64)
     drawn = torch.zeros(steps, size, dtype=torch.float64)
     for step in range(steps):
-        drawn[step, sampled_classes(nobody, size, samples, step)[0]] = 1
+        drawn[step, sampled_classes(no_labels, size, samples, step)[0]] = 1
 
     def within(count, probability):
-        """Five sigma of a binomial number; 1400 numbers are looked at."""
+        """Five sigma of a binomial number; 1400 numbers are compared."""
         sigma = math.sqrt(steps * probability * (1 - probability))
         assert (count - steps * probability).abs().max() <= 5 * sigma
 
@@ -94,10 +96,10 @@ def test_classes_and_pairs_of_them_are_drawn_as_often_as_any(size, samples):
 
 
 def test_all_orders_of_a_few_classes_are_as_likely():
-    nobody = torch.empty(0, dtype=torch.int64)
+    no_labels = torch.empty(0, dtype=torch.int64)
     counts: dict[tuple[int, ...], int] = {}
     for seed in range(3000):
-        order = tuple(sampled_classes(nobody, 4, 4, 7, seed)[0].tolist())
+        order = tuple(sampled_classes(no_labels, 4, 4, 7, seed)[0].tolist())
         counts[order] = counts.get(order, 0) + 1
     chi_square = sum((n - 125) ** 2 / 125 for n in counts.values())
     assert len(counts) == 24
@@ -160,8 +162,8 @@ def test_one_graph_for_all_steps():
     for number in range(3):
         step = torch.tensor(number)
         with torch.compiler.set_stance("default" if number == 0 else "fail_on_recompile"):
-            found = compiled(labels, step)
-        for ours, theirs in zip(found, sampled_classes(labels, 500, 40, number, 3), strict=True):
+            result = compiled(labels, step)
+        for ours, theirs in zip(result, sampled_classes(labels, 500, 40, number, 3), strict=True):
             assert torch.equal(ours, theirs)
 
 

@@ -10,7 +10,7 @@ namespace fairloss {
 constexpr int64_t kIgnored = -1, kInvalid = -2;
 
 // The rows of a table: one for all samples, or one for each class or sample. Positions are those in
-// fairloss_ext/_margin_arguments.py.
+// fairloss_ext/_arguments.py.
 enum class Layout : int { one = 0, per_class = 1, per_sample = 2 };
 
 // Pointers are of the device whose kernel reads the table.

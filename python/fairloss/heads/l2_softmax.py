@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from fairloss.checks import check_positive
 from fairloss.heads.base import HeadOptions, Unpack
 from fairloss.heads.softmax import Softmax
-from fairloss_ext.reference.cosine_partition import unit
+from fairloss_ext.numerics import unit_rows
 
 
 class L2Softmax(Softmax):
@@ -46,4 +46,4 @@ class L2Softmax(Softmax):
 
     def plain_logits(self, embeddings: Tensor) -> Tensor:
         """Compute ``s W x / |x| + b``, (B, C)."""
-        return super().plain_logits(self.scale * unit(embeddings))
+        return super().plain_logits(self.scale * unit_rows(embeddings))

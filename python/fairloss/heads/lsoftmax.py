@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from fairloss.checks import expect
 from fairloss.heads.base import DenseHead, HeadOptions, Unpack
-from fairloss_ext.reference.cosine_partition import unit
+from fairloss_ext.numerics import unit_rows
 
 
 class LSoftmax(DenseHead):
@@ -59,7 +59,7 @@ class LSoftmax(DenseHead):
         weight = self.class_weights(embeddings.dtype)
         logits = F.linear(embeddings, weight)
         targets = weight[labels]
-        cosine = (unit(embeddings) * unit(targets)).sum(dim=1)
+        cosine = (unit_rows(embeddings) * unit_rows(targets)).sum(dim=1)
         length = embeddings.norm(dim=1) * targets.norm(dim=1)
         ease = self.ease()
         lowered = length * (ease * cosine + psi(cosine, self.margin)) / (1 + ease)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from fairloss.heads.base import HeadOptions, Unpack
 from fairloss.heads.lsoftmax import LSoftmax
-from fairloss_ext.reference.cosine_partition import unit
+from fairloss_ext.numerics import unit_rows
 
 
 class SphereFace(LSoftmax):
@@ -42,4 +42,4 @@ class SphereFace(LSoftmax):
 
     def class_weights(self, dtype: torch.dtype) -> Tensor:
         """Return the (C, D) weights of the logits, of length 1."""
-        return unit(super().class_weights(dtype))
+        return unit_rows(super().class_weights(dtype))

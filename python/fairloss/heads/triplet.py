@@ -7,8 +7,8 @@ from torch import Tensor
 
 from fairloss.checks import check_positive
 from fairloss.heads.base import SampleLoss, as_precise
+from fairloss_ext.numerics import full_precision, unit_rows
 from fairloss_ext.options import Reduction
-from fairloss_ext.reference.cosine_partition import full_precision, unit
 
 
 class Triplet(SampleLoss):
@@ -31,7 +31,7 @@ class Triplet(SampleLoss):
     def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Compute (B,) losses, 0 where the label is -1."""
         with full_precision(embeddings.device):
-            rows = unit(as_precise(embeddings))
+            rows = unit_rows(as_precise(embeddings))
             distance = 2 - 2 * rows @ rows.T  # squared
         labeled = (labels >= 0) & (labels >= 0)[:, None]
         same = labels == labels[:, None]

@@ -18,7 +18,7 @@ from fairloss import heads
 from fairloss.checks import expect
 from fairloss.heads import CosineHead, Head, LSoftmax, SearchSoftmax, SoftMargin, Softmax
 from fairloss.heads.lsoftmax import psi
-from fairloss_ext.reference._transform import target_transform
+from fairloss_ext.reference.target_transform import target_transform
 
 # Heads whose loss has no a, with the reason.
 _WITHOUT_A: dict[type[Head], str] = {

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from fairloss.heads.base.checks import check_labels
 from fairloss.heads.base.head import Head
 from fairloss.heads.base.sample_loss import as_precise
-from fairloss_ext.reference.cosine_partition import full_precision
+from fairloss_ext.numerics import full_precision
 
 
 class DenseHead(Head):

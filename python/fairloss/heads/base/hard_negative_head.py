@@ -8,7 +8,7 @@ from torch import Tensor
 from fairloss.heads.base.checks import check_labels
 from fairloss.heads.base.cosine_head import CosineHead
 from fairloss_ext import margin_logits
-from fairloss_ext.reference.cosine_partition import unit
+from fairloss_ext.numerics import unit_rows
 
 
 class HardNegativeHead(CosineHead):
@@ -46,6 +46,6 @@ def target_cosines(embeddings: Tensor, weight: Tensor, labels: Tensor) -> Tensor
     labeled = labels >= 0
     dtype = torch.promote_types(torch.promote_types(embeddings.dtype, weight.dtype), torch.float32)
     cosine = torch.zeros(len(labels), dtype=dtype, device=labels.device)
-    targets = unit(weight[labels[labeled].long()].to(dtype))
-    cosine[labeled] = (unit(embeddings[labeled].to(dtype)) * targets).sum(dim=1)
+    targets = unit_rows(weight[labels[labeled].long()].to(dtype))
+    cosine[labeled] = (unit_rows(embeddings[labeled].to(dtype)) * targets).sum(dim=1)
     return cosine

@@ -12,7 +12,7 @@ from fairloss.checks import check_integer
 from fairloss.heads.base.checks import check_embeddings
 from fairloss.heads.base.options import HeadOptions, show_options, with_defaults
 from fairloss.heads.base.sample_loss import SampleLoss, as_precise
-from fairloss_ext.reference.cosine_partition import full_precision, unit
+from fairloss_ext.numerics import full_precision, unit_rows
 
 
 @show_options
@@ -67,7 +67,7 @@ class Head(SampleLoss):
 
     def cosines(self, embeddings: Tensor) -> Tensor:
         """Compute the (B, C) cosines of embeddings in float32 or float64 with the class weights."""
-        return F.linear(unit(embeddings), unit(self.weight.to(embeddings.dtype)))
+        return F.linear(unit_rows(embeddings), unit_rows(self.weight.to(embeddings.dtype)))
 
     def class_margins(self) -> Tensor:
         """Return the () or (C,) margins to report; NaN where a class has no single one."""

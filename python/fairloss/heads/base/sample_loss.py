@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from fairloss.checks import check_choice, check_shape
 from fairloss.heads.base.checks import check_batch
 from fairloss_ext import ClassStatistics
-from fairloss_ext._arguments import reduce
+from fairloss_ext.numerics import reduce_losses
 from fairloss_ext.options import REDUCTIONS, Reduction
 
 
@@ -49,7 +49,7 @@ class SampleLoss(nn.Module):
         if sample_weights is not None:
             check_shape("sample_weights", sample_weights, len(losses))  # (B, 1) would broadcast
             losses = losses * sample_weights
-        return reduce(losses, labels, self.reduction)
+        return reduce_losses(losses, labels, self.reduction)
 
     def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Compute (B,) losses, 0 where the label is -1."""
