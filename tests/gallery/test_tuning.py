@@ -69,7 +69,7 @@ def test_recall_equals_a_count():
     for point in points:
         gallery._index.parameter = point.parameter
         names = [matches[0].name for matches in gallery.search(probes, 1)]
-        same = np.mean([name == f"person {i}" for name, i in zip(names, best, strict=True)])
+        same = np.mean([name == f"identity {i}" for name, i in zip(names, best, strict=True)])
         assert point.recall == pytest.approx(same)
 
 

@@ -103,9 +103,11 @@ def standardized_reward(
     any action looks good in a phase where everything improves.
 
     Args:
-        inter_before, inter_after: (n,) distance to the nearest other class, radians.
-        intra_before, intra_after: (n,) distance to the own class center, radians; NaN where a cell
-            has no such distance (one image a class), which counts as an average change.
+        inter_before: (n,) distance to the nearest other class, radians.
+        inter_after: the same after the epoch.
+        intra_before: (n,) distance to the own class center, radians; NaN where a cell has no such
+            distance (one image a class), which counts as an average change.
+        intra_after: the same after the epoch.
         epoch: (n,) label of the epoch a cell was measured in. Epochs of different chains need
             different labels.
         weights: of the inter- and the intra-class term.

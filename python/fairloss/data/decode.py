@@ -35,7 +35,7 @@ def pillow() -> ModuleType:
         raise ImportError(
             'reading images needs Pillow: pip install "fairloss-ext[train]"'
         ) from error
-    # Image.open loads the plugins on demand, which races when several threads open their first file
+    # Image.open loads the plugins on demand: a data race when several threads open a file.
     Image.init()
     return Image
 

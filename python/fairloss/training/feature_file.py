@@ -39,6 +39,9 @@ def embed_to_npy(
 
     Args:
         checkpoint: a run's model.pt.
+        root: folder of the images, or of arrays.
+        names: N images in it.
+        output: path of the .npy; the manifest is beside it.
         identities: N names of identities, for the manifest.
         points: (N, 5, 2) landmarks to align by.
         flip: add the features of the mirror image, where `FaceImages.mirror` allows it.

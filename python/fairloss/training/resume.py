@@ -1,4 +1,4 @@
-"""What a run writes before its first and after its last step, and how it resumes between them."""
+"""Files written before the first and after the last step of a run, and its resumption."""
 
 from collections.abc import Sequence
 from typing import Any
