@@ -291,7 +291,7 @@ def test_a_cell_without_spread_is_judged_by_the_inter_class_term_alone():
     """One image a class: its intra-class distance is undefined, not a change of 0."""
     before, flat = np.zeros(4), np.zeros(4)
     inter = np.array([1.0, -1.0, 1.0, -1.0])
-    intra = np.array([-3.0, -1.0, -2.0, np.nan])  # everybody else shrinks by 2 on average
+    intra = np.array([-3.0, -1.0, -2.0, np.nan])  # all others shrink by 2 on average
     reward = standardized_reward(before, inter, before, intra, flat)
     raw = inter - np.array([-1.0, 1.0, 0.0, 0.0]) * np.sqrt(3 / 2)  # (x + 2) / std of the three
     np.testing.assert_allclose(reward, (raw - raw.mean()) / raw.std())

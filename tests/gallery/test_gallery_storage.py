@@ -343,8 +343,8 @@ def test_manifests_of_noise_raise_nothing_else(tmp_path):
     generator = np.random.default_rng(0)
     for _ in range(2000):
         noisy = bytearray(content)
-        for place in generator.integers(len(content), size=generator.integers(1, 4)):
-            noisy[place] = generator.integers(256)
+        for position in generator.integers(len(content), size=generator.integers(1, 4)):
+            noisy[position] = generator.integers(256)
         path.write_bytes(noisy)
         with contextlib.suppress(ValueError):
             Gallery.load(tmp_path)

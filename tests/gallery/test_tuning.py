@@ -56,7 +56,7 @@ def test_flat_is_chosen_if_none_is_faster(monkeypatch):
 
 
 def test_recall_equals_a_count():
-    """Of probes that are no part of the gallery, by brute force in float64."""
+    """Recall of probes outside the gallery equals brute force in float64."""
     gallery, array = filled()
     probes = embeddings(200, 16, seed=9)
     best = (unit(probes) @ unit(array).T).argmax(axis=1)
