@@ -15,14 +15,14 @@ backbone = nn.Sequential(nn.Linear(FEATURES, 64), nn.PReLU(), nn.Linear(64, EMBE
 head = ArcFace(CLASSES, EMBEDDING, margin=0.3, scale=32.0)
 optimizer = torch.optim.SGD([*backbone.parameters(), *head.parameters()], lr=0.1, momentum=0.9)
 
-for step in range(200):
+for step in range(100):
     labels = torch.randint(CLASSES, (64,))
     inputs = class_means[labels] + 0.5 * torch.randn(64, FEATURES)
     loss = head(backbone(inputs), labels)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    if step % 50 == 0:
+    if step % 25 == 0:
         print(f"step {step:3d}  loss {loss.item():.3f}")
 
 labels = torch.arange(CLASSES).repeat(20)
