@@ -17,8 +17,6 @@ Environment:
                          beside the ordinary build)
 """
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import os

@@ -6,8 +6,6 @@ the ops would be built against it. So the installed torch is looked up and made 
 where there is none, torch is requested.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import shutil

@@ -4,8 +4,6 @@ The kernels (csrc/cuda) include no torch headers and the CUDA runtime is linked 
 works beside any torch, one without CUDA included.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

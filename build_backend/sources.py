@@ -1,7 +1,5 @@
 """Reader of sources.json, the one description of what is compiled and how."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

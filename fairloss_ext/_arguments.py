@@ -1,7 +1,5 @@
 """Normalization of the arguments of public functions to the form that the ops take."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple

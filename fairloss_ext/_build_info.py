@@ -1,7 +1,5 @@
 """Description of the build, and of what runs on this machine."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -3,8 +3,6 @@
 Sizes are formatted on failure alone: in a compiled graph a size in a text becomes a constant.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

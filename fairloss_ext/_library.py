@@ -1,7 +1,5 @@
 """Loading of the compiled ops, and registration of their fake kernels and gradients."""
 
-from __future__ import annotations
-
 import json
 import re
 import warnings

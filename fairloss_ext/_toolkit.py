@@ -1,7 +1,5 @@
 """Finds the CUDA toolkit. The build loads this file alone: it imports nothing of the package."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

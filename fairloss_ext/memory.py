@@ -1,7 +1,5 @@
 """Memory of the machine."""
 
-from __future__ import annotations
-
 import os
 
 

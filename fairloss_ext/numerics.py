@@ -1,7 +1,5 @@
 """Numerics that all losses written in plain torch share."""
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager, nullcontext
 
 import torch

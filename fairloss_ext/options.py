@@ -1,7 +1,5 @@
 """Named options of the ops."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch

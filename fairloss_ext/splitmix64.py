@@ -3,8 +3,6 @@
 Source: Steele, Lea, Flood, OOPSLA 2014. csrc/include/fairloss/permutation.h has it for kernels.
 """
 
-from __future__ import annotations
-
 from torch import Tensor
 
 # The constants of splitmix64.c, as signed integers.

@@ -28,11 +28,11 @@ def _glyph(cells: np.ndarray):
 
 
 def pattern(character: int, design: int) -> np.ndarray:
-    """(9, 9) bool: half of it is the character's, the other half the design's own take."""
+    """(9, 9) bool: half of it is the character's, the other half the design's."""
     shared = np.random.default_rng(character).random((CELLS, CELLS)) < 0.5
-    own = np.random.default_rng([character, design]).random((CELLS, CELLS)) < 0.5
+    own_half = np.random.default_rng([character, design]).random((CELLS, CELLS)) < 0.5
     rows = np.arange(CELLS)[:, None] % 2 == 0
-    cells = np.where(rows, shared, own)
+    cells = np.where(rows, shared, own_half)
     cells[0, 0] = cells[-1, -1] = True  # the same extent everywhere
     return cells
 
@@ -86,8 +86,8 @@ def _break(path: Path, glyphs: Sequence[int]) -> None:
 
     font = TTFont(path)
     start = font.reader.tables["glyf"].offset
-    places = [start + font["loca"][glyph] for glyph in glyphs]
+    positions = [start + font["loca"][glyph] for glyph in glyphs]
     content = bytearray(path.read_bytes())
-    for place in places:
-        content[place : place + 2] = (0x7FFF).to_bytes(2, "big")  # as many contours
+    for position in positions:
+        content[position : position + 2] = (0x7FFF).to_bytes(2, "big")  # as many contours
     path.write_bytes(content)

@@ -19,7 +19,7 @@ TAU_ROWS = [[0.8, 0.05], [1.2, -0.1]]
 
 
 class Case(NamedTuple):
-    """How a head is made, and the losses that it must have."""
+    """The arguments of a head, and the losses that it must have."""
 
     make: Callable[..., heads.Head]
     losses: Callable[[Any, Tensor, Tensor, Tensor], Tensor]

@@ -177,7 +177,7 @@ def test_extras_are_those_of_the_package():
     project = (Path(__file__).parents[1] / "pyproject.toml").read_text()
     for extra, names in EXTRAS.items():
         listed = re.search(rf"^{extra} = \[(.*?)\]", project, re.MULTILINE | re.DOTALL)[1]
-        assert sorted(re.findall(r'"([A-Za-z-]+)', listed.lower())) == sorted(names)
+        assert sorted(re.findall(r'"([A-Za-z0-9-]+)', listed.lower())) == sorted(names)
 
 
 def test_render_aligns_and_puts_the_remedy_below():

@@ -97,12 +97,13 @@ MACHINE = {r"(?<![\w.])/(?:home|users|root|work|mnt|scratch)/\w+": "a relative p
 
 # Terms of the field and of other programs, which contain a retired word.
 TERMS = (
-    r"push (?:back|front|options)",
+    r"push (?:back|front|options)|attribute push",  # pragmas
     r"(?:data|model) cards?",
     r"data races?|race conditions?|races between|(?:cuda|sanitize)-races",
     r"memory races|[\"'`\[,]races[\"'`\],]",  # a variant of tests/host_run
     r"[.:]floor\b|floor ?\(|floor divi\w+",
     r"subject id",
+    r"renamed keywords\([^)]*\)",
     r"person of",  # a public function
     r"platform\.processor",
     r"[\"'][\w ]+[\"']: *[\"'][\w. ]+:",  # old names in a table of fairloss.deprecation.renamed
@@ -121,6 +122,13 @@ EXCEPTIONS = {
     ("benchmarks/gpu/results.py", "ceilings|contender"): "names in files of earlier versions",
     ("benchmarks/megaface_scale.py", "people"): "an option",
     ("python/fairloss/data/ijb.py", "subjects?"): "a column of IJB's files",
+    ("python/fairloss/cli/evaluate/ijb.py", "subjects?"): "a column of IJB's files",
+    ("tests/data/test_features.py", "subjects?"): "a column of IJB's files",
+    ("python/fairloss/agent/default_policy.json", "people"): "a file of users",
+    ("python/fairloss/data/synthetic_megaface.py", "person"): "names in its files",
+    ("python/fairloss/data/pair_lists.py", "person"): "a part of a published path",
+    ("*/cli/*megaface.py", "people"): "an option",
+    ("*/report/*.py", "person"): "a column of users' files",
 }
 
 

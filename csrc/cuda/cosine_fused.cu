@@ -8,13 +8,15 @@
 namespace fairloss::cuda {
 
 template <typename T>
-__device__ Sample sample_of(const FusedTermsProblem<T>& p, const TilePosition& at, int64_t i) {
-  return sample_of(p.chunk, at, i);
+__device__ Sample sample_of(const FusedTermsProblem<T>& p, const TilePosition& position,
+                            int64_t i) {
+  return sample_of(p.chunk, position, i);
 }
 
 template <typename T>
-__device__ Sample sample_of(const FusedSlopesProblem<T>& p, const TilePosition& at, int64_t i) {
-  Sample sample = sample_of(p.chunk, at, i);
+__device__ Sample sample_of(const FusedSlopesProblem<T>& p, const TilePosition& position,
+                            int64_t i) {
+  Sample sample = sample_of(p.chunk, position, i);
   if (i >= p.chunk.batch) return sample;
   sample.grad_target_cosine = p.upstream.grad_target_cosine[i];
   sample.grad_nlse = p.upstream.grad_nlse[i];
@@ -24,13 +26,13 @@ __device__ Sample sample_of(const FusedSlopesProblem<T>& p, const TilePosition& 
 
 // Writes the tile's rows to a matrix (rows, stride), 16 bytes a thread.
 template <typename T>
-__device__ void store_tile(const TilePosition& at, int64_t stride, unsigned thread, const T* staged,
-                           T* matrix) {
+__device__ void store_tile(const TilePosition& position, int64_t stride, unsigned thread,
+                           const T* staged, T* matrix) {
   constexpr unsigned kLanes = Vector<T>::kLanes, kVectors = kTile / kLanes;
-  for (unsigned v = thread; v < at.classes * kVectors; v += kThreads) {
+  for (unsigned v = thread; v < position.classes * kVectors; v += kThreads) {
     const unsigned row = v / kVectors, column = v % kVectors * kLanes;
-    if (at.first_sample + column >= stride) continue;
-    store_vector(matrix + (at.first_class + row) * stride + at.first_sample + column,
+    if (position.first_sample + column >= stride) continue;
+    store_vector(matrix + (position.first_class + row) * stride + position.first_sample + column,
                  load_vector(staged + row * kPitch + column));
   }
 }
@@ -56,10 +58,10 @@ __device__ void finish_tile(const FusedTermsProblem<T>& p, const Tile& tile, voi
   FAIRLOSS_SHARED(float, peaks, [kWarpsDown][kTile]);
   FAIRLOSS_SHARED(float, sums, [kWarpsDown][kTile]);
   Saved* const staged = static_cast<Saved*>(shared);
-  const TilePosition at = tile.position;
+  const TilePosition position = tile.position;
   const unsigned thread = opaque_thread_index();
   const Corner corner = thread_corner(thread);
-  const unsigned absent = absent_rows(at, corner.row);
+  const unsigned absent = absent_rows(position, corner.row);
   const float scale = *p.chunk.scale;
   HardNegative<float> transform = tile.transform;
 #pragma unroll
@@ -76,7 +78,8 @@ __device__ void finish_tile(const FusedTermsProblem<T>& p, const Tile& tile, voi
       } else if (targets != 0) {
 #pragma unroll
         for (unsigned k = 0; k < kRows; ++k) {
-          if (has(targets, k)) p.target_cosine[at.first_sample + first + j] = products.of(k, n, j);
+          if (has(targets, k))
+            p.target_cosine[position.first_sample + first + j] = products.of(k, n, j);
         }
       }
       float peak = -INFINITY, sum = 0;
@@ -101,12 +104,12 @@ __device__ void finish_tile(const FusedTermsProblem<T>& p, const Tile& tile, voi
   }
   __syncthreads();
   if (p.saved_cosines != nullptr) {
-    store_tile(at, p.chunk.stride, thread, staged, p.saved_cosines);
+    store_tile(position, p.chunk.stride, thread, staged, p.saved_cosines);
   }
-  const int64_t i = at.first_sample + thread;
+  const int64_t i = position.first_sample + thread;
   if (thread >= kTile || i >= p.chunk.stride) return;
   store_partial(peaks, sums, int(thread), p.chunk.stride,
-                p.partials + at.first_class / kTileClasses * 2 * p.chunk.stride + i);
+                p.partials + position.first_class / kTileClasses * 2 * p.chunk.stride + i);
 }
 
 // Writes the gradients of the cosines, and a partial sum of the scale's gradient.
@@ -114,10 +117,10 @@ template <typename T>
 __device__ void finish_tile(const FusedSlopesProblem<T>& p, const Tile& tile, void* shared,
                             Products& products) {
   T* const staged = static_cast<T*>(shared);
-  const TilePosition at = tile.position;
+  const TilePosition position = tile.position;
   const unsigned thread = opaque_thread_index();
   const Corner corner = thread_corner(thread);
-  const unsigned absent = absent_rows(at, corner.row);
+  const unsigned absent = absent_rows(position, corner.row);
   const float scale = *p.chunk.scale;
   HardNegative<float> transform = tile.transform;
   float grad_scale = 0;  // of 64 products; float's rounding is smaller than theirs
@@ -140,9 +143,9 @@ __device__ void finish_tile(const FusedSlopesProblem<T>& p, const Tile& tile, vo
     }
   }
   __syncthreads();
-  store_tile(at, p.chunk.stride, thread, staged, p.grad_cosine);
+  store_tile(position, p.chunk.stride, thread, staged, p.grad_cosine);
   const double sum = block_sum(double(grad_scale));
-  if (thread == 0) p.grad_partials[at.index] = sum;
+  if (thread == 0) p.grad_partials[position.index] = sum;
 }
 
 template <typename T, typename Problem>
@@ -156,18 +159,18 @@ __global__ void __launch_bounds__(kThreads, 2)
     return TileRows{data + first * bytes, bytes, in_tile(rows - first)};
   };
   for (int64_t index = blockIdx.x; index < tiles; index += gridDim.x) {
-    const TilePosition at = position_of(p.chunk, sample_tiles, index);
+    const TilePosition position = position_of(p.chunk, sample_tiles, index);
     if (threadIdx.x == 0) {
-      tile.position = at;
-      tile.transform = hard_negative_of(p.chunk, at.first_sample);
+      tile.position = position;
+      tile.transform = hard_negative_of(p.chunk, position.first_sample);
     }
     if (threadIdx.x < kTile) {
-      tile.samples[threadIdx.x] = sample_of(p, at, at.first_sample + threadIdx.x);
+      tile.samples[threadIdx.x] = sample_of(p, position, position.first_sample + threadIdx.x);
     }
     Products products;
-    multiply_tile<T>(tile_rows(p.operands.weight, at.first_class, p.chunk.rows),
-                     tile_rows(p.operands.embeddings, at.first_sample, p.chunk.stride), shared,
-                     products);
+    multiply_tile<T>(tile_rows(p.operands.weight, position.first_class, p.chunk.rows),
+                     tile_rows(p.operands.embeddings, position.first_sample, p.chunk.stride),
+                     shared, products);
     finish_tile(p, tile, shared, products);
     __syncthreads();  // before the next tile overwrites shared memory
   }

@@ -46,9 +46,9 @@ __global__ void __launch_bounds__(kThreads, 2) cosine_terms_kernel(const TermsPr
   const float scale = *chunk.scale;
   const int warp = int(threadIdx.x) / kWarp;
   for (int64_t tile = blockIdx.x; tile < tiles_of(chunk.rows, chunk.stride); tile += gridDim.x) {
-    const Position at(chunk, tile);
-    if (at.sample < chunk.stride) {
-      const Samples samples(chunk, at.sample);
+    const Position position(chunk, tile);
+    if (position.sample < chunk.stride) {
+      const Samples samples(chunk, position.sample);
       float peak[kLaneSamples], sum[kLaneSamples] = {};
       for (int k = 0; k < kLaneSamples; ++k) peak[k] = -INFINITY;
       for (int first = 0; first < kWarpRows; first += kUnrolled) {
@@ -56,16 +56,16 @@ __global__ void __launch_bounds__(kThreads, 2) cosine_terms_kernel(const TermsPr
         for (int k = 0; k < kLaneSamples; ++k) before[k] = peak[k];
 #pragma unroll
         for (int r = 0; r < kUnrolled; ++r) {
-          const int64_t row = at.row + first + r;
+          const int64_t row = position.row + first + r;
           const bool present = row < chunk.rows;
-          const int64_t start = row * chunk.stride + at.sample;
+          const int64_t start = row * chunk.stride + position.sample;
           FourFloats cosine{};
           if (present) cosine = load_pack<kLaneSamples>(p.cosines + start);
           Pack<int16_t, kLaneSamples> fixed;
 #pragma unroll
           for (int k = 0; k < kLaneSamples; ++k) {
             const bool is_target = row == samples.target[k];
-            if (is_target) p.target_cosine[at.sample + k] = cosine.lane[k];
+            if (is_target) p.target_cosine[position.sample + k] = cosine.lane[k];
             fixed.lane[k] = to_fixed(cosine.lane[k]);
             const float logit = scale * samples.transform[k].value(cosine.lane[k]);
             logits[r][k] = present && !is_target ? logit : -INFINITY;
@@ -86,10 +86,10 @@ __global__ void __launch_bounds__(kThreads, 2) cosine_terms_kernel(const TermsPr
       }
     }
     __syncthreads();
-    const int64_t sample = at.sample - lane_index() * kLaneSamples + int(threadIdx.x);
+    const int64_t sample = position.sample - lane_index() * kLaneSamples + int(threadIdx.x);
     if (int(threadIdx.x) < kTileSamples && sample < chunk.stride) {
       store_partial(peaks, sums, int(threadIdx.x), chunk.stride,
-                    p.partials + at.tile_row * 2 * chunk.stride + sample);
+                    p.partials + position.tile_row * 2 * chunk.stride + sample);
     }
     __syncthreads();
   }
@@ -182,16 +182,16 @@ __global__ void __launch_bounds__(kThreads) slopes_kernel(const SlopesProblem<St
   const ClassChunk& chunk = p.chunk;
   const float scale = *chunk.scale;
   for (int64_t tile = blockIdx.x; tile < tiles_of(chunk.rows, chunk.stride); tile += gridDim.x) {
-    const Position at(chunk, tile);
+    const Position position(chunk, tile);
     float grad_scale = 0;
-    if (at.sample < chunk.stride) {
-      const Samples samples(chunk, at.sample);
+    if (position.sample < chunk.stride) {
+      const Samples samples(chunk, position.sample);
       const FourFloats grad_target =
-          load_pack<kLaneSamples>(p.upstream.grad_target_cosine + at.sample);
-      const FourFloats grad_nlse = load_pack<kLaneSamples>(p.upstream.grad_nlse + at.sample);
-      const FourFloats nlse = load_pack<kLaneSamples>(p.upstream.nlse + at.sample);
-      for (int64_t row = at.row; row < at.row + kWarpRows && row < chunk.rows; ++row) {
-        const int64_t start = row * chunk.stride + at.sample;
+          load_pack<kLaneSamples>(p.upstream.grad_target_cosine + position.sample);
+      const FourFloats grad_nlse = load_pack<kLaneSamples>(p.upstream.grad_nlse + position.sample);
+      const FourFloats nlse = load_pack<kLaneSamples>(p.upstream.nlse + position.sample);
+      for (int64_t row = position.row; row < position.row + kWarpRows && row < chunk.rows; ++row) {
+        const int64_t start = row * chunk.stride + position.sample;
         const auto cosine = load_pack<kLaneSamples>(p.cosines + start);
         Pack<T, kLaneSamples> grad_cosine;
 #pragma unroll
@@ -214,11 +214,12 @@ __global__ void __launch_bounds__(kThreads) slopes_kernel(const SlopesProblem<St
 
 __global__ void add_kernel(int64_t elements, const float* product, float* sum) {
   constexpr int kLanes = Vector<float>::kLanes;
-  for (int64_t at = thread_index() * kLanes; at < elements; at += thread_count() * kLanes) {
-    const Vector<float> more = load_vector(product + at);
-    Vector<float> total = load_vector(sum + at);
+  for (int64_t element = thread_index() * kLanes; element < elements;
+       element += thread_count() * kLanes) {
+    const Vector<float> more = load_vector(product + element);
+    Vector<float> total = load_vector(sum + element);
     for (int l = 0; l < kLanes; ++l) total.lane[l] += more.lane[l];
-    store_vector(sum + at, total);
+    store_vector(sum + element, total);
   }
 }
 

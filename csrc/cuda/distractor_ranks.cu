@@ -68,10 +68,10 @@ __global__ void count_ranks_kernel(const RankTrials p, const ScoreBlock block) {
 
 __global__ void mask_padding_kernel(const ScoreBlock block) {
   const int64_t all = block.rows * block.stride;
-  for (int64_t at = thread_index(); at < all; at += thread_count()) {
+  for (int64_t element = thread_index(); element < all; element += thread_count()) {
     const bool padding =
-        at / block.stride >= block.probes || at % block.stride >= block.distractors;
-    if (padding) block.scores[at] = -INFINITY;
+        element / block.stride >= block.probes || element % block.stride >= block.distractors;
+    if (padding) block.scores[element] = -INFINITY;
   }
 }
 

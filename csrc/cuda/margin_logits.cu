@@ -16,18 +16,19 @@ __global__ void scale_kernel(int64_t elements, const T* in, const T* other, cons
   const T s = *scale;
   double sum = 0;
   const int64_t whole = vectors ? elements / kLanes * kLanes : 0;
-  for (int64_t at = thread_index() * kLanes; at < whole; at += thread_count() * kLanes) {
-    const Vector<T> x = load_vector(in + at);
+  for (int64_t element = thread_index() * kLanes; element < whole;
+       element += thread_count() * kLanes) {
+    const Vector<T> x = load_vector(in + element);
     Vector<T> y;
     for (int l = 0; l < kLanes; ++l) y.lane[l] = s * x.lane[l];
-    store_vector(out + at, y);
+    store_vector(out + element, y);
     if (other == nullptr) continue;
-    const Vector<T> z = load_vector(other + at);
+    const Vector<T> z = load_vector(other + element);
     for (int l = 0; l < kLanes; ++l) sum += double(x.lane[l]) * double(z.lane[l]);
   }
-  for (int64_t at = whole + thread_index(); at < elements; at += thread_count()) {
-    out[at] = s * in[at];
-    if (other != nullptr) sum += double(in[at]) * double(other[at]);
+  for (int64_t element = whole + thread_index(); element < elements; element += thread_count()) {
+    out[element] = s * in[element];
+    if (other != nullptr) sum += double(in[element]) * double(other[element]);
   }
   if (other == nullptr) return;
   sum = block_sum(sum);
@@ -50,10 +51,10 @@ __global__ void margin_logits_kernel(const MarginLogitsProblem<T> p) {
       for (int64_t j = 0; j < p.classes; ++j) p.logits[i * p.classes + j] = T(NAN);
       continue;
     }
-    const int64_t at = i * p.classes + label;
-    const Target<T> phi = target_transform(p.cosine[at], p.margins.margin(row), p.margins.extension,
-                                           p.margins.straight_through);
-    p.logits[at] = scale * phi.value;
+    const int64_t element = i * p.classes + label;
+    const Target<T> phi = target_transform(p.cosine[element], p.margins.margin(row),
+                                           p.margins.extension, p.margins.straight_through);
+    p.logits[element] = scale * phi.value;
     target[0] = phi.value;
     target[p.batch] = phi.d_cosine;
     p.margins.store(phi.d_m1, phi.d_m2, phi.d_m3, target + 2 * p.batch, p.batch);
@@ -70,24 +71,26 @@ __global__ void margin_logits_backward_kernel(const MarginLogitsBackwardProblem<
     return p.margin_rows[i] >= 0 && label >= 0 && label < p.classes ? i * p.classes + label : -1;
   };
   for (int64_t i = thread_index(); i < p.batch; i += thread_count()) {
-    const int64_t at = target_of(i);
-    if (at >= 0) {
-      p.grad_cosine[at] = scale * p.grad_logits[at] * p.target[p.batch + i];
+    const int64_t element = target_of(i);
+    if (element >= 0) {
+      p.grad_cosine[element] = scale * p.grad_logits[element] * p.target[p.batch + i];
     } else if (p.margin_rows[i] != kIgnored) {
       for (int64_t j = 0; j < p.classes; ++j) p.grad_cosine[i * p.classes + j] = T(NAN);
     }
   }
   sum_margin_rows(
       p.margin_rows, p.batch, p.num_rows, p.columns, p.grad_margins, [&](int64_t i, int k) {
-        const int64_t at = target_of(i);
-        return at < 0 ? T(0) : scale * p.grad_logits[at] * p.target[(2 + k) * p.batch + i];
+        const int64_t element = target_of(i);
+        return element < 0 ? T(0)
+                           : scale * p.grad_logits[element] * p.target[(2 + k) * p.batch + i];
       });
   if (blockIdx.x != 0 || p.cosine == nullptr) return;
   double grad_scale = 0;
   for (int64_t i = threadIdx.x; i < partials; i += blockDim.x) grad_scale += sums[i];
   for (int64_t i = threadIdx.x; i < p.batch; i += blockDim.x) {  // phi in place of the cosine
-    const int64_t at = target_of(i);
-    if (at >= 0) grad_scale += double(p.grad_logits[at]) * double(p.target[i] - p.cosine[at]);
+    const int64_t element = target_of(i);
+    if (element >= 0)
+      grad_scale += double(p.grad_logits[element]) * double(p.target[i] - p.cosine[element]);
   }
   grad_scale = block_sum(grad_scale);
   if (threadIdx.x == 0) *p.grad_scale = T(grad_scale);

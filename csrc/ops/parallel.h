@@ -25,7 +25,7 @@ namespace fairloss::ops {
 
 #if FAIRLOSS_THREAD_SANITIZER
 // Torch's threads synchronize in a library that was not compiled for ThreadSanitizer, which would
-// report a race at every barrier. It does see the start and the end of these threads.
+// report a data race at every barrier. It does see the start and the end of these threads.
 inline void run_tasks(int tasks, const std::function<void(int)>& body) {
   std::vector<std::thread> threads;
   for (int task = 0; task < tasks; ++task) threads.emplace_back(body, task);

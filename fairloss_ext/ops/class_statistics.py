@@ -1,7 +1,5 @@
 """Intra- and inter-class statistics of embeddings: the state and the reward of Fair Loss."""
 
-from __future__ import annotations
-
 import numpy.typing as npt
 import torch
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Cosine of each sample to its class, and the log-sum-exp over all other classes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

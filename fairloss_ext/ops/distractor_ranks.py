@@ -1,7 +1,5 @@
 """Ranks among distractors, and the highest impostor scores, in one pass."""
 
-from __future__ import annotations
-
 import numpy.typing as npt
 import torch
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Margin logits for code that already has the (B, C) matrix of cosines."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """The margin and the loss: work of size B on top of `cosine_partition`."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

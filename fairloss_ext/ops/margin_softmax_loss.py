@@ -1,7 +1,5 @@
 """The drop-in loss: `cosine_partition`, then `margin_loss`."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

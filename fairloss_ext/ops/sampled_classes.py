@@ -1,7 +1,5 @@
 """A fixed number of classes drawn at random in each step, and those of the batch."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """`fairloss_ext.class_statistics` in plain torch."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from typing import NamedTuple

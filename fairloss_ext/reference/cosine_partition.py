@@ -1,7 +1,5 @@
 """`fairloss_ext.cosine_partition` in plain torch."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """`fairloss_ext.distractor_ranks` in plain torch."""
 
-from __future__ import annotations
-
 import numpy.typing as npt
 import torch
 from torch import Tensor

@@ -1,7 +1,5 @@
 """`fairloss_ext.margin_logits` in plain torch."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """`fairloss_ext.sampled_classes` in plain torch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -1,7 +1,5 @@
 """The target transform phi(cos theta; m1, m2, m3) in plain torch."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Checks of arguments: one grammar of messages, `name: expected X, got Y`."""
 
-from __future__ import annotations
-
 import math
 import operator
 from typing import Any

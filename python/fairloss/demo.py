@@ -5,8 +5,6 @@ the policy; train with it and, from the same seed and for as many steps, with a 
 on 10 unseen identities; search a gallery; write a report.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,11 +1,12 @@
-"""Names that were renamed, and work for one more version."""
-
-from __future__ import annotations
+"""Names and keywords that were renamed, and work for one more version."""
 
 import importlib
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
@@ -25,3 +26,24 @@ def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
         return getattr(importlib.import_module(source), new)
 
     return __getattr__
+
+
+def renamed_keywords(**names: str) -> Callable[[F], F]:
+    """Return a decorator that takes old keywords, with a warning, in place of the new ones.
+
+    Args:
+        names: old keyword -> new keyword.
+    """
+
+    def decorate(function: F) -> F:
+        @wraps(function)
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            for old in names.keys() & keywords.keys():
+                message = f"{function.__qualname__}: {old} was renamed to {names[old]}"
+                warnings.warn(message, DeprecationWarning, stacklevel=2)
+                keywords[names[old]] = keywords.pop(old)
+            return function(*arguments, **keywords)
+
+        return cast(F, call)
+
+    return decorate

@@ -3,8 +3,6 @@
 `examine` reads this machine; `diagnose` is a pure function of what `examine` returns.
 """
 
-from __future__ import annotations
-
 import importlib.metadata
 import os
 import re
@@ -22,7 +20,7 @@ OLDEST_TORCH = (2, 11)  # the first whose stable ABI has all that the ops use
 # As in pyproject.toml, without faiss, which has its own finding, and ray, which is optional.
 EXTRAS = {
     "train": ("typer", "rich", "omegaconf", "pillow", "fonttools", "tensorboard"),
-    "report": ("matplotlib",),
+    "report": ("matplotlib", "jinja2"),
 }
 REINSTALL = "pip install --force-reinstall --no-deps . (in the source folder)"
 

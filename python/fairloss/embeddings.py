@@ -1,7 +1,5 @@
 """Embeddings of unit length."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

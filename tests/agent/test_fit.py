@@ -14,7 +14,7 @@ from fairloss.agent import (
     Transitions,
     fit_dqn,
     fit_tabular,
-    standardised_reward,
+    standardized_reward,
 )
 
 GRID = MarginGrid()
@@ -240,22 +240,22 @@ def test_reward_by_hand():
     # inter - intra = 2, 0, 0, -2; epoch means 1 and -1 leave 1, -1, 1, -1, of std 1.
     inter = np.array([2.0, 0.0, 2.0, 0.0])
     intra = np.array([0.0, 0.0, 2.0, 2.0])
-    reward = standardised_reward(np.ones(4), inter, np.zeros(4), intra, [0, 0, 1, 1])
+    reward = standardized_reward(np.ones(4), inter, np.zeros(4), intra, [0, 0, 1, 1])
     np.testing.assert_allclose(reward, [1, -1, 1, -1], atol=1e-12)
     # In one epoch the intra-class term counts, three times: 4, 2, -2, -4 over sqrt(10).
-    reward = standardised_reward(
+    reward = standardized_reward(
         np.ones(4), inter, np.zeros(4), intra, np.zeros(4), weights=(1.0, 3.0)
     )
     np.testing.assert_allclose(reward, np.array([4, 2, -2, -4]) / np.sqrt(10), atol=1e-12)
 
 
-def test_reward_is_standardised_and_centred_in_every_epoch():
+def test_reward_is_standardized_and_centered_in_every_epoch():
     generator = np.random.default_rng(0)
     epoch = generator.integers(0, 6, 200)
     drift = 10.0 * epoch  # whatever all cells of an epoch share must not matter
     before = generator.random((2, 200))
     change = generator.standard_normal((2, 200)) + drift
-    reward = standardised_reward(
+    reward = standardized_reward(
         before[0], before[0] + change[0], before[1], before[1] + change[1], epoch
     )
     assert reward.std() == pytest.approx(1.0)
@@ -268,13 +268,13 @@ def test_reward_without_spread_is_zero():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         # Equal changes, but not equal floats.
-        flat = standardised_reward(start, start + 0.1, start, start + 0.2, np.zeros(3))
+        flat = standardized_reward(start, start + 0.1, start, start + 0.2, np.zeros(3))
         np.testing.assert_array_equal(flat, 0.0)
         # One cell per epoch: the baseline explains everything.
-        alone = standardised_reward(start, start[::-1], start, start, np.arange(3))
+        alone = standardized_reward(start, start[::-1], start, start, np.arange(3))
         np.testing.assert_array_equal(alone, 0.0)
         # A flat intra-class term leaves the other alone.
-        one = standardised_reward(start, start * 2, start, start + 0.1, np.zeros(3))
+        one = standardized_reward(start, start * 2, start, start + 0.1, np.zeros(3))
         np.testing.assert_allclose(one, (start - start.mean()) / start.std())
 
 
@@ -284,15 +284,15 @@ def test_reward_rejects_what_is_not_finite_by_name(position):
     inputs[position][1] = np.nan if position < 2 else np.inf
     name = ("inter_before", "inter_after", "intra_before", "intra_after")[position]
     with pytest.raises(ValueError, match=f"{name}: expected finite numbers"):
-        standardised_reward(*inputs, np.zeros(3))
+        standardized_reward(*inputs, np.zeros(3))
 
 
 def test_a_cell_without_spread_is_judged_by_the_inter_class_term_alone():
     """One image a class: its intra-class distance is undefined, not a change of 0."""
     before, flat = np.zeros(4), np.zeros(4)
     inter = np.array([1.0, -1.0, 1.0, -1.0])
-    intra = np.array([-3.0, -1.0, -2.0, np.nan])  # everybody else shrinks by 2 on average
-    reward = standardised_reward(before, inter, before, intra, flat)
+    intra = np.array([-3.0, -1.0, -2.0, np.nan])  # all others shrink by 2 on average
+    reward = standardized_reward(before, inter, before, intra, flat)
     raw = inter - np.array([-1.0, 1.0, 0.0, 0.0]) * np.sqrt(3 / 2)  # (x + 2) / std of the three
     np.testing.assert_allclose(reward, (raw - raw.mean()) / raw.std())
 
@@ -300,10 +300,10 @@ def test_a_cell_without_spread_is_judged_by_the_inter_class_term_alone():
 def test_reward_rejects_shapes_and_weights():
     three = np.zeros(3)
     with pytest.raises(ValueError, match="intra_before"):
-        standardised_reward(three, three, np.zeros(2), three, three)
+        standardized_reward(three, three, np.zeros(2), three, three)
     with pytest.raises(ValueError, match="epoch"):
-        standardised_reward(three, three, three, three, np.zeros(2))
+        standardized_reward(three, three, three, three, np.zeros(2))
     with pytest.raises(ValueError, match="epoch"):
-        standardised_reward([], [], [], [], [])
+        standardized_reward([], [], [], [], [])
     with pytest.raises(ValueError, match="weights"):
-        standardised_reward(three, three, three, three, three, weights=(1.0, np.nan))
+        standardized_reward(three, three, three, three, three, weights=(1.0, np.nan))

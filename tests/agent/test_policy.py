@@ -160,7 +160,7 @@ def test_save_rejects_what_json_cannot_hold_and_leaves_the_old_file(tmp_path: Pa
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def put(*keys_and_value):
+def replace(*keys_and_value):
     """A function that sets data[key]...[key] = value."""
 
     def change(data):
@@ -173,41 +173,44 @@ def put(*keys_and_value):
 
 
 CORRUPTIONS = {
-    "version": (put("version", 2), "version: expected 1"),
+    "version": (replace("version", 2), "version: expected 1"),
     "missing key": (lambda data: data.pop("grid"), "an object with the keys"),
-    "extra key": (put("more", 1), "an object with the keys"),
-    "provenance": (put("provenance", "x"), "provenance: expected an object"),
-    "grid type": (put("grid", 0.5), "grid: expected a list"),
-    "grid entry": (put("grid", 0, "0.15"), "grid: expected a list"),
-    "grid order": (put("grid", [0.45, 0.35, 0.25, 0.15]), "ascend"),
-    "grid length": (put("grid", [0.15, 0.25]), "list of 18 rows"),
-    "states type": (put("states", {}), "list of 36 rows"),
+    "extra key": (replace("more", 1), "an object with the keys"),
+    "provenance": (replace("provenance", "x"), "provenance: expected an object"),
+    "grid type": (replace("grid", 0.5), "grid: expected a list"),
+    "grid entry": (replace("grid", 0, "0.15"), "grid: expected a list"),
+    "grid order": (replace("grid", [0.45, 0.35, 0.25, 0.15]), "ascend"),
+    "grid length": (replace("grid", [0.15, 0.25]), "list of 18 rows"),
+    "states type": (replace("states", {}), "list of 36 rows"),
     "row lost": (lambda data: data["states"].pop(), "list of 36 rows"),
-    "row type": (put("states", 3, None), r"states\[3\]: expected an object"),
+    "row type": (replace("states", 3, None), r"states\[3\]: expected an object"),
     "row key": (lambda data: data["states"][3].pop("q"), r"states\[3\]: expected an object"),
     "rows swapped": (lambda data: data["states"].reverse(), r"states\[0\].state: expected 0"),
-    "count_bin": (put("states", 4, "count_bin", 1), r"states\[4\].count_bin: expected 0"),
-    "variance_bin": (put("states", 4, "variance_bin", 0), r"states\[4\].variance_bin: expected 1"),
-    "margin": (put("states", 4, "margin", 0.25), r"states\[4\].margin: expected 0.15"),
-    "action name": (put("states", 4, "action", "up"), r"states\[4\].action: expected one of"),
-    "action type": (put("states", 4, "action", [1]), r"states\[4\].action: expected one of"),
+    "count_bin": (replace("states", 4, "count_bin", 1), r"states\[4\].count_bin: expected 0"),
+    "variance_bin": (
+        replace("states", 4, "variance_bin", 0),
+        r"states\[4\].variance_bin: expected 1",
+    ),
+    "margin": (replace("states", 4, "margin", 0.25), r"states\[4\].margin: expected 0.15"),
+    "action name": (replace("states", 4, "action", "up"), r"states\[4\].action: expected one of"),
+    "action type": (replace("states", 4, "action", [1]), r"states\[4\].action: expected one of"),
     "illegal action": (
-        put("states", 4, "action", "lower"),
+        replace("states", 4, "action", "lower"),
         "a legal action in state 4, got 'lower'",
     ),
-    "q length": (put("states", 4, "q", [None]), r"states\[4\].q: expected 3"),
-    "q type": (put("states", 4, "q", [None, None, "1"]), r"states\[4\].q: expected a list"),
-    "q and visits": (put("states", 4, "q", [1.0, 1.0, 1.0]), "q: expected finite values where"),
-    "visits length": (put("states", 4, "visits", [0, 0]), r"states\[4\].visits: expected 3"),
+    "q length": (replace("states", 4, "q", [None]), r"states\[4\].q: expected 3"),
+    "q type": (replace("states", 4, "q", [None, None, "1"]), r"states\[4\].q: expected a list"),
+    "q and visits": (replace("states", 4, "q", [1.0, 1.0, 1.0]), "q: expected finite values where"),
+    "visits length": (replace("states", 4, "visits", [0, 0]), r"states\[4\].visits: expected 3"),
     "visits type": (
-        put("states", 4, "visits", [0, 0, 0.5]),
+        replace("states", 4, "visits", [0, 0, 0.5]),
         r"states\[4\].visits: expected a list",
     ),
     "visits bool": (
-        put("states", 4, "visits", [0, 0, True]),
+        replace("states", 4, "visits", [0, 0, True]),
         r"states\[4\].visits: expected a list",
     ),
-    "visits negative": (put("states", 4, "visits", [0, -1, 0]), "visits: expected 0 to"),
+    "visits negative": (replace("states", 4, "visits", [0, -1, 0]), "visits: expected 0 to"),
 }
 
 

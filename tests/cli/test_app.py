@@ -25,7 +25,7 @@ def test_help_teaches_with_an_example(command):
         (["train", "data=nowhere", "output=out"], "nowhere"),
         (["train", "data=x", "output=y", "epoch=1"], "Key 'epoch' not in 'TrainConfig'"),
         (["train", "data=x", "output=afile"], "File exists"),
-        (["collect", "run=nowhere", "output=out"], "nowhere holds no config.yaml"),
+        (["collect", "run=nowhere", "output=out"], "run: expected a run folder with config.yaml"),
         (["fit-policy", "nowhere.npz"], "experience: nowhere.npz does not exist"),
         (
             ["evaluate", "pairs", "--data", "d", "--checkpoint", "model.pt"],

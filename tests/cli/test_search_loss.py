@@ -13,7 +13,7 @@ def test_search_loss_then_train_with_it(data, tmp_path):
     assert f"{steps} optimizer steps in 2 rounds" in done.stdout
     assert {"trajectory.svg", "loss.svg"} < {path.name for path in output.iterdir()}
     again = ("search-loss", f"data={data}", f"output={output}", *small, "resume=never")
-    refuse("already holds a search", *again)
+    refuse("output: expected a folder without a search", *again)
     run, loss = tmp_path / "run", f"head.loss={output / 'loss.json'}"
     succeed("train", f"data={data}", f"output={run}", loss, *SMALL)
     assert "name: SearchSoftmax" in (run / "config.yaml").read_text()

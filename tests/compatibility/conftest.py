@@ -26,7 +26,7 @@ def read_expected() -> dict:
 
 @pytest.fixture(scope="session")
 def expected() -> dict:
-    """What 0.1.0 computed from the files."""
+    """Return the values that 0.1.0 computed from the files."""
     return read_expected()
 
 

@@ -77,9 +77,9 @@ def test_an_interrupted_search_ends_as_it_would_have(unpack):
     assert_same_weights(folder / "model", whole / "model")
 
 
-def test_the_tolerance_tells_rounds_apart(unpack):
+def test_the_tolerance_separates_rounds(unpack):
     root = unpack("search") / "search"
     state = torch.load(root / "interrupted" / "checkpoint-0004.pt", weights_only=True)
     final = torch.load(root / "whole" / "model" / "model.pt", weights_only=True)
-    moved = (state["model"]["fc.weight"] - final["fc.weight"]).abs().max()
-    assert moved > 100 * TOLERANCE
+    change = (state["model"]["fc.weight"] - final["fc.weight"]).abs().max()
+    assert change > 100 * TOLERANCE

@@ -87,13 +87,13 @@ def test_an_interrupted_run_ends_as_it_would_have(unpack, name):
     assert margins[0] == margins[1]
 
 
-def test_the_tolerance_tells_a_resumed_run_from_one_that_was_not_trained(unpack):
+def test_the_tolerance_separates_a_resumed_run_from_an_untrained_one(unpack):
     root = unpack("interrupted") / "interrupted"
     for name in INTERRUPTED:
         state = torch.load(root / name / "checkpoint-0004.pt", weights_only=True)
         final = torch.load(root / "final" / name / "model.pt", weights_only=True)
-        moved = {key: (state["model"][key] - value).abs().max() for key, value in final.items()}
-        assert moved["fc.weight"] > 1000 * TOLERANCE
+        change = {key: (state["model"][key] - value).abs().max() for key, value in final.items()}
+        assert change["fc.weight"] > 1000 * TOLERANCE
 
 
 def test_the_checkpoint_before_the_newest_resumes_too(unpack):

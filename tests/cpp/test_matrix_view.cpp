@@ -104,14 +104,14 @@ void norms_survive_extremes() {
 void shares_cover_everything_once() {
   for (int64_t total : {0, 1, 63, 64, 65, 1000}) {
     for (int tasks : {1, 3, 7}) {
-      int64_t at = 0;
+      int64_t begin = 0;
       for (int task = 0; task < tasks; ++task) {
         const Share share = share_of(task, tasks, total, 64);
-        CHECK(share.begin == at && share.end >= share.begin);
+        CHECK(share.begin == begin && share.end >= share.begin);
         CHECK(share.end == total || share.end % 64 == 0);
-        at = share.end;
+        begin = share.end;
       }
-      CHECK(at == total);
+      CHECK(begin == total);
     }
   }
 }

@@ -60,14 +60,14 @@ def test_no_batch_of_one() -> None:
             assert 2 <= min(sizes) >= max(sizes) - 1
 
 
-def shifted(image: Tensor, down: int, across: int, mirrored: bool) -> Tensor:
+def shifted(image: Tensor, down: int, right: int, mirrored: bool) -> Tensor:
     """One image moved pixel by pixel, with the edge repeated, then mirrored."""
     _, height, width = image.shape
     out = torch.empty_like(image)
     for row in range(height):
         for column in range(width):
             from_row = min(max(row + down, 0), height - 1)
-            from_column = min(max(column + across, 0), width - 1)
+            from_column = min(max(column + right, 0), width - 1)
             out[:, row, column] = image[:, from_row, from_column]
     return out.flip(-1) if mirrored else out
 
@@ -79,11 +79,11 @@ def recover(image: Tensor, augmented: Tensor) -> tuple[int, int, bool]:
     for mirrored in (False, True):
         plain = augmented.flip(-1) if mirrored else augmented
         for down in range(-(height // 16), height // 16 + 1):
-            for across in range(-(width // 16), width // 16 + 1):
+            for right in range(-(width // 16), width // 16 + 1):
                 rows = (torch.arange(height) + down).clamp(0, height - 1)
-                columns = (torch.arange(width) + across).clamp(0, width - 1)
+                columns = (torch.arange(width) + right).clamp(0, width - 1)
                 if torch.equal(plain, image[:, rows][:, :, columns]):
-                    result.append((down, across, mirrored))
+                    result.append((down, right, mirrored))
     assert len(result) == 1
     return result[0]
 
@@ -96,9 +96,9 @@ def test_augment_is_mirror_and_shift_with_repeated_edge() -> None:
     moves = [recover(image, changed) for image, changed in zip(images, out, strict=True)]
     for index in range(3):
         assert torch.equal(out[index], shifted(images[index], *moves[index]))
-    down, across, mirrored = zip(*moves, strict=True)
+    down, right, mirrored = zip(*moves, strict=True)
     assert set(down) == set(range(-3, 4))
-    assert set(across) == set(range(-2, 3))
+    assert set(right) == set(range(-2, 3))
     assert 16 < sum(mirrored) < 48
 
 

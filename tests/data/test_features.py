@@ -206,7 +206,7 @@ def test_meta_refused(tmp_path, kind, text, problem):
 
 
 def fuzzed(folder: Path, kind: str):
-    """What to read, how, and the file to damage."""
+    """The reader, its arguments and the file to damage."""
     if kind in META:
         return write_meta(folder, kind), META[kind][1], None
     path = folder / "f.npy"

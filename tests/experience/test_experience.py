@@ -69,8 +69,8 @@ def test_one_epoch_by_hand(pretrained, tmp_path):
         for row in rows:
             cell = np.flatnonzero(states == row["state"])
             step = {"lower": -0.1, "keep": 0.0, "raise": 0.1}[ACTIONS[row["action"]]]
-            moved = head.margins[cell] - margins[cell]
-            torch.testing.assert_close(moved, torch.full_like(moved, step), atol=1e-6, rtol=0)
+            change = head.margins[cell] - margins[cell]
+            torch.testing.assert_close(change, torch.full_like(change, step), atol=1e-6, rtol=0)
             legal = observed.legal[row["state"]]
             assert legal[row["action"]]
             assert visits[row["state"], row["action"]] == visits[row["state"], legal].min()
@@ -114,7 +114,7 @@ def test_small_cells_are_dropped_and_counted(pretrained, tmp_path):
         fit_policy(none)
 
 
-def test_an_interrupted_chain_goes_on_as_if_nothing_happened(pretrained, tmp_path, monkeypatch):
+def test_an_interrupted_chain_resumes_to_the_same_bits(pretrained, tmp_path, monkeypatch):
     whole = run_chain(settings(pretrained, tmp_path / "whole"), faces(COUNTS), None, 7)
     original = Chain.save
 
@@ -202,7 +202,7 @@ def test_a_chain_samples_classes_as_its_run_did(pretrained, tmp_path):
 def test_other_data_is_refused(pretrained, tmp_path):
     collect(settings(pretrained, tmp_path, epochs=1), faces(COUNTS))
     other = faces(COUNTS)
-    other.identities[2] = "somebody"
+    other.identities[2] = "another"
     with pytest.raises(ValueError, match="first difference is id2"):
         collect(settings(pretrained, tmp_path, epochs=2), other)
     with pytest.raises(ValueError, match="first difference is id2"):

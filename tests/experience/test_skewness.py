@@ -67,10 +67,10 @@ def test_states_by_hand():
 def test_separation_is_of_the_group_s_own_classes():
     embeddings, labels = torch.randn(20, 6), torch.arange(20) % 5
     statistics = class_statistics(embeddings, labels, 6)  # the last class is empty
-    found = group_separation(statistics, [0, 1, 0, 1, 1, 0])
+    separation = group_separation(statistics, [0, 1, 0, 1, 1, 0])
     for group, classes in enumerate(([0, 2], [1, 3, 4])):
         gap = (statistics.inter_angle - statistics.intra_angle)[classes].double()
-        assert found[group] == pytest.approx(gap.mean().item())
+        assert separation[group] == pytest.approx(gap.mean().item())
 
 
 def test_one_image_has_no_spread_that_would_count():
@@ -78,8 +78,8 @@ def test_one_image_has_no_spread_that_would_count():
     statistics = class_statistics(torch.randn(9, 6), labels, 4)
     inter, intra = statistics.inter_angle.double(), statistics.intra_angle.double()
     assert intra[1] < 1e-3 < 0.1 < intra[0]
-    found = group_separation(statistics, [0, 0, 1, 1])
-    assert found[0] == pytest.approx((inter[:2].mean() - intra[0]).item())
+    separation = group_separation(statistics, [0, 0, 1, 1])
+    assert separation[0] == pytest.approx((inter[:2].mean() - intra[0]).item())
 
 
 def test_an_epoch_trains_with_the_margins_of_the_groups(tmp_path):
@@ -88,7 +88,7 @@ def test_an_epoch_trains_with_the_margins_of_the_groups(tmp_path):
     model = build_model("small_cnn", 8, (32, 32), 1)
     trainer = Trainer(model, head, data, OptimizerConfig(), batch_size=8, seed=0)
     table = tmp_path / "identities.csv"
-    table.write_text("identity,group\nid3,b\nid1,a\nid0,b\nid2,a\nsomebody,c\n")
+    table.write_text("identity,group\nid3,b\nid1,a\nid0,b\nid2,a\nanother,c\n")
     names, groups = read_groups(table, data.identities)
     assert names == ["a", "b"]
     assert groups.tolist() == [1, 0, 0, 1]
@@ -100,9 +100,9 @@ def test_an_epoch_trains_with_the_margins_of_the_groups(tmp_path):
     assert trainer.step == 4 * 2
     margins = head.margins.tolist()
     assert margins[1] == margins[2] == pytest.approx(0.35)
-    moved = 0.35 + 0.1 * sum(ACTIONS[a] == "raise" for a in transitions.action)
-    moved -= 0.1 * sum(ACTIONS[a] == "lower" for a in transitions.action)
-    assert margins[0] == margins[3] == pytest.approx(moved)
+    last = 0.35 + 0.1 * sum(ACTIONS[a] == "raise" for a in transitions.action)
+    last -= 0.1 * sum(ACTIONS[a] == "lower" for a in transitions.action)
+    assert margins[0] == margins[3] == pytest.approx(last)
 
 
 def separation_of(groups):

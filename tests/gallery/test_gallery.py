@@ -20,7 +20,7 @@ def sample(count, seed=0, size=16):
     return np.random.default_rng(seed).normal(size=(count, size)).astype(np.float32)
 
 
-def numbered(count, prefix="person"):
+def numbered(count, prefix="identity"):
     return [f"{prefix} {i}" for i in range(count)]
 
 
@@ -120,17 +120,17 @@ def test_float16_and_fortran_order_arrays():
 
 def test_remove():
     gallery, embeddings = filled()
-    gallery.add(["person 3"], sample(1, seed=5))
-    assert gallery.remove(["person 3", "person 10", "unknown"]) == 3
-    assert gallery.remove(["person 3"]) == 0
+    gallery.add(["identity 3"], sample(1, seed=5))
+    assert gallery.remove(["identity 3", "identity 10", "unknown"]) == 3
+    assert gallery.remove(["identity 3"]) == 0
     remaining = [i for i in range(50) if i not in (3, 10)]
-    assert gallery.names == [f"person {i}" for i in remaining]
+    assert gallery.names == [f"identity {i}" for i in remaining]
     assert_search_equals_brute_force(gallery, gallery.names, embeddings[remaining])
 
 
 def test_add_after_remove():
     gallery, embeddings = filled()
-    gallery.remove(["person 49", "person 0"])
+    gallery.remove(["identity 49", "identity 0"])
     extra = sample(5, seed=5)
     gallery.add(numbered(5, "new"), extra)
     assert_search_equals_brute_force(
@@ -179,7 +179,7 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match="other: expected embedding size 16, got 4"):
         gallery.merge(Gallery(4))
     with pytest.raises(ValueError, match="names: expected a sequence of strings"):
-        gallery.remove("person 1")
+        gallery.remove("identity 1")
 
 
 def test_missing_faiss_names_the_extra(monkeypatch):

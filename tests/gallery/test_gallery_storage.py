@@ -16,7 +16,7 @@ faiss = pytest.importorskip("faiss")
 def gallery_of(count, seed=0, index="flat"):
     gallery = Gallery(8, index=index)
     gallery.add(
-        [f"person {i}" for i in range(count)],
+        [f"identity {i}" for i in range(count)],
         np.random.default_rng(seed).normal(size=(count, 8)),
     )
     gallery.reindex()
@@ -51,8 +51,8 @@ def only(folder, pattern):
 
 def test_round_trip(tmp_path):
     gallery = gallery_of(20)
-    gallery.add(["person 3", "Åsa 李"], np.eye(2, 8))
-    gallery.remove(["person 0"])
+    gallery.add(["identity 3", "Åsa 李"], np.eye(2, 8))
+    gallery.remove(["identity 0"])
     gallery.save(tmp_path / "new" / "gallery")
     result = Gallery.load(str(tmp_path / "new" / "gallery"))
     assert_same(result, gallery)
@@ -64,7 +64,7 @@ def test_loaded_gallery_can_change(tmp_path):
     gallery.save(tmp_path)
     result = Gallery.load(tmp_path)
     for either in (gallery, result):
-        either.remove(["person 19", "person 4"])
+        either.remove(["identity 19", "identity 4"])
         either.add(["guest"], np.ones((1, 8)))
         either.merge(gallery_of(3, seed=4))
     assert_same(result, gallery)
@@ -111,7 +111,7 @@ def test_removed_embeddings_leave_the_disk(tmp_path, index):
     row = gallery._rows.take(np.array([7])).tobytes()
     gallery.save(tmp_path)
     assert any(row in path.read_bytes() for path in tmp_path.iterdir())
-    gallery.remove(["person 7"])
+    gallery.remove(["identity 7"])
     gallery.save(tmp_path)
     assert not any(row in path.read_bytes() for path in tmp_path.iterdir())
 
@@ -343,8 +343,8 @@ def test_manifests_of_noise_raise_nothing_else(tmp_path):
     generator = np.random.default_rng(0)
     for _ in range(2000):
         noisy = bytearray(content)
-        for place in generator.integers(len(content), size=generator.integers(1, 4)):
-            noisy[place] = generator.integers(256)
+        for position in generator.integers(len(content), size=generator.integers(1, 4)):
+            noisy[position] = generator.integers(256)
         path.write_bytes(noisy)
         with contextlib.suppress(ValueError):
             Gallery.load(tmp_path)

@@ -60,11 +60,11 @@ def test_removed_faces_are_not_found(kind):
     gallery, array = indexed(kind)
     late = embeddings(2, 16, seed=5)
     gallery.add(["late 0", "late 1"], late)
-    gone = [f"person {i}" for i in range(0, 1000, 3)]
+    gone = [f"identity {i}" for i in range(0, 1000, 3)]
     assert gallery.remove([*gone, "late 0"]) == len(gone) + 1
     assert gallery.index == ("flat" if kind == "hnsw" else kind)  # a graph cannot forget
     kept = [i for i in range(1000) if i % 3]
-    names, array = [*(f"person {i}" for i in kept), "late 1"], np.vstack((array[kept], late[1:]))
+    names, array = [*(f"identity {i}" for i in kept), "late 1"], np.vstack((array[kept], late[1:]))
     assert_search_equals_brute_force(gallery, names, array)
     gallery.reindex()
     assert gallery.index == kind
@@ -115,7 +115,7 @@ def test_single_additions_are_packed(monkeypatch):
     monkeypatch.setattr(rows, "SHARD_BYTES", 10 * 4 * 16)
     gallery, array = Gallery(16), embeddings(25, 16)
     for number in range(25):
-        gallery.add([f"person {number}"], array[number : number + 1])
+        gallery.add([f"identity {number}"], array[number : number + 1])
         gallery.search(PROBES[:1], 1)
     assert [len(shard) for shard in gallery._rows.shards] == [10, 10, 5]
     assert_search_equals_brute_force(gallery, numbered(25), array)
@@ -148,12 +148,12 @@ def test_an_index_trained_again_searches_the_same_share(kind):
 def test_a_graph_built_again_keeps_as_many_candidates():
     gallery, _ = indexed("hnsw", 400)
     gallery._index.parameter = 1024
-    gallery.remove(["person 7"])
+    gallery.remove(["identity 7"])
     gallery.reindex("flat")
     gallery.reindex("hnsw")
     assert gallery._index.parameter == 1024
     gallery._index.parameter = 256  # the default, measured or not
-    gallery.remove(["person 8"])
+    gallery.remove(["identity 8"])
     gallery.reindex()
     assert gallery._index.parameter == 256
 
@@ -193,16 +193,16 @@ def test_a_probe_whose_list_is_empty_is_compared_with_all(kind):
     gallery.remove(first)
     gallery.add(["late"], -PROBES[:1])  # in no list; not all that there is
     assert gallery.index == kind
-    kept = [i for i in range(1000) if f"person {i}" not in set(first)]
+    kept = [i for i in range(1000) if f"identity {i}" not in set(first)]
     best = kept[(unit(PROBES[:1]) @ unit(array[kept]).T)[0].argmax()]
     (matches,) = gallery.search(PROBES[:1], 2000)
     assert len(matches) == len(kept) + 1
-    assert (matches[0].name, matches[-1].name) == (f"person {best}", "late")
+    assert (matches[0].name, matches[-1].name) == (f"identity {best}", "late")
     assert [len(result) > 0 for result in gallery.search(PROBES, 1)] == [True] * 40
 
 
 @pytest.mark.parametrize("together", [7, 32_768])
-def test_product_quantised_scores_are_exact(monkeypatch, together):
+def test_product_quantized_scores_are_exact(monkeypatch, together):
     """Also where candidates are compared again in many parts."""
     gallery, array = indexed("ivf-pq")
     cosine = unit(PROBES) @ unit(array).T

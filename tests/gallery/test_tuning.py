@@ -56,7 +56,7 @@ def test_flat_is_chosen_if_none_is_faster(monkeypatch):
 
 
 def test_recall_equals_a_count():
-    """Of probes that are no part of the gallery, by brute force in float64."""
+    """Recall of probes outside the gallery equals brute force in float64."""
     gallery, array = filled()
     probes = embeddings(200, 16, seed=9)
     best = (unit(probes) @ unit(array).T).argmax(axis=1)
@@ -69,7 +69,7 @@ def test_recall_equals_a_count():
     for point in points:
         gallery._index.parameter = point.parameter
         names = [matches[0].name for matches in gallery.search(probes, 1)]
-        same = np.mean([name == f"person {i}" for name, i in zip(names, best, strict=True)])
+        same = np.mean([name == f"identity {i}" for name, i in zip(names, best, strict=True)])
         assert point.recall == pytest.approx(same)
 
 

@@ -105,10 +105,10 @@ def test_distance_against_correlations(fonts: Path):
     def expected(a, b):
         def distance(aside):
             pairs = zip(inspected[a].drawings, inspected[b].drawings, strict=True)
-            moved = [(blurred(x), blurred(np.roll(y, aside, (0, 1)))) for x, y in pairs]
-            return 1 - np.median([np.corrcoef(x, y)[0, 1] for x, y in moved])
+            shifted = [(blurred(x), blurred(np.roll(y, aside, (0, 1)))) for x, y in pairs]
+            return 1 - np.median([np.corrcoef(x, y)[0, 1] for x, y in shifted])
 
-        asides = [(down, across) for down in (-1, 0, 1) for across in (-1, 0, 1)]
+        asides = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)]
         return min(map(distance, asides))
 
     result = distances(inspected)

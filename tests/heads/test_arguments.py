@@ -193,8 +193,8 @@ def test_a_label_that_is_no_class_is_named_with_its_position(name, rate, label):
 
 @pytest.mark.parametrize("name", list(heads.HEADS))
 def test_an_unknown_option_is_named_with_the_options_of_the_head(name):
-    known = ", ".join(heads.HEADS[name].defaults)
-    message = f"color: expected an option of {name} ({known}), got 'red'"
+    options = ", ".join(heads.HEADS[name].defaults)
+    message = f"color: expected an option of {name} ({options}), got 'red'"
     check_message(message, lambda: make(name, color="red"), error=TypeError)
 
 

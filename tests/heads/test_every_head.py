@@ -56,13 +56,13 @@ def test_the_documentation_has_every_loss_and_its_example_runs():
         "cosine": heads.CosineHead,
         "hard negative": heads.HardNegativeHead,
         "dense": heads.DenseHead,
-        "regulariser": heads.SampleLoss,
+        "regularizer": heads.SampleLoss,
     }
-    assert {name for name, base in rows.items() if base != "regulariser"} == set(heads.HEADS)
+    assert {name for name, base in rows.items() if base != "regularizer"} == set(heads.HEADS)
     for name, base in rows.items():
         loss = getattr(heads, name)
         assert issubclass(loss, bases[base])
-        assert issubclass(loss, heads.Head) != (base == "regulariser")
+        assert issubclass(loss, heads.Head) != (base == "regularizer")
     (example,) = re.findall(r"```python\n(.*?)```", page, re.S)
     names: dict[str, object] = {}
     exec(example, names)

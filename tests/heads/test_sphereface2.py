@@ -24,8 +24,8 @@ def test_the_first_bias_has_no_slope_with_few_classes_either(classes, scale):
 
     def slope(b):  # of the loss of all-zero cosines, by the formula
         g = 2 * 0.5**3 - 1
-        own = -0.7 / (1 + math.exp(scale * (g - 0.4) + b))
-        return own + 0.3 * (classes - 1) / (1 + math.exp(-scale * (g + 0.4) - b))
+        target = -0.7 / (1 + math.exp(scale * (g - 0.4) + b))
+        return target + 0.3 * (classes - 1) / (1 + math.exp(-scale * (g + 0.4) - b))
 
     b = head.bias.item()
     assert slope(b - 1e-3) < 0 < slope(b + 1e-3)

@@ -87,7 +87,7 @@ def test_a_nan_sample_makes_only_its_own_class_of_many_parts_nan():
 
 
 def test_more_classes_than_threads():
-    """On a circle: the nearest of a class are both its neighbours, so only the angle is sure."""
+    """On a circle: the nearest of a class are both its neighbors, so only the angle is sure."""
     angle = torch.arange(1000) * (2 * torch.pi / 1000)
     embeddings, labels = torch.stack([angle.cos(), angle.sin()], 1), torch.arange(1000)
     results = class_statistics(embeddings, labels.flip(0), 1000)

@@ -48,7 +48,7 @@ def test_what_is_saved_of_samples_without_a_target(monkeypatch):
 
 
 def test_the_gradient_of_a_label_beyond_the_classes_is_nan(monkeypatch):
-    """Of a call that never went through the forward pass, which marks such a row."""
+    """The backward pass alone is called; the forward pass would mark such a row."""
     monkeypatch.setenv("HOST_RUN_UNCHECKED", "1")
     labels, rows, saved = torch.tensor([9, 1, 2]), torch.zeros(3, dtype=int), torch.ones(3, 3)
     to_cosine, to_margin, _ = torch.ops.fairloss.margin_logits_backward(

@@ -32,7 +32,7 @@ def c_elements(group, thread):
 
 
 def fragments(matrix, elements):
-    rows = [torch.stack([matrix[at] for at in elements(*lane)]) for lane in LANES]
+    rows = [torch.stack([matrix[index] for index in elements(*lane)]) for lane in LANES]
     return torch.stack(rows)
 
 

@@ -63,7 +63,7 @@ def test_an_unknown_schedule_is_named():
 
 @pytest.mark.skipif(BUILD.name != "races", reason="for ThreadSanitizer")
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_a_missing_barrier_is_a_race_under_every_schedule(schedule):
+def test_a_missing_barrier_is_a_data_race_under_every_schedule(schedule):
     assert "data race" in run("without_barrier", schedule).stderr
     assert "data race" not in run("with_barrier", schedule).stderr
 

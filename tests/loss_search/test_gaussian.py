@@ -43,16 +43,16 @@ def test_search_softmax_finds_a_planted_a_within_30_rounds(unit, planted):
     settings = SearchSettings(unit=unit, start=0.0)
     space = space_of(settings, SCALE)
 
-    def place(a):
+    def margin(a):
         in_margins = float(margin_of_factor(a, SCALE))
         return in_margins if unit == "margin" else -a / math.exp(SCALE / 3)
 
     errors = []
     for seed in range(20):
         agent = agent_of(settings, seed)
-        run(agent, 30, 4, lambda z: -abs(place(space.options(z)["a"]) - place(planted)))
-        errors.append(abs(agent.mean[0] - place(planted)))
-    assert place(planted) > 2 * settings.sigma
+        run(agent, 30, 4, lambda z: -abs(margin(space.options(z)["a"]) - margin(planted)))
+        errors.append(abs(agent.mean[0] - margin(planted)))
+    assert margin(planted) > 2 * settings.sigma
     assert max(errors) < settings.sigma
     assert np.median(errors) < settings.sigma / 3
 
@@ -79,20 +79,20 @@ def test_am_lfs_recovers_a_planted_piecewise_linear_transform():
     def curves(options):
         return np.concatenate([values(options[name], grids[name]) for name in grids])
 
-    space, wanted = piecewise_linear(3), curves(planted)
+    space, expected = piecewise_linear(3), curves(planted)
     to_curves = np.stack([curves(space.options(unit)) for unit in np.eye(12)], axis=1)  # linear
-    assert np.abs(to_curves @ space.start - wanted).max() > 0.35
+    assert np.abs(to_curves @ space.start - expected).max() > 0.35
     for seed in range(5):
         agent = GaussianSearch(space.start, 0.05, 0.3, seed=seed)
         for number in range(1, 801):
             points = agent.sample(32, number)
-            agent.update(points, -np.square(points @ to_curves.T - wanted).mean(axis=1))
-        found = space.options(agent.mean)
-        assert np.abs(curves(found) - wanted).max() < 0.06
-        head = AMLFS(3, 4, **found)  # and the head computes that very transform
+            agent.update(points, -np.square(points @ to_curves.T - expected).mean(axis=1))
+        result = space.options(agent.mean)
+        assert np.abs(curves(result) - expected).max() < 0.06
+        head = AMLFS(3, 4, **result)  # and the head computes that very transform
         x = torch.from_numpy(grids["t"]).float()
         slope, offset = line_at(head.t, x, -1, 1)
-        np.testing.assert_allclose(slope * x + offset, values(found["t"], grids["t"]), atol=1e-5)
+        np.testing.assert_allclose(slope * x + offset, values(result["t"], grids["t"]), atol=1e-5)
 
 
 def test_at_learning_rate_0_the_mean_stays_exactly_and_else_it_moves_from_0():

@@ -52,7 +52,7 @@ def plain(head, x, y):
 
 
 def arguments(name, head, x, y, cosine, log_odds):
-    """What `log_odds_shift` needs beside the head, as each loss defines it."""
+    """Return the other arguments of `log_odds_shift`, as each loss defines them."""
     length = x.double().norm(dim=1)
     if isinstance(head, heads.LSoftmax) and name.startswith("L"):
         return {"length": length * head.weight.detach().double().norm(dim=1)[y]}
@@ -71,7 +71,7 @@ def test_h_of_a_round_trips_and_is_the_head_s_own_loss(name):
     head = CASES[name].make(C, D)
     head.weight.data.normal_(0, 0.5)
     head.reduction = "none"
-    head.regulariser = 0.0  # of MagFace and AdaptiveFace: no part of the softmax
+    head.regularizer = 0.0  # of MagFace and AdaptiveFace: no part of the softmax
     if name in ("AdaFace", "AdaCos"):
         head.eval()  # averages and scale stay
     x, y = batch(head)
@@ -110,16 +110,16 @@ def test_margins_of_classes_are_not_taken_for_those_of_samples(head):
         log_odds_shift(head(C, D), torch.zeros(4), margins=head(C, D).margins)
 
 
-@pytest.mark.parametrize("of", [log_odds_shift, partial(factor, negative_logsumexp=0.0)])
-def test_what_a_depends_on_must_be_given(of):
+@pytest.mark.parametrize("function", [log_odds_shift, partial(factor, negative_logsumexp=0.0)])
+def test_arguments_of_a_must_be_given(function):
     with pytest.raises(ValueError, match="margins: expected .*, as LDAM has one for each class"):
-        of(heads.LDAM(3, D, counts=[1, 2, 3]), torch.zeros(3))
+        function(heads.LDAM(3, D, counts=[1, 2, 3]), torch.zeros(3))
     for name in ("MagFace", "AdaFace"):
         with pytest.raises(ValueError, match=f"margins: expected .*, as {name} has one for each"):
-            of(heads.HEADS[name](C, D), torch.zeros(4))
+            function(heads.HEADS[name](C, D), torch.zeros(4))
     for name in ("LSoftmax", "SphereFace"):
         with pytest.raises(ValueError, match=f"length: .*, as {name} normalizes no feature"):
-            of(heads.HEADS[name](C, D), torch.zeros(4))
+            function(heads.HEADS[name](C, D), torch.zeros(4))
 
 
 def test_factor_of_heads_without_cosines_is_the_same_everywhere():
@@ -197,9 +197,9 @@ def test_a_of_p_depends_on_the_others_for_an_angle_and_not_for_cosface():
 
 @pytest.mark.parametrize("name", HAVE_NONE)
 def test_losses_without_an_a_say_so(name):
-    for of in (log_odds_shift, partial(factor, negative_logsumexp=0.0)):
+    for function in (log_odds_shift, partial(factor, negative_logsumexp=0.0)):
         with pytest.raises(ValueError, match=f"head: expected a loss with an a, got {name}; it "):
-            of(heads.HEADS[name](C, D), torch.zeros(3))
+            function(heads.HEADS[name](C, D), torch.zeros(3))
 
 
 def test_local_space_takes_the_a_of_its_bin():

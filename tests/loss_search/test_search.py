@@ -39,7 +39,7 @@ SEEN = 7  # 3 are held out
 
 
 def config(output, epochs=3, **changes):
-    own = {name: changes.pop(name) for name in list(changes) if hasattr(SearchSettings, name)}
+    search = {name: changes.pop(name) for name in list(changes) if hasattr(SearchSettings, name)}
     settings = {
         "data": "made up",
         "output": str(output),
@@ -49,13 +49,13 @@ def config(output, epochs=3, **changes):
         "channels": 1,
         "model": ModelConfig(embedding_size=16),
         "optimizer": OptimizerConfig(learning_rate=0.02),
-        "search": SearchSettings(**{"population": 3, "held_out": 3} | own),
+        "search": SearchSettings(**{"population": 3, "held_out": 3} | search),
     }
     return SearchConfig(**settings | changes)
 
 
 def rounds(folder):
-    """What metrics.jsonl says of the rounds, times aside."""
+    """Return the rounds of metrics.jsonl without their times."""
     lines = [line for line in RunFolder(folder).metrics() if line["event"] == "round"]
     return [{key: line[key] for key in line if key != "seconds"} for line in lines]
 
@@ -92,18 +92,18 @@ def test_a_search_leaves_a_loss_a_model_and_its_cost(whole):
         assert line["best"] == int(np.argmax(line["rewards"]))
         assert len({*map(tuple, line["points"])}) == 3
         assert all(0 <= reward <= 1 for reward in line["rewards"])
-    found = read_loss(whole / "loss.json")
-    assert found.name == "SearchSoftmax"
-    assert found.scale == 32
+    loss = read_loss(whole / "loss.json")
+    assert loss.name == "SearchSoftmax"
+    assert loss.scale == 32
     content = json.loads((whole / "loss.json").read_text())
     assert (content["version"], content["schema"]) == (1, "fairloss.loss")
     assert content["provenance"]["steps"] == 9 * steps
     assert list((whole / "members").iterdir()) == []
     model, trained = load_backbone(whole / "model" / "model.pt")
-    assert trained.head.options == found.options
+    assert trained.head.options == loss.options
     assert model(torch.zeros(2, 1, 32, 32)).shape == (2, 16)
     head = torch.load(whole / "model" / "head.pt", weights_only=True)
-    assert head["a"].item() == pytest.approx(found.options["a"], rel=1e-6)
+    assert head["a"].item() == pytest.approx(loss.options["a"], rel=1e-6)
 
 
 def held_out(folder):
@@ -160,8 +160,8 @@ def test_the_best_member_continues_with_the_state_of_its_optimizer(tmp_path):
         best = results[number, line["best"]]["state"]
         assert results[number, line["best"]]["reward"] == max(line["rewards"])
         momenta = [state["momentum_buffer"] for state in kept["optimizer"]["state"].values()]
-        own = [state["momentum_buffer"] for state in best["optimizer"]["state"].values()]
-        assert all(torch.equal(a, b) for a, b in zip(momenta, own, strict=True))
+        buffers = [state["momentum_buffer"] for state in best["optimizer"]["state"].values()]
+        assert all(torch.equal(a, b) for a, b in zip(momenta, buffers, strict=True))
         assert all(torch.equal(best["model"][name], kept["model"][name]) for name in best["model"])
         a = [results[number, m]["state"]["head"]["a"].item() for m in range(3)]
         z = np.array(line["points"])[:, 0]
@@ -280,7 +280,7 @@ def test_a_setting_that_does_not_fit_leaves_the_folder_to_others(tmp_path, wrong
     assert search(config(tmp_path, epochs=1), faces(COUNTS)).is_file()
 
 
-def test_an_interrupted_search_goes_on_as_if_nothing_happened(tmp_path, whole):
+def test_an_interrupted_search_resumes_to_the_same_bits(tmp_path, whole):
     """Stopped within a round, and at its end, again and again."""
     trained = []
 
@@ -343,12 +343,12 @@ def test_the_loss_trains_as_an_ordinary_head(tmp_path, whole):
 )
 def test_every_space_is_searched_and_drawn(tmp_path, changes, options):
     path = search(config(tmp_path, epochs=2, **changes), faces(COUNTS))
-    found = read_loss(path)
-    assert {name: np.shape(v)[0] if np.ndim(v) else None for name, v in found.options.items()} == (
+    loss = read_loss(path)
+    assert {name: np.shape(v)[0] if np.ndim(v) else None for name, v in loss.options.items()} == (
         options
     )
     head = load_head(path, 5, 8)
-    assert type(head) is heads.HEADS[found.name]
+    assert type(head) is heads.HEADS[loss.name]
     for figure in write_search_figures(tmp_path):
         assert "<path" in figure.read_text()
 

@@ -42,8 +42,8 @@ def test_position_matters() -> None:
     model = SmallCNN(16, (64, 64), 1).eval()
     image = torch.zeros(1, 1, 64, 64)
     image[..., 24:40, 16:32] = 1.0
-    moved = image.roll(16, dims=3)
-    assert not torch.allclose(model(image), model(moved), atol=1e-3)
+    shifted = image.roll(16, dims=3)
+    assert not torch.allclose(model(image), model(shifted), atol=1e-3)
 
 
 def test_same_seed_same_weights() -> None:

@@ -185,7 +185,7 @@ def test_grad_scaler_unscales_and_leaves_out_a_step_with_inf():
     assert scaler.get_scale() == 512
 
 
-def test_saved_and_loaded_it_goes_on_with_the_same_bits():
+def test_a_loaded_optimizer_resumes_with_the_same_bits():
     steps = [draw() for _ in range(6)]
     whole, part = parameter(), parameter()
     part.data.copy_(whole.data)

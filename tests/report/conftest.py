@@ -111,7 +111,7 @@ def write_demo(folder: Path) -> Path:
     write_json(
         folder / "demo.json",
         seed=0,
-        data="Thirty people made up for a test.",
+        data="Thirty identities made up for a test.",
         train_images=811,
         train_identities=30,
         test_images=80,

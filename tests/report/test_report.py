@@ -43,11 +43,11 @@ def sections(page: str) -> list[str]:
 
 def table_of(page: str, name: str) -> list[dict[str, str]]:
     """The rows of one of the embedded CSV tables."""
-    found = re.search(
+    match = re.search(
         rf"<summary>{re.escape(name)} as CSV</summary>\s*<pre[^>]*>(.*?)</pre>", page, re.S
     )
-    assert found, name
-    return list(csv.DictReader(io.StringIO(html.unescape(found[1]))))
+    assert match, name
+    return list(csv.DictReader(io.StringIO(html.unescape(match[1]))))
 
 
 def number(text: str) -> float | None:
@@ -77,7 +77,7 @@ def test_demo_has_every_section_in_order(demo_page: str) -> None:
     assert demo_page.index("<h1>") < demo_page.index('class="verdict"') < demo_page.index("<svg")
     assert "811 images of 30 identities" in demo_page
     assert "80 images of 10 identities" in demo_page
-    assert "Thirty people made up for a test. Seed: 0." in demo_page
+    assert "Thirty identities made up for a test. Seed: 0." in demo_page
 
 
 @pytest.mark.parametrize(
@@ -215,8 +215,8 @@ def test_policy(demo: Path, demo_page: str) -> None:
         q = [np.nan if row[f"q_{name}"] == "" else float(row[f"q_{name}"]) for row in rows]
         np.testing.assert_array_equal(q, policy.q[:, action])
     for row, q in zip(rows, policy.q, strict=True):
-        known = q[np.isfinite(q)]
-        assert number(row["q_spread"]) == (np.ptp(known) if len(known) > 1 else None)
+        visited = q[np.isfinite(q)]
+        assert number(row["q_spread"]) == (np.ptp(visited) if len(visited) > 1 else None)
 
 
 def test_verification(demo: Path, demo_page: str) -> None:

@@ -51,16 +51,16 @@ def images(tmp_path) -> Path:
 def test_equals_embedding_in_memory(images, checkpoint, tmp_path):
     names = list_images(images)
     embed_to_npy(checkpoint, images, names, tmp_path / "f.npy", identities=["x"] * 12)
-    found = read_features(tmp_path / "f.npy")
+    features = read_features(tmp_path / "f.npy")
     faces = read_folder(images, (32, 32), 1)
-    assert found.names == faces.names
+    assert features.names == faces.names
     model = build_model("small_cnn", 8, (32, 32), 1)
     model.load_state_dict(torch.load(checkpoint))
-    np.testing.assert_allclose(found.embeddings, embed(model, faces), atol=1e-5)
-    assert found.identities == ["x"] * 12
+    np.testing.assert_allclose(features.embeddings, embed(model, faces), atol=1e-5)
+    assert features.identities == ["x"] * 12
     embed_to_devkit(checkpoint, images, names, tmp_path / "mf", "_a.bin")
     vectors = read_vectors(tmp_path / "mf", names, "_a.bin")
-    unit = found.embeddings / np.linalg.norm(found.embeddings, axis=1, keepdims=True)
+    unit = features.embeddings / np.linalg.norm(features.embeddings, axis=1, keepdims=True)
     np.testing.assert_allclose(vectors, unit, atol=1e-5)
 
 
@@ -75,16 +75,16 @@ def test_arrays_are_mirrored_only_where_allowed(images, checkpoint, tmp_path):
         write_arrays(folder, [pixels], labels, np.arange(12), who, how, mirror)
         names = read_images(folder, (32, 32), 1).names
         embed_to_npy(checkpoint, folder, names, output)
-        found, expected = np.load(output), embed(model, faces, flip=mirror)
-        np.testing.assert_allclose(found, expected, atol=1e-5)
+        features, expected = np.load(output), embed(model, faces, flip=mirror)
+        np.testing.assert_allclose(features, expected, atol=1e-5)
         assert json.loads(output.with_suffix(".json").read_text())["flip"] is mirror
         embed_to_devkit(checkpoint, folder, names, tmp_path / "mf", f"_{mirror}.bin")
         vectors = read_vectors(tmp_path / "mf", names, f"_{mirror}.bin")
-        unit = found / np.linalg.norm(found, axis=1, keepdims=True)
+        unit = features / np.linalg.norm(features, axis=1, keepdims=True)
         np.testing.assert_allclose(vectors, unit, atol=1e-5)
 
 
-def test_interrupted_run_goes_on(images, checkpoint, tmp_path, monkeypatch):
+def test_an_interrupted_run_resumes(images, checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(feature_file, "BATCH", 5)
     names, output = list_images(images), tmp_path / "out" / "f.npy"
     embed_to_npy(checkpoint, images, names, tmp_path / "whole.npy")

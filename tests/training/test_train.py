@@ -128,10 +128,10 @@ def test_a_sampled_step_with_nan_is_left_out_and_the_seed_draws_the_classes(tmp_
     assert trainer.head.sample_seed == 7
     calls = iter([False, True, *[False] * 8])
 
-    def spoil(gradient):
+    def make_non_finite(gradient):
         return gradient * (math.nan if next(calls) else 1.0)
 
-    trainer.head.weight.register_hook(spoil)
+    trainer.head.weight.register_hook(make_non_finite)
     done = trainer.run_epoch(1, 0.02)
     assert (done.steps, done.skipped) == (10, 1)
     assert trainer.head.weight.isfinite().all()
@@ -225,22 +225,22 @@ def test_nan_weight_row_is_named_and_its_step_left_out(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True))
 
 
-def test_a_spoilt_step_is_left_out_and_training_goes_on(tmp_path):
+def test_a_non_finite_step_is_left_out_and_training_continues(tmp_path):
     folder = RunFolder(tmp_path)
     trainer = build_trainer(config(tmp_path), faces(COUNTS), folder)
     calls = iter([False, True, False])
 
-    def spoil(gradient):
+    def make_non_finite(gradient):
         return gradient * (math.nan if next(calls) else 1.0)
 
-    trainer.head.weight.register_hook(spoil)  # the head's gradient alone
+    trainer.head.weight.register_hook(make_non_finite)  # the head's gradient alone
     done = trainer.run_epoch(1, 0.1)
     assert (done.steps, done.skipped) == (3, 1)
     assert folder.metrics()[0]["reason"] == "the gradient is not finite"
     assert trainer.head.weight.isfinite().all()
 
 
-def test_many_spoilt_steps_end_the_run(tmp_path):
+def test_many_non_finite_steps_end_the_run(tmp_path):
     trainer = build_trainer(config(tmp_path, batch_size=2), faces(COUNTS), RunFolder(tmp_path))
     trainer.head.weight.data[4, 0] = math.nan
     with pytest.raises(RuntimeError, match=r"10 steps in a row were left out.*class 4"):
@@ -273,7 +273,7 @@ def test_fair_loss_moves_margins_after_each_epoch(tmp_path):
     torch.testing.assert_close(final, torch.full((6,), 0.45))
 
 
-def test_a_run_goes_on_without_the_file_its_policy_came_from(tmp_path, monkeypatch):
+def test_a_run_resumes_without_the_file_of_its_policy(tmp_path, monkeypatch):
     policy = tmp_path / "raise.json"
     Policy.constant("raise").save(policy)
     head = HeadConfig(policy=str(policy), margin=0.15)
@@ -295,7 +295,7 @@ def test_other_data_is_refused_on_resume(tmp_path, monkeypatch):
         train(config(tmp_path / "run"), faces(COUNTS))
     monkeypatch.undo()
     renamed = faces(COUNTS)
-    renamed.identities[0] = "somebody"
+    renamed.identities[0] = "another"
     with pytest.raises(ValueError, match="output: .* 6 identities.* first difference is id0"):
         train(config(tmp_path / "run"), renamed)
     with pytest.raises(ValueError, match="others of the same identities"):
@@ -315,11 +315,14 @@ def test_a_run_killed_before_its_model_was_written_says_so(tmp_path):
 
 def test_a_run_killed_between_its_two_results_writes_both(tmp_path, monkeypatch):
     original = os.replace
-    moved = []
+    replaced = []
 
     def replace_once(source, target):
-        moved.append(Path(target).name)
-        if moved[-1] in ("model.pt", "head.pt") and len({"model.pt", "head.pt"} & set(moved)) == 2:
+        replaced.append(Path(target).name)
+        if (
+            replaced[-1] in ("model.pt", "head.pt")
+            and len({"model.pt", "head.pt"} & set(replaced)) == 2
+        ):
             raise KeyboardInterrupt
         original(source, target)
 

@@ -4,9 +4,10 @@ from fairloss.agent.dqn import QNetwork, fit_dqn
 from fairloss.agent.grid import ACTIONS, MarginGrid
 from fairloss.agent.group_bias import GroupBias, GroupPolicy, skewness_reward
 from fairloss.agent.policy import Policy
+from fairloss.agent.reward import standardized_reward
 from fairloss.agent.states import GroupState
 from fairloss.agent.tabular import fit_tabular
-from fairloss.agent.transitions import Transitions, standardized_reward
+from fairloss.agent.transitions import Transitions
 from fairloss.deprecation import renamed
 
 __all__ = [

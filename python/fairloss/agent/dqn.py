@@ -1,7 +1,5 @@
 """Deep Q-learning over a fixed set of transitions."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 

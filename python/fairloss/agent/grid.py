@@ -1,15 +1,13 @@
 """The margins that a class may have, and the three actions on them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.checks import expect
-from fairloss.typing import Bools, Ints
+from fairloss.checks import check_shape, expect
+from fairloss.typing import Bools, Float64s, Ints
 
 ACTIONS = ("lower", "keep", "raise")
 KEEP = ACTIONS.index("keep")
@@ -26,6 +24,16 @@ def as_indices(name: str, values: npt.ArrayLike, size: int) -> Ints:
     if outside.any():
         expect(False, name, f"0 to {size - 1}", array[outside].flat[0])
     return array.astype(np.int64)
+
+
+def as_vector(name: str, values: npt.ArrayLike, length: int, undefined: bool = False) -> Float64s:
+    """Return (length,) float64, finite; with `undefined` NaN is allowed too."""
+    array = np.asarray(values, dtype=np.float64)
+    check_shape(name, array, length)
+    wrong = np.isinf(array) if undefined else ~np.isfinite(array)
+    if wrong.any():
+        expect(False, name, "finite numbers", array[wrong][0])
+    return array
 
 
 @dataclass(frozen=True)

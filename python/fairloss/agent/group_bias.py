@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from fairloss.agent.grid import DEFAULT_GRID, MarginGrid
 from fairloss.agent.policy import greedy_actions
-from fairloss.agent.transitions import ROUNDING
+from fairloss.agent.reward import ROUNDING
 from fairloss.checks import check_positive, expect
 from fairloss.typing import Bools, Float64s, Ints
 

@@ -1,7 +1,5 @@
 """The state of a class: its image count, its intra-class variance and its margin."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

@@ -1,7 +1,5 @@
 """The exact Q-table of a fixed set of transitions."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 
@@ -14,7 +12,7 @@ def fit_tabular(transitions: Transitions, legal: npt.ArrayLike, gamma: float = 0
     """Return (S, 3) float64, the fixed point of fitted-Q iteration (Ernst et al., JMLR 2005).
 
     Q(s, a) = mean over the transitions of (s, a) of r + gamma * successor . V, with V(s) = max over
-    the visited actions of Q(s, .). V = 0, the average of standardised rewards, in a state without
+    the visited actions of Q(s, .). V = 0, the average of standardized rewards, in a state without
     a visited action; Q of an unvisited pair is NaN. Solved by policy iteration: a linear system
     per round, a handful of rounds, no stopping tolerance.
 

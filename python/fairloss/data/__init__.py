@@ -1,7 +1,5 @@
 """Labeled face images: reading them, cutting their long tail, and batching them repeatably."""
 
-from __future__ import annotations
-
 from fairloss.data.align import align_face, open_aligned, similarity_transform
 from fairloss.data.arrays import read_arrays, write_arrays
 from fairloss.data.batches import augment, epoch_batches, epoch_order, to_input

@@ -1,7 +1,5 @@
 """Face alignment: the similarity transform that takes five landmarks to the common template."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

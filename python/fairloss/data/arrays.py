@@ -6,8 +6,6 @@ variants.npy  (N,) int32, position in `variants`, which names the image within i
 index.json    version, identities, variants, mirror (of `FaceImages`)
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any

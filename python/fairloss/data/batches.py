@@ -4,8 +4,6 @@ Every function draws from a generator of its own on the CPU; torch's global gene
 read nor advanced, and every device sees the same order and the same pixels.
 """
 
-from __future__ import annotations
-
 import hashlib
 
 import torch

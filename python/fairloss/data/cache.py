@@ -1,7 +1,5 @@
 """The folder of downloaded files."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The result file of the MegaFace development kit: `cmc_*.json`."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Decoding image files with Pillow, which is imported only when an image is read."""
 
-from __future__ import annotations
-
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +35,7 @@ def pillow() -> ModuleType:
         raise ImportError(
             'reading images needs Pillow: pip install "fairloss-ext[train]"'
         ) from error
-    # Image.open loads the plugins on demand, which races when several threads open their first file
+    # Image.open loads the plugins on demand: a data race when several threads open a file.
     Image.init()
     return Image
 

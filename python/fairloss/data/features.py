@@ -1,7 +1,5 @@
 """Feature files: an (N, D) array in `.npy` and a manifest that names its rows, beside it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath

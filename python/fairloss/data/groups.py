@@ -1,7 +1,5 @@
 """Groups of identities, from a column of a table."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Sequence
 from pathlib import Path

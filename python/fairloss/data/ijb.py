@@ -1,7 +1,5 @@
 """The meta files of IJB-B and IJB-C, as insightface distributes them."""
 
-from __future__ import annotations
-
 import io
 from dataclasses import dataclass
 

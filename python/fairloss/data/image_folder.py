@@ -1,7 +1,5 @@
 """Reading a folder of identities, each a folder of images."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from functools import partial

@@ -1,7 +1,5 @@
 """Images of a folder of arrays or of files: as one data set, or in batches."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from io import BytesIO

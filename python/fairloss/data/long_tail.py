@@ -1,7 +1,5 @@
 """Cutting a data set to a long tail, and holding identities out."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

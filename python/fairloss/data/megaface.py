@@ -1,7 +1,5 @@
 """Files of the MegaFace development kit: one feature file an image, JSON lists, noise lists."""
 
-from __future__ import annotations
-
 import json
 import struct
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Files of one array (`.npy`): atomic writing, at once or in parts, and checked reading."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable
 from pathlib import Path

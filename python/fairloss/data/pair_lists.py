@@ -1,7 +1,5 @@
 """Pair lists of LFW, RFW, CALFW, CPLFW, SLLFW, AgeDB-30 and CFP-FP in their native formats."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import chain

@@ -8,8 +8,6 @@ images, a sqrt(c), and with image k of others, 0.75 sqrt(1 - c), stay below 0.57
 every c. All other distractors are orthogonal to these axes: cosine 0 with every probe.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from fairloss.data.features import write_features, write_manifest
 from fairloss.data.megaface import DevkitList, write_devkit_list
 from fairloss.data.npy import write_npy_parts
 from fairloss.data.text_files import StrPath
+from fairloss.deprecation import renamed_keywords
 from fairloss.typing import Float32s, Float64s, Ints
 
 MATE_COSINES = (0.8, 0.6)  # of two images of one identity: identities alternate
@@ -103,13 +102,14 @@ class Planted:
         return len(images) + int(images.max())
 
 
+@renamed_keywords(people="num_identities")
 def planted_megaface(
-    people: int = 80, probes: int = 3530, distractors: int = 1_000_000, dimension: int = 512
+    num_identities: int = 80, probes: int = 3530, distractors: int = 1_000_000, dimension: int = 512
 ) -> Planted:
     """Construct a challenge; the defaults are MegaFace's sizes.
 
     Args:
-        people: number of identities; each has probes // people images, the first ones more.
+        num_identities: each has probes // num_identities images, the first ones more.
         probes: at least 2 for each identity.
         distractors: at least as many as are planted.
         dimension: more than identities + images of an identity.
@@ -117,11 +117,13 @@ def planted_megaface(
     Raises:
         ValueError: a size does not fit the others.
     """
-    valid = people >= 2 and probes >= 2 * people
-    expect(valid, "people, probes", "at least 2 and 2 for each", f"{people}, {probes}")
-    images = [len(part) for part in np.array_split(np.empty(probes), people)]
+    valid = num_identities >= 2 and probes >= 2 * num_identities
+    expect(
+        valid, "num_identities, probes", "at least 2 and 2 for each", f"{num_identities}, {probes}"
+    )
+    images = [len(part) for part in np.array_split(np.empty(probes), num_identities)]
     identities = [f"person{i:04d}" for i, count in enumerate(images) for _ in range(count)]
-    axes = people + images[0]
+    axes = num_identities + images[0]
     expect(dimension > axes, "dimension", f"more than {axes}", dimension)
     per_probe = np.array(PLANTED_PER_PROBE)[np.arange(probes) % len(PLANTED_PER_PROBE)]
     planted = np.stack((per_probe // 3, per_probe - per_probe // 3), axis=1)
@@ -129,10 +131,10 @@ def planted_megaface(
     expect(distractors >= total, "distractors", f"at least {total}", distractors)
     features = np.zeros((probes, dimension))
     number = np.concatenate([np.arange(count) for count in images])
-    label = np.repeat(np.arange(people), images)
+    label = np.repeat(np.arange(num_identities), images)
     cosine = np.array(MATE_COSINES)[label % 2]
     features[np.arange(probes), label] = np.sqrt(cosine)
-    features[np.arange(probes), people + number] = np.sqrt(1 - cosine)
+    features[np.arange(probes), num_identities + number] = np.sqrt(1 - cosine)
     names = [f"{name}/{k}.png" for name, k in zip(identities, number.tolist(), strict=True)]
     return Planted(features.astype(np.float32), names, identities, distractors, planted)
 

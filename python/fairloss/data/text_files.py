@@ -1,7 +1,5 @@
 """Helpers of the readers of text and JSON files, whose errors name the file."""
 
-from __future__ import annotations
-
 import json
 import os
 from typing import Any

@@ -1,7 +1,5 @@
 """The pair list of YouTube Faces."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from fairloss.data.pair_lists import NamedPairs

@@ -1,7 +1,5 @@
 """Verification over all pairs of samples: a report on one model and a comparison of two."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

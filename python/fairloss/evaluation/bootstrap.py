@@ -7,8 +7,6 @@ compared. Resampling pairs instead gives intervals that are too narrow. Trials, 
 of an identification, weigh as often as their cluster is drawn.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar

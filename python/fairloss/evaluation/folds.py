@@ -1,7 +1,5 @@
 """Cross-validated verification accuracy over identity-disjoint folds."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import asdict, dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Verification by group: an attribute of the samples, or the class frequency in training."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

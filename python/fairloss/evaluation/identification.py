@@ -1,13 +1,12 @@
 """Open-set identification: ranks, and TPIR at a given FPIR, where some probes have no mate."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from fairloss.checks import expect
+from fairloss.deprecation import renamed_keywords
 from fairloss.embeddings import unit_embeddings
 from fairloss.evaluation.roc import RELATIVE_TOLERANCE
 from fairloss.typing import Bools, Float32s, Ints
@@ -49,6 +48,7 @@ class Search(NamedTuple):
         return hit[self.mated]
 
 
+@renamed_keywords(gallery_subject="gallery_identities", probe_subject="probe_identities")
 def search_gallery(
     gallery: npt.ArrayLike,
     gallery_identities: npt.ArrayLike,

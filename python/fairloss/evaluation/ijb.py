@@ -1,7 +1,5 @@
 """IJB-B and IJB-C: 1:1 verification and open-set 1:N identification."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fairloss.checks import expect
+from fairloss.deprecation import renamed_keywords
 from fairloss.evaluation.identification import Search
 from fairloss.evaluation.pairs import Pairs
 from fairloss.evaluation.protocol_report import (
@@ -27,6 +26,7 @@ RANKS = (1, 5, 10)
 REJECTED = -2.0  # score of a mate that is not first: below every cosine, accepted at FPIR 1 only
 
 
+@renamed_keywords(subjects="identities")
 def evaluate_ijb_verification(
     scores: npt.ArrayLike,
     pairs: Pairs,
@@ -54,6 +54,7 @@ def evaluate_ijb_verification(
     return report | {"tar_nearest": nearest}
 
 
+@renamed_keywords(subjects="identities")
 def compare_ijb_verification(
     scores_a: npt.ArrayLike,
     scores_b: npt.ArrayLike,
@@ -96,6 +97,7 @@ def nearest_tar(
     return {f: float(tar[np.argmin(np.abs(rates - f))]) for f in check_fars(far)}
 
 
+@renamed_keywords(probe_subject="probe_identities")
 def evaluate_ijb_identification(
     searches: Mapping[str, Search],
     probe_identities: npt.ArrayLike,
@@ -124,6 +126,7 @@ def evaluate_ijb_identification(
     return {"seed": seed} | protocol_report([IdentificationStatistics(searches)], bootstrap)
 
 
+@renamed_keywords(probe_subject="probe_identities")
 def compare_ijb_identification(
     a: Mapping[str, Search],
     b: Mapping[str, Search],
@@ -162,7 +165,7 @@ class IdentificationStatistics:
         galleries = {name: _gallery(search) for name, search in searches.items()}
         limits = {"rank": map(str, RANKS), "tpir": map(str, FPIRS)}
         means = {
-            key: {at: _mean([gallery[key][at] for gallery in galleries.values()]) for at in table}
+            key: {rate: _mean([g[key][rate] for g in galleries.values()]) for rate in table}
             for key, table in limits.items()
         }
         self.point: dict[str, Any] = {"galleries": galleries, "mean": means}

@@ -6,8 +6,6 @@ threshold between two scores instead; the two differ by a pair or so. This one i
 insightface's logs to the last digit.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The MegaFace challenge: exact identification among up to a million distractors."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any

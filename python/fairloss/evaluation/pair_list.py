@@ -1,7 +1,5 @@
 """Verification over a given list of pairs: the protocol of LFW and the sets made after it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

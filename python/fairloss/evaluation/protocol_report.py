@@ -4,8 +4,6 @@ Each protocol has one class of statistics, whose numbers are functions of weight
 trials; reports and comparisons are both made from it here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial

@@ -1,7 +1,5 @@
 """Racial Faces in the Wild: accuracy of four subsets, and the differences between them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 

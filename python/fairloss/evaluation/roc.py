@@ -4,8 +4,6 @@ A pair is accepted when score >= threshold. Equal scores are accepted or rejecte
 metric depends on the order of the input.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """IJB's templates: one feature for several images and videos of an identity."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

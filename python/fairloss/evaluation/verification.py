@@ -1,7 +1,5 @@
 """Verification metrics: AUC, EER and TAR@FAR."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """YouTube Faces: scores of pairs of videos from features of frames."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

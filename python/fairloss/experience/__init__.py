@@ -1,7 +1,5 @@
 """Experience: transitions of classes whose margins move, and the policy learned from them."""
 
-from __future__ import annotations
-
 from fairloss.experience.collect import CollectConfig, collect
 from fairloss.experience.experience import Experience
 from fairloss.experience.fit import Fit, fit_policy

@@ -1,7 +1,5 @@
 """A chain: fine-tuning that moves the margin of every cell each epoch and measures the change."""
 
-from __future__ import annotations
-
 import math
 import time
 from dataclasses import dataclass

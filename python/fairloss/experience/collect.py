@@ -1,7 +1,5 @@
 """`collect(config)`: chains of fine-tuning from a pre-trained run to one experience file."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import partial

@@ -1,7 +1,5 @@
 """From experience to a policy: deep Q-learning, checked against the exact solution."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -5,8 +5,6 @@ after it: `GroupEpochs` trains a network. `fairloss.agent.group_bias` states wha
 and what is our choice; the chain and its choice of actions are those of `collect`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Checks and conversions of names and embeddings given to a gallery."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The faiss module, and its searches on a GPU."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from types import ModuleType

@@ -1,7 +1,5 @@
 """The record of the network whose embeddings a gallery holds: embedder.json in its folder."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Exact search over shards, of which one at a time need be in memory."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import numpy as np

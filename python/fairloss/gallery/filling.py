@@ -1,7 +1,5 @@
 """Filling a gallery from batches, with a save every minute."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence

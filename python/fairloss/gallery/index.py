@@ -1,7 +1,5 @@
 """A faiss index over some of a gallery's rows: training, adding, removing, searching."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -7,8 +7,6 @@ ivf-pq   inverted file of product-quantized rows (Jegou et al. 2011); candidates
          by their rows, which may stay on disk.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

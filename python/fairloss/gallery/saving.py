@@ -1,7 +1,5 @@
 """Writing a gallery to disk, in the layout that storage.py documents."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -20,8 +20,6 @@ manifest.json, version 2; a file is {"name": ..., "sha256": ..., "bytes": ...}:
                        embeddings with ids below, "file": file}}
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Measuring recall and time of indexes, and taking the fastest with enough recall."""
 
-from __future__ import annotations
-
 import statistics
 import time
 from collections.abc import Iterator, Sequence

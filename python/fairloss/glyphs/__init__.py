@@ -3,8 +3,6 @@
 class = character, sample = typeface
 """
 
-from __future__ import annotations
-
 from fairloss.glyphs.build import make_glyphs
 from fairloss.glyphs.options import GlyphOptions
 from fairloss.glyphs.packages import FULL, LITE, fetch_fonts

@@ -1,7 +1,5 @@
 """Glyph data sets from fonts: `make_glyphs` writes a folder of images for each set."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections import Counter

@@ -1,7 +1,5 @@
 """Inspection of faces: faults, the shift of their glyphs, and faces of one design."""
 
-from __future__ import annotations
-
 import warnings
 from collections import Counter
 from collections.abc import Sequence

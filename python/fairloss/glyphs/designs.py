@@ -1,7 +1,5 @@
 """The usable faces of a set of fonts, grouped into designs."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass

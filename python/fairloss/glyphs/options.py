@@ -1,7 +1,5 @@
 """Settings of a glyph data set."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from fairloss.checks import check_integer, expect

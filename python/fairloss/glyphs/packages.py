@@ -1,7 +1,5 @@
 """Font packages of Debian, fetched by name and unpacked without being installed."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

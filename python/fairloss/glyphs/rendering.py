@@ -1,8 +1,6 @@
 """Rendering of one character in one face, with Pillow."""
 
-from __future__ import annotations
-
-from math import floor
+import math
 
 import numpy as np
 
@@ -25,7 +23,7 @@ def shift_in_pixels(shift: Shift, size: int) -> tuple[int, int]:
 
     Halves are rounded up, where round() would shift faces of odd height in both directions.
     """
-    return floor(shift[0] * size + 0.5), floor(shift[1] * size + 0.5)
+    return math.floor(shift[0] * size + 0.5), math.floor(shift[1] * size + 0.5)
 
 
 class Pen:

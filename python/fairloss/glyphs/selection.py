@@ -1,7 +1,5 @@
 """The choice of held-out designs and characters, and of the images that each class keeps."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 

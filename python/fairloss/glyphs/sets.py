@@ -1,7 +1,5 @@
 """Writing training, validation and test sets from shards."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any

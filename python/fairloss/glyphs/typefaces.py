@@ -1,7 +1,5 @@
 """The faces in a folder of fonts, with their Han characters and style."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field

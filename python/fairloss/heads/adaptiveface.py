@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from fairloss.deprecation import renamed_keywords
 from fairloss.heads.base import CosineHead, CosineOptions, Unpack
 
 
@@ -17,29 +18,30 @@ class AdaptiveFace(CosineHead):
     Args:
         num_classes: C.
         embedding_size: D.
-        regulariser: lambda.
+        regularizer: lambda.
         options: see `CosineOptions`.
 
     Attributes:
         margins: parameter, (C,).
     """
 
+    @renamed_keywords(regulariser="regularizer")
     def __init__(
         self,
         num_classes: int,
         embedding_size: int,
         *,
-        regulariser: float = 70.0,
+        regularizer: float = 70.0,
         **options: Unpack[CosineOptions],
     ) -> None:
         margins = torch.empty(max(num_classes, 1)).uniform_(0.3, 0.4)
         super().__init__(num_classes, embedding_size, margins, kind="cos", **options)
         self.margins = nn.Parameter(self.margins)
-        self.regulariser = regulariser
+        self.regularizer = regularizer
 
     def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Compute (B,) losses with the regularizer, 0 where the label is -1."""
         if self.training:
             self.margins.data.clamp_(0, 1)
-        regularizer = self.regulariser * (1 - self.margins.mean())
-        return super().losses(embeddings, labels) + torch.where(labels >= 0, regularizer, 0)
+        penalty = self.regularizer * (1 - self.margins.mean())
+        return super().losses(embeddings, labels) + torch.where(labels >= 0, penalty, 0)

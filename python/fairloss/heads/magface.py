@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from fairloss.checks import check_number, expect
+from fairloss.deprecation import renamed_keywords
 from fairloss.heads.base import CosineHead, CosineOptions, Unpack, as_precise
 
 
@@ -20,12 +21,13 @@ class MagFace(CosineHead):
         embedding_size: D.
         margins_at: m(a) at l and at u.
         norms_at: l and u.
-        regulariser: lambda.
+        regularizer: lambda.
         options: see `CosineOptions`.
     """
 
     defaults = CosineHead.defaults | {"extension": "easy"}
 
+    @renamed_keywords(regulariser="regularizer")
     def __init__(
         self,
         num_classes: int,
@@ -33,7 +35,7 @@ class MagFace(CosineHead):
         *,
         margins_at: tuple[float, float] = (0.45, 0.8),
         norms_at: tuple[float, float] = (10.0, 110.0),
-        regulariser: float = 35.0,
+        regularizer: float = 35.0,
         **options: Unpack[CosineOptions],
     ) -> None:
         for margin in margins_at:
@@ -41,13 +43,13 @@ class MagFace(CosineHead):
         ascending = 0 < norms_at[0] < norms_at[1]
         expect(ascending, "norms_at", "two ascending positive numbers", norms_at)
         super().__init__(num_classes, embedding_size, margins_at[0], kind="arc", **options)
-        self.margins_at, self.norms_at, self.regulariser = margins_at, norms_at, regulariser
+        self.margins_at, self.norms_at, self.regularizer = margins_at, norms_at, regularizer
 
     def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Compute (B,) losses with the regularizer, 0 where the label is -1."""
         a = self._clipped_norm(embeddings)
-        regularizer = self.regulariser * (a / self.norms_at[1] ** 2 + 1 / a)
-        return super().losses(embeddings, labels) + torch.where(labels >= 0, regularizer, 0)
+        penalty = self.regularizer * (a / self.norms_at[1] ** 2 + 1 / a)
+        return super().losses(embeddings, labels) + torch.where(labels >= 0, penalty, 0)
 
     def sample_margins(self, embeddings: Tensor, target_cosine: Tensor, labels: Tensor) -> Tensor:
         """Compute m(a), (B,), in radians."""

@@ -1,7 +1,5 @@
 """Files that are written as a whole or not at all, and the error for files that cannot be read."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from pathlib import Path

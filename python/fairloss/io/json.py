@@ -1,7 +1,5 @@
 """JSON objects that carry a version."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

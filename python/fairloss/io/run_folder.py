@@ -4,8 +4,6 @@ config.yaml, identities.json, metrics.jsonl, checkpoint-<epoch>.pt, model.pt and
 object and checkpoint carries a version, and every file but metrics.jsonl is written atomically.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -66,19 +64,25 @@ class RunFolder:
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """Return the newest checkpoint, or None; ValueError if it cannot be read."""
-        found = self._checkpoints()
-        if not found:
+        checkpoints = self._checkpoints()
+        if not checkpoints:
             return None
         try:
-            state: dict[str, Any] = torch.load(found[-1], map_location="cpu", weights_only=True)
+            state: dict[str, Any] = torch.load(
+                checkpoints[-1], map_location="cpu", weights_only=True
+            )
         except Exception as error:
             raise ValueError(
-                f"{found[-1]}: damaged ({error}); remove it to resume from the one before"
+                f"{checkpoints[-1]}: damaged ({error}); remove it to resume from the one before"
             ) from error
         if state.get("version") != VERSION:
-            raise ValueError(f"{found[-1]}: version {state.get('version')}, expected {VERSION}")
+            raise ValueError(
+                f"{checkpoints[-1]}: version {state.get('version')}, expected {VERSION}"
+            )
         return state
 
     def _checkpoints(self) -> list[Path]:
-        found = [p for p in self.path.glob("checkpoint-*.pt") if _CHECKPOINT.fullmatch(p.name)]
-        return sorted(found, key=lambda p: int(_CHECKPOINT.fullmatch(p.name)[1]))  # type: ignore[index]
+        checkpoints = [
+            p for p in self.path.glob("checkpoint-*.pt") if _CHECKPOINT.fullmatch(p.name)
+        ]
+        return sorted(checkpoints, key=lambda p: int(_CHECKPOINT.fullmatch(p.name)[1]))  # type: ignore[index]

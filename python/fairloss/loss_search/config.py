@@ -16,7 +16,7 @@ UNITS = ("margin", "linear")
 
 @dataclass
 class SearchSettings:
-    """What a search adds to the settings of training."""
+    """Settings of a search beside those of training."""
 
     method: str = choice("search-softmax", tuple(METHODS))
     population: int = number(4, 1)  # models of a round; random-softmax has one, whatever this says
@@ -31,7 +31,7 @@ class SearchSettings:
 
 @dataclass
 class SearchConfig(TrainConfig):
-    """Of the head, scale and sample_rate may be set; `epochs` are rounds of one epoch each."""
+    """A search; of the head, scale and sample_rate may be set, `epochs` counts the rounds."""
 
     search: SearchSettings = field(default_factory=SearchSettings)
     workers: int = number(1, 1)  # processes that train the population

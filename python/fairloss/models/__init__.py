@@ -1,7 +1,5 @@
 """Networks that turn face images into embeddings."""
 
-from __future__ import annotations
-
 from torch import nn
 
 from fairloss.checks import check_choice

@@ -1,7 +1,5 @@
 """A compact embedding network for training on a CPU."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 from typing import cast
 

@@ -1,7 +1,5 @@
 """Embeddings of images by a trained network."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 
 import torch

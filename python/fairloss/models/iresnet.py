@@ -5,8 +5,6 @@ and the "E" output (BN-Dropout-FC-BN) of Deng et al., "ArcFace", CVPR 2019, sect
 saved by insightface's arcface_torch as `model.pt` load with `load_state_dict`.
 """
 
-from __future__ import annotations
-
 from typing import cast
 
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """The last layer and the checks that the embedding networks share."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from fairloss.checks import check_integer, expect

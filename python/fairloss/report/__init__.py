@@ -1,7 +1,5 @@
 """One self-contained HTML page about a run folder."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Images per class, in the count bins of Fair Loss."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """CMC and ROC of several MegaFace results in one figure."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Seconds per phase of a demo, or of training and statistics in a single run."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from fairloss.report.run_view import Run

@@ -1,7 +1,5 @@
 """The style of every figure, and inline SVG."""
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Margins and angles of the nine groups over the epochs, one panel for each group."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

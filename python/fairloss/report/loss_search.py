@@ -1,7 +1,5 @@
 """Figures of a loss search: its mean in every round, and the loss that it returned."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Mean training loss of every epoch."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

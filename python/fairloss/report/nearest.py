@@ -1,7 +1,5 @@
 """Probes and the faces nearest to them: a section of the page, and a picture."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Sequence

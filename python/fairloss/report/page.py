@@ -1,7 +1,5 @@
 """The page, from its templates and the data of its sections."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The learned policy: action, Q spread and visits of each state."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """ROC curves of both arms of a demo."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The content of a run folder that a report shows."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Verification metrics of both arms of a demo and their difference."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from fairloss.report.run_view import Run

@@ -1,7 +1,5 @@
 """Training: one run, from a configuration to a run folder that can be resumed."""
 
-from __future__ import annotations
-
 from fairloss.deprecation import renamed
 from fairloss.io.json import read_json, write_json
 from fairloss.io.run_folder import RunFolder

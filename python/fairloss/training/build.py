@@ -1,7 +1,5 @@
 """The backbone, head and trainer that a configuration describes."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

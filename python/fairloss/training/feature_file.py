@@ -1,7 +1,5 @@
 """Feature files of a list of images, written so that an interrupted run resumes."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -41,6 +39,9 @@ def embed_to_npy(
 
     Args:
         checkpoint: a run's model.pt.
+        root: folder of the images, or of arrays.
+        names: N images in it.
+        output: path of the .npy; the manifest is beside it.
         identities: N names of identities, for the manifest.
         points: (N, 5, 2) landmarks to align by.
         flip: add the features of the mirror image, where `FaceImages.mirror` allows it.

@@ -1,7 +1,5 @@
 """identities.json: which identities and images a run was trained on."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """loss.json: a searched loss, as the settings of an ordinary head."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import replace
 from pathlib import Path

@@ -1,6 +1,4 @@
-"""What a run writes before its first and after its last step, and how it resumes between them."""
-
-from __future__ import annotations
+"""Files written before the first and after the last step of a run, and its resumption."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The learning rate of every epoch, by torch's schedulers."""
 
-from __future__ import annotations
-
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 

@@ -1,7 +1,5 @@
 """Configurations from YAML files and `key=value` overrides."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, fields

@@ -1,7 +1,5 @@
 """`train(config)`: from a folder of images to a run folder with a trained backbone."""
 
-from __future__ import annotations
-
 import os
 import time
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """One epoch of training and the class statistics after it."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable

@@ -28,7 +28,7 @@ def test_query_finds_and_draws(data, model, built, tmp_path):
     wrong = ("--data", data, "--output", tmp_path / "faces.gif")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(query, "load_gallery", None)  # refused before any work
-        message = "expected a name that ends in .svg, .png or .pdf"
+        message = "output: expected a name ending in .svg, .png or .pdf"
         refuse(message, "gallery", "query", *options, *wrong)
     (tmp_path / "corrupt.png").write_bytes(b"no image")
     for image, message in (("none.png", "does not exist"), ("corrupt.png", "cannot be read")):

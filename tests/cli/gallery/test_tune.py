@@ -18,10 +18,10 @@ def test_tune_prints_writes_and_saves(built, tmp_path):
     done = succeed("gallery", "tune", "--gallery", output, *options)
     report = json.loads((output / "tune.json").read_text())
     assert (report["version"], report["probes"], report["held_out"]) == (1, 3, True)
-    chosen = report["chosen"]
-    assert chosen in report["points"]
+    kind = report["chosen"]
+    assert kind in report["points"]
     assert {point["kind"] for point in report["points"]} == {"flat", "ivf"}
-    assert chosen["recall"] >= 0.6
-    assert f"{chosen['recall']:.4f}" in done.stdout
-    assert Gallery.load(output).index == chosen["kind"]
+    assert kind["recall"] >= 0.6
+    assert f"{kind['recall']:.4f}" in done.stdout
+    assert Gallery.load(output).index == kind["kind"]
     refuse("recall: expected a number", "gallery", "tune", "--gallery", output, "--recall", 0)

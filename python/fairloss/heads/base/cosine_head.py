@@ -64,23 +64,23 @@ class CosineHead(Head):
         kind: Kind,
         **options: Unpack[CosineOptions],
     ) -> None:
-        chosen = with_defaults(type(self).__name__, self.defaults, options)
-        super().__init__(num_classes, embedding_size, reduction=chosen["reduction"])
+        settings = with_defaults(type(self).__name__, self.defaults, options)
+        super().__init__(num_classes, embedding_size, reduction=settings["reduction"])
         check_choice("kind", kind, KINDS)
-        check_positive("scale", chosen["scale"])
-        check_choice("extension", chosen["extension"], EXTENSIONS)
-        check_choice("margin_grad", chosen["margin_grad"], MARGIN_GRADS)
-        check_choice("compute_dtype", chosen["compute_dtype"], (None, *COMPUTE_DTYPES))
-        check_number("sample_rate", chosen["sample_rate"], 0, 1, open_low=True)
+        check_positive("scale", settings["scale"])
+        check_choice("extension", settings["extension"], EXTENSIONS)
+        check_choice("margin_grad", settings["margin_grad"], MARGIN_GRADS)
+        check_choice("compute_dtype", settings["compute_dtype"], (None, *COMPUTE_DTYPES))
+        check_number("sample_rate", settings["sample_rate"], 0, 1, open_low=True)
         self.kind, self.extension, self.margin_grad = (
             kind,
-            chosen["extension"],
-            chosen["margin_grad"],
+            settings["extension"],
+            settings["margin_grad"],
         )
-        self.sample_rate, self.sample_seed = chosen["sample_rate"], chosen["sample_seed"]
-        self.workspace, self.compute_dtype = chosen["workspace"], chosen["compute_dtype"]
-        self.fused = chosen["fused"]
-        self.scale = nn.Buffer(torch.tensor(float(chosen["scale"])))
+        self.sample_rate, self.sample_seed = settings["sample_rate"], settings["sample_seed"]
+        self.workspace, self.compute_dtype = settings["workspace"], settings["compute_dtype"]
+        self.fused = settings["fused"]
+        self.scale = nn.Buffer(torch.tensor(float(settings["scale"])))
         self.margins = nn.Buffer(self._margin_table(margins))
         if self.sample_rate < 1:
             self.step = nn.Buffer(torch.tensor(0))
