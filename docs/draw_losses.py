@@ -49,8 +49,8 @@ PANELS = {
     "both, or by the norm": {
         "NormFace": lambda: transform(heads.NormFace),
         "Combined (1, 0.3, 0.2)": lambda: transform(heads.Combined),
-        "MagFace, |x| = 10": lambda: transform(heads.MagFace, norm=10, regulariser=0.0),
-        "MagFace, |x| = 110": lambda: transform(heads.MagFace, norm=110, regulariser=0.0),
+        "MagFace, |x| = 10": lambda: transform(heads.MagFace, norm=10, regularizer=0.0),
+        "MagFace, |x| = 110": lambda: transform(heads.MagFace, norm=110, regularizer=0.0),
     },
     "AdaFace, by quality": {
         "NormFace": lambda: transform(heads.NormFace),
