@@ -1,10 +1,9 @@
-"""Draws docs/images/transforms-*.svg, the figures of docs/losses.md, from the heads themselves.
+"""Draw docs/images/transforms-*.svg, the figures of docs/losses.md, from the losses of the heads.
 
     python docs/draw_losses.py
 
-A head's target transform is read off its own loss: ``loss = softplus(nlse - s phi)`` has
-``phi = (nlse - ln(e^loss - 1)) / s`` where nlse is known, as it is against one other class at a
-right angle. So what is drawn is what trains.
+The target transform phi of a head is computed from its loss: ``loss = softplus(nlse - s phi)``, so
+``phi = (nlse - ln(e^loss - 1)) / s``. nlse is that of one other class at a right angle.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from fairloss.heads.lsoftmax import psi
 
 IMAGES = Path(__file__).parent / "images"
 THETA = torch.linspace(1e-3, math.pi - 1e-3, 91)
-SCALE = 16.0  # small enough for float32 to tell the loss from 0 and from its asymptote
+SCALE = 16.0  # small enough for float32 to resolve the loss near 0 and near its asymptote
 
 PANELS = {
     "subtracted from the cosine": {
@@ -50,8 +49,8 @@ PANELS = {
     "both, or by the norm": {
         "NormFace": lambda: transform(heads.NormFace),
         "Combined (1, 0.3, 0.2)": lambda: transform(heads.Combined),
-        "MagFace, |x| = 10": lambda: transform(heads.MagFace, norm=10, regulariser=0.0),
-        "MagFace, |x| = 110": lambda: transform(heads.MagFace, norm=110, regulariser=0.0),
+        "MagFace, |x| = 10": lambda: transform(heads.MagFace, norm=10, regularizer=0.0),
+        "MagFace, |x| = 110": lambda: transform(heads.MagFace, norm=110, regularizer=0.0),
     },
     "AdaFace, by quality": {
         "NormFace": lambda: transform(heads.NormFace),
@@ -64,8 +63,8 @@ PANELS = {
         for margin in (0.15, 0.25, 0.35, 0.45)
     },
 }
-# What draw_probability shows of PANELS: title -> curve -> panel. At FACTOR_SCALE; what MagFace and
-# AdaFace make of other norms lies between.
+# Curves of PANELS that draw_probability shows, at FACTOR_SCALE: title -> curve -> panel. Those of
+# MagFace and AdaFace for other norms lie between the two or three shown.
 FACTOR_SCALE = 32
 FACTORS = {
     "margins of all classes": {
@@ -92,7 +91,7 @@ FACTORS = {
     },
 }
 NEGATIVES = {
-    "as it is": lambda c: c,
+    "unchanged": lambda c: c,
     "MV-Softmax, t = 1.2": lambda c: torch.where(c > 0.3, 1.2 * c + 0.2, c),
     "MV-Softmax fixed": lambda c: torch.where(c > 0.3, c + 0.2, c),
     "CurricularFace, t = 0": lambda c: torch.where(c > 0.3, c * c, c),
@@ -101,20 +100,22 @@ NEGATIVES = {
 
 
 def transform(make: type[heads.CosineHead], norm: float = 1.0, **options: object) -> torch.Tensor:
-    """phi (N,) of `THETA` for class 0 of a head with two orthogonal classes."""
+    """Compute phi (N,) at `THETA` for class 0 of a head with two orthogonal classes."""
     head = make(2, 3, scale=SCALE, reduction="none", **options).eval()
-    return read_off(head, norm)
+    return target_transform(head, norm)
 
 
 def adaface(z: float) -> torch.Tensor:
+    """Compute phi (N,) of AdaFace at quality z."""
     head = heads.AdaFace(2, 3, scale=SCALE, reduction="none").eval()
     head.norm_mean.fill_(50)
     head.norm_std.fill_(1)
-    return read_off(head, 50 + z / 0.333 * 1.01)
+    return target_transform(head, 50 + z / 0.333 * 1.01)
 
 
 @torch.no_grad()
-def read_off(head: heads.CosineHead, norm: float) -> torch.Tensor:
+def target_transform(head: heads.CosineHead, norm: float) -> torch.Tensor:
+    """Compute phi (N,) at `THETA` from the losses of embeddings of this norm."""
     head.weight.data = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     points = norm * torch.stack([THETA.cos(), THETA.sin(), 0 * THETA], dim=1)
     losses = head(points, torch.zeros(len(THETA), dtype=torch.int64)).double()
@@ -122,6 +123,7 @@ def read_off(head: heads.CosineHead, norm: float) -> torch.Tensor:
 
 
 def panel(axes: Axes, title: str, curves: dict[str, object]) -> None:
+    """Draw the curves of one panel of PANELS."""
     for name, curve in curves.items():
         axes.plot(THETA.rad2deg(), curve(), label=name, color="0.7" if name == "NormFace" else None)
     axes.set_title(title, fontsize=9)
@@ -129,36 +131,36 @@ def panel(axes: Axes, title: str, curves: dict[str, object]) -> None:
     axes.legend(fontsize=7, frameon=False)
 
 
-def legend(name: str, place: str) -> str:
-    """With the head's name, which the panel of some curves gives."""
-    own = {"Fair Loss, the four margins": "FairLoss ", "AdaFace, by quality": "AdaFace, "}
-    return own.get(place, "") + name
+def legend(name: str, panel_title: str) -> str:
+    """Return the name of a curve, with the head where only the panel has it."""
+    prefixes = {"Fair Loss, the four margins": "FairLoss ", "AdaFace, by quality": "AdaFace, "}
+    return prefixes.get(panel_title, "") + name
 
 
 def draw_targets() -> None:
-    """phi of the target's angle."""
+    """Draw phi against the angle to the target class."""
     figure, grid = plt.subplots(3, 2, figsize=(7.2, 8.4), sharex=True, layout="constrained")
     for axes, (title, curves) in zip(grid.flat, PANELS.items(), strict=True):
         panel(axes, title, curves)
-    figure.supxlabel("angle to the own class, degrees", fontsize=9)
-    figure.supylabel("what stands for its cosine", fontsize=9)
+    figure.supxlabel("angle to the target class, degrees", fontsize=9)
+    figure.supylabel("transformed cosine", fontsize=9)
     save(figure, "transforms-target")
 
 
 def draw_negatives() -> None:
-    """What hard-negative heads make of another class's cosine."""
+    """Draw the transforms of another class's cosine in hard-negative heads."""
     figure, axes = plt.subplots(figsize=(4.6, 3.2), layout="constrained")
     cosine = torch.linspace(-1, 1, 201)
     for name, curve in NEGATIVES.items():
-        axes.plot(cosine, curve(cosine), label=name, color="0.7" if name == "as it is" else None)
+        axes.plot(cosine, curve(cosine), label=name, color="0.7" if name == "unchanged" else None)
     axes.axvline(0.3, color="0.85", linewidth=0.8, zorder=0)
-    axes.set(xlabel="cosine to another class", ylabel="what stands for it")
+    axes.set(xlabel="cosine to another class", ylabel="transformed cosine")
     axes.legend(fontsize=7, frameon=False)
     save(figure, "transforms-negative")
 
 
 def draw_probability() -> None:
-    """p_m = h(a, p) p, by the log-odds: a margin moves them by s (phi - cos)."""
+    """Draw p_m = h(a, p) p from the log-odds, to which a margin adds s (phi - cos)."""
     figure, grid = plt.subplots(2, 2, figsize=(7.2, 6.0), layout="constrained")
     left, *others = grid.flat
     odds = torch.linspace(-8, 14, 133, dtype=torch.float64)
@@ -167,12 +169,12 @@ def draw_probability() -> None:
         left.plot(odds.sigmoid(), shifted.sigmoid(), label=f"a = {a:g}")
     left.set(xlabel="p", ylabel="$p_m$", title="constant a: CosFace, m = ln(1 - a) / s")
     for axes, (title, names) in zip(others, FACTORS.items(), strict=True):
-        for name, place in names.items():
-            # h at small p, 1 / (1 - a): what the margin takes off a target that is not yet learnt
-            log_h = FACTOR_SCALE * (PANELS[place][name]() - torch.cos(THETA))
-            axes.plot(THETA.rad2deg(), log_h / math.log(10), label=legend(name, place))
+        for name, title_of_panel in names.items():
+            # h at small p is 1 / (1 - a): the factor on p of a target that is not learned yet
+            log_h = FACTOR_SCALE * (PANELS[title_of_panel][name]() - torch.cos(THETA))
+            axes.plot(THETA.rad2deg(), log_h / math.log(10), label=legend(name, title_of_panel))
         axes.set(
-            xlabel="angle to the own class, degrees",
+            xlabel="angle to the target class, degrees",
             ylabel="$\\log_{10}$ h at p = 0",
             title=f"{title} (s = {FACTOR_SCALE})",
             ylim=(-24, 1),
@@ -185,7 +187,7 @@ def draw_probability() -> None:
 
 
 def save(figure: plt.Figure, name: str) -> None:
-    """Light, and the same bytes every time: short numbers, text as text, no date."""
+    """Write a small SVG with reproducible bytes: short numbers, text as text, no date."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     plt.close(figure)
@@ -194,7 +196,7 @@ def save(figure: plt.Figure, name: str) -> None:
 
 
 def _shortened(path: re.Match[str]) -> str:
-    """A path with tenths of a point."""
+    """Return the path with tenths of a point."""
     return " ".join(re.sub(r"(\d+\.\d)\d+", r"\1", path[0]).split())
 
 
