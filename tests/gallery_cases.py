@@ -22,7 +22,7 @@ def embeddings(count, size=SIZE, seed=0):
     return (centers[labels] + 0.3 * generator.normal(size=(count, size))).astype(np.float32)
 
 
-def numbered(count, prefix="person"):
+def numbered(count, prefix="identity"):
     return [f"{prefix} {i}" for i in range(count)]
 
 

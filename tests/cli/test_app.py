@@ -33,7 +33,7 @@ def test_help_teaches_with_an_example(command):
         ),
         (
             ["embed", "--data", "d", "--checkpoint", "c", "--output", "x.txt"],
-            "output: got x.txt, expected a name that ends in .npy",
+            "output: expected a name that ends in .npy, got x.txt",
         ),
     ],
 )

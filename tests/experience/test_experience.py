@@ -202,7 +202,7 @@ def test_a_chain_samples_classes_as_its_run_did(pretrained, tmp_path):
 def test_other_data_is_refused(pretrained, tmp_path):
     collect(settings(pretrained, tmp_path, epochs=1), faces(COUNTS))
     other = faces(COUNTS)
-    other.identities[2] = "another"
+    other.identities[2] = "zz"
     with pytest.raises(ValueError, match="first difference is id2"):
         collect(settings(pretrained, tmp_path, epochs=2), other)
     with pytest.raises(ValueError, match="first difference is id2"):

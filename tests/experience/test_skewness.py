@@ -140,7 +140,10 @@ def test_bad_arguments_are_named(make, message):
 def test_a_table_without_the_column_or_the_identity_is_refused(tmp_path):
     table = tmp_path / "identities.csv"
     table.write_text("identity,group\na,x\n")
-    with pytest.raises(ValueError, match="no column 'race'"):
+    with pytest.raises(ValueError, match="expected columns 'race' and 'identity'"):
         read_groups(table, ["a"], column="race")
-    with pytest.raises(ValueError, match="no row for 1 identities, first 'b'"):
+    with pytest.raises(
+        ValueError,
+        match="got none for 1 identities, the first 'b'",
+    ):
         read_groups(table, ["a", "b"])

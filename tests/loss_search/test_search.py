@@ -10,20 +10,17 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from dying import DiesOnce
-from synthetic import faces, write_folder
+from search_runs import COUNTS, SEEN, config, rounds, same
+from synthetic import faces
 
 from fairloss import heads
 from fairloss.data import split_identities
 from fairloss.evaluation import all_pairs, pair_scores, verification
-from fairloss.loss_search import ProcessMap, SearchConfig, SearchSettings, load_head, search
-from fairloss.loss_search.member import read_split
+from fairloss.loss_search import load_head, search
 from fairloss.models import embed
 from fairloss.report.loss_search import write_search_figures
 from fairloss.training import (
     HeadConfig,
-    ModelConfig,
-    OptimizerConfig,
     RunFolder,
     TrainConfig,
     Trainer,
@@ -33,49 +30,6 @@ from fairloss.training import (
     read_loss,
     train,
 )
-
-COUNTS = [6, 5, 4, 4, 3, 3, 2, 2, 1, 5]
-SEEN = 7  # 3 are held out
-
-
-def config(output, epochs=3, **changes):
-    search = {name: changes.pop(name) for name in list(changes) if hasattr(SearchSettings, name)}
-    settings = {
-        "data": "made up",
-        "output": str(output),
-        "epochs": epochs,
-        "batch_size": 8,
-        "image_size": [32, 32],
-        "channels": 1,
-        "model": ModelConfig(embedding_size=16),
-        "optimizer": OptimizerConfig(learning_rate=0.02),
-        "search": SearchSettings(**{"population": 3, "held_out": 3} | search),
-    }
-    return SearchConfig(**settings | changes)
-
-
-def rounds(folder):
-    """Return the rounds of metrics.jsonl without their times."""
-    lines = [line for line in RunFolder(folder).metrics() if line["event"] == "round"]
-    return [{key: line[key] for key in line if key != "seconds"} for line in lines]
-
-
-def same(a, b):
-    """Loss, model, head and log of two searches are the same bits."""
-    assert (a / "loss.json").read_bytes() == (b / "loss.json").read_bytes()
-    assert rounds(a) == rounds(b)
-    for name in ("model.pt", "head.pt"):
-        one, other = (torch.load(x / "model" / name, weights_only=True) for x in (a, b))
-        assert one.keys() == other.keys()
-        assert all(torch.equal(one[key], other[key]) for key in one)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """An undisturbed search, which others are compared with."""
-    output = tmp_path_factory.mktemp("searches") / "whole"
-    assert search(config(output), faces(COUNTS)) == output / "loss.json"
-    return output
 
 
 def test_a_search_leaves_a_loss_a_model_and_its_cost(whole):
@@ -184,102 +138,6 @@ def test_random_softmax_is_one_model_with_another_a_every_round(tmp_path):
     assert all(line["new_mean"] == [0.2] for line in lines)
 
 
-@pytest.mark.parametrize("killed", [0, 2])
-def test_a_member_that_dies_is_trained_again_and_nothing_else_changes(tmp_path, whole, killed):
-    mark = tmp_path / "died"
-
-    def mortal(function, members):
-        return map(DiesOnce(function, mark, killed, kill=False), members)
-
-    search(config(tmp_path / "run"), faces(COUNTS), map=mortal)
-    assert mark.exists()
-    (death,) = [x for x in RunFolder(tmp_path / "run").metrics() if x["event"] == "death"]
-    assert death["reason"] == "OSError: this worker is lost"
-    same(tmp_path / "run", whole)
-
-
-def test_a_killed_process_is_replaced_and_nothing_else_changes(tmp_path, whole):
-    """By SIGKILL; a worker reads the images for itself, here from files."""
-    data = write_folder(tmp_path / "data", COUNTS)
-    mark = tmp_path / "died"
-    with ProcessMap(1) as processes:
-
-        def mortal(function, members):
-            return processes(DiesOnce(function, mark, 1, kill=True), members)
-
-        search(config(tmp_path / "run", data=str(data)), map=mortal)
-    assert mark.exists()
-    events = [line["event"] for line in RunFolder(tmp_path / "run").metrics()]
-    assert events == ["death", "round", "round", "round", "end"]
-    same(tmp_path / "run", whole)
-
-
-def test_a_member_that_always_dies_ends_the_search_with_its_reason(tmp_path):
-    def mortal(function, members):
-        raise OSError("no worker to be had")
-        yield
-
-    with pytest.raises(OSError, match="no worker to be had"):
-        search(config(tmp_path), faces(COUNTS), map=mortal)
-
-
-def test_a_death_of_each_member_is_no_reason_to_give_up(tmp_path, whole):
-    died = set()
-
-    def mortal(function, members):
-        for member in members:
-            if member not in died:
-                died.add(member)
-                raise OSError(f"member {member} died")
-            yield function(member)
-
-    search(config(tmp_path), faces(COUNTS), map=mortal)
-    assert died == {0, 1, 2}
-    same(tmp_path, whole)
-
-
-@pytest.mark.parametrize(
-    ("error", "tries"), [(OSError("lost"), 3), (ValueError("data: not there"), 1)]
-)
-def test_what_always_fails_is_tried_three_times_and_what_does_not_fit_once(tmp_path, error, tries):
-    tried = []
-
-    def failing(function, members):
-        tried.append(list(members))
-        raise error
-        yield
-
-    with pytest.raises(type(error), match=str(error)):
-        search(config(tmp_path), faces(COUNTS), map=failing)
-    assert tried == [[0, 1, 2]] * tries
-
-
-def test_files_of_members_that_a_kill_left_are_removed(tmp_path):
-    search(config(tmp_path, epochs=1), faces(COUNTS))
-    left = tmp_path / "members" / "0001-2.pt"
-    left.touch()
-    search(config(tmp_path, epochs=1), faces(COUNTS))
-    assert not left.exists()
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"head": HeadConfig(sample_rate=2.0)}, "head.sample_rate: expected .* got 2.0"),
-        ({"model": ModelConfig(name="vgg", embedding_size=16)}, "name must be one of .* 'vgg'"),
-        ({"init": "nowhere"}, "init: expected a finished run .*nowhere"),
-    ],
-)
-def test_a_setting_that_does_not_fit_leaves_the_folder_to_others(tmp_path, wrong, message):
-    with pytest.raises(ValueError, match=message):
-        search(config(tmp_path, **wrong), faces(COUNTS))
-    assert not (tmp_path / "config.yaml").exists()
-    if "init" not in wrong:  # and no image is read before
-        with pytest.raises(ValueError, match=message):
-            search(config(tmp_path, data=str(tmp_path / "no data"), **wrong))
-    assert search(config(tmp_path, epochs=1), faces(COUNTS)).is_file()
-
-
 def test_an_interrupted_search_resumes_to_the_same_bits(tmp_path, whole):
     """Stopped within a round, and at its end, again and again."""
     trained = []
@@ -304,14 +162,6 @@ def test_an_interrupted_search_resumes_to_the_same_bits(tmp_path, whole):
     before = RunFolder(tmp_path).metrics()
     search(settings, faces(COUNTS))  # finished: nothing left to do
     assert RunFolder(tmp_path).metrics() == before
-
-
-def test_another_map_gives_the_same(tmp_path, whole):
-    def backwards(function, members):
-        return [function(member) for member in reversed(list(members))][::-1]
-
-    search(config(tmp_path), faces(COUNTS), map=backwards)
-    same(tmp_path, whole)
 
 
 def test_the_loss_trains_as_an_ordinary_head(tmp_path, whole):
@@ -356,10 +206,10 @@ def test_every_space_is_searched_and_drawn(tmp_path, changes, options):
 def test_a_member_that_diverges_is_never_the_best(tmp_path, monkeypatch):
     original = Trainer.run_epoch
 
-    def with_nan(self, epoch, progress=lambda done, total: None):
+    def with_nan(self, epoch, **options):
         if self.head.a < -math.exp(32 * 0.2):
             self.head.weight.data[0] = math.nan
-        return original(self, epoch, progress)
+        return original(self, epoch, **options)
 
     monkeypatch.setattr(Trainer, "run_epoch", with_nan)
     search(config(tmp_path, epochs=2, sigma=0.05), faces(COUNTS))
@@ -372,64 +222,3 @@ def test_a_member_that_diverges_is_never_the_best(tmp_path, monkeypatch):
             diverged += loss is None
         assert line["losses"][line["best"]] is not None
     assert diverged > 0
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"method": "evolution"}, "search.method: expected one of .* got 'evolution'"),
-        ({"unit": "cosine"}, "search.unit: expected one of .* got 'cosine'"),
-        ({"population": 1}, "search.population: expected a number of at least 2, got 1"),
-        ({"sigma": 0}, "search.sigma: expected a number above 0, got 0"),
-        ({"sigma": math.inf}, "search.sigma: expected .* got inf"),
-        ({"start": math.inf}, "search.start: expected .* got inf"),
-        ({"learning_rate": math.nan}, "search.learning_rate: expected .* got nan"),
-        ({"start": -1}, "search.start: expected a number of at least 0, got -1"),
-        ({"workers": 0}, "workers: expected a number of at least 1, got 0"),
-        ({"head": HeadConfig(name="ArcFace")}, "head: expected scale and sample_rate alone"),
-        ({"head": HeadConfig(margin=0.3)}, "head: expected scale and sample_rate alone"),
-        ({"tensorboard": True}, "tensorboard: expected false, as a search writes no scalars"),
-        ({"held_out": 9}, "search.held_out: expected at most 8, .* of the 10 identities, got 9"),
-        ({"batch_size": 0}, "batch_size: expected a number above 0, got 0"),
-    ],
-)
-def test_settings_that_do_not_fit_are_named(tmp_path, changes, message):
-    with pytest.raises(ValueError, match=message):
-        search(config(tmp_path, **changes), faces(COUNTS))
-
-
-def test_other_settings_and_other_data_are_refused(tmp_path, whole):
-    with pytest.raises(ValueError, match="holds a search with other settings .*epochs was 3, is 4"):
-        search(config(whole, epochs=4), faces(COUNTS))
-    with pytest.raises(
-        ValueError, match="output: expected a folder without a search, got .*; resume=auto"
-    ):
-        search(config(whole, resume="never"), faces(COUNTS))
-    with pytest.raises(ValueError, match="output: expected .* was trained on"):
-        search(config(whole), faces([7, *COUNTS[1:]]))
-    with pytest.raises(ValueError, match="search.held_out: expected one identity with two images"):
-        search(config(tmp_path), faces([1] * 10))
-
-
-def test_files_that_are_no_loss_are_refused(tmp_path):
-    path = tmp_path / "loss.json"
-    with pytest.raises(FileNotFoundError, match=r"head.loss: .*loss.json does not exist"):
-        load_head(path, 3, 4)
-    path.write_text(json.dumps({"version": 1, "head": {}}))
-    with pytest.raises(ValueError, match=r"loss.json is not a file of schema fairloss.loss"):
-        load_head(path, 3, 4)
-    path.write_text(json.dumps({"version": 2}))
-    with pytest.raises(ValueError, match="loss.json: expected a JSON object of version 1"):
-        load_head(path, 3, 4)
-    settings = TrainConfig(data="x", output=str(tmp_path / "run"))
-    settings.head = HeadConfig(loss=str(path), margin=0.3)
-    with pytest.raises(ValueError, match="gives name, scale and options; leave them out"):
-        train(settings, faces(COUNTS))
-
-
-def test_images_are_read_once_in_a_process(tmp_path):
-    data = write_folder(tmp_path / "data", COUNTS)
-    settings = config(tmp_path, data=str(data))
-    assert read_split(settings) is read_split(settings)
-    other = read_split(replace(settings, seed=3))
-    assert other[1].identities != read_split(settings)[1].identities
