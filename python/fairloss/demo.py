@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fairloss.agent.states import legal_actions
+from fairloss.agent.state import legal_actions
 from fairloss.checks import check_integer, expect
 from fairloss.data import FaceImages, orl_split, read_images, read_orl, split_identities
 from fairloss.evaluation import all_pairs, compare_pairs, evaluate_pairs, pair_scores, roc

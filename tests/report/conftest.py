@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fairloss.agent import ACTIONS, MarginGrid, Policy
-from fairloss.agent.states import legal_actions
+from fairloss.agent.state import legal_actions
 from fairloss.evaluation import all_pairs, compare_pairs, evaluate_pairs, pair_scores, roc
 from fairloss.report import write_report
 

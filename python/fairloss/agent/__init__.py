@@ -1,11 +1,12 @@
 """The agent of Fair Loss: states, transitions, two solvers for Q, and the policy."""
 
-from fairloss.agent.dqn import QNetwork, fit_dqn
+from fairloss.agent.dqn import fit_dqn
 from fairloss.agent.grid import ACTIONS, MarginGrid
 from fairloss.agent.group_bias import GroupBias, GroupPolicy, skewness_reward
 from fairloss.agent.policy import Policy
+from fairloss.agent.q_network import QNetwork
 from fairloss.agent.reward import standardized_reward
-from fairloss.agent.states import GroupState
+from fairloss.agent.state import GroupState
 from fairloss.agent.tabular import fit_tabular
 from fairloss.agent.transitions import Transitions
 from fairloss.deprecation import renamed

@@ -19,7 +19,7 @@ from fairloss.agent.grid import (
     MarginGrid,
     as_indices,
 )
-from fairloss.agent.states import decode_state, legal_actions, num_states
+from fairloss.agent.state import decode_state, legal_actions, num_states
 from fairloss.checks import check_choice, check_shape, expect
 from fairloss.io.atomic import FormatError, write_text
 from fairloss.typing import Float64s, Ints

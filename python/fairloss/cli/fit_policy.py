@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import fairloss.experience
-from fairloss.agent.states import legal_actions
+from fairloss.agent.state import legal_actions
 from fairloss.cli._progress import progress_bars
 
 

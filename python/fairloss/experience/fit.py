@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fairloss.agent import Policy, fit_dqn, fit_tabular
-from fairloss.agent.states import legal_actions
+from fairloss.agent.state import legal_actions
 from fairloss.experience.experience import Experience
 from fairloss.progress import Progress, labeled
 from fairloss.typing import Float64s, Ints

@@ -10,6 +10,7 @@ from fairloss.heads.adaptiveface import AdaptiveFace
 from fairloss.heads.am_lfs import AMLFS
 from fairloss.heads.arcface import ArcFace
 from fairloss.heads.base import CosineHead, DenseHead, HardNegativeHead, Head, SampleLoss
+from fairloss.heads.base.sampling import sample_classes
 from fairloss.heads.center_loss import CenterLoss
 from fairloss.heads.combined import Combined
 from fairloss.heads.cosface import CosFace
@@ -26,7 +27,6 @@ from fairloss.heads.normface import NormFace
 from fairloss.heads.npt_loss import NPTLoss
 from fairloss.heads.registry import HEADS
 from fairloss.heads.ring_loss import RingLoss
-from fairloss.heads.sampling import sample_classes
 from fairloss.heads.search_softmax import SearchSoftmax
 from fairloss.heads.soft_margin import SoftMargin
 from fairloss.heads.softmax import Softmax

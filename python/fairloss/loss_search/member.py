@@ -18,7 +18,6 @@ from fairloss.models import embed
 from fairloss.progress import Progress
 from fairloss.training import Diverged, read_faces
 from fairloss.training.build import build_trainer
-from fairloss.training.schedule import step_schedule
 
 Split = tuple[FaceImages, FaceImages]
 
@@ -65,7 +64,7 @@ def run_member(job: Round, member: int) -> int:
     set_options(trainer.head, options)
     result: dict[str, Any] = {"reward": 0.0, "loss": None, "steps": trainer.steps_per_epoch}
     try:
-        step_schedule(trainer.optimizer, config.optimizer, config.epochs, job.number - 1)
+        trainer.start_schedule(config.optimizer, config.epochs, job.number - 1)
         done = trainer.run_epoch(job.number)
         result |= {"loss": done.loss, "reward": reward(trainer.model, held_out)}
     except Diverged:

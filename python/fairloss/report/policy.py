@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from fairloss.agent import ACTIONS, Policy
-from fairloss.agent.states import decode_state
+from fairloss.agent.state import decode_state
 from fairloss.report.drawing import (
     COUNT_COLORS,
     COUNT_WORDS,

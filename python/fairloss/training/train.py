@@ -14,7 +14,6 @@ from fairloss.training.build import build_head, run_head
 from fairloss.training.config import TrainConfig
 from fairloss.training.loss_file import with_loss
 from fairloss.training.resume import check_existing, save_result, start_or_resume
-from fairloss.training.schedule import step_schedule
 from fairloss.training.trainer import Trainer, group_table
 
 # Settings that a resumed run may change.
@@ -49,7 +48,7 @@ def train(
     if faces.num_classes < 2:
         raise ValueError(f"data: expected at least two identities, got one in {config.data}")
     trainer, finished = start_or_resume(config, faces, folder)
-    schedule = step_schedule(trainer.optimizer, config.optimizer, config.epochs, finished)
+    schedule = trainer.start_schedule(config.optimizer, config.epochs, finished)
     started = time.perf_counter()
     for epoch in range(finished + 1, config.epochs + 1):
         _epoch(config, trainer, folder, epoch, progress)

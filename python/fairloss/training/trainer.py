@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from fairloss.agent import GroupState
-from fairloss.agent.states import BINS
+from fairloss.agent.state import BINS
 from fairloss.data import FaceImages, augment, epoch_batches, to_input
 from fairloss.heads import Head
 from fairloss.models import embed
-from fairloss.optim import RowSGD
+from fairloss.optim import RowSGD, step_schedule
 from fairloss.training.config import OptimizerConfig
 from fairloss_ext import ClassStatistics, class_statistics
 
@@ -87,6 +88,12 @@ class Trainer:
     def learning_rate(self) -> float:
         """Learning rate of the next step."""
         return float(self.optimizer.param_groups[0]["lr"])
+
+    def start_schedule(self, config: OptimizerConfig, epochs: int, finished: int) -> LambdaLR:
+        """Return the schedule of a run, set to the rate after `finished` of its epochs."""
+        return step_schedule(
+            self.optimizer, config.learning_rate, config.decay_at, epochs, finished
+        )
 
     def run_epoch(
         self,

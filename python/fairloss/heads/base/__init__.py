@@ -2,9 +2,9 @@
 
 from fairloss.heads.base.checks import check_labels
 from fairloss.heads.base.class_centers import ClassCenters
-from fairloss.heads.base.cosine_head import CosineHead
-from fairloss.heads.base.dense_head import DenseHead
-from fairloss.heads.base.hard_negative_head import HardNegativeHead
+from fairloss.heads.base.cosine import CosineHead
+from fairloss.heads.base.dense import DenseHead
+from fairloss.heads.base.hard_negative import HardNegativeHead
 from fairloss.heads.base.head import Head
 from fairloss.heads.base.options import CosineOptions, HeadOptions, Unpack, UnscaledOptions
 from fairloss.heads.base.sample_loss import SampleLoss, as_precise

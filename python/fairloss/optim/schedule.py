@@ -1,26 +1,31 @@
 """The learning rate of every epoch, by torch's schedulers."""
 
+from collections.abc import Sequence
+
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from fairloss.training.config import OptimizerConfig
-
 
 def step_schedule(
-    optimizer: Optimizer, config: OptimizerConfig, epochs: int, finished: int = 0
+    optimizer: Optimizer,
+    learning_rate: float,
+    decay_at: Sequence[float],
+    epochs: int,
+    finished: int = 0,
 ) -> LambdaLR:
-    """Return a scheduler that divides the rate by 10 after each fraction `config.decay_at`.
+    """Return a scheduler that divides the rate by 10 after each fraction of the epochs.
 
     Args:
         optimizer: its rate is set to that of the next epoch.
-        config: the first rate, and the fractions.
+        learning_rate: of the first epoch.
+        decay_at: ascending fractions of `epochs`.
         epochs: of the whole run.
         finished: epochs that are done; `step()` counts one more.
     """
     for group in optimizer.param_groups:
-        group["initial_lr"] = config.learning_rate
+        group["initial_lr"] = learning_rate
 
     def factor(finished: int) -> float:
-        return 0.1 ** sum(finished + 1 > fraction * epochs for fraction in config.decay_at)
+        return 0.1 ** sum(finished + 1 > fraction * epochs for fraction in decay_at)
 
     return LambdaLR(optimizer, factor, finished - 1)

@@ -11,7 +11,7 @@ from typing_extensions import Unpack
 from fairloss.checks import check_choice, check_number, check_positive, expect
 from fairloss.heads.base.head import Head
 from fairloss.heads.base.options import CosineOptions, show_options, with_defaults
-from fairloss.heads.sampling import sample_classes
+from fairloss.heads.base.sampling import sample_classes
 from fairloss_ext import cosine_partition, margin_loss
 from fairloss_ext.options import COMPUTE_DTYPES, EXTENSIONS, KINDS, MARGIN_GRADS, Kind
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fairloss.heads.base.checks import check_labels
-from fairloss.heads.base.cosine_head import CosineHead
+from fairloss.heads.base.cosine import CosineHead
 from fairloss_ext import margin_logits
 from fairloss_ext.numerics import unit_rows
 
