@@ -83,7 +83,7 @@ def test_wheel_is_complete_clean_and_follows_headers(environment, source_tree, t
 
     library = next((source_tree / "build").glob("lib.*"))
     (library / "fairloss_ext" / "deleted_since.py").touch()
-    header = source_tree / "csrc" / "cpu" / "rows.h"
+    header = source_tree / "csrc" / "include" / "fairloss" / "norm.h"
     text = header.read_text()
     assert "kShortestNorm = 1e-12" in text
     header.write_text(text.replace("kShortestNorm = 1e-12", "kShortestNorm = 1e-11"))
