@@ -8,7 +8,7 @@ import torch
 from head_cases import CASES
 
 from fairloss import heads
-from fairloss.heads.base import cosine_head
+from fairloss.heads.base import cosine
 from fairloss_ext import class_statistics, cosine_partition
 
 CLASSES, DIM = 7, 4
@@ -226,7 +226,7 @@ def test_options_of_the_op_reach_it(head, monkeypatch):
         given.update(options)
         return cosine_partition(*arguments, **options)
 
-    monkeypatch.setattr(cosine_head, "cosine_partition", spy)
+    monkeypatch.setattr(cosine, "cosine_partition", spy)
     options = {"workspace": 4096, "compute_dtype": torch.bfloat16, "fused": True}
     head(9, 4, **options)(*batch())
     assert options.items() <= given.items()

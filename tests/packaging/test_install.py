@@ -111,7 +111,7 @@ def test_a_static_libstdcxx_keeps_to_itself(environment, source_tree):
     result = environment.run(
         "-c", f"import torch; from fairloss_ext import *; {call}", cwd=environment.elsewhere
     )
-    assert "labels: expected shape (2,), got (3, )" in result.stderr
+    assert "labels: expected shape (2,), got (3,)" in result.stderr
 
 
 @pytest.mark.parametrize("editable", [[], ["--editable"]], ids=["regular", "editable"])

@@ -176,8 +176,8 @@ class Policy:
     @classmethod
     def _parse(cls, data: Any) -> Policy:
         _check_keys("the file", data, {"version", "grid", "provenance", "states"})
-        if data["version"] != _VERSION:
-            raise ValueError(f"version: expected {_VERSION}, got {data['version']!r}")
+        version = data["version"]
+        expect(version == _VERSION, "version", f"{_VERSION}", repr(version))
         provenance = data["provenance"]
         expect(isinstance(provenance, dict), "provenance", "an object", repr(provenance))
         _check_list("grid", data["grid"], (int, float), None)
@@ -218,8 +218,7 @@ def _description(state: int, grid: MarginGrid) -> dict[str, int | float]:
 def _check_row(where: str, row: Any, description: dict[str, int | float]) -> None:
     _check_keys(where, row, {*description, "action", "q", "visits"})
     for key, value in description.items():
-        if row[key] != value:
-            raise ValueError(f"{where}.{key}: expected {value}, got {row[key]!r}")
+        expect(row[key] == value, f"{where}.{key}", f"{value}", repr(row[key]))
     check_choice(f"{where}.action", row["action"], ACTIONS)
     _check_list(f"{where}.q", row["q"], (int, float, NoneType), len(ACTIONS))
     _check_list(f"{where}.visits", row["visits"], (int,), len(ACTIONS))

@@ -30,16 +30,11 @@ from fairloss.data.megaface import (
     write_devkit_list,
     write_vector,
 )
+from fairloss.data.named_pairs import NamedPairs, contiguous_folds, interleaved_folds
 from fairloss.data.npy import read_matrix
 from fairloss.data.orl import export_orl, orl_wheel, read_orl
 from fairloss.data.pair_bin import PairBin, read_pair_bin, write_pair_bin
-from fairloss.data.pair_lists import (
-    NamedPairs,
-    contiguous_folds,
-    identity_of,
-    interleaved_folds,
-    read_pairs,
-)
+from fairloss.data.pair_lists import identity_of, read_pairs
 from fairloss.data.restricted_pickle import load_plain
 from fairloss.data.synthetic_megaface import Planted, planted_megaface, write_planted
 from fairloss.data.ytf import read_ytf_splits

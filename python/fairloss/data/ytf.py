@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fairloss.data.pair_lists import NamedPairs
+from fairloss.data.named_pairs import NamedPairs
 from fairloss.data.text_files import StrPath, check_format, is_count, read_lines
 
 

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from fairloss.agent import MarginGrid, Policy
+from fairloss.checks import expect
 from fairloss.data import FaceImages
 from fairloss.experience.chain import Chain
 from fairloss.experience.experience import Experience
@@ -117,8 +118,7 @@ def chain_config(config: CollectConfig, seed: int) -> TrainConfig:
     The chain starts at the margins that the run was trained with.
     """
     source = Path(config.run) / "config.yaml"
-    if not source.is_file():
-        raise ValueError(f"run: expected a run folder with config.yaml, got {config.run}")
+    expect(source.is_file(), "run", "a run folder with config.yaml", config.run)
     trained = load_config(source, [], TrainConfig)
     policy = Path(config.run) / "policy.json"
     grid = Policy.load(policy).grid if policy.is_file() else MarginGrid()
@@ -145,7 +145,5 @@ def _check_same_chain(config: CollectConfig, folder: RunFolder) -> None:
     if path.exists():
         # More epochs and more chains extend the experience.
         different = changes(path, config, ("epochs", "chains", "seed", "output", "device"))
-        if different:
-            raise ValueError(
-                f"output: {folder.path} holds a chain with other settings ({different})"
-            )
+        got = f"{folder.path} with other settings ({different})"
+        expect(not different, "output", "a chain with these settings", got)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fairloss.agent import MarginGrid, Transitions, standardized_reward
+from fairloss.checks import expect
 from fairloss.io.atomic import FormatError, write_atomic
 from fairloss.typing import Float64s, Ints
 
@@ -107,8 +108,8 @@ class Experience:
         first = parts[0]
         for part in parts[1:]:
             same = (part.min_cell, part.kind) == (first.min_cell, first.kind)
-            if not same or not np.array_equal(part.grid, first.grid):
-                raise ValueError("parts: expected one margin grid, kind and min_cell, got several")
+            same = same and np.array_equal(part.grid, first.grid)
+            expect(same, "parts", "one margin grid, kind and min_cell", "several")
         arrays = {
             f.name: np.concatenate([getattr(part, f.name) for part in parts])
             for f in fields(cls)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fairloss.agent import MarginGrid, Policy
+from fairloss.checks import expect
 from fairloss.data import FaceImages
 from fairloss.heads import FairLoss, Head, registry
 from fairloss.io.run_folder import RunFolder
@@ -59,17 +60,14 @@ def build_head(
 def _read_policy(config: HeadConfig) -> Policy | None:
     if config.policy is None:
         return None
-    if config.name != "FairLoss":
-        raise ValueError(f"head.policy: expected no policy for {config.name}, got {config.policy}")
+    none = f"no policy for {config.name}"
+    expect(config.name == "FairLoss", "head.policy", none, config.policy)
     if not Path(config.policy).is_file():
         raise FileNotFoundError(f"head.policy: {config.policy} does not exist")
     policy = Policy.load(config.policy)
-    kind = policy.provenance.get("kind")
-    if kind not in (None, config.kind or "arc"):
-        raise ValueError(
-            f"head.policy: expected one learned with head.kind={config.kind or 'arc'}, got "
-            f"{config.policy}, learned with {kind}"
-        )
+    kind, learned = config.kind or "arc", policy.provenance.get("kind")
+    got = f"{config.policy}, learned with {learned}"
+    expect(learned in (None, kind), "head.policy", f"one learned with head.kind={kind}", got)
     return policy
 
 
@@ -114,8 +112,8 @@ def initialize(model: nn.Module, head: Head, faces: FaceImages, run: Path) -> No
     Raises:
         ValueError: `run` is no finished run, or one of other identities.
     """
-    if not (run / "model.pt").is_file() or not (run / "head.pt").is_file():
-        raise ValueError(f"init: expected a finished run with model.pt and head.pt, got {run}")
+    finished = (run / "model.pt").is_file() and (run / "head.pt").is_file()
+    expect(finished, "init", "a finished run with model.pt and head.pt", run)
     check_same_identities("init", faces, run)
     model.load_state_dict(torch.load(run / "model.pt", map_location="cpu", weights_only=True))
     state = torch.load(run / "head.pt", map_location="cpu", weights_only=True)
@@ -123,10 +121,7 @@ def initialize(model: nn.Module, head: Head, faces: FaceImages, run: Path) -> No
     if isinstance(head, FairLoss):
         # A class starts from the margin it was trained with: any other would be a mere label.
         kind, margins = trained_margins("init", run, head.policy.grid)
-        if kind != head.kind:
-            raise ValueError(
-                f"init: expected a run with {head.kind} margins, got {run} with {kind}"
-            )
+        expect(kind == head.kind, "init", f"a run with {head.kind} margins", f"{run} with {kind}")
         head.set_margins(np.full(head.num_classes, margins))
 
 
@@ -136,10 +131,8 @@ def trained_margins(setting: str, run: Path, grid: MarginGrid) -> tuple[str, Flo
     Raises:
         ValueError: naming `setting`: no finished run, no such kind, or a margin off the grid.
     """
-    if not (run / "config.yaml").is_file() or not (run / "head.pt").is_file():
-        raise ValueError(
-            f"{setting}: expected a finished run with config.yaml and head.pt, got {run}"
-        )
+    finished = (run / "config.yaml").is_file() and (run / "head.pt").is_file()
+    expect(finished, setting, "a finished run with config.yaml and head.pt", run)
     head = load_config(run / "config.yaml", [], TrainConfig).head
     kinds = {"ArcFace": "arc", "CosFace": "cos", "FairLoss": head.kind or "arc"}
     state = torch.load(run / "head.pt", map_location="cpu", weights_only=True)

@@ -6,6 +6,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
+from fairloss.checks import expect
+
 
 class _Checked(Protocol):
     def check(self) -> None: ...
@@ -30,8 +32,7 @@ def load_config(
 
     loaded = OmegaConf.create() if path is None else _read_yaml(Path(path))
     for text in overrides:
-        if "=" not in text:
-            raise ValueError(f"settings: expected key=value, such as epochs=10, got {text!r}")
+        expect("=" in text, "settings", "key=value, such as epochs=10", repr(text))
     try:
         node = OmegaConf.structured(schema)
         node = OmegaConf.merge(node, loaded, OmegaConf.from_dotlist(list(overrides)))

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fairloss.checks import expect
 from fairloss.data import FaceImages, read_images
 from fairloss.io.run_folder import RunFolder
 from fairloss.progress import Progress, labeled, no_progress
@@ -45,8 +46,7 @@ def train(
     backbone(config)  # errors of these two settings come before the images are read
     build_head(run_head(config, folder), 2, config.model.embedding_size)
     faces = read_faces(config, progress) if faces is None else faces
-    if faces.num_classes < 2:
-        raise ValueError(f"data: expected at least two identities, got one in {config.data}")
+    expect(faces.num_classes > 1, "data", "at least two identities", f"one in {config.data}")
     trainer, finished = start_or_resume(config, faces, folder)
     schedule = trainer.start_schedule(config.optimizer, config.epochs, finished)
     started = time.perf_counter()
@@ -62,8 +62,7 @@ def train(
 def check_one_process() -> None:
     """Raise ValueError under torchrun, where several processes would write one folder."""
     world_size = os.environ.get("WORLD_SIZE", "1")
-    if int(world_size) > 1:
-        raise ValueError(f"WORLD_SIZE: expected 1, got {world_size}; start without torchrun")
+    expect(int(world_size) == 1, "WORLD_SIZE", "1", f"{world_size}; start without torchrun")
 
 
 def read_faces(config: TrainConfig, progress: Progress | None = None) -> FaceImages:
