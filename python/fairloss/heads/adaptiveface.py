@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from fairloss.deprecation import renamed_keywords
+from fairloss.checks import check_integer
+from fairloss.deprecation import RenamedAttribute, renamed_keywords
 from fairloss.heads.base import CosineHead, CosineOptions, Unpack
 
 
@@ -25,6 +26,8 @@ class AdaptiveFace(CosineHead):
         margins: parameter, (C,).
     """
 
+    regulariser = RenamedAttribute("regularizer")
+
     @renamed_keywords(regulariser="regularizer")
     def __init__(
         self,
@@ -34,7 +37,8 @@ class AdaptiveFace(CosineHead):
         regularizer: float = 70.0,
         **options: Unpack[CosineOptions],
     ) -> None:
-        margins = torch.empty(max(num_classes, 1)).uniform_(0.3, 0.4)
+        size = check_integer("num_classes", num_classes)
+        margins = torch.empty(size).uniform_(0.3, 0.4)
         super().__init__(num_classes, embedding_size, margins, kind="cos", **options)
         self.margins = nn.Parameter(self.margins)
         self.regularizer = regularizer

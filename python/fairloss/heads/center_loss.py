@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from fairloss.heads.base import ClassCenters, as_precise, check_labels
+from fairloss.heads.base import ClassCenters, as_precise
+from fairloss_ext._checks import check_range
 from fairloss_ext.options import Reduction
 
 
@@ -31,7 +32,7 @@ class CenterLoss(ClassCenters):
 
     def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Compute (B,) losses, 0 where the label is -1."""
-        check_labels(labels, len(self.centers))
+        check_range("labels", labels, -1, len(self.centers), synchronize=True)
         embeddings = as_precise(embeddings)
         difference = embeddings - self.centers[labels.long().clamp(min=0)]
         if self.training:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from fairloss.checks import check_number, check_shape
+from fairloss.checks import check_integer, check_number, check_shape
 from fairloss.heads.base import CosineHead, CosineOptions, Unpack
 from fairloss_ext import ClassStatistics
 
@@ -47,7 +47,7 @@ class LDAM(CosineHead):
         **options: Unpack[CosineOptions],
     ) -> None:
         counts = torch.as_tensor(counts).clamp(min=1)
-        check_shape("counts", counts, num_classes)
+        check_shape("counts", counts, check_integer("num_classes", num_classes))
         check_number("largest_margin", largest_margin, 0)
         check_number("beta", beta, 0, 1, open_high=True)
         margins = counts.double() ** -0.25

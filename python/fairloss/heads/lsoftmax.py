@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fairloss.checks import expect
+from fairloss.deprecation import RenamedAttribute
 from fairloss.heads.base import DenseHead, HeadOptions, Unpack
 from fairloss_ext.numerics import unit_rows
 
@@ -34,6 +35,7 @@ class LSoftmax(DenseHead):
     """
 
     margin: int
+    class_rows = RenamedAttribute("class_weights")
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from fairloss.checks import check_number, expect
-from fairloss.deprecation import renamed_keywords
+from fairloss.deprecation import RenamedAttribute, renamed_keywords
 from fairloss.heads.base import CosineHead, CosineOptions, Unpack, as_precise
 
 
@@ -26,6 +26,8 @@ class MagFace(CosineHead):
     """
 
     defaults = CosineHead.defaults | {"extension": "easy"}
+
+    regulariser = RenamedAttribute("regularizer")
 
     @renamed_keywords(regulariser="regularizer")
     def __init__(

@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
-from fairloss.heads.base import ClassCenters, as_precise, check_labels
+from fairloss.deprecation import RenamedAttribute
+from fairloss.heads.base import ClassCenters, as_precise
+from fairloss_ext._checks import check_range
 from fairloss_ext.options import Reduction
 
 
@@ -19,6 +21,7 @@ class UniformFace(ClassCenters):
     """
 
     MIN_DISTANCE = 1e-3  # shorter ones count as this: equal centers must not cost infinity
+    CLOSEST = RenamedAttribute("MIN_DISTANCE")
 
     def __init__(
         self,
@@ -36,7 +39,7 @@ class UniformFace(ClassCenters):
 
     def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Compute (B,) losses, 0 where the label is -1."""
-        check_labels(labels, len(self.centers))
+        check_range("labels", labels, -1, len(self.centers), synchronize=True)
         centers: Tensor = self.centers
         if self.training:
             centers = self.updated_centers(as_precise(embeddings), labels)

@@ -1,6 +1,5 @@
 """Base classes of the losses, and what their formulas share."""
 
-from fairloss.heads.base.checks import check_labels
 from fairloss.heads.base.class_centers import ClassCenters
 from fairloss.heads.base.cosine import CosineHead
 from fairloss.heads.base.dense import DenseHead
@@ -21,5 +20,4 @@ __all__ = [
     "Unpack",
     "UnscaledOptions",
     "as_precise",
-    "check_labels",
 ]

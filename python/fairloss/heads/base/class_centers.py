@@ -32,6 +32,7 @@ class ClassCenters(SampleLoss):
         reduction: Reduction,
     ) -> None:
         check_integer("num_classes", num_classes)
+        check_integer("embedding_size", embedding_size)
         check_number("alpha", alpha, 0, 1)
         super().__init__(reduction)
         self.weight, self.alpha = weight, alpha

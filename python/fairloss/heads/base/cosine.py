@@ -10,7 +10,7 @@ from typing_extensions import Unpack
 
 from fairloss.checks import check_choice, check_number, check_positive, expect
 from fairloss.heads.base.head import Head
-from fairloss.heads.base.options import CosineOptions, show_options, with_defaults
+from fairloss.heads.base.options import CosineOptions, show_options
 from fairloss.heads.base.sampling import sample_classes
 from fairloss_ext import cosine_partition, margin_loss
 from fairloss_ext.options import COMPUTE_DTYPES, EXTENSIONS, KINDS, MARGIN_GRADS, Kind
@@ -64,7 +64,7 @@ class CosineHead(Head):
         kind: Kind,
         **options: Unpack[CosineOptions],
     ) -> None:
-        settings = with_defaults(type(self).__name__, self.defaults, options)
+        settings = self.defaults | options
         super().__init__(num_classes, embedding_size, reduction=settings["reduction"])
         check_choice("kind", kind, KINDS)
         check_positive("scale", settings["scale"])

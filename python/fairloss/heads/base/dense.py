@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fairloss.heads.base.checks import check_labels
 from fairloss.heads.base.head import Head
 from fairloss.heads.base.sample_loss import as_precise
+from fairloss_ext._checks import check_range
 from fairloss_ext.numerics import full_precision
 
 
@@ -20,7 +20,7 @@ class DenseHead(Head):
 
     def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Compute (B,) losses, 0 where the label is -1."""
-        check_labels(labels, self.num_classes)
+        check_range("labels", labels, -1, self.num_classes, synchronize=True)
         with full_precision(embeddings.device):
             losses = self.dense_losses(as_precise(embeddings), labels.long().clamp(min=0))
         return torch.where(labels >= 0, losses, 0)

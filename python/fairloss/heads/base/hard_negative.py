@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fairloss.heads.base.checks import check_labels
 from fairloss.heads.base.cosine import CosineHead
 from fairloss_ext import margin_logits
+from fairloss_ext._checks import check_range
 from fairloss_ext.numerics import unit_rows
 
 
@@ -42,7 +42,7 @@ class HardNegativeHead(CosineHead):
 
 def target_cosines(embeddings: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
     """Compute ``cos theta_y``, (B,), in at least float32; 0 where the label is -1."""
-    check_labels(labels, len(weight))
+    check_range("labels", labels, -1, len(weight), synchronize=True)
     labeled = labels >= 0
     dtype = torch.promote_types(torch.promote_types(embeddings.dtype, weight.dtype), torch.float32)
     cosine = torch.zeros(len(labels), dtype=dtype, device=labels.device)

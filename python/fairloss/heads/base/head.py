@@ -10,7 +10,7 @@ from typing_extensions import Unpack
 
 from fairloss.checks import check_integer
 from fairloss.heads.base.checks import check_embeddings
-from fairloss.heads.base.options import HeadOptions, show_options, with_defaults
+from fairloss.heads.base.options import HeadOptions, show_options
 from fairloss.heads.base.sample_loss import SampleLoss, as_precise
 from fairloss_ext.numerics import full_precision, unit_rows
 
@@ -40,7 +40,7 @@ class Head(SampleLoss):
     def __init__(
         self, num_classes: int, embedding_size: int, **options: Unpack[HeadOptions]
     ) -> None:
-        super().__init__(with_defaults(type(self).__name__, self.defaults, options)["reduction"])
+        super().__init__((self.defaults | options)["reduction"])
         check_integer("num_classes", num_classes)
         check_integer("embedding_size", embedding_size)
         self.weight = nn.Parameter(torch.empty(num_classes, embedding_size).normal_(0, 0.01))

@@ -1,8 +1,9 @@
 """Options that every head of a base class takes, with their types."""
 
 import inspect
-from collections.abc import Mapping
-from typing import Any, Literal, TypedDict, TypeVar, cast
+from collections.abc import Mapping, Sequence
+from functools import wraps
+from typing import Any, Literal, TypedDict, TypeVar
 
 import torch
 from typing_extensions import Unpack
@@ -13,8 +14,9 @@ from fairloss_ext.options import Extension, MarginGrad, Reduction
 __all__ = ["CosineOptions", "HeadOptions", "Unpack", "UnscaledOptions"]
 
 Workspace = int | Literal["auto", "recompute"]
-AnyOptions = TypeVar("AnyOptions", bound=Mapping[str, object])
 AnyHead = TypeVar("AnyHead", bound=type[Any])
+
+PARTITION_OPTIONS = {"sample_rate", "sample_seed", "workspace", "compute_dtype", "fused"}
 
 
 class HeadOptions(TypedDict, total=False):
@@ -60,27 +62,27 @@ class CosineOptions(UnscaledOptions, total=False):
     scale: float
 
 
-def with_defaults(head: str, defaults: AnyOptions, options: AnyOptions) -> AnyOptions:
-    """Return `options` over the `defaults` of the class named `head`.
+def check_keywords(head: str, parameters: Sequence[str], keywords: Mapping[str, object]) -> None:
+    """Check the keywords of a call of the class named `head`.
 
     Raises:
-        TypeError: naming an option that the class does not have.
-        ValueError: `process_group` is given.
+        TypeError: naming a keyword that is none of the `parameters` (of which the first are self,
+            num_classes and embedding_size).
+        ValueError: naming an option that the class cannot have as a `DenseHead`.
     """
-    no_group = "process_group" not in options
-    expect(no_group, "process_group", f"none, as {head} shares no classes among ranks", "one")
-    for name, value in options.items():
-        if name not in defaults:
-            raise TypeError(
-                f"{name}: expected an option of {head} ({', '.join(defaults)}), got {value!r}"
-            )
-    return cast(AnyOptions, {**defaults, **options})
+    for name, value in keywords.items():
+        if name in PARTITION_OPTIONS.difference(parameters):
+            expected = f"none, as {head} is a DenseHead, which computes all logits"
+            expect(False, name, f"{expected} and has no such option", repr(value))
+        if name not in parameters:
+            options = ", ".join(parameters[3:])
+            raise TypeError(f"{name}: expected an option of {head} ({options}), got {value!r}")
 
 
 def show_options(head: AnyHead) -> AnyHead:
     """List the options and their defaults in the signature of a class that takes `**options`.
 
-    `help` does not look into a TypedDict.
+    `help` does not look into a TypedDict. A call checks its keywords against that signature.
     """
     if initialize := vars(head).get("__init__"):
         signature = inspect.signature(initialize)
@@ -92,5 +94,19 @@ def show_options(head: AnyHead) -> AnyHead:
             )
             for name, kind in typed.__annotations__.items()
         ]
-        initialize.__signature__ = signature.replace(parameters=[*parameters, *listed])
+        signature = signature.replace(parameters=[*parameters, *listed])
+        names, renamed = tuple(signature.parameters), getattr(initialize, "renamed", {})
+
+        @wraps(initialize)
+        def checked(self: Any, *arguments: Any, **keywords: Any) -> None:
+            name = type(self).__name__
+            expected = f"none, as {name} shares no classes among ranks"
+            group = keywords.pop("process_group", None)
+            expect(group is None, "process_group", expected, "a group")
+            new = {renamed.get(keyword, keyword): value for keyword, value in keywords.items()}
+            check_keywords(name, names, new)
+            initialize(self, *arguments, **keywords)
+
+        head.__init__ = checked
+        head.__init__.__signature__ = signature
     return head

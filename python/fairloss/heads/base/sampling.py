@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from fairloss.checks import check_number
-from fairloss.heads.base.checks import check_labels
+from fairloss_ext._arguments import as_labels
+from fairloss_ext._checks import check_range
 from fairloss_ext.splitmix64 import splitmix64, unsigned_shift
 
 
@@ -37,12 +38,13 @@ def sample_classes(
         ValueError: a rate, a label or its dtype is not among these.
     """
     check_number("rate", rate, 0, 1, open_low=True)
-    check_labels(labels, num_classes)
+    labels = as_labels(labels)
+    check_range("labels", labels, -1, num_classes, synchronize=True)
     device = labels.device
     key = splitmix64(torch.tensor(seed, device=device), torch.as_tensor(step, device=device))
     hashes = splitmix64(key, torch.arange(num_classes, device=device))
     is_drawn = unsigned_shift(hashes, 11) < int(rate * 2**53)  # 53 bits: exact for any float
-    is_drawn[labels[labels >= 0].long()] = True
+    is_drawn[labels[labels >= 0]] = True
     classes = is_drawn.nonzero().flatten()
-    position = torch.searchsorted(classes, labels.long())
+    position = torch.searchsorted(classes, labels)
     return classes, torch.where(labels < 0, -1, position)
