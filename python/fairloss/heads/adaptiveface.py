@@ -37,8 +37,7 @@ class AdaptiveFace(CosineHead):
         regularizer: float = 70.0,
         **options: Unpack[CosineOptions],
     ) -> None:
-        size = check_integer("num_classes", num_classes)
-        margins = torch.empty(size).uniform_(0.3, 0.4)
+        margins = torch.empty(check_integer("num_classes", num_classes)).uniform_(0.3, 0.4)
         super().__init__(num_classes, embedding_size, margins, kind="cos", **options)
         self.margins = nn.Parameter(self.margins)
         self.regularizer = regularizer

@@ -31,12 +31,14 @@ class ClassCenters(SampleLoss):
         alpha: float,
         reduction: Reduction,
     ) -> None:
-        check_integer("num_classes", num_classes)
-        check_integer("embedding_size", embedding_size)
         check_number("alpha", alpha, 0, 1)
         super().__init__(reduction)
         self.weight, self.alpha = weight, alpha
-        self.centers = nn.Buffer(torch.zeros(num_classes, embedding_size))
+        centers = torch.zeros(
+            check_integer("num_classes", num_classes),
+            check_integer("embedding_size", embedding_size),
+        )
+        self.centers = nn.Buffer(centers)
 
     @property
     def embedding_size(self) -> int:

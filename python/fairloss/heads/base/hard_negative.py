@@ -43,9 +43,7 @@ class HardNegativeHead(CosineHead):
 def target_cosines(embeddings: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
     """Compute ``cos theta_y``, (B,), in at least float32; 0 where the label is -1."""
     check_range("labels", labels, -1, len(weight), synchronize=True)
-    labeled = labels >= 0
     dtype = torch.promote_types(torch.promote_types(embeddings.dtype, weight.dtype), torch.float32)
-    cosine = torch.zeros(len(labels), dtype=dtype, device=labels.device)
-    targets = unit_rows(weight[labels[labeled].long()].to(dtype))
-    cosine[labeled] = (unit_rows(embeddings[labeled].to(dtype)) * targets).sum(dim=1)
-    return cosine
+    targets = unit_rows(weight[labels.long().clamp(min=0)].to(dtype))
+    cosine = (unit_rows(embeddings.to(dtype)) * targets).sum(dim=1)
+    return torch.where(labels >= 0, cosine, 0)

@@ -41,9 +41,11 @@ class Head(SampleLoss):
         self, num_classes: int, embedding_size: int, **options: Unpack[HeadOptions]
     ) -> None:
         super().__init__((self.defaults | options)["reduction"])
-        check_integer("num_classes", num_classes)
-        check_integer("embedding_size", embedding_size)
-        self.weight = nn.Parameter(torch.empty(num_classes, embedding_size).normal_(0, 0.01))
+        weight = torch.empty(
+            check_integer("num_classes", num_classes),
+            check_integer("embedding_size", embedding_size),
+        )
+        self.weight = nn.Parameter(weight.normal_(0, 0.01))
 
     @property
     def num_classes(self) -> int:

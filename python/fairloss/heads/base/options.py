@@ -16,7 +16,11 @@ __all__ = ["CosineOptions", "HeadOptions", "Unpack", "UnscaledOptions"]
 Workspace = int | Literal["auto", "recompute"]
 AnyHead = TypeVar("AnyHead", bound=type[Any])
 
-PARTITION_OPTIONS = {"sample_rate", "sample_seed", "workspace", "compute_dtype", "fused"}
+# Keyword that a head refuses: the reason.
+REFUSED = {"process_group": "shares no classes among ranks"} | dict.fromkeys(
+    ("sample_rate", "sample_seed", "workspace", "compute_dtype", "fused"),
+    "is a DenseHead, which computes all logits and has no such option",
+)
 
 
 class HeadOptions(TypedDict, total=False):
@@ -68,15 +72,14 @@ def check_keywords(head: str, parameters: Sequence[str], keywords: Mapping[str, 
     Raises:
         TypeError: naming a keyword that is none of the `parameters` (of which the first are self,
             num_classes and embedding_size).
-        ValueError: naming an option that the class cannot have as a `DenseHead`.
+        ValueError: naming one that is in `REFUSED`.
     """
     for name, value in keywords.items():
-        if name in PARTITION_OPTIONS.difference(parameters):
-            expected = f"none, as {head} is a DenseHead, which computes all logits"
-            expect(False, name, f"{expected} and has no such option", repr(value))
         if name not in parameters:
+            got = "a group" if name == "process_group" else repr(value)
+            expect(name not in REFUSED, name, f"none, as {head} {REFUSED.get(name)}", got)
             options = ", ".join(parameters[3:])
-            raise TypeError(f"{name}: expected an option of {head} ({options}), got {value!r}")
+            raise TypeError(f"{name}: expected an option of {head} ({options}), got {got}")
 
 
 def show_options(head: AnyHead) -> AnyHead:
@@ -99,12 +102,10 @@ def show_options(head: AnyHead) -> AnyHead:
 
         @wraps(initialize)
         def checked(self: Any, *arguments: Any, **keywords: Any) -> None:
-            name = type(self).__name__
-            expected = f"none, as {name} shares no classes among ranks"
-            group = keywords.pop("process_group", None)
-            expect(group is None, "process_group", expected, "a group")
+            if keywords.get("process_group", self) is None:
+                del keywords["process_group"]
             new = {renamed.get(keyword, keyword): value for keyword, value in keywords.items()}
-            check_keywords(name, names, new)
+            check_keywords(type(self).__name__, names, new)
             initialize(self, *arguments, **keywords)
 
         head.__init__ = checked
