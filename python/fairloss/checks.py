@@ -2,12 +2,14 @@
 
 import math
 import operator
+from pathlib import Path
 from typing import Any
 
 from fairloss_ext._checks import check_choice, check_shape, expect
 
 __all__ = [
     "check_choice",
+    "check_file",
     "check_integer",
     "check_length",
     "check_number",
@@ -39,6 +41,8 @@ def check_number(
     above = value > low if open_low else value >= low
     below = value < high if open_high else value <= high
     expected = _range(low, high, open_low, open_high)
+    if not math.isfinite(value):
+        expected = expected.replace("a number", "a finite number")
     expect(math.isfinite(value) and above and below, name, expected, value)
 
 
@@ -68,6 +72,12 @@ def check_integer(name: str, value: Any, low: int = 1) -> int:
         number = low - 1
     expect(number >= low, name, f"an integer of at least {low}", repr(value))
     return number
+
+
+def check_file(name: str, path: Path) -> None:
+    """Raise FileNotFoundError unless `path` is a file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{name}: {path} does not exist")
 
 
 def check_length(name: str, length: int, expected: int, what: str = "entries") -> None:

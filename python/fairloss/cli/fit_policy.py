@@ -7,6 +7,7 @@ import typer
 
 import fairloss.experience
 from fairloss.agent.state import legal_actions
+from fairloss.checks import check_file
 from fairloss.cli._progress import progress_bars
 
 
@@ -21,8 +22,7 @@ def fit_policy(
     Example: `fairloss fit-policy runs/experience/experience.npz --output policy.json`, then
     `fairloss train data=faces output=runs/fair head.policy=policy.json`
     """
-    if not experience.is_file():
-        raise FileNotFoundError(f"experience: {experience} does not exist")
+    check_file("experience", experience)
     transitions = fairloss.experience.Experience.load(experience)
     with progress_bars() as progress:
         fit = fairloss.experience.fit_policy(transitions, gamma=gamma, seed=seed, progress=progress)

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from fairloss.checks import check_file
 from fairloss.io.digest import sha256
 from fairloss.models import build_model
 from fairloss.training.config import TrainConfig
@@ -20,8 +21,7 @@ def load_backbone(checkpoint: str | os.PathLike[str]) -> tuple[nn.Module, TrainC
         ValueError: the weights do not fit the configuration.
     """
     path = Path(checkpoint)
-    if not path.is_file():
-        raise FileNotFoundError(f"checkpoint: {path} does not exist")
+    check_file("checkpoint", path)
     if not (path.parent / "config.yaml").is_file():
         raise FileNotFoundError(f"checkpoint: no config.yaml beside {path} says how to build it")
     config = load_config(path.parent / "config.yaml", [], TrainConfig)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fairloss.agent import MarginGrid, Policy
-from fairloss.checks import expect
+from fairloss.checks import check_file, expect
 from fairloss.data import FaceImages
 from fairloss.heads import FairLoss, Head, registry
 from fairloss.io.run_folder import RunFolder
@@ -62,8 +62,7 @@ def _read_policy(config: HeadConfig) -> Policy | None:
         return None
     none = f"no policy for {config.name}"
     expect(config.name == "FairLoss", "head.policy", none, config.policy)
-    if not Path(config.policy).is_file():
-        raise FileNotFoundError(f"head.policy: {config.policy} does not exist")
+    check_file("head.policy", Path(config.policy))
     policy = Policy.load(config.policy)
     kind, learned = config.kind or "arc", policy.provenance.get("kind")
     got = f"{config.policy}, learned with {learned}"
@@ -83,8 +82,8 @@ def build_trainer(config: TrainConfig, faces: FaceImages, folder: RunFolder) -> 
         faces.counts,
     )
     if config.init is not None:
-        if config.head.margin is not None and isinstance(head, FairLoss):
-            raise ValueError("head.margin: expected none beside init, whose margins are taken")
+        given = config.head.margin is not None and isinstance(head, FairLoss)
+        expect(not given, "head.margin", "none beside init, whose margins are taken", "one")
         initialize(model, head, faces, Path(config.init))
     return Trainer(
         model,

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from fairloss.checks import expect
 from fairloss.data import FaceImages
 from fairloss.io.json import read_json
 
@@ -28,8 +29,6 @@ def check_same_identities(setting: str, faces: FaceImages, run: Path) -> None:
             f"trained on, got {faces.num_classes}; the first difference is "
             f"{differing[0] if differing else 'their order'}"
         )
-    if before["image_names_sha256"] != now["image_names_sha256"]:
-        raise ValueError(
-            f"{setting}: expected the images that {run} was trained on, got others of the same "
-            "identities"
-        )
+    same = before["image_names_sha256"] == now["image_names_sha256"]
+    expected = f"the images that {run} was trained on"
+    expect(same, setting, expected, "different images of the same identities")

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fairloss.checks import check_file, expect
 from fairloss.io.json import read_json, write_json
 from fairloss.training.config import HeadConfig
 
@@ -19,8 +20,7 @@ def write_loss(path: str | os.PathLike[str], head: HeadConfig, provenance: dict[
 
 def read_loss(path: str | os.PathLike[str]) -> HeadConfig:
     """Return the head's settings; ValueError if the file holds no loss of this version."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"head.loss: {path} does not exist")
+    check_file("head.loss", Path(path))
     content = read_json(Path(path))
     settings = content.get("head")
     keys = {"name", "scale", "options"}
@@ -37,6 +37,6 @@ def with_loss(config: HeadConfig) -> HeadConfig:
     """
     if config.loss is None:
         return config
-    if replace(config, loss=None, sample_rate=1.0) != HeadConfig():
-        raise ValueError(f"head.loss: {config.loss} gives name, scale and options; leave them out")
+    alone = replace(config, loss=None, sample_rate=1.0) == HeadConfig()
+    expect(alone, "head.loss", "no name, scale and options beside it", config.loss)
     return replace(read_loss(config.loss), sample_rate=config.sample_rate)

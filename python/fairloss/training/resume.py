@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from fairloss.checks import expect
 from fairloss.data import FaceImages
 from fairloss.heads import FairLoss
 from fairloss.io.atomic import write_atomic, write_text
@@ -29,16 +30,11 @@ def check_existing(config: Any, folder: RunFolder, free: Sequence[str], what: st
     path = folder / "config.yaml"
     if not path.exists():
         return
-    if config.resume == "never":
-        raise ValueError(
-            f"output: expected a folder without a {what}, got {folder.path}; resume=auto resumes it"
-        )
+    hint = f"{folder.path}; resume=auto resumes it"
+    expect(config.resume != "never", "output", f"a folder without a {what}", hint)
     different = changes(path, config, free)
-    if different:
-        raise ValueError(
-            f"output: {folder.path} holds a {what} with other settings ({different}); use them, or "
-            "name another folder"
-        )
+    got = f"{folder.path} with other settings ({different}); use them, or name another folder"
+    expect(not different, "output", f"a {what} with these settings", got)
 
 
 def start_or_resume(

@@ -6,7 +6,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
-from fairloss.checks import expect
+from fairloss.checks import check_file, expect
 
 
 class _Checked(Protocol):
@@ -50,8 +50,7 @@ def _read_yaml(path: Path) -> Any:
     from omegaconf import DictConfig, OmegaConf
     from yaml import YAMLError
 
-    if not path.is_file():
-        raise FileNotFoundError(f"config: {path} does not exist")
+    check_file("config", path)
     try:
         loaded = OmegaConf.load(path)
     except (YAMLError, UnicodeDecodeError) as error:

@@ -10,6 +10,7 @@ import torch
 import typer
 from torch import Tensor
 
+from fairloss.checks import check_file
 from fairloss.cli._options import GalleryFolder, RunCheckpoint, SearchDevice
 from fairloss.cli._tables import print_table
 from fairloss.cli.gallery._folder import check_size, load_gallery
@@ -62,8 +63,7 @@ def query(
 
 def _read_image(path: Path, config: TrainConfig) -> Tensor:
     """Return (channels, H, W) uint8; an error names an image that is missing or unreadable."""
-    if not path.is_file():
-        raise FileNotFoundError(f"images: {path} does not exist")
+    check_file("images", path)
     height, width = config.image_size
     try:
         return decode_image(path, (height, width), config.channels)
