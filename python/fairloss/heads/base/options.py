@@ -67,7 +67,7 @@ class CosineOptions(UnscaledOptions, total=False):
 
 
 def check_keywords(head: str, parameters: Sequence[str], keywords: Mapping[str, object]) -> None:
-    """Check the keywords of a call of the class named `head`.
+    """Check the keywords of a call of the class named `head`; ignore a `process_group` of None.
 
     Raises:
         TypeError: naming a keyword that is none of the `parameters` (of which the first are self,
@@ -75,7 +75,7 @@ def check_keywords(head: str, parameters: Sequence[str], keywords: Mapping[str, 
         ValueError: naming one that is in `REFUSED`.
     """
     for name, value in keywords.items():
-        if name not in parameters:
+        if name not in parameters and (name, value) != ("process_group", None):
             got = "a group" if name == "process_group" else repr(value)
             expect(name not in REFUSED, name, f"none, as {head} {REFUSED.get(name)}", got)
             options = ", ".join(parameters[3:])
@@ -102,8 +102,6 @@ def show_options(head: AnyHead) -> AnyHead:
 
         @wraps(initialize)
         def checked(self: Any, *arguments: Any, **keywords: Any) -> None:
-            if keywords.get("process_group", self) is None:
-                del keywords["process_group"]
             new = {renamed.get(keyword, keyword): value for keyword, value in keywords.items()}
             check_keywords(type(self).__name__, names, new)
             initialize(self, *arguments, **keywords)
