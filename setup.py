@@ -159,7 +159,7 @@ def extensions() -> list[Extension]:
         define_macros=[*macros, ("FAIRLOSS_CUDA", str(int(bool(CUDA))))],
         extra_compile_args=flags,
         extra_link_args=link + runtime,
-        depends=headers + files("cuda"),
+        depends=[*headers, *files("cuda"), "build_backend/sources.json"],
         py_limited_api=True,
     )
     host = Extension(
@@ -168,7 +168,7 @@ def extensions() -> list[Extension]:
         include_dirs=[get_include()],
         extra_compile_args=flags,
         extra_link_args=link,
-        depends=headers,
+        depends=[*headers, "build_backend/sources.json"],
         language="c++",
     )
     return [ops, host]

@@ -39,6 +39,8 @@ def check_number(
     above = value > low if open_low else value >= low
     below = value < high if open_high else value <= high
     expected = _range(low, high, open_low, open_high)
+    if not math.isfinite(value):
+        expected = expected.replace("a number", "a finite number")
     expect(math.isfinite(value) and above and below, name, expected, value)
 
 

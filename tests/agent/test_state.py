@@ -39,9 +39,9 @@ def test_index_survives_float32_and_rejects_margins_between():
 
 def test_step_moves_one_place_and_refuses_the_ends():
     np.testing.assert_array_equal(GRID.step([0, 1, 2, 3], [2, 1, 0, 0]), [1, 1, 1, 2])
-    with pytest.raises(ValueError, match="got 'lower'"):
+    with pytest.raises(ValueError, match="action: expected a move .*, got 'lower'"):
         GRID.step([1, 0], [0, 0])
-    with pytest.raises(ValueError, match="got 'raise'"):
+    with pytest.raises(ValueError, match="action: expected a move .*, got 'raise'"):
         GRID.step([3], [2])
     with pytest.raises(ValueError, match="action"):
         GRID.step([1], [3])

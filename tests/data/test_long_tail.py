@@ -29,9 +29,17 @@ def test_profile_at_full_size() -> None:
     assert int(counts[5287]) == round((804 * 2) ** 0.5)
 
 
-@pytest.mark.parametrize("arguments", [(0, 5, 1), (3, 5, 0), (3, 5, 6), (3, 0, 1)])
-def test_profile_refused(arguments: tuple[int, int, int]) -> None:
-    with pytest.raises(ValueError, match="expected .*, got"):
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0, 5, 1), "num_classes: .*got 0"),
+        ((3, 5, 0), "smallest, largest: .*got 0, 5"),
+        ((3, 5, 6), "smallest, largest: .*got 6, 5"),
+        ((3, 0, 1), "smallest, largest: .*got 1, 0"),
+    ],
+)
+def test_profile_refused(arguments: tuple[int, int, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         pareto_counts(*arguments)
 
 

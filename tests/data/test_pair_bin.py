@@ -175,6 +175,41 @@ def test_shared_lists_are_visited_once(tmp_path):
     assert result == b"leaf"
 
 
+def pickled_array(shape: tuple, content: bytes = b"abc") -> bytes:
+    """Return the pickle of `numpy._core.numeric._frombuffer(content, uint8, shape, "C")`."""
+    number_type = b"cnumpy\ndtype\n(X\x02\x00\x00\x00u1tR"
+    parts = [pickle.dumps(part, protocol=3)[2:-1] for part in (content, shape)]
+    call = b"\x80\x03cnumpy._core.numeric\n_frombuffer\n("
+    return call + parts[0] + number_type + parts[1] + b"X\x01\x00\x00\x00CtR."
+
+
+@pytest.mark.parametrize("shape", [(b"x", 3), (1.0, 3), (-1, -3), (True, 3)])
+def test_a_shape_that_is_not_of_integers_is_refused(tmp_path, shape):
+    path = tmp_path / "shape.bin"
+    path.write_bytes(pickled_array((3,)))
+    assert load_plain(path).tolist() == list(b"abc")
+    path.write_bytes(pickled_array(shape))
+    with pytest.raises(FormatError, match="a shape that is not of integers"):
+        load_plain(path)
+
+
+def test_a_repeated_text_is_encoded_once(tmp_path):
+    path = tmp_path / "repeated.bin"
+    text = b"X" + (1000).to_bytes(4, "little") + b"a" * 1000
+    call = b"c_codecs\nencode\n(h\x00X\x06\x00\x00\x00latin1tR"
+    path.write_bytes(b"\x80\x02(" + text + b"q\x00" + call * 50 + b"t.")
+    first, *others = load_plain(path)[1:]
+    assert all(other is first for other in others)
+
+
+def test_no_state_reaches_an_array_of_numpy(tmp_path):
+    path = tmp_path / "state.bin"
+    state = b"(K\x01K\x02K\x03t"
+    path.write_bytes(pickled_array((3,))[:-1] + state + b"b.")
+    with pytest.raises(FormatError, match=r"a second content of an array"):
+        load_plain(path)
+
+
 def test_lying_lengths_do_not_take_memory(tmp_path):
     path = tmp_path / "x.bin"
     path.write_bytes(b"\x80\x04\x8e" + struct.pack("<Q", 2**40) + b"few.")

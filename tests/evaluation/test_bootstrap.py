@@ -224,5 +224,5 @@ def test_cluster_mean_agrees_with_scipy_on_sums_and_sizes():
     assert interval.high == pytest.approx(expected.high, abs=0.06 * width)
     naive = cluster_mean(values, np.arange(len(values)), replicates=1000)
     assert width > 1.5 * (naive.high - naive.low)
-    with pytest.raises(ValueError, match="values: expected .* shape"):
+    with pytest.raises(ValueError, match="values: expected shape"):
         cluster_mean(values, cluster[:-1])

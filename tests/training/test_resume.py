@@ -155,7 +155,7 @@ def test_other_data_is_refused_on_resume(tmp_path, monkeypatch):
     renamed.identities[0] = "zz"
     with pytest.raises(ValueError, match="output: .* 6 identities.* first difference is id0"):
         train(config(tmp_path / "run"), renamed)
-    with pytest.raises(ValueError, match="others of the same identities"):
+    with pytest.raises(ValueError, match="different images of the same identities"):
         train(config(tmp_path / "run"), faces([*COUNTS[:-1], 2]))
     train(config(tmp_path / "run"), faces(COUNTS))
 

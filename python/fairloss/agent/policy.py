@@ -69,8 +69,9 @@ class Policy:
             action = ACTIONS[table[illegal[0]]]
             expect(False, "table", f"a legal action in state {illegal[0]}", repr(action))
         expect((visits[~legal] == 0).all(), "visits", "0 for illegal pairs", "a positive number")
-        matching = np.where(visits > 0, np.isfinite(q), np.isnan(q)).all()
-        expect(matching, "q", "finite values where visits are positive and NaN elsewhere", "others")
+        wrong = np.argwhere(np.where(visits > 0, ~np.isfinite(q), ~np.isnan(q))).tolist()
+        expected = "finite values where visits are positive and NaN elsewhere"
+        expect(not wrong, "q", expected, wrong and f"{q[tuple(wrong[0])]} at {tuple(wrong[0])}")
 
     @classmethod
     def greedy(
@@ -132,8 +133,9 @@ class Policy:
         """
         actions = self.act(states)
         index = self.grid.index(margins)
-        same = np.array_equal(index, decode_state(states, self.grid)[2])
-        expect(same, "margins", "those that the states were encoded with", "others")
+        differing = np.flatnonzero(index != decode_state(states, self.grid)[2])
+        got = f"another one for class {differing[:1]}"
+        expect(not differing.size, "margins", "those that the states were encoded with", got)
         return np.asarray(self.grid.values)[self.grid.step(index, actions)]
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -184,7 +186,7 @@ class Policy:
         grid = MarginGrid(data["grid"])
         rows = data["states"]
         complete = isinstance(rows, list) and len(rows) == num_states(grid)
-        expect(complete, "states", f"a list of {num_states(grid)} rows", "another list")
+        expect(complete, "states", f"a list of {num_states(grid)} rows", type(rows).__name__)
         for state, row in enumerate(rows):
             _check_row(f"states[{state}]", row, _description(state, grid))
         return cls(

@@ -2,8 +2,8 @@
 
 A pickle is a program: `pickle.load` calls any function that the file names. Here only instructions
 that build numbers, bytes, text, lists and tuples are accepted, and the few names by which numpy
-writes arrays of numbers stand for functions of this module. numpy's own functions are not called,
-as a forged state makes numpy read memory outside of an array.
+writes arrays of numbers stand for functions of this module. The file reaches no function and no
+object of numpy, as a forged state makes numpy read memory outside of an array.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import pickle
 import pickletools
 import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,8 @@ def load_plain(path: StrPath) -> Any:
         raise FormatError(path, f"refused: {refused}") from None
     except Exception as error:  # a damaged pickle leads to errors of many types
         raise FormatError(path, f"damaged or no pickle of plain data: {error}") from error
+    finally:
+        _encode.cache_clear()
 
 
 def _check_instructions(content: bytes) -> None:
@@ -98,11 +101,14 @@ class _Global:
 
 
 class _Incomplete:
-    """A number type, or an array whose content follows in a BUILD instruction."""
+    """A number type, or an array or a scalar; the content may follow in a BUILD instruction.
+
+    No object of numpy is on the stack of the unpickler, so that BUILD reaches this class alone.
+    """
 
     __slots__ = ("value",)
 
-    def __init__(self, value: npt.NDArray[Any] | np.dtype[Any] | None) -> None:
+    def __init__(self, value: npt.NDArray[Any] | np.generic | np.dtype[Any] | None) -> None:
         self.value = value
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -110,6 +116,8 @@ class _Incomplete:
             order: Any = _text(state[1])
             check_choice("byte order", order, "<>|")
             self.value = self.value.newbyteorder(order)
+        elif self.value is not None:
+            raise ValueError("a second content of an array")
         else:
             _version, shape, dtype, fortran, content = state
             self.value = _array(content, dtype, shape, "F" if fortran else "C")
@@ -130,7 +138,7 @@ def _plain(value: Any, depth: int, done: dict[int, Any]) -> Any:
     if isinstance(value, _Global):
         raise Refused(f"global {value.name} as a value")
     if isinstance(value, _Incomplete):
-        if not isinstance(value.value, np.ndarray):
+        if not isinstance(value.value, np.ndarray | np.generic):
             raise ValueError("an array without content")
         return value.value
     return bytes(value) if isinstance(value, bytearray) else value
@@ -158,6 +166,8 @@ def _array(content: Any, number_type: Any, shape: Any, order: Any = "C") -> npt.
         raise ValueError("an array without a number type")
     if not isinstance(content, bytes | bytearray) or not isinstance(shape, tuple):
         raise Refused("array content that is not bytes")
+    if any(type(length) is not int or length < 0 for length in shape):
+        raise ValueError("a shape that is not of integers")
     dtype = number_type.value
     if len(content) != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"{len(content)} bytes for an array of shape {shape} and type {dtype}")
@@ -165,8 +175,13 @@ def _array(content: Any, number_type: Any, shape: Any, order: Any = "C") -> npt.
     return flat.reshape(shape, order="F" if _text(order) == "F" else "C")
 
 
+def _scalar(number_type: Any, content: Any) -> _Incomplete:
+    return _Incomplete(_array(content, number_type, (1,))[0])
+
+
+@cache
 def _encode(text: Any, encoding: Any) -> bytes:
-    """Return the bytes of Python 3 in protocol 2."""
+    """Return the bytes of Python 3 in protocol 2; once for a text that the pickle repeats."""
     if _text(encoding) != "latin1":
         raise Refused(f"text in the encoding {_text(encoding)!r}")
     return _text(text).encode("latin-1")
@@ -178,5 +193,5 @@ _CALLS: dict[str, Callable[..., Any]] = {"numpy.dtype": _dtype, "_codecs.encode"
 _CALLS |= dict.fromkeys(("__builtin__.bytes", "builtins.bytes"), lambda: b"")
 for _core in ("numpy.core", "numpy._core"):
     _CALLS[f"{_core}.multiarray._reconstruct"] = lambda *_: _Incomplete(None)
-    _CALLS[f"{_core}.multiarray.scalar"] = lambda dtype, content: _array(content, dtype, (1,))[0]
-    _CALLS[f"{_core}.numeric._frombuffer"] = _array
+    _CALLS[f"{_core}.multiarray.scalar"] = _scalar
+    _CALLS[f"{_core}.numeric._frombuffer"] = lambda *state: _Incomplete(_array(*state))

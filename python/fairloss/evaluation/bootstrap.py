@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.checks import check_integer, check_number, expect
+from fairloss.checks import check_integer, check_number, check_shape, expect
 from fairloss.evaluation.pairs import Pairs, identity_index
 from fairloss.evaluation.roc import Roc, RocCorners
 from fairloss.typing import Float64s
@@ -265,7 +265,8 @@ def cluster_mean(
         ValueError: lengths differ, or there is no value.
     """
     array, shape = np.asarray(values, dtype=np.float64), np.shape(clusters)
-    expect(array.shape == shape != (0,), "values", f"clusters' shape {shape}", array.shape)
+    expect(array.size, "values", "at least one", "none")
+    check_shape("values", array, *shape)
     intervals = cluster_intervals(
         lambda weights: {"mean": float(weights @ array / weights.sum())},
         clusters, replicates, seed, confidence,

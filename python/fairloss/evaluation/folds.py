@@ -12,6 +12,8 @@ from fairloss.evaluation.pairs import Pairs, identity_index
 from fairloss.evaluation.roc import SortedScores, check_both_classes, check_scored_pairs
 from fairloss.typing import Bools, Float64s, Ints
 
+FOLD_HINT = "; both need at least 2 identities, one of them with 2 samples"
+
 
 @dataclass(frozen=True)
 class FoldAccuracy:
@@ -146,7 +148,7 @@ class FoldScores:
         check_integer("folds", folds, 2)
         expect(fold.shape == values.shape, "fold_of_pair", f"shape {values.shape}", fold.shape)
         for number in range(folds):
-            check_both_classes(f"fold {number}", self._genuine[fold == number])
+            check_both_classes(f"fold {number}", self._genuine[fold == number], FOLD_HINT)
         self._test = [np.flatnonzero(fold == number) for number in range(folds)]
         self._train = [np.flatnonzero((fold >= 0) & (fold != number)) for number in range(folds)]
         self._ranked = [SortedScores(self._scores[t], self._genuine[t]) for t in self._train]

@@ -165,14 +165,13 @@ def check_scored_pairs(scores: npt.ArrayLike, genuine: npt.ArrayLike) -> tuple[F
     return scores, genuine.astype(np.bool_)
 
 
-def check_both_classes(name: str, genuine: Bools) -> None:
+def check_both_classes(name: str, genuine: Bools, hint: str = "") -> None:
     """Raise ValueError unless there is at least one genuine and one impostor pair."""
     expect(
         genuine.any() and not genuine.all(),
         name,
         "at least one genuine and one impostor pair",
-        f"{genuine.sum()} genuine and {(~genuine).sum()} impostor pairs; "
-        "both need at least 2 identities, one of them with 2 samples",
+        f"{genuine.sum()} genuine and {(~genuine).sum()} impostor pairs{hint}",
     )
 
 

@@ -15,7 +15,6 @@ from fairloss_ext.memory import physical_memory
 
 KINDS = ("flat", "ivf", "hnsw", "ivf-pq")
 AUTO = "auto"
-PARAMETER = {"ivf": "nprobe", "hnsw": "efSearch", "ivf-pq": "nprobe"}
 
 # One core reads about 10 GB/s, so one probe is compared with 100 MB of rows (48,828 of 512) in
 # about 10 ms: less than the network takes to embed the probe.

@@ -43,7 +43,8 @@ class SearchConfig(TrainConfig):
             check_number("search.population", self.search.population, 2)
         default = HeadConfig(scale=self.head.scale, sample_rate=self.head.sample_rate)
         allowed = default, replace(default, name=METHODS[self.search.method])
-        expect(self.head in allowed, "head", "scale and sample_rate alone to be set", self.head)
+        expected = "scale and sample_rate alone, as the search sets the rest"
+        expect(self.head in allowed, "head", expected, f"other settings of {self.head.name}")
         expect(not self.tensorboard, "tensorboard", "false, as a search writes no scalars", "true")
 
     @property

@@ -30,6 +30,6 @@ def check_same_identities(setting: str, faces: FaceImages, run: Path) -> None:
         )
     if before["image_names_sha256"] != now["image_names_sha256"]:
         raise ValueError(
-            f"{setting}: expected the images that {run} was trained on, got others of the same "
-            "identities"
+            f"{setting}: expected the images that {run} was trained on, got different images of "
+            "the same identities"
         )

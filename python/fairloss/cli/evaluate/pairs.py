@@ -93,7 +93,7 @@ def _evaluate_all_pairs(
         identities[0] == identities[-1],
         "against",
         "the same identities in the same order",
-        "others, or in another order",
+        "different ones",
     )
     return evaluate_models(models, evaluate_pairs, compare_pairs, identities[-1], **options)
 
