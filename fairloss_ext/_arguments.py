@@ -13,7 +13,6 @@ from fairloss_ext._checks import (
     check_choice,
     check_device,
     check_range,
-    check_shape,
     expect,
 )
 from fairloss_ext.options import (
@@ -117,10 +116,16 @@ def partition_arguments(
     both_double = embeddings.dtype == weight.dtype == torch.float64  # by the reference alone
     dtype = torch.float64 if both_double else torch.float32
     expect(
-        (hard_threshold is None) == (hard_coefficients is None),
+        hard_threshold is None or hard_coefficients is not None,
         "hard_threshold",
-        "hard_coefficients beside it, or neither",
-        "one of the two",
+        "together with hard_coefficients",
+        "it alone",
+    )
+    expect(
+        hard_coefficients is None or hard_threshold is not None,
+        "hard_coefficients",
+        "together with hard_threshold",
+        "it alone",
     )
     return PartitionArguments(
         embeddings,
@@ -164,9 +169,8 @@ class MarginArguments(NamedTuple):
         check_range("labels", self.labels, -1, self.num_classes, synchronize=synchronize)
         if self.groups is not None:
             check_range("groups", self.groups, 0, len(self.values), synchronize=synchronize)
-        if self.layout == "per_sample":
-            shape = (len(self.labels), *self.values.shape[1:])
-            check_shape("sample_margins", self.values, *shape)
+        if self.layout == "per_sample" and len(self.values) != len(self.labels):
+            expect(False, "sample_margins", f"{len(self.labels)} rows", len(self.values))
 
 
 def margin_arguments(

@@ -88,8 +88,7 @@ def partition(
     arguments: PartitionArguments, workspace: Workspace, fused: bool
 ) -> tuple[Tensor, Tensor]:
     """Compute `cosine_partition` from normalized arguments."""
-    is_size = isinstance(workspace, int) and workspace >= 0
-    if not is_size and workspace not in ("auto", "recompute"):
+    if not ((isinstance(workspace, int) and workspace >= 0) or workspace in ("auto", "recompute")):
         expect(False, "workspace", "'auto', 'recompute' or a number of bytes", repr(workspace))
     if not _library.serves("cosine_partition", arguments.embeddings):
         return reference_partition(arguments)

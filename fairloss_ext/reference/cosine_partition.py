@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fairloss_ext._arguments import PartitionArguments, partition_arguments
-from fairloss_ext._checks import check_range, check_shape
+from fairloss_ext._checks import check_range, check_shape, expect
 from fairloss_ext.numerics import full_precision, unit_rows
 from fairloss_ext.options import COMPUTE_DTYPES, Workspace
 
@@ -34,6 +34,16 @@ def cosine_partition(
 def partition(arguments: PartitionArguments) -> tuple[Tensor, Tensor]:
     """Compute `cosine_partition` from normalized arguments."""
     embeddings, weight, labels, scale, threshold, coefficients, compute = arguments
+    for name, rows in (("embeddings", embeddings), ("weight", weight)):
+        if rows.dim() != 2:
+            expect(False, name, "2 dimensions", f"shape {tuple(rows.shape)}")
+        expect(
+            rows.dtype in COMPUTE_DTYPES or scale.dtype == torch.float64,  # where both are float64
+            name,
+            "dtype float32, bfloat16 or float16",
+            rows.dtype,
+        )
+    check_shape("weight", weight, len(weight), embeddings.shape[1])
     check_shape("labels", labels, len(embeddings))
     check_range("labels", labels, -1, len(weight))
     finite = embeddings.isfinite().all(dim=1)  # (B,)

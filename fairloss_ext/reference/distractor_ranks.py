@@ -23,14 +23,15 @@ def distractor_ranks(
     distractor_rows = as_matrix("distractors", distractors)
     index = torch.as_tensor(probe_index).to(torch.int64)
     thresholds = torch.as_tensor(scores).detach().float()
-    check_shape("scores", thresholds, len(index))
-    if thresholds.isnan().any():
-        position = int(thresholds.isnan().nonzero()[0])
-        expect(False, "scores", "numbers", f"NaN at position {position}")
-    check_range("probe_index", index, 0, len(probe_rows))
-    _check_finite("probes", probe_rows)
+    check_shape("distractors", distractor_rows, len(distractor_rows), probe_rows.shape[1])
     pairs = len(probe_rows) * len(distractor_rows)
     expect(0 <= tail <= pairs, "tail", f"0 to {pairs}", tail)
+    check_shape("probe_index", index, index.numel())
+    check_shape("scores", thresholds, len(index))
+    check_range("probe_index", index, 0, len(probe_rows))
+    if (nan := thresholds.isnan()).any():
+        expect(False, "scores", "numbers", f"NaN at position {int(nan.nonzero()[0])}")
+    _check_finite("probes", probe_rows)
     ranks = torch.zeros_like(index)
     highest = probe_rows.new_empty(0)
     for first in range(0, len(distractor_rows), CHUNK):

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fairloss_ext._arguments import MarginArguments, Numbers, as_scale, margin_arguments
-from fairloss_ext._checks import check_shape
+from fairloss_ext._checks import check_shape, expect
 from fairloss_ext.options import Extension, Kind, MarginGrad
 from fairloss_ext.reference.target_transform import margins_of_samples, target_transform
 
@@ -43,8 +43,21 @@ def target_losses(
     arguments: MarginArguments,
 ) -> Tensor:
     """Compute `margin_loss` from normalized arguments."""
+    check_shape("target_cosine", target_cosine, target_cosine.numel())
     check_shape("negative_logsumexp", negative_logsumexp, len(target_cosine))
     check_shape("labels", arguments.labels, len(target_cosine))
+    expect(
+        negative_logsumexp.dtype == target_cosine.dtype,
+        "negative_logsumexp",
+        f"dtype {str(target_cosine.dtype).removeprefix('torch.')}",
+        negative_logsumexp.dtype,
+    )
+    expect(
+        target_cosine.dtype in (torch.float32, torch.float64),
+        "target_cosine",
+        "dtype float32 or float64",
+        target_cosine.dtype,
+    )
     # NaN stays with its own sample: it reaches neither the margins' gradient nor the scale's.
     valid = ~(target_cosine.isnan() | negative_logsumexp.isnan())
     m1, m2, m3 = (

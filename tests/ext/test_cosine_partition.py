@@ -258,8 +258,9 @@ def test_double_backward_raises():
         ({"scale": torch.ones(2)}, "scale: expected one number"),
         (
             {"hard_threshold": torch.zeros(2)},
-            "hard_threshold: expected hard_coefficients beside it",
+            "hard_threshold: expected together with hard_coefficients, got it alone",
         ),
+        ({"hard_coefficients": [0, 1, 0]}, "hard_coefficients: expected together .*, got it alone"),
         ({"workspace": "lots"}, "workspace: expected 'auto', 'recompute' or .*, got 'lots'"),
         ({"compute_dtype": torch.float64}, "compute_dtype: expected one of .*, got torch.float64"),
         ({"weight": torch.randn(5, 3, device="meta")}, "weight: expected on .*, got meta"),
