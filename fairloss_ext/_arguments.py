@@ -51,7 +51,7 @@ def as_scale(scale: Tensor | float, dtype: torch.dtype, device: torch.device) ->
     """Return a 0-d tensor: a number that changes must not recompile a graph."""
     values = as_tensor(scale, dtype, device)
     expect(values.numel() == 1, "scale", "one number", values)
-    return values.reshape(())
+    return values.reshape(()) if values.dim() else values
 
 
 def as_step(step: Tensor | int, device: torch.device) -> Tensor:

@@ -64,7 +64,9 @@ def test_settings_that_do_not_fit_are_named(tmp_path, changes, message):
 
 
 def test_other_settings_and_other_data_are_refused(tmp_path, whole):
-    with pytest.raises(ValueError, match="expected a search with these settings, .*epochs was 3, is 4"):
+    with pytest.raises(
+        ValueError, match="expected a search with these settings, .*epochs was 3, is 4"
+    ):
         search(config(whole, epochs=4), faces(COUNTS))
     with pytest.raises(
         ValueError, match="output: expected a folder without a search, got .*; resume=auto"
@@ -88,5 +90,7 @@ def test_files_that_are_no_loss_are_refused(tmp_path):
         load_head(path, 3, 4)
     settings = TrainConfig(data="x", output=str(tmp_path / "run"))
     settings.head = HeadConfig(loss=str(path), margin=0.3)
-    with pytest.raises(ValueError, match="head.loss: expected no name, scale and options beside it"):
+    with pytest.raises(
+        ValueError, match="head.loss: expected no name, scale and options beside it"
+    ):
         train(settings, faces(COUNTS))
