@@ -25,18 +25,23 @@ void check(bool condition, const Parts&... parts) {
   throw std::runtime_error(message.str());
 }
 
+// A part that is formatted on failure alone: a call of an op makes a dozen checks.
+struct shape_of {
+  const Tensor& tensor;
+};
+
 // As Python prints the shape: (3,) or (3, 4).
-inline std::string shape_of(const Tensor& tensor) {
-  std::string shape = "(";
+inline std::ostream& operator<<(std::ostream& out, const shape_of& shape) {
+  const Tensor& tensor = shape.tensor;
+  out << "(";
   for (int64_t d = 0; d < tensor.dim(); ++d) {
-    shape +=
-        (d == 0 ? "" : " ") + std::to_string(tensor.size(d)) + (d + 1 < tensor.dim() ? "," : "");
+    out << (d == 0 ? "" : " ") << tensor.size(d) << (d + 1 < tensor.dim() ? "," : "");
   }
-  return shape + (tensor.dim() == 1 ? ",)" : ")");
+  return out << (tensor.dim() == 1 ? ",)" : ")");
 }
 
 // As Python prints the dtype, without "torch.".
-inline std::string dtype_name(ScalarType type) {
+inline const char* dtype_name(ScalarType type) {
   switch (type) {
     case ScalarType::Byte: return "uint8";
     case ScalarType::Char: return "int8";
@@ -48,28 +53,31 @@ inline std::string dtype_name(ScalarType type) {
     case ScalarType::Float: return "float32";
     case ScalarType::Double: return "float64";
     case ScalarType::Bool: return "bool";
-    default: return "dtype " + std::to_string(int(type));
+    default: return "another dtype";
   }
 }
 
-inline std::string device_of(const Tensor& tensor) {
-  if (tensor.is_cpu()) return "cpu";
-  const std::string type = tensor.is_cuda() ? "cuda:" : "device ";
-  return type + std::to_string(tensor.get_device_index());
+struct device_of {
+  const Tensor& tensor;
+};
+
+inline std::ostream& operator<<(std::ostream& out, const device_of& device) {
+  if (device.tensor.is_cpu()) return out << "cpu";
+  return out << (device.tensor.is_cuda() ? "cuda:" : "device ") << device.tensor.get_device_index();
 }
 
 inline void check_shape(const char* name, const Tensor& tensor, int64_t size) {
   check(tensor.dim() == 1 && tensor.size(0) == size, name, ": expected shape (", size, ",), got ",
-        shape_of(tensor));
+        shape_of{tensor});
 }
 
 inline void check_shape(const char* name, const Tensor& tensor, int64_t rows, int64_t columns) {
   check(tensor.dim() == 2 && tensor.size(0) == rows && tensor.size(1) == columns, name,
-        ": expected shape (", rows, ", ", columns, "), got ", shape_of(tensor));
+        ": expected shape (", rows, ", ", columns, "), got ", shape_of{tensor});
 }
 
 inline void check_dtype(const char* name, const Tensor& tensor, ScalarType type,
-                        const std::string& expected) {
+                        const char* expected) {
   check(tensor.scalar_type() == type, name, ": expected dtype ", expected, ", got torch.",
         dtype_name(tensor.scalar_type()));
 }
@@ -81,11 +89,11 @@ inline void check_dtype(const char* name, const Tensor& tensor, ScalarType type)
 // A kernel that reads pointers of another device would crash.
 inline void check_device(const char* name, const Tensor& tensor, const Tensor& like) {
   check(tensor.is_cpu() == like.is_cpu() && tensor.get_device_index() == like.get_device_index(),
-        name, ": expected on ", device_of(like), ", got ", device_of(tensor));
+        name, ": expected on ", device_of{like}, ", got ", device_of{tensor});
 }
 
 inline void check_one_number(const char* name, const Tensor& tensor, ScalarType type) {
-  check(tensor.numel() == 1, name, ": expected one number, got shape ", shape_of(tensor));
+  check(tensor.numel() == 1, name, ": expected one number, got shape ", shape_of{tensor});
   check_dtype(name, tensor, type);
 }
 

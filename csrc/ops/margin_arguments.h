@@ -28,7 +28,7 @@ struct MarginArguments {
     const bool combined = kind == int64_t(Kind::combined);
     check(margins.dim() == (combined ? 2 : 1) && (!combined || margins.size(1) == 3),
           "margins: expected one number a row, or three with kind \"combined\", got shape ",
-          shape_of(margins));
+          shape_of{margins});
     check_dtype("margins", margins, like.scalar_type());
     check_device("margins", margins, like);
     const int64_t batch = labels_.numel(), num_rows = margins.size(0);

@@ -14,7 +14,7 @@ std::tuple<Tensor, Tensor, Tensor> margin_logits_op(const Tensor& cosine, const 
                                                     const Tensor& scale, int64_t layout,
                                                     int64_t kind, int64_t extension,
                                                     bool straight_through) {
-  check(cosine.dim() == 2, "cosine: expected shape (B, C), got ", shape_of(cosine));
+  check(cosine.dim() == 2, "cosine: expected shape (B, C), got ", shape_of{cosine});
   const int64_t batch = cosine.size(0), classes = cosine.size(1);
   check_shape("labels", labels, batch);
   indices("labels", labels, -1, classes);
@@ -50,7 +50,7 @@ std::tuple<Tensor, Tensor, Tensor> margin_logits_op(const Tensor& cosine, const 
 std::tuple<Tensor, Tensor, Tensor> margin_logits_backward_op(
     const Tensor& grad_logits, const Tensor& cosine, const Tensor& target,
     const Tensor& margin_rows, const Tensor& labels, const Tensor& scale, int64_t num_rows) {
-  check(grad_logits.dim() == 2, "grad_logits: expected shape (B, C), got ", shape_of(grad_logits));
+  check(grad_logits.dim() == 2, "grad_logits: expected shape (B, C), got ", shape_of{grad_logits});
   const int64_t batch = grad_logits.size(0), classes = grad_logits.size(1);
   if (num_rows < 0) num_rows = batch;
   const Tensor rows = indices("margin_rows", margin_rows, -1, num_rows);
@@ -58,7 +58,7 @@ std::tuple<Tensor, Tensor, Tensor> margin_logits_backward_op(
   check_shape("margin_rows", rows, batch);
   check_shape("labels", targets, batch);
   check(target.dim() == 2 && (target.size(0) == 3 || target.size(0) == 5),
-        "target: expected 3 or 5 rows, got shape ", shape_of(target));
+        "target: expected 3 or 5 rows, got shape ", shape_of{target});
   check_shape("target", target, target.size(0), batch);
   if (cosine.numel() != 0) check_shape("cosine", cosine, batch, classes);
   check_device("cosine", cosine, grad_logits);

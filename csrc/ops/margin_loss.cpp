@@ -55,7 +55,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> margin_loss_backward_op(const Tensor&
   const int64_t batch = grad_loss.numel();
   if (num_rows < 0) num_rows = batch;
   check(derivatives.dim() == 2 && (derivatives.size(0) == 4 || derivatives.size(0) == 6),
-        "derivatives: expected 4 or 6 rows, got shape ", shape_of(derivatives));
+        "derivatives: expected 4 or 6 rows, got shape ", shape_of{derivatives});
   check_shape("derivatives", derivatives, derivatives.size(0), batch);
   const Tensor rows = indices("margin_rows", margin_rows, -1, num_rows);
   check_shape("margin_rows", rows, batch);

@@ -13,7 +13,7 @@ namespace fairloss::ops {
 
 // A matrix whose rows need not be adjacent: a slice of a memory map is not copied.
 inline Tensor with_unit_columns(const char* name, const Tensor& tensor) {
-  check(tensor.dim() == 2, name, ": expected 2 dimensions, got shape ", shape_of(tensor));
+  check(tensor.dim() == 2, name, ": expected 2 dimensions, got shape ", shape_of{tensor});
   const bool unit = tensor.size(1) <= 1 || tensor.stride(1) == 1;
   return unit ? tensor : torch::stable::contiguous(tensor);
 }
