@@ -82,7 +82,5 @@ class RunFolder:
         return state
 
     def _checkpoints(self) -> list[Path]:
-        checkpoints = [
-            p for p in self.path.glob("checkpoint-*.pt") if _CHECKPOINT.fullmatch(p.name)
-        ]
-        return sorted(checkpoints, key=lambda p: int(_CHECKPOINT.fullmatch(p.name)[1]))  # type: ignore[index]
+        matches = [m for m in map(_CHECKPOINT.fullmatch, os.listdir(self.path)) if m]
+        return [self / match[0] for match in sorted(matches, key=lambda match: int(match[1]))]
