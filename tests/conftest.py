@@ -36,10 +36,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if DEVICE != "cpu":
         skip = pytest.mark.skip(reason="about the CPU, or about values that a GPU does not report")
         for item in items:
-            if "cpu_only" in item.keywords:
+            if item.get_closest_marker("cpu_only"):
                 item.add_marker(skip)
     if config.getoption("-m"):
         return
-    slow = [item for item in items if "slow" in item.keywords]
+    # Not item.keywords, which has the names of folders too.
+    slow = [item for item in items if item.get_closest_marker("slow")]
     config.hook.pytest_deselected(items=slow)
-    items[:] = [item for item in items if "slow" not in item.keywords]
+    items[:] = [item for item in items if not item.get_closest_marker("slow")]
