@@ -1,6 +1,6 @@
 """The command `fairloss doctor`."""
 
-import typer
+from fairloss.cli._console import print_line
 
 
 def doctor() -> None:
@@ -10,4 +10,5 @@ def doctor() -> None:
     """
     from fairloss.doctor import diagnose, render
 
-    typer.echo(render(diagnose()))
+    for line in render(diagnose()).splitlines():
+        print_line(line)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import numpy.typing as npt
 import typer
 
+from fairloss.cli._console import print_line
 from fairloss.cli._options import AgainstFeatures, Replicates, ReportFile, Seed
 from fairloss.cli.evaluate._report import (
     evaluate_models,
@@ -87,7 +88,7 @@ def groups(
         title = f"{name}: {pairs_title(counted)}"
         print_report(title, report, partial(_group_rows, name=name), against)
     print_report("all groups", report, _summary_rows, against)
-    typer.echo(f"wrote {output}")
+    print_line(f"wrote {output}")
 
 
 def _read_attributes(path: Path, column: str) -> dict[str, str]:
