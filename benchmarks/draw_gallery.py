@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("results", type=Path)
     parser.add_argument("figure", type=Path)
     given = parser.parse_args()
-    svg = draw(json.loads(given.results.read_text()))
+    svg = draw(json.loads(given.results.read_text(encoding="utf-8")))
     svg = svg.replace('aria-hidden="true" ', 'role="img" ', 1)
     white = r'\1<rect width="100%" height="100%" fill="white"/>'  # a page may be dark
     write_text(given.figure, re.sub(r"(<svg [^>]*>)", white, svg, count=1))

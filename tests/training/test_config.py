@@ -32,7 +32,10 @@ def test_bad_settings_are_named(overrides, message):
 
 def test_yaml_then_overrides(tmp_path):
     path = tmp_path / "run.yaml"
-    path.write_text("data: faces\noutput: run\nepochs: 7\nhead:\n  name: CosFace\n  margin: 0.3\n")
+    path.write_text(
+        "data: faces\noutput: run\nepochs: 7\nhead:\n  name: CosFace\n  margin: 0.3\n",
+        encoding="utf-8",
+    )
     loaded = load_config(path, ["epochs=9", "head.margin=0.2"], TrainConfig)
     assert (loaded.epochs, loaded.head.name, loaded.head.margin) == (9, "CosFace", 0.2)
     with pytest.raises(FileNotFoundError, match="config: .*none.yaml does not exist"):
@@ -41,6 +44,6 @@ def test_yaml_then_overrides(tmp_path):
 
 @pytest.mark.parametrize("text", ["- a list", "a: [", "\x00"])
 def test_a_file_that_is_no_configuration_is_named(tmp_path, text):
-    (tmp_path / "run.yaml").write_text(text)
+    (tmp_path / "run.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match="config: .*run.yaml"):
         load_config(tmp_path / "run.yaml", [], TrainConfig)

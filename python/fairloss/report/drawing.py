@@ -8,7 +8,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import ParamSpec
 
-import matplotlib
 import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
