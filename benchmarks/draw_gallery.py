@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
 from fairloss.io.atomic import write_text
-from fairloss.report.drawing import MUTED, WIDTH, inline_svg
+from fairloss.report.drawing import MUTED, WIDTH, inline_svg, label_log_axis
 
 COLORS = {
     "IVF-Flat": "#0072B2",
@@ -50,6 +50,7 @@ def _draw_batch(axes: Axes, rows: list[dict[str, Any]]) -> None:
     axes.axhline(1, color=MUTED, linewidth=0.8)
     axes.set_yscale("log")
     axes.set_xscale("log")
+    label_log_axis(axes.yaxis)
     axes.set_xlim(0.9, 4e-4)  # from most of the queries to one in 2,500 missed
     axes.xaxis.set_major_locator(FixedLocator([1 - tick for tick in TICKS]))
     axes.xaxis.set_minor_locator(FixedLocator([]))
