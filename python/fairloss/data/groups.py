@@ -1,14 +1,14 @@
 """Groups of identities, from a column of a table."""
 
 import csv
+import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from fairloss.checks import expect
-from fairloss.data.text_files import StrPath
+from fairloss.data.text_files import StrPath, read_listing
 
 
 def read_groups(
@@ -28,12 +28,10 @@ def read_groups(
     Raises:
         ValueError: a column is missing, or an identity has no row.
     """
-    with Path(table).open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = {column, key}.difference(reader.fieldnames or ())
-        column_names = f"columns {column!r} and {key!r}"
-        expect(not missing, f"table {table}", column_names, reader.fieldnames)
-        group_of = {row[key]: row[column] for row in reader}
+    reader = csv.DictReader(io.StringIO(read_listing(table)))
+    missing = {column, key}.difference(reader.fieldnames or ())
+    expect(not missing, f"table {table}", f"columns {column!r} and {key!r}", reader.fieldnames)
+    group_of = {row[key]: row[column] for row in reader}
     unknown = [name for name in identities if name not in group_of]
     lacking = f"none for {len(unknown)} identities, the first {next(iter(unknown), None)!r}"
     expect(not unknown, f"table {table}", "a row for each identity", lacking)

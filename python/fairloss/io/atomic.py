@@ -33,10 +33,13 @@ def write_text(path: Path, text: str) -> None:
     write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
 
 
-def read_text(path: str | os.PathLike[str]) -> str:
-    """Return a text file in UTF-8; FormatError if it is missing, a folder or not text."""
+def read_text(path: str | os.PathLike[str], errors: str = "strict") -> str:
+    """Return a text file in UTF-8; FormatError if it is missing, a folder or not text.
+
+    `errors` is of `bytes.decode`: "surrogateescape" for names of files, whose bytes may be any.
+    """
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8", errors=errors)
     except UnicodeDecodeError as error:
         raise FormatError(path, f"not a text file: {error}") from error
     except OSError as error:

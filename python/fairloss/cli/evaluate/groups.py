@@ -1,6 +1,7 @@
 """The command `fairloss evaluate groups`."""
 
 import csv
+import io
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from fairloss.cli.evaluate._report import (
 )
 from fairloss.cli.evaluate._source import known_identities
 from fairloss.data import read_features
+from fairloss.data.text_files import read_listing
 from fairloss.evaluation import (
     all_pairs,
     compare_groups,
@@ -26,7 +28,7 @@ from fairloss.evaluation import (
     frequency_groups,
     pair_scores,
 )
-from fairloss.io.atomic import FormatError, read_text
+from fairloss.io.atomic import FormatError
 from fairloss.io.json import read_json, write_json
 
 
@@ -93,7 +95,7 @@ def groups(
 
 def _read_attributes(path: Path, column: str) -> dict[str, str]:
     """Return image name (first column) -> attribute."""
-    rows = list(csv.reader(read_text(path).splitlines()))
+    rows = list(csv.reader(io.StringIO(read_listing(path))))
     if not rows or column not in rows[0][1:]:
         raise FormatError(path, f"expected a column {column!r} after the image names, got none")
     position = rows[0].index(column)
