@@ -28,6 +28,7 @@ class AdaCos(CosineHead):
     """
 
     scaled = False
+    moving = (*CosineHead.moving, "scale")
 
     def __init__(
         self,

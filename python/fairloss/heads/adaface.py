@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fairloss.checks import check_number
 from fairloss.heads.base import CosineHead, CosineOptions, Unpack, as_precise
@@ -32,6 +32,10 @@ class AdaFace(CosineHead):
         norm_std: buffer, from 100, updated in training.
     """
 
+    moving = (*CosineHead.moving, "norm_mean", "norm_std")
+    norm_mean: Tensor
+    norm_std: Tensor
+
     def __init__(
         self,
         num_classes: int,
@@ -46,8 +50,8 @@ class AdaFace(CosineHead):
         triple = (1.0, 0.0, margin)  # that of a sample with z = 0
         super().__init__(num_classes, embedding_size, triple, kind="combined", **options)
         self.margin, self.h, self.momentum = margin, h, momentum
-        self.norm_mean = nn.Buffer(torch.tensor(20.0))
-        self.norm_std = nn.Buffer(torch.tensor(100.0))
+        self.register_state("norm_mean", 20.0)
+        self.register_state("norm_std", 100.0)
 
     @torch.no_grad()
     def sample_margins(self, embeddings: Tensor, target_cosine: Tensor, labels: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """CurricularFace: ArcFace, and hard negatives that count for more as training proceeds."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fairloss.checks import check_number
 from fairloss.heads.base import CosineOptions, HardNegativeHead, Unpack
@@ -26,6 +26,9 @@ class CurricularFace(HardNegativeHead):
         t: buffer.
     """
 
+    moving = (*HardNegativeHead.moving, "t")
+    t: Tensor
+
     def __init__(
         self,
         num_classes: int,
@@ -38,7 +41,7 @@ class CurricularFace(HardNegativeHead):
         check_number("momentum", momentum, 0, 1)
         super().__init__(num_classes, embedding_size, margin, kind="arc", **options)
         self.momentum = momentum
-        self.t = nn.Buffer(torch.tensor(0.0))
+        self.register_state("t", 0.0)
 
     def coefficients(self, target_cosine: Tensor, labels: Tensor) -> Tensor:
         """Update t and return (1, t, 0)."""

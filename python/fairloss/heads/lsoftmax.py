@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from fairloss.checks import expect
@@ -34,7 +34,9 @@ class LSoftmax(DenseHead):
         step: buffer, training steps so far.
     """
 
+    moving = ("step",)
     margin: int
+    step: Tensor
     class_rows = RenamedAttribute("class_weights")
 
     def __init__(
@@ -53,7 +55,7 @@ class LSoftmax(DenseHead):
         super().__init__(num_classes, embedding_size, **options)
         self.margin = int(margin)
         self.base, self.gamma, self.power, self.lowest = base, gamma, power, lowest
-        self.step = nn.Buffer(torch.tensor(0))
+        self.register_state("step", 0, dtype=torch.int64)
 
     def dense_losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Compute the cross-entropy with the lowered target, (B,)."""

@@ -1,7 +1,7 @@
 """Ring loss: embeddings of one learned length."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fairloss.heads.base import SampleLoss, as_precise
 from fairloss_ext.options import Reduction
@@ -19,10 +19,12 @@ class RingLoss(SampleLoss):
             authors' code.
     """
 
+    radius: Tensor
+
     def __init__(self, *, weight: float = 0.01, reduction: Reduction = "mean") -> None:
         super().__init__(reduction)
         self.weight = weight
-        self.radius = nn.Parameter(torch.tensor(-1.0))
+        self.register_state("radius", -1.0, learned=True)
 
     def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Compute (B,) losses, 0 where the label is -1."""

@@ -1,7 +1,7 @@
 """UniformFace: class centers far from each other."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fairloss.deprecation import RenamedAttribute
 from fairloss.heads.base import ClassCenters, as_precise
@@ -35,7 +35,12 @@ class UniformFace(ClassCenters):
         super().__init__(
             num_classes, embedding_size, weight=weight, alpha=alpha, reduction=reduction
         )
-        self.centers.normal_()
+        nn.init.normal_(self.centers)
+
+    def reset_parameters(self) -> None:
+        """Draw the centers anew."""
+        super().reset_parameters()
+        nn.init.normal_(self.centers)
 
     def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Compute (B,) losses, 0 where the label is -1."""

@@ -1,7 +1,7 @@
 """The base of regularizers that follow the centers of the classes."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fairloss.checks import check_integer, check_number
 from fairloss.heads.base.sample_loss import SampleLoss
@@ -22,6 +22,10 @@ class ClassCenters(SampleLoss):
         centers: (C, D) from 0, a buffer.
     """
 
+    moving = ("centers",)
+    remembered_passes = 4  # of (C, D) each
+    centers: Tensor
+
     def __init__(
         self,
         num_classes: int,
@@ -34,11 +38,11 @@ class ClassCenters(SampleLoss):
         check_number("alpha", alpha, 0, 1)
         super().__init__(reduction)
         self.weight, self.alpha = weight, alpha
-        centers = torch.zeros(
+        shape = (
             check_integer("num_classes", num_classes),
             check_integer("embedding_size", embedding_size),
         )
-        self.centers = nn.Buffer(centers)
+        self.register_state("centers", 0.0, shape)
 
     @property
     def embedding_size(self) -> int:

@@ -45,7 +45,13 @@ class Head(SampleLoss):
             check_integer("num_classes", num_classes),
             check_integer("embedding_size", embedding_size),
         )
-        self.weight = nn.Parameter(weight.normal_(0, 0.01))
+        self.weight = nn.Parameter(weight)
+        nn.init.normal_(self.weight, 0, 0.01)
+
+    def reset_parameters(self) -> None:
+        """Draw the class weights anew and give every other tensor its first value."""
+        super().reset_parameters()
+        nn.init.normal_(self.weight, 0, 0.01)
 
     @property
     def num_classes(self) -> int:
