@@ -76,10 +76,9 @@ class Recomputation:
         nearest = min(differences, default=torch.inf)
         if nearest > RELATIVE_DIFFERENCE * float(rows.norm()):
             raise RuntimeError(
-                "labels: expected those of one of the last training passes, as a pass during the "
-                "backward pass repeats one (torch.utils.checkpoint), got others. Compile the "
-                "checkpointed function, not the loss alone, and leave labels as they are until "
-                f"then; {self._passes.maxlen} passes are remembered"
+                f"labels: expected those of one of the last {self._passes.maxlen} training passes, "
+                "as torch.utils.checkpoint repeats a pass during the backward pass, got others, or "
+                "other embeddings. A compiled pass cannot be repeated without torch.compile"
             )
         alike = [one for one, far in zip(passes, differences, strict=True) if far == nearest]
         node = torch._C._current_autograd_node()

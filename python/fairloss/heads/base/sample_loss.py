@@ -1,6 +1,6 @@
 """The base of every loss: one number for each sample, sample weights and a reduction."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -36,6 +36,12 @@ class SampleLoss(StatefulModule):
         check_choice("reduction", reduction, REDUCTIONS)
         self.reduction: Reduction = reduction
         self._recomputation = Recomputation(self.remembered_passes)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        # Of modules pickled before they had these.
+        self.__dict__.setdefault("_first_values", {})
+        self.__dict__.setdefault("_recomputation", Recomputation(self.remembered_passes))
 
     @property
     def embedding_size(self) -> int | None:
