@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from fairloss.heads.base import CosineHead, Unpack, UnscaledOptions
+from fairloss.heads.base import CosineHead, Unpack, UnscaledOptions, gather_ranks
 
 
 class AdaCos(CosineHead):
@@ -47,10 +47,10 @@ class AdaCos(CosineHead):
     ) -> tuple[Tensor, Tensor]:
         """Compute target cosine and log-sum-exp of the other classes at the new scale."""
         labeled = labels >= 0
-        if self.dynamic and self.training and labeled.any():
+        if self.dynamic and self.training:
             with torch.no_grad():
                 cosine, logsumexp = super().partition(embeddings, weight, labels)
-                self._update_scale(cosine[labeled], logsumexp[labeled])
+                self._update_scale(gather_ranks(cosine[labeled]), gather_ranks(logsumexp[labeled]))
         return super().partition(embeddings, weight, labels)
 
     def step_scale(self) -> Tensor:
@@ -58,6 +58,8 @@ class AdaCos(CosineHead):
         return self.scale.clone()
 
     def _update_scale(self, target_cosine: Tensor, negative_logsumexp: Tensor) -> None:
+        if not len(target_cosine):
+            return
         log_mean = torch.logsumexp(negative_logsumexp, dim=0) - math.log(len(target_cosine))
         angle = torch.acos(target_cosine.clamp(-1, 1)).median().clamp(max=math.pi / 4)
         scale = log_mean / torch.cos(angle)

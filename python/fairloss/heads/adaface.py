@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fairloss.checks import check_number
-from fairloss.heads.base import CosineHead, CosineOptions, Unpack, as_precise
+from fairloss.heads.base import CosineHead, CosineOptions, Unpack, as_precise, gather_ranks
 
 
 class AdaFace(CosineHead):
@@ -60,6 +60,7 @@ class AdaFace(CosineHead):
         norm = length.clamp(0.001, 100)
         # A non-finite norm would make all later averages non-finite.
         counted = norm[(labels >= 0) & length.isfinite()]
+        counted = gather_ranks(counted) if self.training else counted
         if self.training and len(counted) > 1:  # one sample has no spread
             self.norm_mean.lerp_(counted.mean().to(self.norm_mean.dtype), self.momentum)
             self.norm_std.lerp_(counted.std().to(self.norm_std.dtype), self.momentum)

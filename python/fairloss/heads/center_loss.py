@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from fairloss.heads.base import ClassCenters, as_precise
+from fairloss.heads.base import ClassCenters, as_precise, gather_ranks
 from fairloss_ext._checks import check_range
 from fairloss_ext.options import Reduction
 
@@ -36,5 +36,5 @@ class CenterLoss(ClassCenters):
         embeddings = as_precise(embeddings)
         difference = embeddings - self.centers[labels.long().clamp(min=0)]
         if self.training:
-            self.centers.copy_(self.updated_centers(embeddings.detach(), labels))
+            self.centers.copy_(self.updated_centers(gather_ranks(embeddings), gather_ranks(labels)))
         return torch.where(labels >= 0, self.weight / 2 * difference.square().sum(dim=1), 0)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from fairloss.checks import check_number
-from fairloss.heads.base import CosineOptions, HardNegativeHead, Unpack
+from fairloss.heads.base import CosineOptions, HardNegativeHead, Unpack, gather_ranks
 
 
 class CurricularFace(HardNegativeHead):
@@ -46,6 +46,7 @@ class CurricularFace(HardNegativeHead):
     def coefficients(self, target_cosine: Tensor, labels: Tensor) -> Tensor:
         """Update t and return (1, t, 0)."""
         counted = (labels >= 0) & target_cosine.isfinite()  # NaN would stay in t
-        if self.training and counted.any():
-            self.t.lerp_(target_cosine[counted].mean().to(self.t.dtype), 1 - self.momentum)
+        cosines = gather_ranks(target_cosine[counted]) if self.training else target_cosine
+        if self.training and len(cosines):
+            self.t.lerp_(cosines.mean().to(self.t.dtype), 1 - self.momentum)
         return torch.stack([torch.ones_like(self.t), self.t, torch.zeros_like(self.t)])

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from fairloss.heads.base import SampleLoss, as_precise
+from fairloss.heads.base import SampleLoss, as_precise, gather_ranks
 from fairloss_ext.options import Reduction
 
 
@@ -15,8 +15,8 @@ class RingLoss(SampleLoss):
         reduction: see `SampleLoss`.
 
     Attributes:
-        radius: parameter R, negative until the first batch sets it to its mean norm, as in the
-            authors' code.
+        radius: parameter R, negative until the first training batch sets it to its mean norm, as in
+            the authors' code.
     """
 
     radius: Tensor
@@ -31,6 +31,11 @@ class RingLoss(SampleLoss):
         norm = torch.linalg.vector_norm(as_precise(embeddings), dim=1)
         labeled = labels >= 0
         counted = labeled & norm.isfinite()  # the radius would stay NaN
-        if self.radius < 0 and counted.any():
-            self.radius.data.copy_(norm[counted].mean())
-        return torch.where(labeled, self.weight / 2 * (norm - self.radius) ** 2, 0)
+        radius: Tensor = self.radius
+        if radius < 0:
+            lengths = gather_ranks(norm[counted]) if self.training else norm[counted].detach()
+            mean = lengths.mean() if len(lengths) else radius.detach()
+            radius = radius + (mean - radius.detach())
+            if self.training:
+                self.radius.data.copy_(mean)
+        return torch.where(labeled, self.weight / 2 * (norm - radius) ** 2, 0)

@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from fairloss.checks import expect
 from fairloss.deprecation import RenamedAttribute
 from fairloss.heads.base import ClassCenters, as_precise
+from fairloss.heads.base.ranks import num_ranks
 from fairloss_ext._checks import check_range
 from fairloss_ext.options import Reduction
 
@@ -47,6 +49,8 @@ class UniformFace(ClassCenters):
         check_range("labels", labels, -1, len(self.centers), synchronize=True)
         centers: Tensor = self.centers
         if self.training:
+            one = "one rank, as UniformFace averages no gradients of centers over ranks"
+            expect(num_ranks() == 1, "torch.distributed", one, num_ranks())
             centers = self.updated_centers(as_precise(embeddings), labels)
             self.centers.copy_(centers.detach())
         pairs = max(len(centers) * (len(centers) - 1) // 2, 1)

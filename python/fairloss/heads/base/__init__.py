@@ -6,6 +6,7 @@ from fairloss.heads.base.dense import DenseHead
 from fairloss.heads.base.hard_negative import HardNegativeHead
 from fairloss.heads.base.head import Head
 from fairloss.heads.base.options import CosineOptions, HeadOptions, Unpack, UnscaledOptions
+from fairloss.heads.base.ranks import gather_ranks
 from fairloss.heads.base.sample_loss import SampleLoss, as_precise
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "Unpack",
     "UnscaledOptions",
     "as_precise",
+    "gather_ranks",
 ]

@@ -1,4 +1,4 @@
-"""Statistics of the batches of all ranks of `torch.distributed`."""
+"""Statistics of one batch that all ranks of `torch.distributed` share."""
 
 import torch
 from torch import Tensor, distributed
