@@ -33,7 +33,8 @@ class RingLoss(SampleLoss):
         counted = labeled & norm.isfinite()  # the radius would stay NaN
         radius: Tensor = self.radius
         if radius < 0:
-            lengths = gather_ranks(norm[counted]) if self.training else norm[counted].detach()
+            lengths = norm.detach()[counted]
+            lengths = gather_ranks(lengths) if self.training else lengths
             mean = lengths.mean() if len(lengths) else radius.detach()
             radius = radius + (mean - radius.detach())
             if self.training:
