@@ -102,7 +102,7 @@ def test_the_order_of_the_backward_passes_does_not_matter(name, reentrant, order
 
 @pytest.mark.parametrize("name", MOVING)
 @REENTRANT
-def test_two_calls_in_one_checkpoint_are_told_apart(name, reentrant):
+def test_two_calls_in_one_checkpoint_are_distinguished(name, reentrant):
     (x, y), (z, _), _ = batches()
 
     def views(loss):

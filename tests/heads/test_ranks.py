@@ -50,8 +50,8 @@ def train(loss, rank=None):
     """The state after some batches of one rank, or of all in one process."""
     states = []
     for parts in batches():
-        chosen = parts if rank is None else parts[rank : rank + 1]
-        x, y = (torch.cat(tensors) for tensors in zip(*chosen, strict=True))
+        used = parts if rank is None else parts[rank : rank + 1]
+        x, y = (torch.cat(tensors) for tensors in zip(*used, strict=True))
         loss(x, y)
         tensors = [*loss.buffers(), *(loss.parameters() if isinstance(loss, RingLoss) else ())]
         states.append([tensor.detach().clone() for tensor in tensors])
@@ -99,7 +99,7 @@ def work(rank, folder):
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """What both ranks got."""
+    """The files that both ranks wrote."""
     folder = tmp_path_factory.mktemp("ranks")
     torch.multiprocessing.spawn(work, (str(folder),), nprocs=2)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]

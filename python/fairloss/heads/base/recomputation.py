@@ -23,7 +23,7 @@ class _Pass(NamedTuple):
 
 
 class Recomputation:
-    """What the last training passes of a module began with.
+    """The last training passes of a module, and the state that they began with.
 
     A pass that changes buffers or draws from torch's generator must begin with the same when it is
     repeated, and must not change them a second time.
