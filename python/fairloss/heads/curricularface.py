@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from fairloss.checks import check_number
-from fairloss.heads.base import CosineOptions, HardNegativeHead, Unpack
+from fairloss.heads.base import CosineOptions, HardNegativeHead, Unpack, masked_mean
 
 
 class CurricularFace(HardNegativeHead):
@@ -43,6 +43,7 @@ class CurricularFace(HardNegativeHead):
     def coefficients(self, target_cosine: Tensor, labels: Tensor) -> Tensor:
         """Update t and return (1, t, 0)."""
         counted = (labels >= 0) & target_cosine.isfinite()  # NaN would stay in t
-        if self.training and counted.any():
-            self.t.lerp_(target_cosine[counted].mean().to(self.t.dtype), 1 - self.momentum)
+        if self.training:
+            mean = masked_mean(target_cosine, counted).to(self.t.dtype)
+            self.t.lerp_(torch.where(counted.any(), mean, self.t), 1 - self.momentum)
         return torch.stack([torch.ones_like(self.t), self.t, torch.zeros_like(self.t)])

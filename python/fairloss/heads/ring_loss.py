@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from fairloss.heads.base import SampleLoss, as_precise
+from fairloss.heads.base import SampleLoss, as_precise, masked_mean
 from fairloss_ext.options import Reduction
 
 
@@ -13,14 +13,17 @@ class RingLoss(SampleLoss):
     Args:
         weight: factor on the loss.
         reduction: see `SampleLoss`.
+        ignore_index: see `SampleLoss`.
 
     Attributes:
         radius: parameter R, negative until the first batch sets it to its mean norm, as in the
             authors' code.
     """
 
-    def __init__(self, *, weight: float = 0.01, reduction: Reduction = "mean") -> None:
-        super().__init__(reduction)
+    def __init__(
+        self, *, weight: float = 0.01, reduction: Reduction = "mean", ignore_index: int = -1
+    ) -> None:
+        super().__init__(reduction, ignore_index)
         self.weight = weight
         self.radius = nn.Parameter(torch.tensor(-1.0))
 
@@ -29,6 +32,7 @@ class RingLoss(SampleLoss):
         norm = torch.linalg.vector_norm(as_precise(embeddings), dim=1)
         labeled = labels >= 0
         counted = labeled & norm.isfinite()  # the radius would stay NaN
-        if self.radius < 0 and counted.any():
-            self.radius.data.copy_(norm[counted].mean())
+        with torch.no_grad():
+            first = (self.radius < 0) & counted.any()
+            self.radius.copy_(torch.where(first, masked_mean(norm, counted), self.radius))
         return torch.where(labeled, self.weight / 2 * (norm - self.radius) ** 2, 0)

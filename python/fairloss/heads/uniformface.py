@@ -31,9 +31,15 @@ class UniformFace(ClassCenters):
         weight: float = 1.0,
         alpha: float = 0.5,
         reduction: Reduction = "mean",
+        ignore_index: int = -1,
     ) -> None:
         super().__init__(
-            num_classes, embedding_size, weight=weight, alpha=alpha, reduction=reduction
+            num_classes,
+            embedding_size,
+            weight=weight,
+            alpha=alpha,
+            reduction=reduction,
+            ignore_index=ignore_index,
         )
         self.centers.normal_()
 

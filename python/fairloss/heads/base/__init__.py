@@ -5,8 +5,9 @@ from fairloss.heads.base.cosine import CosineHead
 from fairloss.heads.base.dense import DenseHead
 from fairloss.heads.base.hard_negative import HardNegativeHead
 from fairloss.heads.base.head import Head
+from fairloss.heads.base.norms import NormHead
 from fairloss.heads.base.options import CosineOptions, HeadOptions, Unpack, UnscaledOptions
-from fairloss.heads.base.sample_loss import SampleLoss, as_precise
+from fairloss.heads.base.sample_loss import SampleLoss, as_precise, masked_mean
 
 __all__ = [
     "ClassCenters",
@@ -16,8 +17,10 @@ __all__ = [
     "HardNegativeHead",
     "Head",
     "HeadOptions",
+    "NormHead",
     "SampleLoss",
     "Unpack",
     "UnscaledOptions",
     "as_precise",
+    "masked_mean",
 ]

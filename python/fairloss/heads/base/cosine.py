@@ -44,6 +44,7 @@ class CosineHead(Head):
         "extension": "linear",
         "margin_grad": "exact",
         "reduction": "mean",
+        "ignore_index": -1,
         "sample_rate": 1.0,
         "sample_seed": 0,
         "workspace": "auto",
@@ -64,8 +65,13 @@ class CosineHead(Head):
         kind: Kind,
         **options: Unpack[CosineOptions],
     ) -> None:
-        settings = self.defaults | options
-        super().__init__(num_classes, embedding_size, reduction=settings["reduction"])
+        settings = CosineHead.defaults | self.defaults | options
+        super().__init__(
+            num_classes,
+            embedding_size,
+            reduction=settings["reduction"],
+            ignore_index=settings["ignore_index"],
+        )
         check_choice("kind", kind, KINDS)
         check_positive("scale", settings["scale"])
         check_choice("extension", settings["extension"], EXTENSIONS)

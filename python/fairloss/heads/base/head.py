@@ -32,7 +32,7 @@ class Head(SampleLoss):
         scaled: whether the class takes a `scale`.
     """
 
-    defaults: ClassVar[HeadOptions] = {"reduction": "mean"}
+    defaults: ClassVar[HeadOptions] = {"reduction": "mean", "ignore_index": -1}
     scaled: ClassVar[bool] = False
     margin: float = math.nan
     sample_rate: float = 1.0
@@ -40,7 +40,8 @@ class Head(SampleLoss):
     def __init__(
         self, num_classes: int, embedding_size: int, **options: Unpack[HeadOptions]
     ) -> None:
-        super().__init__((self.defaults | options)["reduction"])
+        settings = Head.defaults | self.defaults | options
+        super().__init__(settings["reduction"], settings["ignore_index"])
         weight = torch.empty(
             check_integer("num_classes", num_classes),
             check_integer("embedding_size", embedding_size),
