@@ -70,6 +70,10 @@ class LDAM(CosineHead):
         weights = (1 - self.beta) / (1 - self.beta ** self.counts.double())
         return (weights / weights.mean()).float()
 
+    def fits_margins(self, other: CosineHead) -> bool:
+        """Return False: the margins follow from the counts."""
+        return False
+
     def end_of_epoch(self, statistics: ClassStatistics) -> None:
         """Count the epoch."""
         self.epoch.add_(1)

@@ -176,6 +176,16 @@ class CosineHead(Head):
         margins = self.margins if one_for_all else self.margins[classes]
         return F.embedding(classes, self.weight, sparse=True), margins, labels
 
+    def fits_margins(self, other: "CosineHead") -> bool:
+        """Return whether `warm_start` takes over margins: those of classes, of the same loss."""
+        per_class = self.margins.dim() == 1 and self.kind != "combined"
+        return per_class and type(other) is type(self) and other.kind == self.kind
+
+    def _take_margins(self, other: Head, is_old: Tensor, rows: Tensor) -> None:
+        if isinstance(other, CosineHead) and self.fits_margins(other):
+            margins = other.margins.expand(other.num_classes)[rows.to(other.margins.device)]
+            self.margins[is_old] = margins.to(self.margins)
+
     def _margin_table(self, margins: Tensor | Sequence[float] | float) -> Tensor:
         """Return `margins` as float32, one for all or one a class."""
         table = torch.as_tensor(margins, dtype=torch.float32).clone()
