@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from test_contract import EVERY, IGNORED, LABELS, make, rows, run
+from contract_cases import EVERY, IGNORED, LABELS, make, rows, run
 
 
 def states(head):
