@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from contract_cases import BATCH, EVERY, IGNORED, LABELS, REGULARIZERS, make, rows, run
+from contract_cases import BATCH, DIM, EVERY, IGNORED, LABELS, REGULARIZERS, make, rows, run
 from head_cases import CASES
 from oracles import worst
 
