@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import fields
 
 import pytest
 from search_runs import COUNTS, config
@@ -26,7 +27,7 @@ from fairloss.training import (
             {"model": ModelConfig(name="vgg", embedding_size=16)},
             "name: expected one of .* got 'vgg'",
         ),
-        ({"init": "nowhere"}, "init: expected a finished run .*nowhere"),
+        ({"init": "nowhere"}, "init: expected a finished run, got .*nowhere"),
     ],
 )
 def test_a_setting_that_does_not_fit_leaves_the_folder_to_others(tmp_path, wrong, message):
@@ -94,3 +95,14 @@ def test_files_that_are_no_loss_are_refused(tmp_path):
         ValueError, match="head.loss: expected no name, scale and options beside it"
     ):
         train(settings, faces(COUNTS))
+
+
+def test_a_run_that_has_seen_the_held_out_identities_is_no_start(tmp_path):
+    run = train(TrainConfig(**_of_training(config(tmp_path / "run", epochs=1))), faces(COUNTS))
+    settings = config(tmp_path / "search", init=str(run))
+    with pytest.raises(ValueError, match=r"init: expected a run without the held-out .* with 3"):
+        search(settings, faces(COUNTS))
+
+
+def _of_training(settings):
+    return {field.name: getattr(settings, field.name) for field in fields(TrainConfig)}

@@ -11,33 +11,9 @@ from fairloss.agent import Policy
 from fairloss.training import (
     HeadConfig,
     ModelConfig,
-    RunFolder,
     load_backbone,
     train,
 )
-from fairloss.training.build import build_trainer
-
-
-def test_init_starts_from_another_run(tmp_path):
-    head = HeadConfig(name="ArcFace", margin=0.25)
-    first = train(config(tmp_path / "first", head=head), faces(COUNTS))
-    folder = RunFolder(tmp_path / "second")
-    trainer = build_trainer(config(folder.path, init=str(first)), faces(COUNTS), folder)
-    for head, message in (
-        (HeadConfig(margin=0.45), "head.margin: expected none beside init"),
-        (HeadConfig(kind="cos"), "expected a run with cos margins, got .* with arc"),
-    ):
-        other = config(folder.path, init=str(first), head=head)
-        with pytest.raises(ValueError, match=message):
-            build_trainer(other, faces(COUNTS), folder)
-    assert torch.equal(
-        trainer.head.weight, torch.load(first / "head.pt", weights_only=True)["weight"]
-    )
-    torch.testing.assert_close(trainer.head.margins, torch.full((6,), 0.25))
-    with pytest.raises(ValueError, match="init: .*the 6 identities that .*, got 3"):
-        build_trainer(config(folder.path, init=str(first)), faces(COUNTS[:3]), folder)
-    with pytest.raises(ValueError, match="init: expected a finished run"):
-        build_trainer(config(folder.path, init=str(tmp_path)), faces(COUNTS), folder)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +94,7 @@ def test_a_backbone_needs_its_configuration(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no config.yaml beside"):
         load_backbone(tmp_path / "model.pt")
     run = train(config(tmp_path / "run", epochs=1), faces(COUNTS))
-    with pytest.raises(ValueError, match="give the run's model.pt"):
+    with pytest.raises(ValueError, match="such as a run's model.pt"):
         load_backbone(run / "checkpoint-0001.pt")
     (run / "model.pt").write_bytes(b"junk")
     with pytest.raises(ValueError, match="cannot be read"):

@@ -17,7 +17,8 @@ def train(settings: Settings = None) -> None:
     - data=FOLDER, output=RUN: must be given
     - epochs=32, batch_size=64, seed=0
     - resume=auto: an interrupted run resumes after its last finished epoch; never: refuse one
-    - init=RUN: start from the weights of a finished run
+    - init=RUN: start from a finished run; identities are matched by name, others start anew
+    - init_backbone=MODEL.PT: start from a backbone that was trained on any identities
     - image_size=[112,112], channels=3 (1: gray), augment=true (mirror and shift)
     - model.name=small_cnn (or iresnet18, iresnet34, iresnet50, iresnet100),
       model.embedding_size=128

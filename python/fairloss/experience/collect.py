@@ -23,10 +23,11 @@ from fairloss.training import (
     load_config,
     read_faces,
 )
-from fairloss.training.build import build_trainer, trained_margins
+from fairloss.training.build import build_trainer
 from fairloss.training.config import DEVICES, check_settings, choice, number, positive
 from fairloss.training.identities import check_same_identities, identities_record
 from fairloss.training.train import check_one_process
+from fairloss.training.warm_start import trained_margins
 
 Map = Callable[[Callable[[int], Experience], Iterable[int]], Iterable[Experience]]
 
@@ -92,6 +93,7 @@ def run_chain(
     folder = RunFolder(train_config.output)
     _check_same_chain(config, folder)
     state = folder.load_checkpoint()
+    check_same_identities("run", faces, Path(config.run))
     if state is not None:
         check_same_identities("output", faces, folder.path)
     chain = Chain(build_trainer(train_config, faces, folder), config.min_cell, seed)

@@ -61,4 +61,5 @@ class SearchConfig(TrainConfig):
             data=str(Path(self.data).resolve()) if reads_data else self.data,
             output=str(Path(self.output).resolve()),
             init=None if self.init is None else str(Path(self.init).resolve()),
+            init_backbone=self.init_backbone and str(Path(self.init_backbone).resolve()),
         )

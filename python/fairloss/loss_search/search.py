@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from fairloss.checks import expect
 from fairloss.data import FaceImages
 from fairloss.heads import Head
 from fairloss.io.atomic import write_text
-from fairloss.io.json import write_json
+from fairloss.io.json import read_json, write_json
 from fairloss.io.run_folder import RunFolder
 from fairloss.loss_search.config import SearchConfig
 from fairloss.loss_search.member import Round, Split, read_split, set_options, split
@@ -30,6 +31,7 @@ from fairloss.training.build import build_trainer
 from fairloss.training.identities import check_same_identities, identities_record
 from fairloss.training.resume import check_existing, save_result, write_run_files
 from fairloss.training.train import check_one_process
+from fairloss.training.warm_start import check_finished
 
 # Settings that a resumed search may change.
 FREE_SETTINGS = ("output", "resume", "workers")
@@ -161,6 +163,7 @@ class _Search:
         """Return the first round to run."""
         state = self.folder.load_checkpoint()
         if state is None:
+            self._check_init()
             head = replace(self.config.head, options=self.space.options(self.agent.mean))
             trainer = build_trainer(replace(self.config, head=head), self.training, self.folder)
             (self.folder / "metrics.jsonl").unlink(missing_ok=True)
@@ -177,6 +180,16 @@ class _Search:
         if state["epoch"] < self.config.epochs or not (self.folder / "loss.json").is_file():
             self.folder.log("resume", epoch=state["epoch"], step=state["step"])
         return int(state["epoch"]) + 1
+
+    def _check_init(self) -> None:
+        """Raise ValueError if the first weights come from a run that knows a held-out identity."""
+        if self.config.init is not None:
+            run = Path(self.config.init)
+            check_finished("init", run)
+            trained = set(read_json(run / "identities.json")["identities"])
+            seen = sorted(trained.intersection(self.held_out.identities))
+            expected = "a run without the held-out identities, which the reward is measured on"
+            expect(not seen, "init", expected, f"{run} with {len(seen)}, such as {seen[:1]}")
 
     def _save(self, number: int, state: dict[str, Any]) -> None:
         mean = torch.from_numpy(self.agent.mean.copy())

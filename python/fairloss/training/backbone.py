@@ -2,9 +2,11 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from fairloss.checks import check_file
 from fairloss.io.digest import sha256
@@ -26,18 +28,38 @@ def load_backbone(checkpoint: str | os.PathLike[str]) -> tuple[nn.Module, TrainC
         raise FileNotFoundError(f"checkpoint: no config.yaml beside {path} says how to build it")
     config = load_config(path.parent / "config.yaml", [], TrainConfig)
     model = backbone(config)
+    load_weights("checkpoint", model, path, config)
+    return model.eval(), config
+
+
+def load_weights(setting: str, model: nn.Module, path: Path, config: TrainConfig) -> None:
+    """Load the state dict of a backbone; that of a model in DistributedDataParallel will do.
+
+    Raises:
+        FileNotFoundError: naming `setting`: there is no such file.
+        ValueError: naming `setting`: the file cannot be read, or its weights do not fit.
+    """
+    state = read_state(setting, path)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"checkpoint: {path} cannot be read: {error}") from error
-    try:
+        consume_prefix_in_state_dict_if_present(state, "module.")
         model.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
+        height, width = config.image_size
         raise ValueError(
-            f"checkpoint: {path} does not hold the weights of a {config.model.name} as config.yaml "
-            "beside it describes it; give the run's model.pt"
+            f"{setting}: expected the weights of a {config.model.name} for {config.channels} x "
+            f"{height} x {width} images and embeddings of size {config.model.embedding_size}, such "
+            f"as a run's model.pt, got {path}"
         ) from error
-    return model.eval(), config
+
+
+def read_state(setting: str, path: Path) -> dict[str, Any]:
+    """Return the tensors of a state dict, on the CPU; errors as of `load_weights`."""
+    check_file(setting, path)
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{setting}: {path} cannot be read: {error}") from error
+    return state
 
 
 def checkpoint_digest(checkpoint: Path) -> str:

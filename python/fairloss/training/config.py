@@ -75,6 +75,7 @@ class TrainConfig:
     augment: bool = True  # random mirror and shift
     device: str = choice("auto", DEVICES)  # cpu, cuda, or auto: a GPU where torch finds one
     init: str | None = None  # run folder whose backbone and class weights to start from
+    init_backbone: str | None = None  # model.pt to start the backbone from, of any identities
     tensorboard: bool = False  # also write scalars to output/tensorboard
     model: ModelConfig = field(default_factory=ModelConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
@@ -83,6 +84,8 @@ class TrainConfig:
     def check(self) -> None:
         """Raise ValueError naming the first setting that is out of range."""
         check_settings(self)
+        both = self.init is not None and self.init_backbone is not None
+        expect(not both, "init_backbone", "none beside init, which has a backbone", "both")
         expect(len(self.image_size) == 2, "image_size", "[height, width]", self.image_size)
         decay_at = list(self.optimizer.decay_at)
         expect(decay_at == sorted(decay_at), "optimizer.decay_at", "ascending fractions", decay_at)

@@ -1,6 +1,7 @@
 """Files written before the first and after the last step of a run, and its resumption."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from fairloss.training.config import TrainConfig
 from fairloss.training.identities import check_same_identities, identities_record
 from fairloss.training.settings import as_yaml, changes
 from fairloss.training.trainer import Trainer
+from fairloss.training.warm_start import class_rows
 
 
 def check_existing(config: Any, folder: RunFolder, free: Sequence[str], what: str = "run") -> None:
@@ -46,6 +48,9 @@ def start_or_resume(
     if state is None:
         (folder / "metrics.jsonl").unlink(missing_ok=True)
         write_run_files(config, trainer, folder)
+        if config.init is not None:
+            shared = int((class_rows("init", faces, Path(config.init)) >= 0).sum())
+            folder.log("init", shared=shared, new=faces.num_classes - shared)
         return trainer, 0
     check_same_identities("output", faces, folder.path)
     trainer.restore(state)

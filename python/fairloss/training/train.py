@@ -124,5 +124,6 @@ def _with_absolute_paths(config: TrainConfig, reads_data: bool) -> TrainConfig:
         config,
         data=str(absolute(config.data)) if reads_data else config.data,
         init=absolute(config.init),
+        init_backbone=absolute(config.init_backbone),
         head=with_loss(replace(config.head, policy=absolute(config.head.policy))),
     )
