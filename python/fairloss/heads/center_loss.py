@@ -42,5 +42,5 @@ class CenterLoss(ClassCenters):
         embeddings = as_precise(embeddings)
         difference = embeddings - self.centers[labels.clamp(min=0)]
         if self.training:
-            self.centers.copy_(self.updated_centers(embeddings.detach(), labels))
+            self._update("centers", self.updated_centers(embeddings.detach(), labels))
         return torch.where(labels >= 0, self.weight / 2 * difference.square().sum(dim=1), 0)

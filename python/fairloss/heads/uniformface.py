@@ -49,7 +49,7 @@ class UniformFace(ClassCenters):
         centers: Tensor = self.centers
         if self.training:
             centers = self.updated_centers(as_precise(embeddings), labels)
-            self.centers.copy_(centers.detach())
+            self._update("centers", centers)
         pairs = max(len(centers) * (len(centers) - 1) // 2, 1)
         inverse = 1 / torch.pdist(centers).clamp(min=self.MIN_DISTANCE)
         return torch.where(labels >= 0, self.weight / pairs * inverse.sum(), 0)

@@ -67,6 +67,18 @@ class SampleLoss(nn.Module):
         """Compute (B,) losses, 0 where the label is -1; labels are (B,) int64."""
         raise NotImplementedError
 
+    def _update(self, buffer: str, value: Tensor) -> None:
+        """Replace the value of a buffer that the gradient of the same forward pass reads.
+
+        A compiled backward pass computes cheap values again from the inputs of the graph: from the
+        new value, if the buffer had changed in place.
+        """
+        value = value.detach().to(getattr(self, buffer).dtype)
+        if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+            setattr(self, buffer, value)
+        else:
+            getattr(self, buffer).copy_(value)
+
     def end_of_epoch(self, statistics: ClassStatistics) -> None:
         """Update the state after an epoch from statistics of the training set; here a no-op."""
 
