@@ -18,6 +18,8 @@ REGULARIZERS = {
     "Triplet": heads.Triplet,
 }
 EVERY = pytest.mark.parametrize("name", [*CASES, *REGULARIZERS])
+# Without the variants of a head, where a test is slow.
+ONCE = pytest.mark.parametrize("name", [*heads.HEADS, *REGULARIZERS])
 LABELS = torch.tensor([0, 1, 2, 3, 0, 1])
 IGNORED = torch.tensor([0, 1, -1, 3, -1, 1])
 

@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from contract_cases import BATCH, DIM, EVERY, IGNORED, LABELS, REGULARIZERS, make, rows, run
+from contract_cases import BATCH, DIM, EVERY, IGNORED, LABELS, ONCE, REGULARIZERS, make, rows, run
 from head_cases import CASES
 from oracles import worst
 
@@ -63,7 +63,7 @@ def test_strides_do_not_matter(name):
     assert torch.equal(run(make(name), apart[:, ::2], labels), run(make(name), rows(), LABELS))
 
 
-@EVERY
+@ONCE
 @pytest.mark.parametrize("cast", [False, True])
 @pytest.mark.parametrize(
     ("dtype", "tolerance"),

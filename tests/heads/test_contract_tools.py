@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from contract_cases import EVERY, IGNORED, LABELS, make, rows, run
+from contract_cases import EVERY, IGNORED, LABELS, ONCE, make, rows, run
 
 
 def states(head):
@@ -29,9 +29,14 @@ def check_steps(name, backend):
         torch.testing.assert_close(states(head), states(eager), rtol=1e-4, atol=1e-5)
 
 
-@EVERY
+@ONCE
 def test_the_graph_is_whole(name):
     check_steps(name, "eager")
+
+
+@pytest.mark.parametrize("name", ["LDAM weighted", "LSoftmax", "CenterLoss"])
+def test_a_compiled_gradient_is_that_of_the_state_before_the_step(name):
+    check_steps(name, "aot_eager")
 
 
 @EVERY
