@@ -49,6 +49,7 @@ class AdaptiveFace(CosineHead):
     def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Compute (B,) losses with the regularizer, 0 where the label is -1."""
         if self.training:
-            self.margins.data.clamp_(0, 1)
+            with torch.no_grad():
+                self.margins.clamp_(0, 1)
         penalty = self.regularizer * (1 - self.margins.mean())
         return super().losses(embeddings, labels) + torch.where(labels >= 0, penalty, 0)

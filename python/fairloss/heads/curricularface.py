@@ -4,7 +4,13 @@ import torch
 from torch import Tensor
 
 from fairloss.checks import check_number
-from fairloss.heads.base import CosineOptions, HardNegativeHead, Unpack, gather_ranks
+from fairloss.heads.base import (
+    CosineOptions,
+    HardNegativeHead,
+    Unpack,
+    gather_ranks,
+    masked_mean,
+)
 
 
 class CurricularFace(HardNegativeHead):
@@ -46,7 +52,8 @@ class CurricularFace(HardNegativeHead):
     def coefficients(self, target_cosine: Tensor, labels: Tensor) -> Tensor:
         """Update t and return (1, t, 0)."""
         counted = (labels >= 0) & target_cosine.isfinite()  # NaN would stay in t
-        cosines = gather_ranks(target_cosine[counted]) if self.training else target_cosine
-        if self.training and len(cosines):
-            self.t.lerp_(cosines.mean().to(self.t.dtype), 1 - self.momentum)
+        if self.training:
+            cosines, counted = gather_ranks(target_cosine), gather_ranks(counted)
+            mean = masked_mean(cosines, counted).to(self.t.dtype)
+            self.t.lerp_(torch.where(counted.any(), mean, self.t), 1 - self.momentum)
         return torch.stack([torch.ones_like(self.t), self.t, torch.zeros_like(self.t)])

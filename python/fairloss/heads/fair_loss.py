@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fairloss.agent import GroupState, MarginGrid, Policy
 from fairloss.checks import check_choice, check_length
@@ -71,6 +71,14 @@ class FairLoss(CosineHead):
         margins = self._grid_margins()
         changed = self.policy.apply(self.states(statistics), margins)
         self.set_margins(np.where(statistics.count.cpu().numpy() > 0, changed, margins))
+
+    def fits_margins(self, other: CosineHead) -> bool:
+        """Return whether `warm_start` takes over margins: any of this kind that are on the grid."""
+        if other.kind != self.kind or isinstance(other.margins, nn.Parameter):
+            return False
+        margins = other.margins.double().cpu().numpy()
+        grid = np.array(self.policy.grid.values)
+        return bool(np.isclose(margins[..., None], grid, atol=1e-6).any(axis=-1).all())
 
     def group_state(self, statistics: ClassStatistics) -> GroupState:
         """Return the map from the classes of this training set to states."""

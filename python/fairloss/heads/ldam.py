@@ -62,14 +62,19 @@ class LDAM(CosineHead):
     def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Compute (B,) losses, weighted from `reweight_from` on, 0 where the label is -1."""
         losses = super().losses(embeddings, labels)
-        if self.reweight_from is None or self.epoch < self.reweight_from:
+        if self.reweight_from is None:
             return losses
-        return losses * self.class_weights()[labels.clamp(min=0)]
+        weights = self.class_weights()[labels.clamp(min=0)]
+        return losses * torch.where(self.epoch < self.reweight_from, 1, weights)
 
     def class_weights(self) -> Tensor:
         """Compute the (C,) float32 weights of DRW."""
         weights = (1 - self.beta) / (1 - self.beta ** self.counts.double())
         return (weights / weights.mean()).float()
+
+    def fits_margins(self, other: CosineHead) -> bool:
+        """Return False: the margins follow from the counts."""
+        return False
 
     def end_of_epoch(self, statistics: ClassStatistics) -> None:
         """Count the epoch."""

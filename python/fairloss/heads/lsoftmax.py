@@ -59,7 +59,7 @@ class LSoftmax(DenseHead):
 
     def dense_losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Compute the cross-entropy with the lowered target, (B,)."""
-        self.step.add_(int(self.training))
+        self._update("step", self.step + int(self.training))
         weight = self.class_weights(embeddings.dtype)
         logits = F.linear(embeddings, weight)
         targets = weight[labels]

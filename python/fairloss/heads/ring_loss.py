@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from fairloss.heads.base import SampleLoss, as_precise, gather_ranks
+from fairloss.heads.base import SampleLoss, as_precise, gather_ranks, masked_mean
 from fairloss_ext.options import Reduction
 
 
@@ -13,6 +13,7 @@ class RingLoss(SampleLoss):
     Args:
         weight: factor on the loss.
         reduction: see `SampleLoss`.
+        ignore_index: see `SampleLoss`.
 
     Attributes:
         radius: parameter R, negative until the first training batch sets it to its mean norm, as in
@@ -21,8 +22,10 @@ class RingLoss(SampleLoss):
 
     radius: Tensor
 
-    def __init__(self, *, weight: float = 0.01, reduction: Reduction = "mean") -> None:
-        super().__init__(reduction)
+    def __init__(
+        self, *, weight: float = 0.01, reduction: Reduction = "mean", ignore_index: int = -1
+    ) -> None:
+        super().__init__(reduction, ignore_index)
         self.weight = weight
         self.register_state("radius", -1.0, learned=True)
 
@@ -31,12 +34,14 @@ class RingLoss(SampleLoss):
         norm = torch.linalg.vector_norm(as_precise(embeddings), dim=1)
         labeled = labels >= 0
         counted = labeled & norm.isfinite()  # the radius would stay NaN
-        radius: Tensor = self.radius
-        if radius < 0:
-            lengths = norm.detach()[counted]
-            lengths = gather_ranks(lengths) if self.training else lengths
-            mean = lengths.mean() if len(lengths) else radius.detach()
-            radius = radius + (mean - radius.detach())
+        with torch.no_grad():
+            lengths = gather_ranks(norm) if self.training else norm
+            counted = gather_ranks(counted) if self.training else counted
+            first = (self.radius < 0) & counted.any()
+            mean = masked_mean(lengths, counted).to(self.radius.dtype)
+            radius = torch.where(first, mean, self.radius)
             if self.training:
-                self.radius.data.copy_(mean)
-        return torch.where(labeled, self.weight / 2 * (norm - radius) ** 2, 0)
+                self.radius.copy_(radius)
+            change = 0 if self.training else radius - self.radius
+        difference = norm - self.radius - change
+        return torch.where(labeled, self.weight / 2 * difference**2, 0)

@@ -50,7 +50,8 @@ class UniFace(DenseHead):
         """Compute the sums of C binary losses, (B,)."""
         logits = self.plain_logits(embeddings)
         is_target = F.one_hot(labels, self.num_classes).bool()
-        target = F.softplus(self.scale * self.margin - logits[is_target])
+        target_logits = logits.gather(1, labels[:, None]).squeeze(1)
+        target = F.softplus(self.scale * self.margin - target_logits)
         negatives = F.softplus(logits).masked_fill(is_target, 0).sum(dim=1)
         return target + self.negative_weight * negatives
 

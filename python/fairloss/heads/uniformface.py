@@ -33,9 +33,15 @@ class UniformFace(ClassCenters):
         weight: float = 1.0,
         alpha: float = 0.5,
         reduction: Reduction = "mean",
+        ignore_index: int = -1,
     ) -> None:
         super().__init__(
-            num_classes, embedding_size, weight=weight, alpha=alpha, reduction=reduction
+            num_classes,
+            embedding_size,
+            weight=weight,
+            alpha=alpha,
+            reduction=reduction,
+            ignore_index=ignore_index,
         )
         nn.init.normal_(self.centers)
 
@@ -52,7 +58,7 @@ class UniformFace(ClassCenters):
             one = "one rank, as UniformFace averages no gradients of centers over ranks"
             expect(num_ranks() == 1, "torch.distributed", one, num_ranks())
             centers = self.updated_centers(as_precise(embeddings), labels)
-            self.centers.copy_(centers.detach())
+            self._update("centers", centers)
         pairs = max(len(centers) * (len(centers) - 1) // 2, 1)
         inverse = 1 / torch.pdist(centers).clamp(min=self.MIN_DISTANCE)
         return torch.where(labels >= 0, self.weight / pairs * inverse.sum(), 0)

@@ -50,6 +50,7 @@ class CosineHead(Head):
         "extension": "linear",
         "margin_grad": "exact",
         "reduction": "mean",
+        "ignore_index": -1,
         "sample_rate": 1.0,
         "sample_seed": 0,
         "workspace": "auto",
@@ -71,8 +72,13 @@ class CosineHead(Head):
         kind: Kind,
         **options: Unpack[CosineOptions],
     ) -> None:
-        settings = self.defaults | options
-        super().__init__(num_classes, embedding_size, reduction=settings["reduction"])
+        settings = CosineHead.defaults | self.defaults | options
+        super().__init__(
+            num_classes,
+            embedding_size,
+            reduction=settings["reduction"],
+            ignore_index=settings["ignore_index"],
+        )
         check_choice("kind", kind, KINDS)
         check_positive("scale", settings["scale"])
         check_choice("extension", settings["extension"], EXTENSIONS)
@@ -178,6 +184,16 @@ class CosineHead(Head):
         one_for_all = self.margins.dim() == (1 if self.kind == "combined" else 0)
         margins = self.margins if one_for_all else self.margins[classes]
         return F.embedding(classes, self.weight, sparse=True), margins, labels
+
+    def fits_margins(self, other: "CosineHead") -> bool:
+        """Return whether `warm_start` takes over margins: those of classes, of the same loss."""
+        per_class = self.margins.dim() == 1 and self.kind != "combined"
+        return per_class and type(other) is type(self) and other.kind == self.kind
+
+    def _take_margins(self, other: Head, is_old: Tensor, rows: Tensor) -> None:
+        if isinstance(other, CosineHead) and self.fits_margins(other):
+            margins = other.margins.expand(other.num_classes)[rows.to(other.margins.device)]
+            self.margins[is_old] = margins.to(self.margins)
 
     def _check_margins(self, table: Tensor, margins: Tensor | Sequence[float] | float) -> None:
         """Raise ValueError unless `table`, from `margins`, is finite and of a valid shape."""

@@ -13,8 +13,9 @@ class StatefulModule(nn.Module):
 
     What `register_state` adds keeps its dtype and its values where the module is cast (`.half()`,
     `.to(torch.bfloat16)`): rounded to 16 bits a running average would stand still. Only the device
-    changes. First values are kept, so that a module made on the meta device can be initialized by
-    `to_empty` and `reset_parameters`.
+    changes; parameters may become float64, as for a check of their gradients. First values are
+    kept, so that a module made on the meta device can be initialized by `to_empty` and
+    `reset_parameters`.
     """
 
     def __init__(self) -> None:
@@ -57,14 +58,16 @@ class StatefulModule(nn.Module):
             getattr(self, name).copy_(value)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        tensors = [getattr(self, name) for name in self._first_values]
-        state = {id(part) for tensor in tensors for part in (tensor, tensor.grad)}
+        dtypes = {}
+        for name, first in self._first_values.items():
+            tensor = getattr(self, name)
+            wider = (torch.float64,) if isinstance(tensor, nn.Parameter) else ()
+            dtypes[id(tensor)] = dtypes[id(tensor.grad)] = (first.dtype, *wider)
 
         def keep_dtype(tensor: Tensor) -> Tensor:
             result = fn(tensor)
-            if id(tensor) in state and result.dtype != tensor.dtype:
-                return tensor.to(result.device)
-            return result
+            dtype, *wider = dtypes.get(id(tensor), (result.dtype,))
+            return result if result.dtype in (dtype, *wider) else tensor.to(result.device, dtype)
 
         super()._apply(keep_dtype, recurse)  # type: ignore[no-untyped-call]
         return self
