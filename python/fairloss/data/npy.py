@@ -11,6 +11,7 @@ import numpy.typing as npt
 from fairloss.checks import expect
 from fairloss.data.text_files import StrPath, check_format
 from fairloss.io.atomic import FormatError, write_atomic
+from fairloss.io.mapped import open_npy
 from fairloss.typing import Floats
 
 Array = npt.NDArray[Any]
@@ -56,7 +57,7 @@ def write_npy_parts(path: Path, parts: Iterable[Array], count: int) -> None:
 def read_matrix(path: StrPath) -> Floats:
     """Return an (N, D) floating-point array, memory-mapped; FormatError for anything else."""
     try:
-        array = np.lib.format.open_memmap(path, mode="r")
+        array = open_npy(path)
     except OSError as error:
         raise FormatError(path, f"cannot be read: {error}") from error
     except Exception as error:  # numpy parses the header as Python: any kind of error may follow

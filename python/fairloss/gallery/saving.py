@@ -18,6 +18,7 @@ from fairloss.gallery.rows import Shard
 from fairloss.gallery.storage import FORMAT, MANIFEST, VERSION, Stored
 from fairloss.io.atomic import write_atomic
 from fairloss.io.digest import sha256
+from fairloss.io.mapped import open_npy
 from fairloss.typing import Float32s
 
 LOCK = ".lock"
@@ -101,7 +102,7 @@ def _write_shard(shard: Shard, folder: Path, staging: Path) -> Shard:
             lambda path: path.write_text(json.dumps(listing), encoding="utf-8"),
         ),
     }
-    mapped = np.load(folder / files["rows"]["name"], mmap_mode="r")
+    mapped = open_npy(folder / files["rows"]["name"])
     return replace(shard, rows=mapped, files=files)
 
 

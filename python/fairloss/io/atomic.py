@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 class FormatError(ValueError):
@@ -10,6 +11,11 @@ class FormatError(ValueError):
 
     def __init__(self, path: str | os.PathLike[str], problem: str) -> None:
         super().__init__(f"{os.fspath(path)}: {problem}")
+        self.path, self.problem = path, problem
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return its arguments, so that a process can send it to another."""
+        return type(self), (self.path, self.problem)
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
