@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,15 @@ def check_npy(path: Path) -> None:
 
 def write_npy(path: Path, array: Array) -> None:
     """Write one array atomically."""
+    write_atomic(path, partial(save_npy, array=array))
 
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:  # given a path, np.save would append .npy to it
-            np.save(file, array)
 
-    write_atomic(path, write)
+def save_npy(path: Path, array: Array) -> None:
+    """Write one array; errors give their reason, which those of `np.save` do not."""
+    with path.open("wb") as file:
+        header = np.lib.format.header_data_from_array_1_0(array)
+        np.lib.format.write_array_header_1_0(file, header | {"fortran_order": False})
+        file.write(np.ascontiguousarray(array).data)
 
 
 def write_npy_parts(path: Path, parts: Iterable[Array], count: int) -> None:
