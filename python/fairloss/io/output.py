@@ -49,26 +49,37 @@ def locked_output(folder: Path, name: str = "output") -> Iterator[None]:
         ValueError: naming the process, if another one holds it.
     """
     check_output(folder, name, folder=True)
-    with report_failure(folder / LOCK):
+    path = folder / LOCK
+    with report_failure(path):
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / LOCK).open("a+", encoding="utf-8")
+        file = path.open("a+", encoding="utf-8")
     with file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:  # not on Windows
-            pass
-        except BlockingIOError:
+        locked = _lock(file.fileno(), path)
+        if not locked:
             file.seek(0)
             got = f"{folder} (process {file.read().strip() or 'unknown'})"
-            raise ValueError(
-                f"{name}: expected a folder that no other run writes, got {got}"
-            ) from None
-        with report_failure(folder / LOCK):
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
-        for temporary in folder.glob(".*.tmp"):
-            temporary.unlink(missing_ok=True)
-        yield
+            raise ValueError(f"{name}: expected a folder that no other run writes, got {got}")
+        try:
+            with report_failure(path):
+                file.truncate(0)
+                file.write(str(os.getpid()))
+                file.flush()
+            for temporary in folder.glob(".*.tmp"):
+                temporary.unlink(missing_ok=True)
+            yield
+        finally:
+            if os.name != "nt":  # where an open file cannot be removed
+                path.unlink(missing_ok=True)
+
+
+def _lock(descriptor: int, path: Path) -> bool:
+    """Lock an open file; return False if another process has, or removed it from `path`."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
