@@ -34,6 +34,10 @@ class Shard:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __deepcopy__(self, memo: Any) -> Shard:
+        """Return itself, as it is never changed."""
+        return self
+
     def select(self, selection: Bools | slice) -> Shard:
         """Return some of the rows; itself, if they are all of them."""
         positions = np.arange(len(self))[selection]
