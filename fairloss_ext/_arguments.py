@@ -12,6 +12,8 @@ from fairloss_ext._checks import (
     INTEGER_DTYPES,
     check_choice,
     check_device,
+    check_floats,
+    check_integers,
     check_range,
     expect,
 )
@@ -61,10 +63,24 @@ def as_step(step: Tensor | int, device: torch.device) -> Tensor:
     return as_tensor(step, torch.int64, device).reshape(())
 
 
-def as_labels(labels: Tensor) -> Tensor:
-    """Return int64 labels from int32 or int64."""
-    expect(labels.dtype in INTEGER_DTYPES, "labels", "dtype int32 or int64", labels.dtype)
-    return labels.to(torch.int64)
+def as_labels(labels: Tensor, ignore_index: int = -1) -> Tensor:
+    """Return (B,) int64 labels from (B,) or (B, 1) of any integer dtype.
+
+    Those that equal `ignore_index` become -1.
+    """
+    check_integers("labels", labels)
+    if labels.dim() == 2 and labels.shape[1] == 1:
+        labels = labels.squeeze(1)
+    labels = labels.to(torch.int64)
+    return labels if ignore_index == -1 else labels.masked_fill(labels == ignore_index, -1)
+
+
+def as_integers(name: str, values: Tensor | npt.ArrayLike) -> Tensor:
+    """Return int64 from a tensor, an array or a sequence of integers."""
+    integers = torch.as_tensor(values)
+    if integers.numel():  # an empty list becomes float32
+        check_integers(name, integers)
+    return integers.to(torch.int64)
 
 
 def as_cosines(cosine: Tensor) -> Tensor:
@@ -106,15 +122,18 @@ def partition_arguments(
     hard_coefficients: Tensor | Sequence[float] | None = None,
 ) -> PartitionArguments:
     """Normalize the arguments of `fairloss_ext.cosine_partition`."""
+    check_floats("embeddings", embeddings)
+    check_floats("weight", weight)
     labels = as_labels(labels)
+    # The reference computes in float64 where one of the two has it.
+    double = torch.float64 in (embeddings.dtype, weight.dtype)
+    dtype = torch.float64 if double else torch.float32
     if compute_dtype is None:
-        native = embeddings.is_cuda and embeddings.dtype in COMPUTE_DTYPES
+        native = embeddings.is_cuda and embeddings.dtype in COMPUTE_DTYPES and not double
         compute_dtype = embeddings.dtype if native else torch.float32
     compute = check_choice("compute_dtype", compute_dtype, COMPUTE_DTYPES)
     device = embeddings.device
     check_device(device, weight=weight, labels=labels, hard_threshold=hard_threshold)
-    both_double = embeddings.dtype == weight.dtype == torch.float64  # by the reference alone
-    dtype = torch.float64 if both_double else torch.float32
     expect(
         hard_threshold is None or hard_coefficients is not None,
         "hard_threshold",
@@ -189,7 +208,7 @@ def margin_arguments(
     """Normalize the arguments of `fairloss_ext.margin_softmax_loss` that belong to the target.
 
     Args:
-        labels: (B,) int32 or int64.
+        labels: (B,) or (B, 1) integers.
         margins: for all samples, for each class or for each group.
         groups: (C,) row of `margins` for each class.
         sample_margins: in place of `margins` and `groups`.

@@ -27,7 +27,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
         f"{number}.{name}": value.double()
         for number, part in enumerate(parts)
         for name, value in part.items()
-        if isinstance(value, torch.Tensor)
+        if name != "_extra_state"  # of version 0.1.0 a dict, later the bytes of JSON
     }
 
 

@@ -107,6 +107,7 @@ TERMS = (
     r"\w+ = renamed ?attribute\(",
     r"person of",  # a public function
     r"platform\.processor",
+    r"file\.tell\(\)",
     r"[\"'][\w ]+[\"']: *[\"'][\w. ]+:",  # old names in a table of fairloss.deprecation.renamed
     # Keys of files that users have, and columns of data sets.
     r"[\"'](?:processor|contender|ceilings|people|person|subject|race)[\"']",

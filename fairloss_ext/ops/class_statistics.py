@@ -22,7 +22,7 @@ def class_statistics(
 
     Args:
         embeddings: (N, D) float32, bfloat16 or float16 tensor, array or memory map; raw.
-        labels: (N,) int32 or int64 in [-1, num_classes); -1 is left out. On a GPU, where a
+        labels: (N,) or (N, 1) integers in [-1, num_classes); -1 is left out. On a GPU, where a
             check would synchronize, so is a label out of range.
         num_classes: C.
 

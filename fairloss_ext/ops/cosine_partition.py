@@ -46,8 +46,10 @@ def cosine_partition(
 
     Args:
         embeddings: (B, D) float32, bfloat16 or float16, raw.
-        weight: (C, D) float32, bfloat16 or float16, raw; the two dtypes may differ.
-        labels: (B,) int32 or int64; -1 excludes no class and gives a target cosine of 0.
+        weight: (C, D) float32, bfloat16 or float16, raw; the two dtypes may differ. If one is
+            float64, plain torch computes in float64 and holds a (B, C) matrix.
+        labels: (B,) or (B, 1) integers of any dtype; -1 excludes no class and gives a target
+            cosine of 0.
         scale: a number or a 0-d tensor.
         hard_threshold: (B,) float32, constant. A non-target cosine c above it becomes
             ``a c^2 + b c + d`` (MV-Softmax, CurricularFace).
@@ -69,9 +71,9 @@ def cosine_partition(
             a label makes its own sample NaN. On a CPU it is always an error.
 
     Returns:
-        target_cosine (B,) and negative_logsumexp (B,), float32; -inf where C = 1. A NaN embedding
-        makes its own results NaN and, unless the gradients of both are 0, its own gradient; those
-        of other samples stay as they are.
+        target_cosine (B,) and negative_logsumexp (B,), float32, or float64 where an input is;
+        -inf where C = 1. A NaN embedding makes its own results NaN and, unless the gradients of
+        both are 0, its own gradient; those of other samples stay as they are.
 
     Raises:
         ValueError: a shape, a dtype, a device or a label out of range; it names the argument.
@@ -90,7 +92,8 @@ def partition(
     """Compute `cosine_partition` from normalized arguments."""
     if not ((isinstance(workspace, int) and workspace >= 0) or workspace in ("auto", "recompute")):
         expect(False, "workspace", "'auto', 'recompute' or a number of bytes", repr(workspace))
-    if not _library.serves("cosine_partition", arguments.embeddings):
+    double = arguments.scale.dtype == torch.float64  # which no kernel computes
+    if double or not _library.serves("cosine_partition", arguments.embeddings):
         return reference_partition(arguments)
     target_cosine, negative_logsumexp, _ = _library.call(
         "cosine_partition", *arguments, fused, _saved_bytes(arguments, workspace)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from fairloss_ext import _library, reference
-from fairloss_ext._arguments import as_matrix
+from fairloss_ext._arguments import as_integers, as_matrix
 from fairloss_ext._checks import expect
 
 
@@ -43,7 +43,7 @@ def distractor_ranks(
     probe_rows = as_matrix("probes", probes)
     distractor_rows = as_matrix("distractors", distractors)
     device = probe_rows.device
-    trial_probes = torch.as_tensor(probe_index).to(device, torch.int64)
+    trial_probes = as_integers("probe_index", probe_index).to(device)
     trial_scores = torch.as_tensor(scores).detach().to(device, torch.float32)
     if distractor_rows.device != device:
         return ranks_by_block(probe_rows, distractor_rows, trial_probes, trial_scores, tail)

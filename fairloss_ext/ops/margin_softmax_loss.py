@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from fairloss_ext._arguments import Numbers, margin_arguments, partition_arguments
+from fairloss_ext._arguments import Numbers, as_labels, margin_arguments, partition_arguments
 from fairloss_ext._checks import check_choice
 from fairloss_ext.numerics import reduce_losses
 from fairloss_ext.ops.cosine_partition import partition
@@ -24,6 +24,7 @@ def margin_softmax_loss(
     margin_grad: MarginGrad = "exact",
     sample_margins: Tensor | None = None,
     reduction: Reduction = "mean",
+    ignore_index: int = -1,
     workspace: Workspace = "auto",
     compute_dtype: torch.dtype | None = None,
     fused: bool = False,
@@ -38,8 +39,9 @@ def margin_softmax_loss(
 
     Args:
         embeddings: (B, D) float32, bfloat16 or float16, raw (not normalized).
-        weight: (C, D), raw; any of the three dtypes.
-        labels: (B,) int32 or int64; -1 marks a sample to ignore.
+        weight: (C, D), raw; any of the three dtypes. For float64 see
+            `fairloss_ext.cosine_partition`.
+        labels: (B,) or (B, 1) integers of any dtype; -1 marks a sample to ignore.
         margins: a number for all, a (C,) tensor with one margin a class, or a (G,) tensor with
             `groups`. A trailing dimension of 3 gives (m1, m2, m3). Differentiable. With embeddings
             on a GPU keep margins, groups and a tensor of scale there too: others are copied in each
@@ -56,21 +58,23 @@ def margin_softmax_loss(
             ``d phi / d cos theta`` as 1. The forward value is the same.
         sample_margins: (B,) or (B, 3) margins of the samples, in place of `margins`.
         reduction: "mean" over the samples that are not ignored, "sum" or "none".
+        ignore_index: another label that marks a sample to ignore.
         workspace: as in `fairloss_ext.cosine_partition`.
         compute_dtype: as there.
         fused: as there.
         validate: as there, for labels and groups.
 
     Returns:
-        float32 scalar, or (B,) with reduction "none".
+        float32 or float64 scalar, or (B,) with reduction "none".
 
     Raises:
         ValueError: a shape, a dtype, a device or a value out of range; it names the argument.
     """
     check_choice("reduction", reduction, REDUCTIONS)
+    labels = as_labels(labels, ignore_index)
     cosines = partition_arguments(embeddings, weight, labels, scale, compute_dtype)
     target = margin_arguments(
-        cosines.labels,
+        labels,
         margins,
         groups,
         sample_margins,
@@ -82,4 +86,4 @@ def margin_softmax_loss(
         validate=validate,
     )
     losses = target_losses(*partition(cosines, workspace, fused), target)
-    return reduce_losses(losses, cosines.labels, reduction)
+    return reduce_losses(losses, labels, reduction)

@@ -22,7 +22,7 @@ def sampled_classes(
     tensor so is a captured or compiled graph.
 
     Args:
-        labels: (B,) int32 or int64 in [-1, num_classes); -1 is no class.
+        labels: (B,) or (B, 1) integers in [-1, num_classes); -1 is no class.
         num_classes: C, below 2^31.
         samples: S, 0 to C. Each set of S classes is as likely as any other.
         step: number of the step, an integer or a 0-d int64 tensor.

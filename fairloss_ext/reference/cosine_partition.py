@@ -23,7 +23,7 @@ def cosine_partition(
     workspace: Workspace = "auto",
     compute_dtype: torch.dtype = torch.float32,
 ) -> tuple[Tensor, Tensor]:
-    """See `fairloss_ext.cosine_partition`; float64 inputs are computed in float64."""
+    """See `fairloss_ext.cosine_partition`."""
     return partition(
         partition_arguments(
             embeddings, weight, labels, scale, compute_dtype, hard_threshold, hard_coefficients
@@ -38,7 +38,7 @@ def partition(arguments: PartitionArguments) -> tuple[Tensor, Tensor]:
         if rows.dim() != 2:
             expect(False, name, "2 dimensions", f"shape {tuple(rows.shape)}")
         expect(
-            rows.dtype in COMPUTE_DTYPES or scale.dtype == torch.float64,  # where both are float64
+            rows.dtype in (*COMPUTE_DTYPES, torch.float64),
             name,
             "dtype float32, bfloat16 or float16",
             rows.dtype,

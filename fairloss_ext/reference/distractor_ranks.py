@@ -4,7 +4,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fairloss_ext._arguments import as_matrix
+from fairloss_ext._arguments import as_integers, as_matrix
 from fairloss_ext._checks import check_range, check_shape, expect
 from fairloss_ext.numerics import full_precision
 
@@ -21,7 +21,7 @@ def distractor_ranks(
     """See `fairloss_ext.distractor_ranks`."""
     probe_rows = as_matrix("probes", probes).float()
     distractor_rows = as_matrix("distractors", distractors)
-    index = torch.as_tensor(probe_index).to(torch.int64)
+    index = as_integers("probe_index", probe_index)
     thresholds = torch.as_tensor(scores).detach().float()
     check_shape("distractors", distractor_rows, len(distractor_rows), probe_rows.shape[1])
     pairs = len(probe_rows) * len(distractor_rows)

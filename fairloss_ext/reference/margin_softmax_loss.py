@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from fairloss_ext._arguments import Numbers, margin_arguments, partition_arguments
+from fairloss_ext._arguments import Numbers, as_labels, margin_arguments, partition_arguments
 from fairloss_ext._checks import check_choice
 from fairloss_ext.numerics import reduce_losses
 from fairloss_ext.options import REDUCTIONS, Extension, Kind, MarginGrad, Reduction, Workspace
@@ -24,14 +24,16 @@ def margin_softmax_loss(
     margin_grad: MarginGrad = "exact",
     sample_margins: Tensor | None = None,
     reduction: Reduction = "mean",
+    ignore_index: int = -1,
     workspace: Workspace = "auto",
     compute_dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """See `fairloss_ext.margin_softmax_loss`."""
     check_choice("reduction", reduction, REDUCTIONS)
+    labels = as_labels(labels, ignore_index)
     cosines = partition_arguments(embeddings, weight, labels, scale, compute_dtype)
     target = margin_arguments(
-        cosines.labels,
+        labels,
         margins,
         groups,
         sample_margins,

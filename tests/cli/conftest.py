@@ -6,7 +6,6 @@ from cli_cases import SMALL, write_checkpoint
 from command import succeed
 from synthetic import write_folder
 
-
 # Markup of rich with its closing tag, and an emoji code.
 MARKED = "x [bold]:dog:y q[/bold]"
 

@@ -24,7 +24,7 @@ def test_help_teaches_with_an_example(command):
         (["train", "nope.yaml"], "config: nope.yaml does not exist"),
         (["train", "data=nowhere", "output=out"], "nowhere"),
         (["train", "data=x", "output=y", "epoch=1"], "Key 'epoch' not in 'TrainConfig'"),
-        (["train", "data=x", "output=afile"], "File exists"),
+        (["train", "data=x", "output=afile"], "output: expected a folder, got afile"),
         (["collect", "run=nowhere", "output=out"], "run: expected a run folder with config.yaml"),
         (["fit-policy", "nowhere.npz"], "experience: nowhere.npz does not exist"),
         (

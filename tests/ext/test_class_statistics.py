@@ -136,7 +136,7 @@ def test_bad_arguments_are_named(function):
         function(embeddings, torch.tensor([0, 1, 3]), 3)
     with pytest.raises(ValueError, match="embeddings: expected an"):
         function(torch.randn(3), torch.tensor([0, 1, 2]), 3)
-    with pytest.raises(ValueError, match="labels: expected dtype"):
+    with pytest.raises(ValueError, match="labels: expected a tensor of integers"):
         function(embeddings, torch.zeros(3), 3)
 
 

@@ -210,9 +210,7 @@ def test_rows_are_copied_over_a_cut_file_but_not_from_one(tmp_path):
         result.save(tmp_path / "a")
 
 
-def failing_write(index, path):
-    with open(path, "wb") as file:
-        file.write(b"half")
+def failing_write(index, writer):
     raise RuntimeError("disk full")
 
 

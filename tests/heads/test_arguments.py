@@ -177,11 +177,14 @@ def test_embeddings_and_labels_of_another_shape_or_dtype_are_refused(name):
     size = DIM if name in SIZED else "D"
     for wrong, message in (
         (embeddings[0], f"embeddings: expected shape (B, {size}), got (4,)"),
-        (embeddings.long(), "embeddings: expected floating-point numbers, got torch.int64"),
+        (
+            embeddings.long(),
+            "embeddings: expected a tensor of floating-point numbers, got torch.int64",
+        ),
     ):
         check_message(message, loss, wrong, labels)
     for wrong, message in (
-        (labels.float(), "labels: expected dtype int32 or int64, got torch.float32"),
+        (labels.float(), "labels: expected a tensor of integers, got torch.float32"),
         (labels[:1], "labels: expected shape (6,), got (1,)"),
     ):
         check_message(message, loss, embeddings, wrong)
@@ -212,23 +215,23 @@ def test_an_unknown_option_is_named_with_the_options_of_the_head(name):
     [
         (
             lambda: heads.SphereFace(7, 5, bass=1),
-            "bass: expected an option of SphereFace (margin, base, gamma, power, lowest, reduction)"
-            ", got 1",
+            "bass: expected an option of SphereFace (margin, base, gamma, power, lowest, "
+            "reduction, ignore_index), got 1",
         ),
         (
             lambda: heads.AdaCos(7, 5, scale=8),
-            "scale: expected an option of AdaCos (dynamic, reduction, extension, margin_grad, "
-            "sample_rate, sample_seed, workspace, compute_dtype, fused), got 8",
+            "scale: expected an option of AdaCos (dynamic, reduction, ignore_index, extension, "
+            "margin_grad, sample_rate, sample_seed, workspace, compute_dtype, fused), got 8",
         ),
         (
             lambda: heads.VirtualSoftmax(7, 5, scale=8),
-            "scale: expected an option of VirtualSoftmax (reduction), got 8",
+            "scale: expected an option of VirtualSoftmax (reduction, ignore_index), got 8",
         ),
         (
             lambda: heads.MagFace(7, 5, color="red"),
             "color: expected an option of MagFace (margins_at, norms_at, regularizer, reduction, "
-            "extension, margin_grad, sample_rate, sample_seed, workspace, compute_dtype, fused, "
-            "scale), got 'red'",
+            "ignore_index, extension, margin_grad, sample_rate, sample_seed, workspace, "
+            "compute_dtype, fused, scale), got 'red'",
         ),
     ],
 )

@@ -92,7 +92,7 @@ def test_full_rate_takes_every_class():
     [
         ([0, 9], 0.5, "labels: expected -1 to 8, got 9 at position 1"),
         ([0, -2], 0.5, "labels: expected -1 to 8, got -2 at position 1"),
-        ([0.0], 0.5, "labels: expected dtype int32 or int64, got torch.float32"),
+        ([0.0], 0.5, "labels: expected a tensor of integers, got torch.float32"),
         ([0], 0.0, r"rate: expected a number in \(0, 1\], got 0.0"),
         ([0], 1.5, "rate: expected .* got 1.5"),
         ([0], math.nan, "rate: expected .* got nan"),

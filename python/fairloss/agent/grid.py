@@ -14,6 +14,8 @@ KEEP = ACTIONS.index("keep")
 
 # Margins pass through float32 buffers (error 3e-8); grid steps are far larger than this.
 _TOLERANCE = 1e-4
+# A margin that was rounded to bfloat16 is off by at most 2^-9 of itself.
+_ROUNDING = 2**-8
 
 
 def as_indices(name: str, values: npt.ArrayLike, size: int) -> Ints:
@@ -75,6 +77,21 @@ class MarginGrid:
         if off_grid.any():
             expect(False, "margins", f"margins on the grid {self.values}", given[off_grid].flat[0])
         nearest: Ints = distance.argmin(axis=-1).astype(np.int64)
+        return nearest
+
+    def nearest(self, margins: npt.ArrayLike) -> Float64s:
+        """Return the grid value nearest to every margin, such as one that was rounded or averaged.
+
+        Raises:
+            ValueError: a margin is not finite, or below or above all of the grid.
+        """
+        given, values = np.asarray(margins, dtype=np.float64), np.asarray(self.values)
+        slack = _ROUNDING * np.abs(values).max()
+        outside = ~((given >= values[0] - slack) & (given <= values[-1] + slack))
+        if outside.any():
+            expected = f"margins from {values[0]:g} to {values[-1]:g}"
+            expect(False, "margins", expected, given[outside].flat[0])
+        nearest: Float64s = values[np.abs(given[..., None] - values).argmin(axis=-1)]
         return nearest
 
     def contains(self, margins: npt.ArrayLike) -> bool:

@@ -10,6 +10,7 @@ from fairloss.agent.state import legal_actions
 from fairloss.checks import check_file
 from fairloss.cli._console import print_line
 from fairloss.cli._progress import progress_bars
+from fairloss.io.output import check_output
 
 
 def fit_policy(
@@ -24,6 +25,7 @@ def fit_policy(
     `fairloss train data=faces output=runs/fair head.policy=policy.json`
     """
     check_file("experience", experience)
+    check_output(output, folder=False)
     transitions = fairloss.experience.Experience.load(experience)
     with progress_bars() as progress:
         fit = fairloss.experience.fit_policy(transitions, gamma=gamma, seed=seed, progress=progress)

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from fairloss.checks import expect
 from fairloss.data.face_images import FaceImages
 from fairloss.data.npy import write_npy, write_npy_parts
 from fairloss.data.text_files import StrPath
 from fairloss.io.json import read_json, write_json
+from fairloss.io.mapped import open_npy
 from fairloss.typing import Bytes, Ints
 
 IMAGES, LABELS, VARIANTS, INDEX = "images.npy", "labels.npy", "variants.npy", "index.json"
@@ -51,7 +51,7 @@ def read_arrays(folder: StrPath, image_size: tuple[int, int], channels: int) -> 
     root = Path(folder)
     index = read_index(root)
     # copy on write: torch has no read-only tensors, and nothing may reach the file
-    pixels = np.load(root / IMAGES, mmap_mode="c")
+    pixels = open_npy(root / IMAGES, "c")
     stored, height, width = pixels.shape[1:]
     expect(
         (stored, height, width) == (channels, *image_size),
@@ -61,7 +61,7 @@ def read_arrays(folder: StrPath, image_size: tuple[int, int], channels: int) -> 
     )
     labels, names = read_names(root, index)
     identities, mirror = index["identities"], index["mirror"]
-    return FaceImages(torch.from_numpy(pixels), labels, identities, names, mirror=mirror)
+    return FaceImages(pixels, labels, identities, names, mirror=mirror)
 
 
 def write_arrays(

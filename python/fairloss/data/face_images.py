@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from fairloss.checks import check_choice, expect
+from fairloss.io.mapped import MappedArray
 from fairloss.typing import Ints
 
 MEMORY_LIMIT = 8 * 2**30
@@ -21,7 +23,8 @@ class FaceImages(Dataset[tuple[Tensor, int]]):
     """A map-style dataset of face images with an identity each.
 
     Args:
-        pixels: (N, channels, H, W) uint8.
+        pixels: (N, channels, H, W) uint8; an array that is mapped from a file stays there, also
+            in copies and in other processes.
         labels: (N,) integer labels, each a position in `identities`.
         identities: the C distinct class names; every one has at least one image.
         names: N image names of the form "identity/file".
@@ -42,7 +45,7 @@ class FaceImages(Dataset[tuple[Tensor, int]]):
 
     def __init__(
         self,
-        pixels: Tensor,
+        pixels: Tensor | MappedArray,
         labels: Indices,
         identities: Iterable[str],
         names: Iterable[str],
@@ -54,8 +57,9 @@ class FaceImages(Dataset[tuple[Tensor, int]]):
         self.names = list(names)
         self.mirror = mirror
         self.num_classes = len(self.identities)
+        self._mapped = None if isinstance(pixels, Tensor) else pixels
+        self._pixels = pixels = torch.as_tensor(pixels)
         self._check(pixels)
-        self._pixels = pixels
         self.channels = pixels.shape[1]
         self.image_size: tuple[int, int] = (pixels.shape[2], pixels.shape[3])
         self.counts = torch.bincount(self.labels, minlength=self.num_classes)
@@ -78,6 +82,15 @@ class FaceImages(Dataset[tuple[Tensor, int]]):
         low, high = int(self.labels.min()), int(self.labels.max())
         valid = low >= 0 and high < self.num_classes
         expect(valid, "labels", f"0..{self.num_classes - 1}", f"{low}..{high}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all, but of pixels that are mapped from a file the map alone."""
+        return vars(self) if self._mapped is None else vars(self) | {"_pixels": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if self._mapped is not None:
+            self._pixels = torch.as_tensor(self._mapped)
 
     def __len__(self) -> int:
         return len(self.names)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from fairloss.checks import expect
 from fairloss.data.text_files import StrPath, check_format
 from fairloss.io.atomic import FormatError, write_atomic
+from fairloss.io.mapped import open_npy
 from fairloss.typing import Floats
 
 Array = npt.NDArray[Any]
@@ -23,12 +25,15 @@ def check_npy(path: Path) -> None:
 
 def write_npy(path: Path, array: Array) -> None:
     """Write one array atomically."""
+    write_atomic(path, partial(save_npy, array=array))
 
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:  # given a path, np.save would append .npy to it
-            np.save(file, array)
 
-    write_atomic(path, write)
+def save_npy(path: Path, array: Array) -> None:
+    """Write one array; errors give their reason, which those of `np.save` do not."""
+    with path.open("wb") as file:
+        header = np.lib.format.header_data_from_array_1_0(array)
+        np.lib.format.write_array_header_1_0(file, header | {"fortran_order": False})
+        file.write(np.ascontiguousarray(array).data)
 
 
 def write_npy_parts(path: Path, parts: Iterable[Array], count: int) -> None:
@@ -56,7 +61,7 @@ def write_npy_parts(path: Path, parts: Iterable[Array], count: int) -> None:
 def read_matrix(path: StrPath) -> Floats:
     """Return an (N, D) floating-point array, memory-mapped; FormatError for anything else."""
     try:
-        array = np.lib.format.open_memmap(path, mode="r")
+        array = open_npy(path)
     except OSError as error:
         raise FormatError(path, f"cannot be read: {error}") from error
     except Exception as error:  # numpy parses the header as Python: any kind of error may follow

@@ -12,6 +12,7 @@ from fairloss.experience.chain import Chain
 from fairloss.experience.experience import Experience
 from fairloss.io.atomic import write_text
 from fairloss.io.json import write_json
+from fairloss.io.output import locked_output
 from fairloss.io.run_folder import RunFolder
 from fairloss.progress import Progress
 from fairloss.training import (
@@ -77,9 +78,10 @@ def collect(
     check_one_process()
     config = replace(config, run=str(Path(config.run).resolve()))
     seeds = [config.seed + number for number in range(config.chains)]
-    chains = list(map(partial(run_chain, config, faces, progress), seeds))
-    experience = Experience.merge(chains)
-    experience.save(Path(config.output) / "experience.npz")
+    with locked_output(Path(config.output)):
+        chains = list(map(partial(run_chain, config, faces, progress), seeds))
+        experience = Experience.merge(chains)
+        experience.save(Path(config.output) / "experience.npz")
     return experience
 
 

@@ -39,24 +39,30 @@ class Device:
 
     def __init__(self, device: str = "auto") -> None:
         check_choice("device", device, DEVICES)
-        self._faiss = import_faiss()
+        faiss = import_faiss()
+        self.name = device
         self._resources: Any = None
-        gpus = 0 if device == "cpu" else self._faiss.get_num_gpus()
+        gpus = 0 if device == "cpu" else faiss.get_num_gpus()
         no_gpu = "none that faiss sees; it needs the extra gallery-gpu in place of gallery"
         expect(device != "cuda" or gpus, "device", 'a GPU for "cuda"', no_gpu)
         if gpus:
-            self._resources = self._faiss.StandardGpuResources()
+            self._resources = faiss.StandardGpuResources()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return the name: a copy, here or in another process, has resources of its own."""
+        return Device, (self.name,)
 
     def knn(self) -> Knn:
         """Return an exact search: (probes, rows, k) -> the k highest products and their positions.
 
         A GPU is sent the rows of one shard at a time, so they need not fit in its memory.
         """
-        metric = self._faiss.METRIC_INNER_PRODUCT
-        on_cpu: Knn = partial(self._faiss.knn, metric=metric)
+        faiss = import_faiss()
+        metric = faiss.METRIC_INNER_PRODUCT
+        on_cpu: Knn = partial(faiss.knn, metric=metric)
         if self._resources is None:
             return on_cpu
-        on_gpu: Knn = partial(self._faiss.knn_gpu, self._resources, metric=metric)
+        on_gpu: Knn = partial(faiss.knn_gpu, self._resources, metric=metric)
         return lambda probes, rows, k: (on_gpu if k <= GPU_MOST else on_cpu)(probes, rows, k)
 
     def accelerates(self, kind: str, k: int, nprobe: int) -> bool:
@@ -68,4 +74,4 @@ class Device:
 
     def to_gpu(self, index: FaissIndex) -> FaissIndex:
         """Return a copy of an index on the GPU."""
-        return self._faiss.index_cpu_to_gpu(self._resources, 0, index)
+        return import_faiss().index_cpu_to_gpu(self._resources, 0, index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -67,6 +68,10 @@ class Gallery:
     def index(self) -> str:
         """The kind of the current index: "flat" if there is none."""
         return "flat" if self._index is None else self._index.kind
+
+    def __copy__(self) -> Gallery:
+        """Return a deep copy, as index and embeddings of a gallery change together."""
+        return copy.deepcopy(self)
 
     def __len__(self) -> int:
         """Number of embeddings, not of names."""

@@ -33,6 +33,10 @@ class Index:
     file: dict[str, str] | None = None
     _gpu_copy: FaissIndex = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all but the copy on a GPU, which a search makes again; faiss pickles its index."""
+        return vars(self) | {"_gpu_copy": None}
+
     @property
     def lists(self) -> int:
         """Number of lists of an inverted file; 1 for a graph."""

@@ -13,11 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from fairloss.gallery.device import import_faiss
+from fairloss.data.npy import save_npy
+from fairloss.gallery.device import FaissIndex, import_faiss
 from fairloss.gallery.rows import Shard
 from fairloss.gallery.storage import FORMAT, MANIFEST, VERSION, Stored
-from fairloss.io.atomic import write_atomic
+from fairloss.io.atomic import report_failure, write_atomic
 from fairloss.io.digest import sha256
+from fairloss.io.mapped import open_npy
+from fairloss.io.output import check_output
 from fairloss.typing import Float32s
 
 LOCK = ".lock"
@@ -25,7 +28,7 @@ STAGING_PREFIX = ".saving-"
 
 _GALLERY_FILE = re.compile(
     r"rows-[0-9a-f]{16}\.npy|names-[0-9a-f]{16}\.json|index-[0-9a-f]{16}\.faiss"
-    r"|\.manifest\.json\.\d+\.tmp"
+    r"|\.manifest\.json\.[\d-]+\.tmp"
 )
 
 
@@ -38,7 +41,9 @@ def write(folder: Path, gallery: Stored) -> None:
         ValueError: another writer changed the gallery since this one was read or written there, or
             rows that are mapped from a file are gone from it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    check_output(folder, folder=True)
+    with report_failure(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         _check_unchanged(folder, gallery.manifests)
         _write_files(folder, gallery)
@@ -72,7 +77,8 @@ def _check_unchanged(folder: Path, manifests: dict[Path, bytes]) -> None:
 
 
 def _write_files(folder: Path, gallery: Stored) -> None:
-    staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=folder))
+    with report_failure(folder / MANIFEST):
+        staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=folder))
     rows, index = gallery.rows, gallery.index
     try:
         for number, shard in enumerate(rows.shards):
@@ -81,7 +87,7 @@ def _write_files(folder: Path, gallery: Stored) -> None:
             index.file = _store(
                 staging / "index.faiss",
                 folder,
-                lambda path: import_faiss().write_index(index.faiss_index, str(path)),
+                lambda path: _write_index(path, index.faiss_index),
             )
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -94,14 +100,14 @@ def _write_shard(shard: Shard, folder: Path, staging: Path) -> Shard:
     _check_mapped(shard.rows)
     listing = {"version": VERSION, "ids": shard.ids.tolist(), "names": shard.names}
     files = {
-        "rows": _store(staging / "rows.npy", folder, lambda path: np.save(path, shard.rows)),
+        "rows": _store(staging / "rows.npy", folder, lambda path: save_npy(path, shard.rows)),
         "names": _store(
             staging / "names.json",
             folder,
             lambda path: path.write_text(json.dumps(listing), encoding="utf-8"),
         ),
     }
-    mapped = np.load(folder / files["rows"]["name"], mmap_mode="r")
+    mapped = open_npy(folder / files["rows"]["name"])
     return replace(shard, rows=mapped, files=files)
 
 
@@ -116,13 +122,20 @@ def _check_mapped(rows: Float32s) -> None:
 
 def _store(staged: Path, folder: Path, fill: Callable[[Path], object]) -> dict[str, Any]:
     """Write a file, move it into the gallery under its checksum and return its entry."""
-    fill(staged)
-    with staged.open("rb+") as file:
-        os.fsync(file.fileno())
-    checksum, size = sha256(staged), staged.stat().st_size
-    name = f"{staged.stem}-{checksum[:16]}{staged.suffix}"
-    os.replace(staged, folder / name)
+    with report_failure(staged):
+        fill(staged)
+        with staged.open("rb+") as file:
+            os.fsync(file.fileno())
+        checksum, size = sha256(staged), staged.stat().st_size
+        name = f"{staged.stem}-{checksum[:16]}{staged.suffix}"
+        os.replace(staged, folder / name)
     return {"name": name, "sha256": checksum, "bytes": size}
+
+
+def _write_index(path: Path, index: FaissIndex) -> None:
+    faiss = import_faiss()
+    with path.open("wb") as file:  # faiss's own file would not say why a write failed
+        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
 
 
 def _is_stored(folder: Path, entry: dict[str, Any] | None) -> bool:

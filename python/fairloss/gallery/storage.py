@@ -32,6 +32,7 @@ from fairloss.gallery.device import import_faiss
 from fairloss.gallery.index import Index
 from fairloss.gallery.rows import Rows, Shard
 from fairloss.io.digest import sha256
+from fairloss.io.mapped import open_npy
 
 FORMAT = "fairloss-gallery"
 VERSION = 2
@@ -121,7 +122,7 @@ def _read_contents(folder: Path, manifest: dict[str, Any]) -> Stored:
 def _read_shard(folder: Path, files: dict[str, Any]) -> Shard:
     listing = json.loads(_verified(folder, files["names"]).read_text(encoding="utf-8"))
     _check(folder, listing["version"] == VERSION, "names of another version")
-    rows = np.load(_verified(folder, files["rows"]), mmap_mode="r")
+    rows = open_npy(_verified(folder, files["rows"]))
     ids, names = np.array(listing["ids"], dtype=np.int64), listing["names"]
     matrix = rows.ndim == 2 and rows.dtype == np.float32
     _check(folder, matrix and len(rows) == len(ids) == len(names) > 0, "rows and names differ")

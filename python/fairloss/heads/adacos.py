@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from fairloss.heads.base import CosineHead, Unpack, UnscaledOptions
+from fairloss.heads.base import CosineHead, Unpack, UnscaledOptions, gather_ranks
 
 
 class AdaCos(CosineHead):
@@ -28,6 +28,7 @@ class AdaCos(CosineHead):
     """
 
     scaled = False
+    moving = (*CosineHead.moving, "scale")
 
     def __init__(
         self,
@@ -45,20 +46,22 @@ class AdaCos(CosineHead):
         self, embeddings: Tensor, weight: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Compute target cosine and log-sum-exp of the other classes at the new scale."""
-        labeled = labels >= 0
-        if self.dynamic and self.training and labeled.any():
+        if self.dynamic and self.training:
             with torch.no_grad():
-                cosine, logsumexp = super().partition(embeddings, weight, labels)
-                self._update_scale(cosine[labeled], logsumexp[labeled])
+                batch = *super().partition(embeddings, weight, labels), labels >= 0
+                self._update_scale(*map(gather_ranks, batch))
         return super().partition(embeddings, weight, labels)
 
     def step_scale(self) -> Tensor:
         """Return a copy: the next forward pass may come before this one's backward pass."""
         return self.scale.clone()
 
-    def _update_scale(self, target_cosine: Tensor, negative_logsumexp: Tensor) -> None:
-        log_mean = torch.logsumexp(negative_logsumexp, dim=0) - math.log(len(target_cosine))
-        angle = torch.acos(target_cosine.clamp(-1, 1)).median().clamp(max=math.pi / 4)
-        scale = log_mean / torch.cos(angle)
-        if scale.isfinite():  # not with a non-finite sample, nor without another class
-            self.scale.copy_(scale.clamp(min=1))
+    def _update_scale(
+        self, target_cosine: Tensor, negative_logsumexp: Tensor, labeled: Tensor
+    ) -> None:
+        log_total = negative_logsumexp.masked_fill(~labeled, -math.inf).logsumexp(dim=0)
+        log_mean = log_total - labeled.sum().to(log_total.dtype).log()
+        angles = torch.acos(target_cosine.clamp(-1, 1)).masked_fill(~labeled, math.nan)
+        scale = log_mean / torch.cos(angles.nanmedian().clamp(max=math.pi / 4))
+        # Not with a non-finite sample, nor without a labeled one or another class.
+        self.scale.copy_(torch.where(scale.isfinite(), scale.clamp(min=1), self.scale))

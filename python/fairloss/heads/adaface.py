@@ -3,20 +3,28 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fairloss.checks import check_number
-from fairloss.heads.base import CosineHead, CosineOptions, Unpack, as_precise
+from fairloss.heads.base import (
+    CosineOptions,
+    NormHead,
+    Unpack,
+    as_precise,
+    gather_ranks,
+    masked_mean,
+)
 
 
-class AdaFace(CosineHead):
+class AdaFace(NormHead):
     """``s (cos(theta + g_angle) - g_add)``, ``g_angle = -m z``, ``g_add = m z + m``.
 
     (Kim et al., CVPR 2022; m = 0.4, h = 0.333, s = 64.)
     ``z = clip(h (|x| - mean) / (std + 1e-3), -1, 1)`` with |x| clipped to [0.001, 100] and mean and
     std moving averages over batches; z is a constant of the gradient. As in the authors' code
     theta + g_angle is clipped to [1e-3, pi - 1e-3]. There the gradient is 0 where it is clipped;
-    here the slope that is left at the end of the range, at most 1e-3 / sin theta.
+    here the slope that is left at the end of the range, at most 1e-3 / sin theta. A backbone that
+    normalizes passes unit vectors and their former lengths: ``head(x, labels, norms=norms)``.
 
     Args:
         num_classes: C.
@@ -32,6 +40,10 @@ class AdaFace(CosineHead):
         norm_std: buffer, from 100, updated in training.
     """
 
+    moving = (*NormHead.moving, "norm_mean", "norm_std")
+    norm_mean: Tensor
+    norm_std: Tensor
+
     def __init__(
         self,
         num_classes: int,
@@ -46,20 +58,26 @@ class AdaFace(CosineHead):
         triple = (1.0, 0.0, margin)  # that of a sample with z = 0
         super().__init__(num_classes, embedding_size, triple, kind="combined", **options)
         self.margin, self.h, self.momentum = margin, h, momentum
-        self.norm_mean = nn.Buffer(torch.tensor(20.0))
-        self.norm_std = nn.Buffer(torch.tensor(100.0))
+        self.register_state("norm_mean", 20.0)
+        self.register_state("norm_std", 100.0)
 
     @torch.no_grad()
     def sample_margins(self, embeddings: Tensor, target_cosine: Tensor, labels: Tensor) -> Tensor:
         """Compute ``(1, g_angle, g_add)``, (B, 3)."""
         length = torch.linalg.vector_norm(as_precise(embeddings), dim=1)
         norm = length.clamp(0.001, 100)
-        # A non-finite norm would make all later averages non-finite.
-        counted = norm[(labels >= 0) & length.isfinite()]
-        if self.training and len(counted) > 1:  # one sample has no spread
-            self.norm_mean.lerp_(counted.mean().to(self.norm_mean.dtype), self.momentum)
-            self.norm_std.lerp_(counted.std().to(self.norm_std.dtype), self.momentum)
+        if self.training:
+            # A non-finite norm would make all later averages non-finite.
+            self._update_averages(norm, (labels >= 0) & length.isfinite())
         z = (self.h * (norm - self.norm_mean) / (self.norm_std + 1e-3)).clamp(-1, 1)
         theta = torch.acos(target_cosine.clamp(-1, 1))
         angle = (theta - self.margin * z).clamp(1e-3, math.pi - 1e-3) - theta
         return torch.stack([torch.ones_like(z), angle, self.margin * (z + 1)], dim=1)
+
+    def _update_averages(self, norm: Tensor, counted: Tensor) -> None:
+        norm, counted = gather_ranks(norm), gather_ranks(counted)
+        count, mean = counted.sum(), masked_mean(norm, counted)
+        variance = torch.where(counted, (norm - mean).square(), 0).sum() / (count - 1)
+        several = count > 1  # one sample has no spread
+        for average, new in ((self.norm_mean, mean), (self.norm_std, variance.sqrt())):
+            average.lerp_(torch.where(several, new.to(average.dtype), average), self.momentum)

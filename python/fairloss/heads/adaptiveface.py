@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from fairloss.checks import check_integer
 from fairloss.deprecation import RenamedAttribute, renamed_keywords
 from fairloss.heads.base import CosineHead, CosineOptions, Unpack
 
@@ -37,14 +36,20 @@ class AdaptiveFace(CosineHead):
         regularizer: float = 70.0,
         **options: Unpack[CosineOptions],
     ) -> None:
-        margins = torch.empty(check_integer("num_classes", num_classes)).uniform_(0.3, 0.4)
-        super().__init__(num_classes, embedding_size, margins, kind="cos", **options)
-        self.margins = nn.Parameter(self.margins)
+        super().__init__(num_classes, embedding_size, 0.35, kind="cos", **options)
+        self.register_state("margins", 0.35, (num_classes,), learned=True)
+        nn.init.uniform_(self.margins, 0.3, 0.4)
         self.regularizer = regularizer
+
+    def reset_parameters(self) -> None:
+        """Draw weights and margins anew."""
+        super().reset_parameters()
+        nn.init.uniform_(self.margins, 0.3, 0.4)
 
     def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Compute (B,) losses with the regularizer, 0 where the label is -1."""
         if self.training:
-            self.margins.data.clamp_(0, 1)
+            with torch.no_grad():
+                self.margins.clamp_(0, 1)
         penalty = self.regularizer * (1 - self.margins.mean())
         return super().losses(embeddings, labels) + torch.where(labels >= 0, penalty, 0)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from fairloss.checks import expect
@@ -12,6 +12,7 @@ from fairloss.heads.base import CosineHead, CosineOptions, Unpack
 # tau is kept above this fraction of p: a sample that a searched tau would drop keeps its gradient,
 # and its loss is at most ln 1e6 = 14 above that of plain softmax.
 MIN_TAU_RATIO = 1e-6
+IDENTITY = [[1.0, 0.0]] * 6
 
 
 class AMLFS(CosineHead):
@@ -34,6 +35,9 @@ class AMLFS(CosineHead):
         tau: buffer, (M, 2).
     """
 
+    t: Tensor
+    tau: Tensor
+
     def __init__(
         self,
         num_classes: int,
@@ -44,8 +48,11 @@ class AMLFS(CosineHead):
         **options: Unpack[CosineOptions],
     ) -> None:
         super().__init__(num_classes, embedding_size, 0.0, kind="cos", **options)
-        self.t = nn.Buffer(_lines("t", t))
-        self.tau = nn.Buffer(_lines("tau", tau))
+        for name, rows in (("t", t), ("tau", tau)):
+            lines = self.register_state(name, IDENTITY if rows is None else rows)
+            is_table = lines.dim() == 2 and lines.shape[1] == 2 and len(lines)
+            finite = is_table and lines.isfinite().all()
+            expect(finite, name, "finite rows (a, b), one for each interval", rows)
 
     def target_losses(
         self,
@@ -80,10 +87,3 @@ def line_at(lines: Tensor, points: Tensor, low: float, high: float) -> tuple[Ten
     interval = ((points.detach() - low) / (high - low) * len(lines)).nan_to_num().long()
     slope, offset = lines[interval.clamp(0, len(lines) - 1)].unbind(-1)
     return slope, offset
-
-
-def _lines(name: str, rows: Sequence[Sequence[float]] | None) -> Tensor:
-    lines = torch.tensor([[1.0, 0.0]] * 6 if rows is None else rows, dtype=torch.float32)
-    is_table = lines.dim() == 2 and lines.shape[1] == 2 and len(lines) and lines.isfinite().all()
-    expect(is_table, name, "finite rows (a, b), one for each interval", rows)
-    return lines

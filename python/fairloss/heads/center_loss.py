@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from fairloss.heads.base import ClassCenters, as_precise
+from fairloss.heads.base import ClassCenters, as_precise, gather_ranks
 from fairloss_ext._checks import check_range
 from fairloss_ext.options import Reduction
 
@@ -25,16 +25,23 @@ class CenterLoss(ClassCenters):
         weight: float = 0.003,
         alpha: float = 0.5,
         reduction: Reduction = "mean",
+        ignore_index: int = -1,
     ) -> None:
         super().__init__(
-            num_classes, embedding_size, weight=weight, alpha=alpha, reduction=reduction
+            num_classes,
+            embedding_size,
+            weight=weight,
+            alpha=alpha,
+            reduction=reduction,
+            ignore_index=ignore_index,
         )
 
     def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Compute (B,) losses, 0 where the label is -1."""
         check_range("labels", labels, -1, len(self.centers), synchronize=True)
         embeddings = as_precise(embeddings)
-        difference = embeddings - self.centers[labels.long().clamp(min=0)]
+        difference = embeddings - self.centers[labels.clamp(min=0)]
         if self.training:
-            self.centers.copy_(self.updated_centers(embeddings.detach(), labels))
+            rows = gather_ranks(embeddings)
+            self._update("centers", self.updated_centers(rows, gather_ranks(labels)))
         return torch.where(labels >= 0, self.weight / 2 * difference.square().sum(dim=1), 0)

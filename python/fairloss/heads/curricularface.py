@@ -1,10 +1,16 @@
 """CurricularFace: ArcFace, and hard negatives that count for more as training proceeds."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fairloss.checks import check_number
-from fairloss.heads.base import CosineOptions, HardNegativeHead, Unpack
+from fairloss.heads.base import (
+    CosineOptions,
+    HardNegativeHead,
+    Unpack,
+    gather_ranks,
+    masked_mean,
+)
 
 
 class CurricularFace(HardNegativeHead):
@@ -26,6 +32,9 @@ class CurricularFace(HardNegativeHead):
         t: buffer.
     """
 
+    moving = (*HardNegativeHead.moving, "t")
+    t: Tensor
+
     def __init__(
         self,
         num_classes: int,
@@ -38,11 +47,13 @@ class CurricularFace(HardNegativeHead):
         check_number("momentum", momentum, 0, 1)
         super().__init__(num_classes, embedding_size, margin, kind="arc", **options)
         self.momentum = momentum
-        self.t = nn.Buffer(torch.tensor(0.0))
+        self.register_state("t", 0.0)
 
     def coefficients(self, target_cosine: Tensor, labels: Tensor) -> Tensor:
         """Update t and return (1, t, 0)."""
         counted = (labels >= 0) & target_cosine.isfinite()  # NaN would stay in t
-        if self.training and counted.any():
-            self.t.lerp_(target_cosine[counted].mean().to(self.t.dtype), 1 - self.momentum)
+        if self.training:
+            cosines, counted = gather_ranks(target_cosine), gather_ranks(counted)
+            mean = masked_mean(cosines, counted).to(self.t.dtype)
+            self.t.lerp_(torch.where(counted.any(), mean, self.t), 1 - self.momentum)
         return torch.stack([torch.ones_like(self.t), self.t, torch.zeros_like(self.t)])

@@ -29,6 +29,8 @@ class ElasticFace(CosineHead):
         options: see `CosineOptions`.
     """
 
+    draws = True
+
     def __init__(
         self,
         num_classes: int,

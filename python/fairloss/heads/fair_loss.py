@@ -1,9 +1,11 @@
 """Fair Loss: a margin for every class, changed after each epoch by a learned policy."""
 
+import json
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from fairloss.agent import GroupState, MarginGrid, Policy
 from fairloss.checks import check_choice, check_length
@@ -36,8 +38,9 @@ class FairLoss(CosineHead):
         options: see `CosineOptions`.
 
     Attributes:
-        margins: buffer, (C,).
-        policy: in checkpoints as extra state.
+        margins: buffer, (C,) float32. The policy reads the nearest values of its grid, so that a
+            copy with averaged margins (`torch.optim.swa_utils.AveragedModel`) has an epoch's end.
+        policy: in checkpoints as extra state, JSON in a uint8 tensor.
     """
 
     def __init__(
@@ -53,7 +56,7 @@ class FairLoss(CosineHead):
     ) -> None:
         check_choice("kind", kind, ("arc", "cos"))
         super().__init__(num_classes, embedding_size, initial_margin, kind=kind, **options)
-        self.margins = self.margins.repeat(num_classes)
+        self.register_state("margins", initial_margin, (num_classes,))
         self.policy = Policy.default() if policy is None else policy
         self.policy.grid.index(np.array([initial_margin]))  # refuses a margin off the grid
         self.count_cuts = count_cuts
@@ -62,11 +65,20 @@ class FairLoss(CosineHead):
         """Change every margin as the policy says; classes without images keep theirs.
 
         Raises:
-            ValueError: the statistics are of another number of classes.
+            ValueError: the statistics are of another number of classes, or a margin is beyond the
+                grid.
         """
-        margins = self.margins.double().cpu().numpy()
+        margins = self._grid_margins()
         changed = self.policy.apply(self.states(statistics), margins)
         self.set_margins(np.where(statistics.count.cpu().numpy() > 0, changed, margins))
+
+    def fits_margins(self, other: CosineHead) -> bool:
+        """Return whether `warm_start` takes over margins: any of this kind that are on the grid."""
+        if other.kind != self.kind or isinstance(other.margins, nn.Parameter):
+            return False
+        margins = other.margins.double().cpu().numpy()
+        grid = np.array(self.policy.grid.values)
+        return bool(np.isclose(margins[..., None], grid, atol=1e-6).any(axis=-1).all())
 
     def group_state(self, statistics: ClassStatistics) -> GroupState:
         """Return the map from the classes of this training set to states."""
@@ -76,29 +88,57 @@ class FairLoss(CosineHead):
     def states(self, statistics: ClassStatistics) -> Ints:
         """Return the (C,) state of every class."""
         variance = statistics.intra_variance.double().cpu().numpy()
-        margins = self.margins.double().cpu().numpy()
-        return self.group_state(statistics).encode(variance, margins)
+        return self.group_state(statistics).encode(variance, self._grid_margins())
 
     def set_margins(self, margins: Float64s) -> None:
         """Replace the margins, (C,), in place."""
         self.margins.copy_(torch.as_tensor(margins))
 
-    def get_extra_state(self) -> dict[str, Any]:
-        """Return the policy in the form of checkpoints."""
-        return {
+    def get_extra_state(self) -> Tensor:
+        """Return the policy in the form of checkpoints, UTF-8 JSON as (N,) uint8.
+
+        Raises:
+            ValueError: the provenance cannot be written as JSON.
+        """
+        state = {
             "version": 1,
             "grid": list(self.policy.grid.values),
             "table": self.policy.table.tolist(),
             "provenance": self.policy.provenance,
         }
+        try:
+            text = json.dumps(state)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"provenance: expected JSON, got {error}") from error
+        return torch.tensor(list(text.encode()), dtype=torch.uint8, device="cpu")
 
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore the policy from a checkpoint."""
-        shape = (len(state["table"]), 3)
-        self.policy = Policy(
-            MarginGrid(tuple(state["grid"])),
-            np.array(state["table"]),
-            np.full(shape, np.nan),
-            np.zeros(shape, np.int64),
-            state["provenance"],
-        )
+    def set_extra_state(self, state: Tensor | dict[str, Any]) -> None:
+        """Restore the policy from a checkpoint; version 0.1 wrote a dict.
+
+        Raises:
+            ValueError: the state is damaged.
+        """
+        try:
+            self.policy = _policy(_read_json(state) if isinstance(state, Tensor) else state)
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            got = f"{type(error).__name__}: {error}"
+            raise ValueError(f"_extra_state: expected a policy of FairLoss, got {got}") from error
+
+    def _grid_margins(self) -> Float64s:
+        return self.policy.grid.nearest(self.margins.double().cpu().numpy())
+
+
+def _read_json(state: Tensor) -> Any:
+    # To uint8 again: tools that cast a whole checkpoint keep 0 to 255 exact, in bfloat16 too.
+    return json.loads(bytes(state.to("cpu", torch.uint8).tolist()))
+
+
+def _policy(state: dict[str, Any]) -> Policy:
+    shape = (len(state["table"]), 3)
+    return Policy(
+        MarginGrid(tuple(state["grid"])),
+        np.array(state["table"]),
+        np.full(shape, np.nan),
+        np.zeros(shape, np.int64),
+        state["provenance"],
+    )

@@ -48,7 +48,7 @@ class KappaFace(CosineHead):
     ) -> None:
         check_number("gamma", gamma, 0, 1)
         super().__init__(num_classes, embedding_size, margin, kind="arc", **options)
-        self.margins = self.margins.repeat(num_classes)
+        self.register_state("margins", margin, (num_classes,))
         self.margin, self.temperature, self.gamma = margin, temperature, gamma
 
     def end_of_epoch(self, statistics: ClassStatistics) -> None:

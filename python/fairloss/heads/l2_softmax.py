@@ -1,7 +1,6 @@
 """L2-Softmax: softmax of features of one length."""
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fairloss.checks import check_positive
 from fairloss.heads.base import HeadOptions, Unpack
@@ -41,8 +40,7 @@ class L2Softmax(Softmax):
     ) -> None:
         check_positive("scale", scale)
         super().__init__(num_classes, embedding_size, **options)
-        value = torch.tensor(float(scale))
-        self.scale = nn.Parameter(value) if learn_scale else nn.Buffer(value)
+        self.register_state("scale", scale, learned=learn_scale)
 
     def plain_logits(self, embeddings: Tensor) -> Tensor:
         """Compute ``s W x / |x| + b``, (B, C)."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fairloss.checks import check_integer, check_number, check_shape
 from fairloss.heads.base import CosineHead, CosineOptions, Unpack
@@ -34,6 +34,8 @@ class LDAM(CosineHead):
     """
 
     defaults = CosineHead.defaults | {"scale": 30.0}
+    counts: Tensor
+    epoch: Tensor
 
     def __init__(
         self,
@@ -46,7 +48,7 @@ class LDAM(CosineHead):
         beta: float = 0.9999,
         **options: Unpack[CosineOptions],
     ) -> None:
-        counts = torch.as_tensor(counts).clamp(min=1)
+        counts = torch.as_tensor(counts, dtype=torch.float32, device="cpu").clamp(min=1)
         check_shape("counts", counts, check_integer("num_classes", num_classes))
         check_number("largest_margin", largest_margin, 0)
         check_number("beta", beta, 0, 1, open_high=True)
@@ -54,20 +56,25 @@ class LDAM(CosineHead):
         margins *= largest_margin / margins.max()
         super().__init__(num_classes, embedding_size, margins, kind="cos", **options)
         self.reweight_from, self.beta = reweight_from, beta
-        self.counts = nn.Buffer(counts.clone())
-        self.epoch = nn.Buffer(torch.tensor(0))
+        self.register_state("counts", counts)
+        self.register_state("epoch", 0, dtype=torch.int64)
 
     def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Compute (B,) losses, weighted from `reweight_from` on, 0 where the label is -1."""
         losses = super().losses(embeddings, labels)
-        if self.reweight_from is None or self.epoch < self.reweight_from:
+        if self.reweight_from is None:
             return losses
-        return losses * self.class_weights()[labels.clamp(min=0)]
+        weights = self.class_weights()[labels.clamp(min=0)]
+        return losses * torch.where(self.epoch < self.reweight_from, 1, weights)
 
     def class_weights(self) -> Tensor:
         """Compute the (C,) float32 weights of DRW."""
         weights = (1 - self.beta) / (1 - self.beta ** self.counts.double())
         return (weights / weights.mean()).float()
+
+    def fits_margins(self, other: CosineHead) -> bool:
+        """Return False: the margins follow from the counts."""
+        return False
 
     def end_of_epoch(self, statistics: ClassStatistics) -> None:
         """Count the epoch."""

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from fairloss.checks import expect
@@ -34,7 +34,9 @@ class LSoftmax(DenseHead):
         step: buffer, training steps so far.
     """
 
+    moving = ("step",)
     margin: int
+    step: Tensor
     class_rows = RenamedAttribute("class_weights")
 
     def __init__(
@@ -53,11 +55,11 @@ class LSoftmax(DenseHead):
         super().__init__(num_classes, embedding_size, **options)
         self.margin = int(margin)
         self.base, self.gamma, self.power, self.lowest = base, gamma, power, lowest
-        self.step = nn.Buffer(torch.tensor(0))
+        self.register_state("step", 0, dtype=torch.int64)
 
     def dense_losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Compute the cross-entropy with the lowered target, (B,)."""
-        self.step.add_(int(self.training))
+        self._update("step", self.step + int(self.training))
         weight = self.class_weights(embeddings.dtype)
         logits = F.linear(embeddings, weight)
         targets = weight[labels]

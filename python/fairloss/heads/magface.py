@@ -5,16 +5,16 @@ from torch import Tensor
 
 from fairloss.checks import check_number, expect
 from fairloss.deprecation import RenamedAttribute, renamed_keywords
-from fairloss.heads.base import CosineHead, CosineOptions, Unpack, as_precise
+from fairloss.heads.base import CosineHead, CosineOptions, NormHead, Unpack, as_precise
 
 
-class MagFace(CosineHead):
+class MagFace(NormHead):
     """``s cos(theta + m(a))`` and ``+ lambda (a / u^2 + 1 / a)``, with ``a = clip(|x|, l, u)``.
 
     (Meng et al., CVPR 2021.) m(a) is linear, from 0.45 at l = 10 to 0.8 at u = 110;
     lambda is 35, s is 64. The margin is differentiable: its gradient reaches the norm.
     extension="easy" (no margin where ``cos theta <= 0``) is the default of the authors' code, and
-    here.
+    here. A backbone that normalizes passes ``norms=`` as to `AdaFace`.
 
     Args:
         num_classes: C.

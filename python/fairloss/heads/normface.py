@@ -1,7 +1,5 @@
 """NormFace: softmax over scaled cosines, no margin."""
 
-from torch import nn
-
 from fairloss.heads.base import CosineHead, CosineOptions, Unpack
 
 
@@ -25,4 +23,4 @@ class NormFace(CosineHead):
     ) -> None:
         super().__init__(num_classes, embedding_size, 0.0, kind="cos", **options)
         if learn_scale:
-            self.scale = nn.Parameter(self.scale)
+            self.register_state("scale", self._first_values["scale"], learned=True)

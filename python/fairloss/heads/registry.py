@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from fairloss.agent import Policy
@@ -122,7 +121,7 @@ def build_head(
             expect(setting in accepted, setting, f"no {setting} for {name}", value)
             arguments[accepted[setting]] = value
     if "counts" in accepted:
-        arguments["counts"] = torch.ones(num_classes) if counts is None else counts
+        arguments["counts"] = [1] * num_classes if counts is None else counts
     try:
         return head(num_classes, embedding_size, **arguments)
     except TypeError as error:

@@ -1,9 +1,9 @@
 """Ring loss: embeddings of one learned length."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fairloss.heads.base import SampleLoss, as_precise
+from fairloss.heads.base import SampleLoss, as_precise, gather_ranks, masked_mean
 from fairloss_ext.options import Reduction
 
 
@@ -13,22 +13,35 @@ class RingLoss(SampleLoss):
     Args:
         weight: factor on the loss.
         reduction: see `SampleLoss`.
+        ignore_index: see `SampleLoss`.
 
     Attributes:
-        radius: parameter R, negative until the first batch sets it to its mean norm, as in the
-            authors' code.
+        radius: parameter R, negative until the first training batch sets it to its mean norm, as in
+            the authors' code.
     """
 
-    def __init__(self, *, weight: float = 0.01, reduction: Reduction = "mean") -> None:
-        super().__init__(reduction)
+    radius: Tensor
+
+    def __init__(
+        self, *, weight: float = 0.01, reduction: Reduction = "mean", ignore_index: int = -1
+    ) -> None:
+        super().__init__(reduction, ignore_index)
         self.weight = weight
-        self.radius = nn.Parameter(torch.tensor(-1.0))
+        self.register_state("radius", -1.0, learned=True)
 
     def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Compute (B,) losses, 0 where the label is -1."""
         norm = torch.linalg.vector_norm(as_precise(embeddings), dim=1)
         labeled = labels >= 0
         counted = labeled & norm.isfinite()  # the radius would stay NaN
-        if self.radius < 0 and counted.any():
-            self.radius.data.copy_(norm[counted].mean())
-        return torch.where(labeled, self.weight / 2 * (norm - self.radius) ** 2, 0)
+        with torch.no_grad():
+            lengths = gather_ranks(norm) if self.training else norm
+            counted = gather_ranks(counted) if self.training else counted
+            first = (self.radius < 0) & counted.any()
+            mean = masked_mean(lengths, counted).to(self.radius.dtype)
+            radius = torch.where(first, mean, self.radius)
+            if self.training:
+                self.radius.copy_(radius)
+            change = 0 if self.training else radius - self.radius
+        difference = norm - self.radius - change
+        return torch.where(labeled, self.weight / 2 * difference**2, 0)

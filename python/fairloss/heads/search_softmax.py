@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fairloss.checks import expect
 from fairloss.heads.base import CosineHead, CosineOptions, Unpack
@@ -29,6 +29,8 @@ class SearchSoftmax(CosineHead):
         a: buffer, () or (K,).
     """
 
+    a: Tensor
+
     def __init__(
         self,
         num_classes: int,
@@ -37,12 +39,11 @@ class SearchSoftmax(CosineHead):
         **options: Unpack[CosineOptions],
     ) -> None:
         super().__init__(num_classes, embedding_size, 0.0, kind="cos", **options)
-        values = torch.as_tensor(a, dtype=torch.float32).clone()
+        values = self.register_state("a", a)
         in_range = (
             values.dim() <= 1 and values.numel() and (values.isfinite() & (values <= 0)).all()
         )
         expect(in_range, "a", "a number of at most 0, or one for each bin of p", a)
-        self.a = nn.Buffer(values)
 
     def target_losses(
         self,

@@ -24,6 +24,11 @@ class Softmax(DenseHead):
         super().__init__(num_classes, embedding_size, **options)
         self.bias = nn.Parameter(torch.zeros(num_classes))
 
+    def reset_parameters(self) -> None:
+        """Draw the weights anew; the bias becomes 0."""
+        super().reset_parameters()
+        nn.init.zeros_(self.bias)
+
     def plain_logits(self, embeddings: Tensor) -> Tensor:
         """Compute ``W x + b``, (B, C)."""
         return super().plain_logits(embeddings) + self.bias

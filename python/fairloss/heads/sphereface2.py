@@ -2,8 +2,7 @@
 
 import math
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from fairloss.checks import check_choice, check_number, check_positive
@@ -36,6 +35,7 @@ class SphereFace2(DenseHead):
     """
 
     scaled = True
+    bias: Tensor
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class SphereFace2(DenseHead):
         super().__init__(num_classes, embedding_size, **options)
         self.margin, self.scale, self.t, self.alpha = margin, scale, t, alpha
         self.loss_weight, self.margin_grad = loss_weight, margin_grad
-        self.bias = nn.Parameter(torch.tensor(self._stationary_bias()))
+        self.register_state("bias", self._stationary_bias(), learned=True)
 
     def dense_losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Compute the weighted sums of C binary losses, (B,)."""

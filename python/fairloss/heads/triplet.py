@@ -21,11 +21,14 @@ class Triplet(SampleLoss):
     Args:
         margin: of squared distances.
         reduction: see `SampleLoss`.
+        ignore_index: see `SampleLoss`.
     """
 
-    def __init__(self, *, margin: float = 0.2, reduction: Reduction = "mean") -> None:
+    def __init__(
+        self, *, margin: float = 0.2, reduction: Reduction = "mean", ignore_index: int = -1
+    ) -> None:
         check_positive("margin", margin)
-        super().__init__(reduction)
+        super().__init__(reduction, ignore_index)
         self.margin = margin
 
     def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:

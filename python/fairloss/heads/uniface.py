@@ -2,8 +2,7 @@
 
 import math
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from fairloss.checks import check_number, check_positive
@@ -28,6 +27,7 @@ class UniFace(DenseHead):
     """
 
     scaled = True
+    bias: Tensor
 
     def __init__(
         self,
@@ -44,13 +44,14 @@ class UniFace(DenseHead):
         check_number("negative_weight", negative_weight, 0)
         super().__init__(num_classes, embedding_size, **options)
         self.margin, self.scale, self.negative_weight = margin, scale, negative_weight
-        self.bias = nn.Parameter(torch.tensor(math.log(10 * num_classes)))
+        self.register_state("bias", math.log(10 * num_classes), learned=True)
 
     def dense_losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Compute the sums of C binary losses, (B,)."""
         logits = self.plain_logits(embeddings)
         is_target = F.one_hot(labels, self.num_classes).bool()
-        target = F.softplus(self.scale * self.margin - logits[is_target])
+        target_logits = logits.gather(1, labels[:, None]).squeeze(1)
+        target = F.softplus(self.scale * self.margin - target_logits)
         negatives = F.softplus(logits).masked_fill(is_target, 0).sum(dim=1)
         return target + self.negative_weight * negatives
 

@@ -10,10 +10,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from fairloss.io.atomic import write_atomic, write_text
+from fairloss.io.atomic import FormatError, read_text, report_failure, write_text
 from fairloss.io.json import VERSION
+from fairloss.io.state import read_state, write_state
 
 KEPT_CHECKPOINTS = 2  # the newest, and one in case it is damaged on disk
 
@@ -25,7 +24,8 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self.path.mkdir(parents=True, exist_ok=True)
+        with report_failure(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -33,13 +33,14 @@ class RunFolder:
     def log(self, event: str, **values: Any) -> None:
         """Append one line to metrics.jsonl."""
         line = json.dumps({"version": VERSION, "event": event} | values)
-        with (self / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        path = self / "metrics.jsonl"
+        with report_failure(path), path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the lines of metrics.jsonl; a last line cut off by an interruption is left out."""
         path = self / "metrics.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        lines = read_text(path).splitlines() if path.exists() else []
         parsed = []
         for number, line in enumerate(lines):
             try:
@@ -58,7 +59,7 @@ class RunFolder:
     def save_checkpoint(self, epoch: int, state: dict[str, Any]) -> None:
         """Write checkpoint-<epoch>.pt and remove all but the newest `KEPT_CHECKPOINTS`."""
         whole = {"version": VERSION, "epoch": epoch} | state
-        write_atomic(self / f"checkpoint-{epoch:04d}.pt", lambda path: torch.save(whole, path))
+        write_state(self / f"checkpoint-{epoch:04d}.pt", whole)
         for old in self._checkpoints()[:-KEPT_CHECKPOINTS]:
             old.unlink()
 
@@ -68,12 +69,11 @@ class RunFolder:
         if not checkpoints:
             return None
         try:
-            state: dict[str, Any] = torch.load(
-                checkpoints[-1], map_location="cpu", weights_only=True
-            )
-        except Exception as error:
-            raise ValueError(
-                f"{checkpoints[-1]}: damaged ({error}); remove it to resume from the one before"
+            state = read_state(checkpoints[-1])
+        except FormatError as error:
+            raise FormatError(
+                checkpoints[-1],
+                f"damaged ({error.problem}); remove it to resume from the one before",
             ) from error
         if state.get("version") != VERSION:
             raise ValueError(

@@ -11,8 +11,8 @@ from fairloss.checks import expect
 from fairloss.data import FaceImages, split_identities
 from fairloss.evaluation import all_pairs, pair_scores, verification
 from fairloss.heads import Head
-from fairloss.io.atomic import write_atomic
 from fairloss.io.run_folder import RunFolder
+from fairloss.io.state import write_state
 from fairloss.loss_search.config import SearchConfig
 from fairloss.models import embed
 from fairloss.progress import Progress
@@ -70,7 +70,7 @@ def run_member(job: Round, member: int) -> int:
     except Diverged:
         pass
     result["state"] = trainer.state()
-    write_atomic(path, lambda temporary: torch.save(result, temporary))
+    write_state(path, result)
     return member
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -45,6 +45,10 @@ class ProcessMap:
         except BrokenProcessPool:
             self.close()
             raise
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return the number of processes: a copy starts its own."""
+        return ProcessMap, (self.workers,)
 
     def close(self) -> None:
         """Stop the processes."""

@@ -13,7 +13,9 @@ from fairloss.data import FaceImages
 from fairloss.heads import Head
 from fairloss.io.atomic import write_text
 from fairloss.io.json import read_json, write_json
+from fairloss.io.output import locked_output
 from fairloss.io.run_folder import RunFolder
+from fairloss.io.state import read_state
 from fairloss.loss_search.config import SearchConfig
 from fairloss.loss_search.member import Round, Split, read_split, set_options, split
 from fairloss.loss_search.population import Map, train_members
@@ -68,11 +70,12 @@ def search(
     check_one_process()
     parts = None if faces is None else split(faces, config.search.held_out, config.seed)
     config = config.resolve(reads_data=faces is None)
-    folder = RunFolder(config.output)
-    check_existing(config, folder, FREE_SETTINGS, "search")
-    backbone(config)  # wrong settings are reported before the images are read
-    build_head(config.head, 2, config.model.embedding_size)
-    return _Search(config, folder, parts, progress).run(map)
+    with locked_output(Path(config.output)):
+        folder = RunFolder(config.output)
+        check_existing(config, folder, FREE_SETTINGS, "search")
+        backbone(config)  # wrong settings are reported before the images are read
+        build_head(config.head, 2, config.model.embedding_size)
+        return _Search(config, folder, parts, progress).run(map)
 
 
 def load_head(path: str | Path, num_classes: int, embedding_size: int, **options: Any) -> Head:
@@ -127,7 +130,7 @@ class _Search:
         options = [self.space.options(point) for point in points]
         job = Round(self.config, number, options, self.parts)
         train_members(job, map, self.folder, self.progress)
-        results = [torch.load(job.path(m), weights_only=True) for m in range(len(points))]
+        results = [read_state(job.path(m)) for m in range(len(points))]
         self.rewards = [result["reward"] for result in results]
         best = int(np.argmax(self.rewards))
         if results[best]["loss"] is None:

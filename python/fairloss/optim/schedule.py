@@ -1,6 +1,7 @@
 """The learning rate of every epoch, by torch's schedulers."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -24,8 +25,8 @@ def step_schedule(
     """
     for group in optimizer.param_groups:
         group["initial_lr"] = learning_rate
+    return LambdaLR(optimizer, partial(_factor, decay_at, epochs), finished - 1)
 
-    def factor(finished: int) -> float:
-        return 0.1 ** sum(finished + 1 > fraction * epochs for fraction in decay_at)
 
-    return LambdaLR(optimizer, factor, finished - 1)
+def _factor(decay_at: Sequence[float], epochs: int, finished: int) -> float:
+    return float(0.1 ** sum(finished + 1 > fraction * epochs for fraction in decay_at))

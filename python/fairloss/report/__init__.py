@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from fairloss.io.atomic import write_text
+from fairloss.io.output import check_output
 from fairloss.report.run_view import read_run
 
 __all__ = ["write_report"]
@@ -29,6 +30,8 @@ def write_report(run: str | os.PathLike[str], output: str | os.PathLike[str] | N
         ImportError: jinja2, matplotlib or Pillow is missing.
     """
     folder = Path(run)
+    path = folder / "report.html" if output is None else Path(output)
+    check_output(path, folder=False)
     content = read_run(folder)
     try:
         import jinja2  # noqa: F401
@@ -39,6 +42,5 @@ def write_report(run: str | os.PathLike[str], output: str | os.PathLike[str] | N
         raise ImportError(message) from error
     from fairloss.report.page import render_page
 
-    path = folder / "report.html" if output is None else Path(output)
     write_text(path, render_page(content))
     return path

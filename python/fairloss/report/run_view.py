@@ -8,6 +8,7 @@ import numpy as np
 
 from fairloss.agent import Policy
 from fairloss.checks import expect
+from fairloss.io.atomic import read_text
 from fairloss.io.json import read_json_if_exists
 from fairloss.io.run_folder import RunFolder
 from fairloss.typing import Bytes, Float64s, Ints
@@ -114,7 +115,7 @@ def _read_training(folder: Path) -> TrainingRun:
     return TrainingRun(
         epochs=[epochs[number] for number in sorted(epochs)],
         counts=None if identities is None else np.array(identities["counts"], dtype=np.int64),
-        config=config.read_text(encoding="utf-8") if config.is_file() else None,
+        config=read_text(config) if config.is_file() else None,
     )
 
 

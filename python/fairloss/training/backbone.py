@@ -4,11 +4,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from fairloss.checks import check_file
+from fairloss.io import state as state_files
+from fairloss.io.atomic import FormatError
 from fairloss.io.digest import sha256
 from fairloss.models import build_model
 from fairloss.training.config import TrainConfig
@@ -56,10 +57,9 @@ def read_state(setting: str, path: Path) -> dict[str, Any]:
     """Return the tensors of a state dict, on the CPU; errors as of `load_weights`."""
     check_file(setting, path)
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"{setting}: {path} cannot be read: {error}") from error
-    return state
+        return state_files.read_state(path)
+    except FormatError as error:
+        raise ValueError(f"{setting}: {path} {error.problem}") from error
 
 
 def checkpoint_digest(checkpoint: Path) -> str:

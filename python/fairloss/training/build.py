@@ -1,6 +1,7 @@
 """The backbone, head and trainer that a configuration describes."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -91,8 +92,12 @@ def build_trainer(config: TrainConfig, faces: FaceImages, folder: RunFolder) -> 
         seed=config.seed,
         augment=config.augment,
         device=device_of(config.device),
-        on_skip=lambda step, reason: folder.log("skip", step=step, reason=reason),
+        on_skip=partial(_log_skip, folder),
     )
+
+
+def _log_skip(folder: RunFolder, step: int, reason: str) -> None:
+    folder.log("skip", step=step, reason=reason)
 
 
 def run_head(config: TrainConfig, folder: RunFolder) -> HeadConfig:

@@ -12,10 +12,11 @@ import numpy as np
 from fairloss.data import image_batches, write_manifest, write_vector
 from fairloss.data.images import may_mirror
 from fairloss.data.npy import check_npy
-from fairloss.io.atomic import write_atomic, write_text
+from fairloss.io.atomic import report_failure, write_atomic, write_text
+from fairloss.io.output import check_output
 from fairloss.models import embed_batches
 from fairloss.training.backbone import checkpoint_digest, load_backbone
-from fairloss.typing import Floats
+from fairloss.typing import Float32s, Floats
 
 BATCH = 256
 
@@ -51,6 +52,7 @@ def embed_to_npy(
         ValueError: naming an image that cannot be read.
     """
     check_npy(output)
+    check_output(output, folder=False)
     model, config = load_backbone(checkpoint)
     size = config.model.embedding_size
     flip = flip and may_mirror(root)
@@ -59,23 +61,36 @@ def embed_to_npy(
     state = output.with_name(f".{output.name}.partial.json")
     done = _done(state, job) if partial.is_file() else 0
     output.parent.mkdir(parents=True, exist_ok=True)
-    rows = np.lib.format.open_memmap(
-        partial, mode="r+" if done else "w+", dtype=np.float32, shape=(len(names), size)
-    )
+    start = _start(partial, (len(names), size), done)
     height, width = config.image_size
     left = None if points is None else points[done:]
     batches = image_batches(root, names[done:], (height, width), config.channels, BATCH, left)
     for embeddings in embed_batches(model, batches, flip=flip):
-        rows[done : done + len(embeddings)] = embeddings.cpu().numpy()
-        rows.flush()
+        _write_rows(partial, start + 4 * size * done, embeddings.cpu().numpy())
         done += len(embeddings)
         write_text(state, json.dumps(job | {"done": done}))
         if progress is not None:
             progress(done, len(names))
-    del rows
     os.replace(partial, output)
     write_manifest(output, names, identities, flip=flip, checkpoint_sha256=job["checkpoint"])
     state.unlink()
+
+
+def _start(partial: Path, shape: tuple[int, int], done: int) -> int:
+    """Return where the rows of a file begin, which is begun anew unless some are done."""
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    with report_failure(partial), partial.open("rb+" if done else "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        return file.tell()
+
+
+def _write_rows(partial: Path, offset: int, rows: Float32s) -> None:
+    """Write rows at an offset: a full disk is an error, where a memory map would be killed."""
+    with report_failure(partial), partial.open("rb+") as file:
+        file.seek(offset)
+        file.write(np.ascontiguousarray(rows, dtype="<f4").data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def embed_to_devkit(
@@ -94,6 +109,7 @@ def embed_to_devkit(
     not written again, so that an interrupted run resumes; take another suffix for another
     checkpoint.
     """
+    check_output(output, folder=True)
     model, config = load_backbone(checkpoint)
     flip = flip and may_mirror(root)
     missing = [name for name in names if not (output / f"{name}{suffix}").is_file()]

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from fairloss.checks import expect
 from fairloss.data import FaceImages
 from fairloss.heads import FairLoss
-from fairloss.io.atomic import write_atomic, write_text
+from fairloss.io.atomic import write_text
 from fairloss.io.json import write_json
 from fairloss.io.run_folder import RunFolder
+from fairloss.io.state import write_state
 from fairloss.training.build import build_trainer
 from fairloss.training.config import TrainConfig
 from fairloss.training.identities import check_same_identities, identities_record
@@ -70,5 +69,5 @@ def write_run_files(config: TrainConfig, trainer: Trainer, folder: RunFolder) ->
 
 def save_result(trainer: Trainer, folder: RunFolder) -> None:
     """Write head.pt, the head's state dict, and last model.pt, the backbone's: the run is done."""
-    write_atomic(folder / "head.pt", lambda path: torch.save(trainer.head.state_dict(), path))
-    write_atomic(folder / "model.pt", lambda path: torch.save(trainer.model.state_dict(), path))
+    write_state(folder / "head.pt", trainer.head.state_dict())
+    write_state(folder / "model.pt", trainer.model.state_dict())

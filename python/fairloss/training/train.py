@@ -8,6 +8,7 @@ from typing import Any
 
 from fairloss.checks import expect
 from fairloss.data import FaceImages, read_images
+from fairloss.io.output import locked_output
 from fairloss.io.run_folder import RunFolder
 from fairloss.progress import Progress, labeled, no_progress
 from fairloss.training.backbone import backbone
@@ -41,6 +42,11 @@ def train(
     config.check()
     check_one_process()
     config = _with_absolute_paths(config, reads_data=faces is None)
+    with locked_output(Path(config.output)):
+        return _train(config, faces, progress)
+
+
+def _train(config: TrainConfig, faces: FaceImages | None, progress: Progress | None) -> Path:
     folder = RunFolder(config.output)
     check_existing(config, folder, FREE_SETTINGS)
     backbone(config)  # errors of these two settings come before the images are read

@@ -36,6 +36,10 @@ class Epoch(NamedTuple):
     seconds: float
 
 
+def _ignore_skip(step: int, reason: str) -> None:
+    pass
+
+
 class Trainer:
     """A backbone, a head and an optimizer on one training set.
 
@@ -61,7 +65,7 @@ class Trainer:
         seed: int,
         augment: bool = True,
         device: torch.device | str = "cpu",
-        on_skip: Callable[[int, str], None] = lambda step, reason: None,
+        on_skip: Callable[[int, str], None] = _ignore_skip,
     ) -> None:
         self.device = torch.device(device)
         self.model, self.head, self.faces = model.to(self.device), head.to(self.device), faces

@@ -30,6 +30,7 @@ from fairloss.evaluation import (
 )
 from fairloss.io.atomic import FormatError
 from fairloss.io.json import read_json, write_json
+from fairloss.io.output import check_output
 
 
 def groups(
@@ -55,6 +56,7 @@ def groups(
     Examples: `fairloss evaluate groups --features f.npy --attributes ages.csv --column age`,
     `fairloss evaluate groups --features f.npy --frequency runs/mine/identities.json`
     """
+    check_output(output, folder=False)
     file = read_features(features)
     identities = known_identities(file, features)
     if attributes is not None and frequency is None:

@@ -33,6 +33,7 @@ from fairloss.evaluation import (
     search_gallery,
 )
 from fairloss.io.json import write_json
+from fairloss.io.output import check_output
 
 GALLERIES = {"ijbb": ("S1", "S2"), "ijbc": ("G1", "G2")}
 
@@ -53,6 +54,7 @@ def ijb(
     `fairloss evaluate ijb --meta IJBC/meta --features ijbc.npy --set ijbc`
     """
     check_choice("set", name, list(GALLERIES))
+    check_output(output, folder=False)
     paths = [features] if against is None else [against, features]
     models = _read_templates(meta, name, paths, detector_score)
     options = {"replicates": replicates, "seed": seed}

@@ -21,6 +21,7 @@ from fairloss.data import (
 )
 from fairloss.evaluation import MegaFace, compare_megaface, evaluate_megaface, replace_noisy
 from fairloss.io.json import write_json
+from fairloss.io.output import check_output
 from fairloss.progress import Progress, labeled
 from fairloss.typing import Floats
 
@@ -50,6 +51,7 @@ def megaface(
     Writes `cmc_*.json` as the kit does, and a report with intervals for each size. Example:
     `fairloss evaluate megaface --lists templatelists --facescrub fs --megaface mf --suffix _a.bin`
     """
+    check_output(output, folder=True)
     probe_list = read_devkit_list(lists / "facescrub_features_list.json")
     identities = probe_list.identities
     if identities is None:

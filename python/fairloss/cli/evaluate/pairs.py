@@ -27,6 +27,7 @@ from fairloss.evaluation import (
     evaluate_pairs,
     linked_identities,
 )
+from fairloss.io.output import check_output
 from fairloss.progress import Progress
 
 
@@ -56,6 +57,9 @@ def pairs(
     Examples: `fairloss evaluate pairs --data faces --checkpoint runs/mine/model.pt` (all pairs),
     `... --pairs lfw/pairs.txt --layout lfw`, `... --bin agedb_30.bin --against runs/other/model.pt`
     """
+    model = checkpoint or features
+    path = output or (model.parent if model else Path()) / "pairs.json"
+    check_output(path, folder=False)
     sources = model_sources(data, checkpoint, features, against)
     options = {"replicates": replicates, "seed": seed}
     with progress_bars() as progress:
@@ -67,8 +71,6 @@ def pairs(
             report = _evaluate_listed(sets, options)
         else:
             report = _evaluate_all_pairs(sources, progress, options)
-    model = checkpoint or features
-    path = output or (model.parent if model else Path()) / "pairs.json"
     write_report(path, report, pairs_title(report), verification_rows, against)
 
 

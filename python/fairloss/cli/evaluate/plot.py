@@ -8,6 +8,7 @@ import typer
 from fairloss.cli._console import print_line
 from fairloss.cli.evaluate._report import print_values
 from fairloss.data import read_cmc
+from fairloss.io.output import check_output
 
 
 def plot(
@@ -18,6 +19,7 @@ def plot(
 
     Example: `fairloss evaluate plot ours/cmc_*.json theirs/cmc_*.json --output cmc.svg`
     """
+    check_output(output, folder=False)
     from fairloss.report.cmc import draw_cmc
 
     curves = {str(path): read_cmc(path) for path in results}

@@ -21,6 +21,7 @@ from fairloss.cli.evaluate._report import evaluate_models, write_report
 from fairloss.cli.evaluate._source import model_sources
 from fairloss.data import NamedPairs, read_pairs
 from fairloss.evaluation import compare_rfw, evaluate_rfw
+from fairloss.io.output import check_output
 
 
 def rfw(
@@ -38,6 +39,7 @@ def rfw(
     Images are named `<subset>/<identity>/<identity>_0001.jpg`. Example:
     `fairloss evaluate rfw --lists rfw/txts --data rfw/data --checkpoint runs/mine/model.pt`
     """
+    check_output(output, folder=False)
     files = sorted(lists.glob("*/*_pairs.txt"))
     expect(
         len(files) > 1,

@@ -22,6 +22,7 @@ from fairloss.evaluation import (
     pairwise_frame_scores,
     video_scores,
 )
+from fairloss.io.output import check_output
 from fairloss.typing import Float32s
 
 
@@ -42,6 +43,7 @@ def ytf(
 
     Example: `fairloss evaluate ytf --splits splits.txt --features frames.npy`
     """
+    check_output(output, folder=False)
     named = read_ytf_splits(splits)
     videos = named.names()
     pairs = index_pairs(named, videos)

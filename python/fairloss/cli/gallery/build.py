@@ -21,6 +21,7 @@ from fairloss.data import image_batches, read_features
 from fairloss.data.images import list_identified, may_mirror
 from fairloss.gallery import Embedder, claim_gallery, fill
 from fairloss.io.atomic import FormatError
+from fairloss.io.output import check_output, locked_output
 from fairloss.models import embed_batches
 from fairloss.progress import labeled
 from fairloss.training import checkpoint_digest, load_backbone
@@ -46,18 +47,20 @@ def build(
     `fairloss gallery build --features features.npy --output gallery`
     """
     check_index(index)
+    check_output(output, folder=True)
     faces = _read_faces(data, checkpoint, features)
-    gallery = load_or_create(output, faces.embedding_size)
-    claim_gallery(output, faces.embedder, empty=not len(gallery))
-    present = set(gallery.names)
-    missing = [name for name in faces.names if name not in present]
-    if len(missing) < len(faces.names):
-        print_line(f"{len(faces.names) - len(missing)} already there, by name")
-    with progress_bars() as progress:
-        if missing:
-            fill(gallery, output, missing, faces.batches(missing), labeled(progress, "add"))
-        rebuild_index(gallery, index, memory, progress)
-    save_gallery(gallery, output)
+    with locked_output(output):
+        gallery = load_or_create(output, faces.embedding_size)
+        claim_gallery(output, faces.embedder, empty=not len(gallery))
+        present = set(gallery.names)
+        missing = [name for name in faces.names if name not in present]
+        if len(missing) < len(faces.names):
+            print_line(f"{len(faces.names) - len(missing)} already there, by name")
+        with progress_bars() as progress:
+            if missing:
+                fill(gallery, output, missing, faces.batches(missing), labeled(progress, "add"))
+            rebuild_index(gallery, index, memory, progress)
+        save_gallery(gallery, output)
     print_line(
         f"{len(missing)} embeddings added, {len(gallery)} in all, {gallery.index} index: {output}"
     )

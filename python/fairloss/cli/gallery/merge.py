@@ -12,6 +12,7 @@ from fairloss.cli._progress import progress_bars
 from fairloss.cli.gallery._folder import check_index, load_gallery, rebuild_index, save_gallery
 from fairloss.gallery import claim_gallery, read_embedder
 from fairloss.gallery.storage import MANIFEST
+from fairloss.io.output import check_output
 
 
 def merge(
@@ -26,6 +27,7 @@ def merge(
     """
     check_index(index)
     expect(not (output / MANIFEST).is_file(), "output", "a folder without a gallery", output)
+    check_output(output, folder=True)
     loaded = [load_gallery(folder) for folder in galleries]
     parts = zip(galleries, loaded, strict=True)
     embedders = {read_embedder(folder) for folder, part in parts if len(part)}

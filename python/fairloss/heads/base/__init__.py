@@ -5,8 +5,10 @@ from fairloss.heads.base.cosine import CosineHead
 from fairloss.heads.base.dense import DenseHead
 from fairloss.heads.base.hard_negative import HardNegativeHead
 from fairloss.heads.base.head import Head
+from fairloss.heads.base.norms import NormHead
 from fairloss.heads.base.options import CosineOptions, HeadOptions, Unpack, UnscaledOptions
-from fairloss.heads.base.sample_loss import SampleLoss, as_precise
+from fairloss.heads.base.ranks import gather_ranks
+from fairloss.heads.base.sample_loss import SampleLoss, as_precise, masked_mean
 
 __all__ = [
     "ClassCenters",
@@ -16,8 +18,11 @@ __all__ = [
     "HardNegativeHead",
     "Head",
     "HeadOptions",
+    "NormHead",
     "SampleLoss",
     "Unpack",
     "UnscaledOptions",
     "as_precise",
+    "gather_ranks",
+    "masked_mean",
 ]

@@ -1,7 +1,7 @@
 """The base of regularizers that follow the centers of the classes."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fairloss.checks import check_integer, check_number
 from fairloss.heads.base.sample_loss import SampleLoss
@@ -17,10 +17,15 @@ class ClassCenters(SampleLoss):
         weight: factor on the loss.
         alpha: rate of the centers.
         reduction: see `SampleLoss`.
+        ignore_index: see `SampleLoss`.
 
     Attributes:
         centers: (C, D) from 0, a buffer.
     """
+
+    moving = ("centers",)
+    remembered_passes = 4  # of (C, D) each
+    centers: Tensor
 
     def __init__(
         self,
@@ -30,15 +35,16 @@ class ClassCenters(SampleLoss):
         weight: float,
         alpha: float,
         reduction: Reduction,
+        ignore_index: int,
     ) -> None:
         check_number("alpha", alpha, 0, 1)
-        super().__init__(reduction)
+        super().__init__(reduction, ignore_index)
         self.weight, self.alpha = weight, alpha
-        centers = torch.zeros(
+        shape = (
             check_integer("num_classes", num_classes),
             check_integer("embedding_size", embedding_size),
         )
-        self.centers = nn.Buffer(centers)
+        self.register_state("centers", 0.0, shape)
 
     @property
     def embedding_size(self) -> int:
@@ -51,10 +57,10 @@ class ClassCenters(SampleLoss):
         Differentiable in the embeddings. A non-finite embedding is left out: the center of its
         class would never be finite again.
         """
-        centers = self.centers.clone()
-        counted = (labels >= 0) & embeddings.isfinite().all(dim=1)
-        classes = labels[counted].long()
-        count = torch.bincount(classes, minlength=len(centers))[:, None].to(centers.dtype)
-        total = torch.zeros_like(centers)
-        total = total.index_add(0, classes, embeddings[counted].to(centers.dtype))
+        centers = self.centers.to(torch.promote_types(self.centers.dtype, embeddings.dtype))
+        counted = ((labels >= 0) & embeddings.isfinite().all(dim=1))[:, None]
+        classes, zeros = labels.clamp(min=0), torch.zeros_like(centers)
+        count = zeros[:, :1].index_add(0, classes, counted.to(centers.dtype))
+        rows = torch.where(counted, embeddings, 0).to(centers.dtype)
+        total = zeros.index_add(0, classes, rows)
         return centers - self.alpha * (count * centers - total) / (1 + count)

@@ -4,16 +4,22 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import Unpack
 
 from fairloss.checks import check_choice, check_number, check_positive, expect
 from fairloss.heads.base.head import Head
 from fairloss.heads.base.options import CosineOptions, show_options
+from fairloss.heads.base.ranks import check_one_rank
 from fairloss.heads.base.sampling import sample_classes
 from fairloss_ext import cosine_partition, margin_loss
 from fairloss_ext.options import COMPUTE_DTYPES, EXTENSIONS, KINDS, MARGIN_GRADS, Kind
+
+ONE_RANK = (
+    "1 with several ranks, whose row-sparse gradients are not averaged (or one process without "
+    "DistributedDataParallel, and fairloss.optim.RowSGD)"
+)
 
 
 @show_options
@@ -44,6 +50,7 @@ class CosineHead(Head):
         "extension": "linear",
         "margin_grad": "exact",
         "reduction": "mean",
+        "ignore_index": -1,
         "sample_rate": 1.0,
         "sample_seed": 0,
         "workspace": "auto",
@@ -51,6 +58,7 @@ class CosineHead(Head):
         "fused": False,
     }
     scaled = True
+    moving: ClassVar[tuple[str, ...]] = ("step",)
     margins: Tensor
     scale: Tensor
     step: Tensor
@@ -64,8 +72,13 @@ class CosineHead(Head):
         kind: Kind,
         **options: Unpack[CosineOptions],
     ) -> None:
-        settings = self.defaults | options
-        super().__init__(num_classes, embedding_size, reduction=settings["reduction"])
+        settings = CosineHead.defaults | self.defaults | options
+        super().__init__(
+            num_classes,
+            embedding_size,
+            reduction=settings["reduction"],
+            ignore_index=settings["ignore_index"],
+        )
         check_choice("kind", kind, KINDS)
         check_positive("scale", settings["scale"])
         check_choice("extension", settings["extension"], EXTENSIONS)
@@ -80,10 +93,10 @@ class CosineHead(Head):
         self.sample_rate, self.sample_seed = settings["sample_rate"], settings["sample_seed"]
         self.workspace, self.compute_dtype = settings["workspace"], settings["compute_dtype"]
         self.fused = settings["fused"]
-        self.scale = nn.Buffer(torch.tensor(float(settings["scale"])))
-        self.margins = nn.Buffer(self._margin_table(margins))
+        self.register_state("scale", settings["scale"])
+        self._check_margins(self.register_state("margins", margins), margins)
         if self.sample_rate < 1:
-            self.step = nn.Buffer(torch.tensor(0))
+            self.register_state("step", 0, dtype=torch.int64)
 
     def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Compute (B,) losses, 0 where the label is -1."""
@@ -162,6 +175,8 @@ class CosineHead(Head):
 
     def _sample(self, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return weight (S, D), margins and labels (B,) of the classes drawn for this step."""
+        if not torch.compiler.is_compiling():
+            check_one_rank("sample_rate", ONE_RANK, self.sample_rate)
         classes, labels = sample_classes(
             labels, self.num_classes, self.sample_rate, self.step, self.sample_seed
         )
@@ -170,17 +185,26 @@ class CosineHead(Head):
         margins = self.margins if one_for_all else self.margins[classes]
         return F.embedding(classes, self.weight, sparse=True), margins, labels
 
-    def _margin_table(self, margins: Tensor | Sequence[float] | float) -> Tensor:
-        """Return `margins` as float32, one for all or one a class."""
-        table = torch.as_tensor(margins, dtype=torch.float32).clone()
+    def fits_margins(self, other: "CosineHead") -> bool:
+        """Return whether `warm_start` takes over margins: those of classes, of the same loss."""
+        per_class = self.margins.dim() == 1 and self.kind != "combined"
+        return per_class and type(other) is type(self) and other.kind == self.kind
+
+    def _take_margins(self, other: Head, is_old: Tensor, rows: Tensor) -> None:
+        if isinstance(other, CosineHead) and self.fits_margins(other):
+            margins = other.margins.expand(other.num_classes)[rows.to(other.margins.device)]
+            self.margins[is_old] = margins.to(self.margins)
+
+    def _check_margins(self, table: Tensor, margins: Tensor | Sequence[float] | float) -> None:
+        """Raise ValueError unless `table`, from `margins`, is finite and of a valid shape."""
         one = (3,) if self.kind == "combined" else ()
         shapes = one, (self.num_classes, *one)
         expected = f"shape {shapes[0]} or {shapes[1]}"
         expect(table.shape in shapes, "margins", expected, tuple(table.shape))
         expect(table.isfinite().all(), "margins", "finite numbers", margins)
-        return table
 
     def extra_repr(self) -> str:
         """Return the arguments that `repr` shows."""
         sampled = f", sample_rate={self.sample_rate:g}" if self.sample_rate < 1 else ""
-        return f"{super().extra_repr()}, kind={self.kind}, scale={self.scale.item():g}{sampled}"
+        scale = "on the meta device" if self.scale.is_meta else f"{self.scale.item():g}"
+        return f"{super().extra_repr()}, kind={self.kind}, scale={scale}{sampled}"

@@ -22,7 +22,7 @@ class DenseHead(Head):
         """Compute (B,) losses, 0 where the label is -1."""
         check_range("labels", labels, -1, self.num_classes, synchronize=True)
         with full_precision(embeddings.device):
-            losses = self.dense_losses(as_precise(embeddings), labels.long().clamp(min=0))
+            losses = self.dense_losses(as_precise(embeddings), labels.clamp(min=0))
         return torch.where(labels >= 0, losses, 0)
 
     def dense_losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:

@@ -44,6 +44,6 @@ def target_cosines(embeddings: Tensor, weight: Tensor, labels: Tensor) -> Tensor
     """Compute ``cos theta_y``, (B,), in at least float32; 0 where the label is -1."""
     check_range("labels", labels, -1, len(weight), synchronize=True)
     dtype = torch.promote_types(torch.promote_types(embeddings.dtype, weight.dtype), torch.float32)
-    targets = unit_rows(weight[labels.long().clamp(min=0)].to(dtype))
+    targets = unit_rows(weight[labels.clamp(min=0)].to(dtype))
     cosine = (unit_rows(embeddings.to(dtype)) * targets).sum(dim=1)
     return torch.where(labels >= 0, cosine, 0)

@@ -1,17 +1,20 @@
 """The base of every loss with class weights."""
 
 import math
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import Unpack
 
-from fairloss.checks import check_integer
+from fairloss.checks import check_integer, check_shape, expect
 from fairloss.heads.base.checks import check_embeddings
 from fairloss.heads.base.options import HeadOptions, show_options
 from fairloss.heads.base.sample_loss import SampleLoss, as_precise
+from fairloss_ext._arguments import as_integers
+from fairloss_ext._checks import check_range
 from fairloss_ext.numerics import full_precision, unit_rows
 
 
@@ -32,7 +35,7 @@ class Head(SampleLoss):
         scaled: whether the class takes a `scale`.
     """
 
-    defaults: ClassVar[HeadOptions] = {"reduction": "mean"}
+    defaults: ClassVar[HeadOptions] = {"reduction": "mean", "ignore_index": -1}
     scaled: ClassVar[bool] = False
     margin: float = math.nan
     sample_rate: float = 1.0
@@ -40,12 +43,19 @@ class Head(SampleLoss):
     def __init__(
         self, num_classes: int, embedding_size: int, **options: Unpack[HeadOptions]
     ) -> None:
-        super().__init__((self.defaults | options)["reduction"])
+        settings = Head.defaults | self.defaults | options
+        super().__init__(settings["reduction"], settings["ignore_index"])
         weight = torch.empty(
             check_integer("num_classes", num_classes),
             check_integer("embedding_size", embedding_size),
         )
-        self.weight = nn.Parameter(weight.normal_(0, 0.01))
+        self.weight = nn.Parameter(weight)
+        nn.init.normal_(self.weight, 0, 0.01)
+
+    def reset_parameters(self) -> None:
+        """Draw the class weights anew and give every other tensor its first value."""
+        super().reset_parameters()
+        nn.init.normal_(self.weight, 0, 0.01)
 
     @property
     def num_classes(self) -> int:
@@ -70,6 +80,67 @@ class Head(SampleLoss):
     def cosines(self, embeddings: Tensor) -> Tensor:
         """Compute the (B, C) cosines of embeddings in float32 or float64 with the class weights."""
         return F.linear(unit_rows(embeddings), unit_rows(self.weight.to(embeddings.dtype)))
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Load a state, or class weights alone: ``{"weight": (C, D)}`` keeps the rest."""
+        try:
+            return super().load_state_dict(state_dict, strict, assign)
+        except RuntimeError as error:
+            hint = "warm_start takes over the class weights of another head or of its state."
+            raise RuntimeError(f"{error}\n{hint}") from error
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        *more: Any,
+    ) -> None:
+        """Load this head's part of a state; where that is the weights alone, none is missing."""
+        before = list(missing_keys)
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, *more
+        )
+        if [key for key in state_dict if key.startswith(prefix)] == [f"{prefix}weight"]:
+            missing_keys[:] = before
+
+    @torch.no_grad()
+    def warm_start(self, other: "Head | Mapping[str, Any]", rows: Tensor | None = None) -> None:
+        """Take over class weights, and the margins of another head where they fit.
+
+        Args:
+            other: any head, or the state of one, of which the weights alone are taken.
+            rows: (C,) integers, the class of `other` that each class was; -1: it is new and keeps
+                its weights. By default both have the same classes.
+
+        Raises:
+            ValueError: naming the shapes, where these differ, or a row out of range.
+        """
+        weight: Tensor | None = other.weight if isinstance(other, Head) else other.get("weight")
+        classes = "C" if rows is not None else self.num_classes
+        expected = f"class weights of shape ({classes}, {self.embedding_size})"
+        if weight is None:
+            raise ValueError(f"other: expected {expected}, got none")
+        matches = weight.dim() == 2 and weight.shape[1] == self.embedding_size
+        expect(matches, "other", expected, tuple(weight.shape))
+        if rows is None:
+            expect(len(weight) == self.num_classes, "other", expected, tuple(weight.shape))
+            rows = torch.arange(self.num_classes)
+        rows = as_integers("rows", rows)
+        check_shape("rows", rows, self.num_classes)
+        check_range("rows", rows, -1, len(weight), synchronize=True)
+        is_old = rows.to(self.weight.device) >= 0
+        before = rows[rows >= 0].to(weight.device)
+        self.weight[is_old] = weight[before].to(self.weight)
+        if isinstance(other, Head):
+            self._take_margins(other, is_old, before)
+
+    def _take_margins(self, other: "Head", is_old: Tensor, rows: Tensor) -> None:
+        """Take over the margins of these rows of `other`, where they fit; here none do."""
 
     def class_margins(self) -> Tensor:
         """Return the () or (C,) margins to report; NaN where a class has no single one."""

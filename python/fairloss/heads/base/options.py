@@ -28,9 +28,11 @@ class HeadOptions(TypedDict, total=False):
 
     Attributes:
         reduction: "mean" over the samples that are not ignored, "sum" or "none".
+        ignore_index: label of samples to ignore, as -1 is in any case; -100 in torch.
     """
 
     reduction: Reduction
+    ignore_index: int
 
 
 class UnscaledOptions(HeadOptions, total=False):
@@ -50,6 +52,7 @@ class CosineOptions(UnscaledOptions, total=False):
 
     Attributes:
         reduction: see `HeadOptions`.
+        ignore_index: see `HeadOptions`.
         scale: s; a buffer, so it may change without recompiling a graph.
         extension: see `fairloss_ext.margin_softmax_loss`.
         margin_grad: see `fairloss_ext.margin_softmax_loss`.

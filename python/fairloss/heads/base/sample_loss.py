@@ -1,26 +1,50 @@
 """The base of every loss: one number for each sample, sample weights and a reduction."""
 
-import torch
-from torch import Tensor, nn
+from typing import Any, ClassVar
 
-from fairloss.checks import check_choice, check_shape
-from fairloss.heads.base.checks import check_batch
+import torch
+from torch import Tensor
+
+from fairloss.checks import check_choice, check_integer, expect
+from fairloss.heads.base.checks import batch_labels, check_embeddings, check_sample_weights
+from fairloss.heads.base.recomputation import Recomputation
+from fairloss.heads.base.state import StatefulModule
 from fairloss_ext import ClassStatistics
 from fairloss_ext.numerics import reduce_losses
 from fairloss_ext.options import REDUCTIONS, Reduction
 
 
-class SampleLoss(nn.Module):
+class SampleLoss(StatefulModule):
     """A loss for every labeled sample; a subclass defines `losses`.
 
     Args:
         reduction: "mean" over the samples that are not ignored, "sum" or "none".
+        ignore_index: label of samples to ignore, as -1 is in any case.
+
+    Attributes:
+        moving: buffers that a forward pass in training mode changes, once: not again where
+            `torch.utils.checkpoint` repeats the pass.
+        draws: whether such a pass draws from torch's generator.
+        remembered_passes: training passes that may precede the backward pass of the first.
     """
 
-    def __init__(self, reduction: Reduction = "mean") -> None:
+    ignore_index = -1  # of modules pickled before it was an option
+    moving: ClassVar[tuple[str, ...]] = ()
+    draws: ClassVar[bool] = False
+    remembered_passes: ClassVar[int] = 64
+
+    def __init__(self, reduction: Reduction = "mean", ignore_index: int = -1) -> None:
         super().__init__()
         check_choice("reduction", reduction, REDUCTIONS)
         self.reduction: Reduction = reduction
+        self.ignore_index = check_integer("ignore_index", ignore_index, -(2**63))
+        self._recomputation = Recomputation(self.remembered_passes)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        # Of modules pickled before they had these.
+        self.__dict__.setdefault("_first_values", {})
+        self.__dict__.setdefault("_recomputation", Recomputation(self.remembered_passes))
 
     @property
     def embedding_size(self) -> int | None:
@@ -32,11 +56,16 @@ class SampleLoss(nn.Module):
         embeddings: Tensor,  # (B, D)
         labels: Tensor,  # (B,)
         sample_weights: Tensor | None = None,  # (B,)
+        *,
+        norms: Tensor | None = None,  # (B,)
     ) -> Tensor:
-        """Compute the loss of a batch of raw embeddings; a label of -1 is ignored.
+        """Compute the loss of a batch of raw embeddings.
 
-        With `sample_weights` each loss is multiplied by its weight; the mean still divides by the
-        number of samples.
+        Args:
+            embeddings: (B, D), any floating-point dtype.
+            labels: (B,) or (B, 1), any integer dtype; -1 and `ignore_index` are ignored.
+            sample_weights: factors on the losses; the mean still divides by the number of samples.
+            norms: lengths of the raw embeddings, for a `NormHead` alone.
 
         Returns:
             (), or (B,) with reduction "none".
@@ -44,16 +73,38 @@ class SampleLoss(nn.Module):
         Raises:
             ValueError: naming the argument: a shape, a dtype or a label out of range.
         """
-        check_batch(embeddings, labels, self.embedding_size)
-        losses = self.losses(embeddings, labels)
+        got = "norms of embeddings"
+        expect(norms is None, "norms", f"none, as {type(self).__name__} takes no norms", got)
+        check_embeddings(embeddings, self.embedding_size)
+        labels = batch_labels(labels, embeddings.shape[0], self.ignore_index)
+        losses = self._repeatable_losses(embeddings, labels)
         if sample_weights is not None:
-            check_shape("sample_weights", sample_weights, len(losses))  # (B, 1) would broadcast
+            check_sample_weights(sample_weights, embeddings.shape[0])
             losses = losses * sample_weights
         return reduce_losses(losses, labels, self.reduction)
 
     def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Compute (B,) losses, 0 where the label is -1."""
+        """Compute (B,) losses, 0 where the label is -1; labels are (B,) int64."""
         raise NotImplementedError
+
+    def _repeatable_losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        moving = [name for name in self.moving if name in self._buffers]
+        if not (self.training and (moving or self.draws)) or torch.compiler.is_compiling():
+            return self.losses(embeddings, labels)
+        with self._recomputation.run(self, moving, self.draws, embeddings, labels):
+            return self.losses(embeddings, labels)
+
+    def _update(self, buffer: str, value: Tensor) -> None:
+        """Replace the value of a buffer that the gradient of the same forward pass reads.
+
+        A compiled backward pass computes cheap values again from the inputs of the graph: from the
+        new value, if the buffer had changed in place.
+        """
+        value = value.detach().to(getattr(self, buffer).dtype)
+        if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+            setattr(self, buffer, value)
+        else:
+            getattr(self, buffer).copy_(value)
 
     def end_of_epoch(self, statistics: ClassStatistics) -> None:
         """Update the state after an epoch from statistics of the training set; here a no-op."""
@@ -62,3 +113,8 @@ class SampleLoss(nn.Module):
 def as_precise(values: Tensor) -> Tensor:
     """Return float64 as it is, other dtypes as float32: 16 bits are too few for a cosine."""
     return values if values.dtype == torch.float64 else values.float()
+
+
+def masked_mean(values: Tensor, counted: Tensor) -> Tensor:
+    """Compute the mean of the `counted` ones of (N,) values, without a branch; 0 of none."""
+    return torch.where(counted, values, 0).sum() / counted.sum().clamp(min=1)

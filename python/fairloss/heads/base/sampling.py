@@ -24,7 +24,7 @@ def sample_classes(
     binomial number with mean ``rate C'``.
 
     Args:
-        labels: (B,) int32 or int64, -1: no class.
+        labels: (B,) or (B, 1) integers, -1: no class.
         num_classes: C.
         rate: in (0, 1].
         step: number of the step, an integer or a 0-d int64 tensor.
@@ -44,7 +44,8 @@ def sample_classes(
     key = splitmix64(torch.tensor(seed, device=device), torch.as_tensor(step, device=device))
     hashes = splitmix64(key, torch.arange(num_classes, device=device))
     is_drawn = unsigned_shift(hashes, 11) < int(rate * 2**53)  # 53 bits: exact for any float
-    is_drawn[labels[labels >= 0]] = True
-    classes = is_drawn.nonzero().flatten()
+    in_batch = torch.zeros(num_classes + 1, dtype=torch.bool, device=device)
+    in_batch[torch.where(labels < 0, num_classes, labels)] = True
+    classes = (is_drawn | in_batch[:-1]).nonzero().flatten()
     position = torch.searchsorted(classes, labels)
     return classes, torch.where(labels < 0, -1, position)

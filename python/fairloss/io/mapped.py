@@ -1,0 +1,66 @@
+"""Arrays that are mapped from a .npy file, and stay mapped when they are pickled or copied."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from fairloss.io.atomic import FormatError
+
+Version = tuple[int, int, int]  # inode, bytes and time of the last change in nanoseconds
+
+
+class MappedArray(np.memmap[Any, Any]):
+    """The whole array of a .npy file, mapped into memory.
+
+    A pickle holds the path instead of the values, and maps the file again when it is loaded; a
+    file that has changed in between is refused. A deep copy is the array itself, which is never
+    written to. Slices and results of operations are pickled by their values.
+    """
+
+    version: Version | None = None  # of the file; None in a slice or a result
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Return the path and version of the file, or the values of a slice or a result."""
+        if self.version is None:
+            return np.asarray(self).__reduce_ex__(protocol)
+        return _reopen, (os.path.abspath(str(self.filename)), self.mode, self.version[1:])
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        """Return itself, or a copy of the values of a slice or a result."""
+        return np.array(self) if self.version is None else self
+
+
+def open_npy(path: str | os.PathLike[str], mode: Literal["r", "c"] = "r") -> MappedArray:
+    """Map the array of a .npy file.
+
+    Args:
+        path: of the file.
+        mode: "r", or "c": written values stay in memory.
+
+    Raises:
+        FormatError: the file changed while it was opened.
+    """
+    before = _version(path)
+    array = np.lib.format.open_memmap(path, mode=mode).view(MappedArray)
+    if _version(path) != before:
+        raise FormatError(path, "changed while it was read")
+    array.version = before
+    return array
+
+
+def _version(path: str | os.PathLike[str]) -> Version:
+    status = os.stat(path)
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _reopen(path: str, mode: Literal["r", "c"], version: tuple[int, int]) -> MappedArray:
+    if not Path(path).is_file():
+        raise FormatError(path, "expected the array that was mapped when this was pickled")
+    array = open_npy(path, mode)
+    if array.version is None or array.version[1:] != version:
+        raise FormatError(path, "changed since it was mapped by what was pickled")
+    return array

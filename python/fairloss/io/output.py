@@ -1,0 +1,85 @@
+"""Outputs of long work: checked before it begins, and locked while it writes."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fairloss.checks import expect
+from fairloss.io.atomic import report_failure
+
+LOCK = ".run.lock"
+
+
+def check_output(path: str | os.PathLike[str], name: str = "output", *, folder: bool) -> None:
+    """Raise ValueError, before the work begins, if the output could not be written at its end.
+
+    Nothing is made or changed.
+
+    Args:
+        path: of the output.
+        name: of the setting.
+        folder: whether it is a folder; it may exist then.
+    """
+    kind = "folder" if folder else "file"
+    text = os.fspath(path)
+    expect(text and "\0" not in text, name, f"the path of a {kind}", repr(text))
+    target = Path(os.path.realpath(text))
+    try:
+        exists = target.exists()
+    except OSError as error:
+        raise ValueError(f"{name}: expected a {kind}, got {path} ({error.strerror})") from error
+    if exists:
+        expect(target.is_dir() == folder, name, f"a {kind}", f"{path}, which is no {kind}")
+    parent = target if folder and exists else target.parent
+    while not parent.exists() and not parent.is_symlink():
+        parent = parent.parent
+    expect(parent.is_dir(), name, f"a {kind} in a folder", f"{path}, but {parent} is a file")
+    writable = os.access(parent, os.W_OK | os.X_OK) or target.is_char_device()
+    expect(writable, name, f"a {kind} that can be written", f"{path}, as {parent} is read-only")
+
+
+@contextmanager
+def locked_output(folder: Path, name: str = "output") -> Iterator[None]:
+    """Hold the lock of a folder, which ends with the process; temporaries of dead runs are removed.
+
+    The lock is that of `flock`, where the system has it: also over NFS on Linux.
+
+    Raises:
+        ValueError: naming the process, if another one holds it.
+    """
+    check_output(folder, name, folder=True)
+    path = folder / LOCK
+    with report_failure(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+", encoding="utf-8")
+    with file:
+        locked = _lock(file.fileno(), path)
+        if not locked:
+            file.seek(0)
+            got = f"{folder} (process {file.read().strip() or 'unknown'})"
+            raise ValueError(f"{name}: expected a folder that no other run writes, got {got}")
+        try:
+            with report_failure(path):
+                file.truncate(0)
+                file.write(str(os.getpid()))
+                file.flush()
+            for temporary in folder.glob(".*.tmp"):
+                temporary.unlink(missing_ok=True)
+            yield
+        finally:
+            if os.name != "nt":  # where an open file cannot be removed
+                path.unlink(missing_ok=True)
+
+
+def _lock(descriptor: int, path: Path) -> bool:
+    """Lock an open file; return False if another process has, or removed it from `path`."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
