@@ -147,6 +147,16 @@ def test_names_are_escaped(demo_page: str, hostile: str) -> None:
     assert f"{hostile}/2.png" in names
 
 
+def test_names_that_utf8_or_a_reader_lacks_are_escaped(part: Any) -> None:
+    folder = part("queries.json", "queries.npz")
+    path = folder / "queries.json"
+    text = path.read_text(encoding="utf-8").replace("s0/0.png", r"\udce9\u001b[1m/0.png")
+    path.write_text(text, encoding="utf-8")
+    page = write_report(folder).read_text("utf-8")
+    assert r'alt="\udce9\x1b[1m/0.png"' in page
+    assert r"\udce9\x1b[1m/0.png" in [row["match"] for row in table_of(page, "Nearest faces")]
+
+
 def test_page_is_self_contained(demo_page: str) -> None:
     assert set(re.findall(r"https?://[^\"'\s<)]*", demo_page)) == {"http://www.w3.org/2000/svg"}
     assert all(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from fairloss.training import TrainConfig, load_config
+from fairloss.training import TrainConfig, as_yaml, load_config
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,16 @@ def test_a_file_that_is_no_configuration_is_named(tmp_path, text):
     (tmp_path / "run.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match="config: .*run.yaml"):
         load_config(tmp_path / "run.yaml", [], TrainConfig)
+
+
+@pytest.mark.parametrize("name", ["Jos\udce9", "\udc80\udcff", "数据 😀", "1e3", "a\x1b\u2028\x85"])
+def test_any_name_of_a_folder_comes_back(tmp_path, name):
+    config = TrainConfig(data=f"/faces/{name}", output=name)
+    path = tmp_path / "config.yaml"
+    path.write_text(as_yaml(config), encoding="utf-8")
+    assert load_config(path, [], TrainConfig) == config
+
+
+def test_an_override_names_a_folder_that_is_not_utf8():
+    config = load_config(None, ["data=/faces/Jos\udce9", "output=x"], TrainConfig)
+    assert config.data == "/faces/Jos\udce9"

@@ -67,9 +67,7 @@ def read_template_pairs(path: StrPath) -> TemplatePairs:
     """Read `template template label` lines; IJB-C has 15.7 million of them."""
     text = io.StringIO(read_text(path))
     try:
-        table = np.loadtxt(
-            text, dtype=np.int64, comments=None, ndmin=2, usecols=(0, 1, 2), encoding="utf-8"
-        )
+        table = np.loadtxt(text, dtype=np.int64, comments=None, ndmin=2, usecols=(0, 1, 2))
     except (ValueError, OverflowError) as error:
         raise FormatError(path, f"expected `template template label` lines: {error}") from error
     check_format(len(table), path, "is empty")
