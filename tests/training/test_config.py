@@ -60,3 +60,5 @@ def test_any_name_of_a_folder_comes_back(tmp_path, name):
 def test_an_override_names_a_folder_that_is_not_utf8():
     config = load_config(None, ["data=/faces/Jos\udce9", "output=x"], TrainConfig)
     assert config.data == "/faces/Jos\udce9"
+    with pytest.raises(ValueError, match="output: expected a path in UTF-8, as tensorboard"):
+        load_config(None, ["data=x", "output=Jos\udce9", "tensorboard=true"], TrainConfig)
