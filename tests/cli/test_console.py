@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command import refuse
 
 from fairloss.cli import __file__ as COMMANDS
 from fairloss.cli import main
@@ -117,3 +118,8 @@ def test_any_name_is_printed_in_any_encoding(encoding, tmp_path, monkeypatch):
     shown = name.encode(encoding, "backslashreplace").decode(encoding)
     assert output.buffer.getvalue().decode(encoding).count(shown) == 2
     assert shown in errors.buffer.getvalue().decode(encoding)
+
+
+@pytest.mark.parametrize("option", ["--[b]", "--x[/b]", "--:dog:"])
+def test_mistaken_options_are_named_as_they_are(option):
+    refuse(f"No such option: {option} ", "embed", option)
