@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fairloss.checks import check_length
-from fairloss.data.npy import Array
+from fairloss.data.npy import is_flat
 from fairloss.data.restricted_pickle import load_plain
 from fairloss.data.text_files import StrPath, check_format
 from fairloss.io.atomic import FormatError, write_atomic
@@ -54,7 +54,7 @@ def read_pair_bin(path: StrPath) -> PairBin:
         )
     if isinstance(flags, np.ndarray):
         got = _describe(flags)
-        check_format(_is_flat(flags), path, f"flags: expected one for each pair, got {got}")
+        check_format(is_flat(flags), path, f"flags: expected one for each pair, got {got}")
         flags = flags.ravel()
     count = len(images)
     valid = len(flags) and count == 2 * len(flags)
@@ -74,7 +74,7 @@ def write_pair_bin(path: StrPath, images: Sequence[bytes], genuine: Sequence[boo
 def _encoded(path: StrPath, number: int, image: Any) -> bytes:
     """Return the bytes of an image; OpenCV encodes to (N,), (N, 1) or (1, N), by its version."""
     content = image
-    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and _is_flat(image):
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and is_flat(image):
         content = image.tobytes()
     if not isinstance(content, bytes) or not content:
         expected = "bytes, or uint8 with one dimension longer than 1"
@@ -90,11 +90,6 @@ def _flag(path: StrPath, number: int, flag: Any) -> bool:
     got = _describe(flag)
     check_format(valid, path, f"flag {number} is neither True nor False: got {got}")
     return bool(flag)
-
-
-def _is_flat(array: Array) -> bool:
-    """Return True if at most one dimension is longer than 1."""
-    return array.ndim > 0 and array.size == max(array.shape)
 
 
 def _describe(value: Any) -> str:

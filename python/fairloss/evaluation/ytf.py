@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.checks import check_length, expect
+from fairloss.checks import check_integers, check_length, expect
 from fairloss.embeddings import unit_embeddings
 from fairloss.evaluation.pairs import Pairs, pair_scores
 from fairloss.typing import Float32s
@@ -27,7 +27,8 @@ def mean_of_frames(
     Raises:
         ValueError: a video has no frame, or lengths differ.
     """
-    features, video = np.asarray(embeddings), np.asarray(video_of_frame)
+    features = np.asarray(embeddings)
+    video = check_integers("video_of_frame", video_of_frame)
     check_length("video_of_frame", len(video), len(features), "entries, as embeddings")
     frames = np.bincount(video, minlength=videos)
     expect(
@@ -66,7 +67,7 @@ def pairwise_frame_scores(
         pairs: P pairs of videos.
         frames: number of frames of each video, 100 in FaceNet (Schroff et al., 2015, section 5.7).
     """
-    video = np.asarray(video_of_frame)
+    video = check_integers("video_of_frame", video_of_frame)
     order = np.argsort(video, kind="stable")
     start = np.searchsorted(video[order], video[order])
     first = order[np.arange(len(order)) - start < frames]
