@@ -157,7 +157,7 @@ def _integers(name: str, values: Indices) -> Tensor:
     array = np.asarray(values.cpu() if isinstance(values, Tensor) else values)
     # floats would be cut, and a boolean mask would be read as the positions 0 and 1
     integers = array.dtype.kind in "iu" or not array.size
-    got = f"{array.dtype} of shape {array.shape}"
+    got = f"{getattr(values, 'dtype', array.dtype)} of shape {array.shape}"
     expect(integers, name, "a list of integers", got)
     return torch.from_numpy(array.astype(np.int64))
 
