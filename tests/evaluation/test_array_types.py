@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from fairloss.data import interleaved_folds
-from fairloss.evaluation import Pairs, evaluate_megaface, pair_scores, replace_noisy, video_scores
+from fairloss.evaluation import (
+    Pairs,
+    evaluate_megaface,
+    pair_fold_accuracy,
+    pair_scores,
+    replace_noisy,
+    video_scores,
+)
+from fairloss.evaluation.verification import PairStatistics
 
 IDENTITIES = [0, 0, 1, 1]
 FEATURES = np.eye(4) + 0.1
@@ -46,3 +54,12 @@ def test_videos_are_integers():
     np.testing.assert_allclose(scores, expected, rtol=1e-6)
     with pytest.raises(ValueError, match=r"video_of_frame: expected an \(N,\) array of integers"):
         video_scores(FEATURES, np.array([0, 0, 1, 1.5]), pairs)
+
+
+def test_folds_are_integers():
+    scores, genuine, folds = np.linspace(0, 1, 8), [1, 0] * 4, np.repeat([0, 1], 4)
+    expected = pair_fold_accuracy(scores, genuine, folds, 2)
+    assert pair_fold_accuracy(scores, genuine, folds.astype(np.uint8), 2) == expected
+    PairStatistics(scores, np.array(genuine, bool), folds.astype(np.uint8))
+    with pytest.raises(ValueError, match=r"fold_of_pair: expected an \(N,\) array of integers"):
+        pair_fold_accuracy(scores, genuine, [*folds[:7], 0.5], 2)

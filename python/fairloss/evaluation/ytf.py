@@ -46,8 +46,9 @@ def video_scores(
     embeddings: npt.ArrayLike, video_of_frame: npt.ArrayLike, pairs: Pairs
 ) -> Float32s:
     """Return the (P,) cosines of mean features; `pairs` gives videos by number."""
-    videos = int(np.asarray(video_of_frame).max(initial=-1)) + 1
-    return pair_scores(mean_of_frames(embeddings, video_of_frame, videos), pairs)
+    video = check_integers("video_of_frame", video_of_frame)
+    videos = int(video.max(initial=-1)) + 1
+    return pair_scores(mean_of_frames(embeddings, video, videos), pairs)
 
 
 def pairwise_frame_scores(
