@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.typing import Bools, Ints
 from fairloss_ext._checks import check_choice, check_shape, expect
 
 __all__ = [
@@ -91,7 +90,7 @@ def check_length(name: str, length: int, expected: int, what: str = "entries") -
     expect(length == expected, name, f"{expected} {what}", length)
 
 
-def check_integers(name: str, values: npt.ArrayLike) -> Ints:
+def check_integers(name: str, values: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """Return (N,) int64, or raise ValueError: floats would be cut, and bools are a mask."""
     array = np.asarray(values)
     got = f"shape {array.shape} and dtype {array.dtype}"
@@ -100,7 +99,7 @@ def check_integers(name: str, values: npt.ArrayLike) -> Ints:
     return array.astype(np.int64)
 
 
-def check_flags(name: str, values: npt.ArrayLike) -> Bools:
+def check_flags(name: str, values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     """Return bools, or raise ValueError for anything but True, False, 1 and 0 of any dtype."""
     array = np.asarray(values)
     other = array[~np.isin(array, (0, 1))] if array.dtype.kind in "biuf" else array.flatten()

@@ -1,4 +1,4 @@
-"""`.bin` files as other people's scripts write them, and what is said of the wrong ones."""
+"""`.bin` files as other scripts write them, and what is said of the wrong ones."""
 
 from __future__ import annotations
 
