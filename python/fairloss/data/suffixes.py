@@ -47,13 +47,11 @@ def match_names(asked: Sequence[str], available: Sequence[str], source: StrPath)
     named = f"; names are like {available[0]!r}" if available else ""
     first = f"the first {next(iter(missing), None)!r}{named}"
     got = f"none for {len(missing)} of {len(asked)} images, {first}"
-    check_format(not missing, source, f"expected a row for each image, got {got}")
+    check_format(not missing, source, f"expected an entry for each image, got {got}")
     return [row for row in rows if row is not None]
 
 
-def find_names(
-    asked: Sequence[str], available: Sequence[str], source: StrPath
-) -> list[int | None]:
+def find_names(asked: Sequence[str], available: Sequence[str], source: StrPath) -> list[int | None]:
     """Return what `match_names` does, with None for an image that is not there."""
     rows: list[int | None] = [None] * len(asked)
     keys: tuple[Callable[[str], str], ...] = (
