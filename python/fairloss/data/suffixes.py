@@ -80,5 +80,7 @@ def _normal(name: str) -> str:
 
 
 def _stem(name: str, suffixes: frozenset[str]) -> str:
-    path = PurePosixPath(name.replace("\\", "/"))
-    return str(path.with_suffix("") if path.suffix.lower() in suffixes else path)
+    path = _normal(name)
+    stem, dot, suffix = path.rpartition(".")
+    named = stem and not stem.endswith("/")  # no hidden file without a suffix
+    return stem if named and f"{dot}{suffix}".lower() in suffixes else path
