@@ -147,6 +147,12 @@ def encoded_batches(
     yield from _strict_batches([partial(read, *item) for item in enumerate(images)], batch_size)
 
 
+def _check_one_set(root: Path) -> None:
+    sets = sorted(path.parent.name for path in root.glob(f"*/{INDEX}"))
+    listed = f"several sets: {', '.join(sets)}; name one"
+    expect(not sets, f"folder {str(root)!r}", "one set of images", listed)
+
+
 def _names_beside(root: StrPath, names: Sequence[str]) -> list[str]:
     """Return the names of all files in the folders that the named images would be in."""
     beside = []
@@ -154,12 +160,6 @@ def _names_beside(root: StrPath, names: Sequence[str]) -> list[str]:
         with suppress(OSError, ValueError), os.scandir(Path(root) / folder) as entries:
             beside += [str(folder / entry.name) for entry in entries if not entry.is_dir()]
     return beside
-
-
-def _check_one_set(root: Path) -> None:
-    sets = sorted(path.parent.name for path in root.glob(f"*/{INDEX}"))
-    listed = f"several sets: {', '.join(sets)}; name one"
-    expect(not sets, f"folder {str(root)!r}", "one set of images", listed)
 
 
 def _array_batches(
