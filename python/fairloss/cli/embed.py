@@ -11,7 +11,7 @@ from fairloss.cli._progress import progress_bars
 from fairloss.data import read_devkit_list, read_landmarks
 from fairloss.data.images import list_identified
 from fairloss.data.npy import check_npy
-from fairloss.io.atomic import read_text
+from fairloss.data.text_files import read_lines
 from fairloss.progress import labeled
 from fairloss.training import embed_to_devkit, embed_to_npy
 from fairloss.typing import Float32s
@@ -85,4 +85,4 @@ def _read_list(
     if names.suffix == ".json" or ".json_" in names.name:
         kit = read_devkit_list(names)
         return kit.paths, None, kit.identities
-    return [line for line in map(str.strip, read_text(names).splitlines()) if line], None, None
+    return read_lines(names), None, None

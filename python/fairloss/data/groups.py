@@ -2,13 +2,14 @@
 
 import csv
 from collections.abc import Sequence
-from pathlib import Path
+from io import StringIO
 
 import torch
 from torch import Tensor
 
 from fairloss.checks import expect
 from fairloss.data.text_files import StrPath
+from fairloss.io.atomic import read_text
 
 
 def read_groups(
@@ -28,12 +29,11 @@ def read_groups(
     Raises:
         ValueError: a column is missing, or an identity has no row.
     """
-    with Path(table).open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = {column, key}.difference(reader.fieldnames or ())
-        column_names = f"columns {column!r} and {key!r}"
-        expect(not missing, f"table {table}", column_names, reader.fieldnames)
-        group_of = {row[key]: row[column] for row in reader}
+    reader = csv.DictReader(StringIO(read_text(table)))
+    missing = {column, key}.difference(reader.fieldnames or ())
+    column_names = f"columns {column!r} and {key!r}"
+    expect(not missing, f"table {table}", column_names, reader.fieldnames)
+    group_of = {row[key]: row[column] for row in reader}
     unknown = [name for name in identities if name not in group_of]
     lacking = f"none for {len(unknown)} identities, the first {next(iter(unknown), None)!r}"
     expect(not unknown, f"table {table}", "a row for each identity", lacking)

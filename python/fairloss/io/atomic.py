@@ -87,9 +87,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
-    """Return a text file in UTF-8; FormatError if it is missing, a folder or not text."""
+    """Return a text file in UTF-8, without its byte-order mark if it has one.
+
+    Raises:
+        FormatError: the file is missing, a folder or not text.
+    """
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise FormatError(path, f"not a text file: {error}") from error
     except OSError as error:
