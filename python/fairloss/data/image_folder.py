@@ -45,13 +45,13 @@ class Listing(NamedTuple):
         return [file for files in self.images.values() for file in files]
 
     def left_out(self) -> Iterator[tuple[str, list[str], int]]:
-        """Yield descriptions, names and counts of what is not read as an image."""
+        """Yield a description, names and a count of each kind that is not read."""
         dead = self.dead_identities
-        yield "identities that are dead links left out", dead, len(dead)
+        yield "identities that are dead links", dead, len(dead)
         nested = [f"{name} ({count} images)" for name, count in self.nested.items()]
-        yield "folders inside identities left out", nested, len(nested)
+        yield "folders inside identities", nested, len(nested)
         kinds = [f"{count} {suffix}" for suffix, count in self.other_files.most_common()]
-        yield "files without the suffix of an image left out", kinds, self.other_files.total()
+        yield "files without an image suffix", kinds, self.other_files.total()
 
 
 def read_folder(
@@ -88,7 +88,7 @@ def read_folder(
     root = Path(folder)
     listing = list_folder(root)
     for what, names, count in listing.left_out():
-        warn_left_out(what, names, count)
+        warn_left_out(f"{what} left out", names, count)
     files = listing.files
     pixels = allocate_pixels(len(files), channels, image_size, memory_limit)
 
@@ -129,7 +129,7 @@ def list_images(folder: StrPath) -> list[str]:
         raise FormatError(Path(folder) / dead, "cannot be read: a link to a missing folder")
     names = [image_name(file) for file in listing.files]
     for what, left_out, count in listing.left_out():
-        warn_left_out(what, left_out, count)
+        warn_left_out(f"{what} left out", left_out, count)
     _check_layout(names, Path(folder), f"{len(listing.images)} empty folders")
     empty = [identity for identity, files in listing.images.items() if not files]
     warn_left_out("identities without an image left out", empty)
@@ -145,7 +145,7 @@ def list_folder(root: Path) -> Listing:
     loose = [path for path in entries if path.suffix.lower() in suffixes and not path.is_dir()]
     directly = f"{len(loose)} images directly in it, the first {loose[0].name!r}" if loose else ""
     _check_layout(not loose, root, directly)
-    dead = [path.name for path in entries if _is_dead(path)]
+    dead = [path.name for path in entries if is_dead_link(path)]
     listing = Listing({}, dead, {}, Counter())
     for path in entries:
         if path.is_dir():
@@ -183,6 +183,11 @@ def image_name(file: Path) -> str:
     return f"{file.parent.name}/{file.name}"
 
 
+def is_dead_link(path: Path) -> bool:
+    """Return True for a link whose target is missing, or that leads to itself."""
+    return path.is_symlink() and not path.exists()
+
+
 def natural_key(name: str) -> tuple[list[str | int], str]:
     """Return a sort key that orders runs of digits by value: s2 before s10."""
     # split() with a group alternates text and digits, so equal positions always compare alike
@@ -196,7 +201,7 @@ def _list_identity(folder: Path, listing: Listing) -> list[Path]:
     suffixes = image_suffixes()
     for path in _visible(folder):
         suffix = path.suffix.lower()
-        if suffix in suffixes and (path.is_file() or _is_dead(path)):
+        if suffix in suffixes and (path.is_file() or is_dead_link(path)):
             images.append(path)
         elif path.is_dir():
             nested = sum(inner.suffix.lower() in suffixes for inner in path.rglob("*"))
@@ -204,7 +209,7 @@ def _list_identity(folder: Path, listing: Listing) -> list[Path]:
                 listing.nested[image_name(path)] = nested
         elif suffix not in IGNORED:
             kind = suffix or "without a suffix"
-            listing.other_files[f"{kind} (dead links)" if _is_dead(path) else kind] += 1
+            listing.other_files[f"{kind} (dead links)" if is_dead_link(path) else kind] += 1
     return images
 
 
@@ -214,12 +219,8 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(paths, key=lambda path: natural_key(path.name))
 
 
-def _is_dead(path: Path) -> bool:
-    return path.is_symlink() and not path.exists()
-
-
 def _reason(file: Path, error: Exception) -> str:
-    return f"link to {os.readlink(file)}, which is missing" if _is_dead(file) else str(error)
+    return f"link to {os.readlink(file)}, which is missing" if is_dead_link(file) else str(error)
 
 
 def _check_layout(valid: object, root: Path, got: str) -> None:

@@ -12,6 +12,7 @@ from fairloss.data.image_folder import (
     check_readable,
     decode_files,
     image_name,
+    is_dead_link,
     list_folder,
 )
 from fairloss.data.images import check_one_set
@@ -25,7 +26,7 @@ class Survey:
     Attributes:
         counts: readable images of each identity, which may have none.
         unreadable: reasons by image, identity/image.
-        dead_links: names of links to missing images or identities.
+        dead_links: those of the unreadable images that are links to missing files.
         listing: what else a folder of files holds.
         memory: bytes of the pixels that training would keep in memory.
         refusal: the error with which training would stop; empty if it would not.
@@ -90,6 +91,5 @@ def _survey_files(
             survey.unreadable[image_name(file)] = image
         else:
             survey.counts[file.parent.name] += 1
-    dead = [name for name in survey.unreadable if (root / name).is_symlink()]
-    survey.dead_links = [n for n in dead if not (root / n).exists()] + listing.dead_identities
+    survey.dead_links = [name for name in survey.unreadable if is_dead_link(root / name)]
     check_readable(root, listing, survey.counts.total())
