@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fairloss.data import UnreadableImage, read_folder
+from fairloss.data import UnreadableImage, list_images, read_folder
 
 Write = Callable[..., Path]
 
@@ -173,3 +173,14 @@ def test_files_that_pillow_only_lists_are_no_images(tmp_path: Path, write_image:
         assert len(read_folder(tmp_path, (4, 4))) == 1
     texts = [str(warning.message) for warning in caught]
     assert texts == ["1 files without an image suffix left out: 1 .mpg"]
+
+
+def test_a_listing_refuses_dead_links_to_identities(tmp_path: Path, write_image: Write) -> None:
+    write_image(tmp_path / "a" / "1.png", 0)
+    (tmp_path / "b").symlink_to("b")
+    with pytest.raises(ValueError, match="b: cannot be read: a link to a missing folder"):
+        list_images(tmp_path)
+    (tmp_path / "b").unlink()
+    (tmp_path / "b").mkdir()
+    with pytest.warns(UnreadableImage, match="1 identities without an image left out: b"):
+        assert list_images(tmp_path) == ["a/1.png"]
