@@ -168,6 +168,18 @@ def allocate_pixels(
     """Return an uninitialized uint8 (count, channels, H, W) tensor for a reader to fill.
 
     Raises:
+        ValueError: as `check_pixels`.
+    """
+    check_pixels(count, channels, image_size, memory_limit)
+    return torch.empty((count, channels, *image_size), dtype=torch.uint8)
+
+
+def check_pixels(
+    count: int, channels: int, image_size: tuple[int, int], memory_limit: int = MEMORY_LIMIT
+) -> int:
+    """Return the bytes of uint8 (count, channels, H, W) pixels.
+
+    Raises:
         ValueError: if `channels` is neither 1 nor 3, a side of `image_size` is below 1, or the
             pixels would need more than `memory_limit` bytes.
     """
@@ -179,4 +191,4 @@ def allocate_pixels(
     images = f"{count} images of {channels}x{height}x{width}"
     limit = f"{memory_limit / 2**30:.2f} GiB; lower image_size, or raise the limit"
     expect(needed <= memory_limit, "memory_limit", f"{needed / 2**30:.2f} GiB for {images}", limit)
-    return torch.empty((count, channels, height, width), dtype=torch.uint8)
+    return needed

@@ -35,7 +35,7 @@ def read_images(
     """
     if holds_arrays(folder):
         return read_arrays(folder, image_size, channels)
-    _check_one_set(Path(folder))
+    check_one_set(Path(folder))
     return read_folder(folder, image_size, channels, progress)
 
 
@@ -51,7 +51,7 @@ def list_identified(folder: StrPath) -> tuple[list[str], list[str]]:
         index = read_index(folder)
         labels, names = read_names(folder, index)
         return names, [index["identities"][label] for label in labels]
-    _check_one_set(Path(folder))
+    check_one_set(Path(folder))
     names = list_images(folder)
     return names, [str(PurePosixPath(name).parent) for name in names]
 
@@ -147,7 +147,8 @@ def encoded_batches(
     yield from _strict_batches([partial(read, *item) for item in enumerate(images)], batch_size)
 
 
-def _check_one_set(root: Path) -> None:
+def check_one_set(root: Path) -> None:
+    """Raise ValueError for a folder that holds several folders of arrays."""
     sets = sorted(path.parent.name for path in root.glob(f"*/{INDEX}"))
     listed = f"several sets: {', '.join(sets)}; name one"
     expect(not sets, f"folder {str(root)!r}", "one set of images", listed)

@@ -19,8 +19,11 @@ def image_suffixes() -> frozenset[str]:
         image = pillow()
     except ImportError:
         return COMMON
+    # Pillow lists formats that it does not decode itself, such as HDF5
+    other = {"BUFR", "GRIB", "HDF5", "MPEG", "WMF"}
+    readable = image.OPEN.keys() - other
     extensions = image.registered_extensions()
-    return frozenset(suffix for suffix, format in extensions.items() if format in image.OPEN)
+    return frozenset(suffix for suffix, format in extensions.items() if format in readable)
 
 
 def without_suffix(name: str) -> str:
