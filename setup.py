@@ -111,14 +111,16 @@ class BuildOps(build_ext):
             record["cuda_reason"] = NO_CUDA
             print(f"fairloss: CUDA kernels: {' '.join(CUDA) or NO_CUDA}", file=sys.stderr)
             if path.exists():  # a changed FORCE_CUDA changes no source
-                self.force |= json.loads(path.read_text()).get("cuda_architectures") != CUDA
+                self.force |= (
+                    json.loads(path.read_text(encoding="utf-8")).get("cuda_architectures") != CUDA
+                )
             super().run()
         else:
             record["reason"] = OBSTACLE
             print(f"fairloss: {OBSTACLE}; the plain-torch fallback will run.", file=sys.stderr)
             for library in [*folder.glob("_C*.so"), *folder.glob("_host*.so")]:
                 library.unlink()  # of an earlier build: it would be loaded
-        path.write_text(json.dumps(record, indent=1))
+        path.write_text(json.dumps(record, indent=1), encoding="utf-8")
 
     def build_extension(self, extension: Extension) -> None:
         if CUDA and extension.name == "fairloss_ext._C":

@@ -32,7 +32,7 @@ def bench_head(benchmark, request, record, tmp_path, isa):
     environment = os.environ | {"FAIRLOSS_ISA": isa}
 
     def run():
-        done = subprocess.run(call, env=environment, capture_output=True, text=True)
+        done = subprocess.run(call, env=environment, capture_output=True, encoding="utf-8")
         assert done.returncode == 0, done.stdout + done.stderr
 
     benchmark.pedantic(run, rounds=1)

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
 from fairloss.io.atomic import write_text
-from fairloss.report.drawing import MUTED, WIDTH, inline_svg
+from fairloss.report.drawing import MUTED, WIDTH, inline_svg, label_log_axis
 
 COLORS = {
     "IVF-Flat": "#0072B2",
@@ -50,6 +50,7 @@ def _draw_batch(axes: Axes, rows: list[dict[str, Any]]) -> None:
     axes.axhline(1, color=MUTED, linewidth=0.8)
     axes.set_yscale("log")
     axes.set_xscale("log")
+    label_log_axis(axes.yaxis)
     axes.set_xlim(0.9, 4e-4)  # from most of the queries to one in 2,500 missed
     axes.xaxis.set_major_locator(FixedLocator([1 - tick for tick in TICKS]))
     axes.xaxis.set_minor_locator(FixedLocator([]))
@@ -71,7 +72,7 @@ def main() -> None:
     parser.add_argument("results", type=Path)
     parser.add_argument("figure", type=Path)
     given = parser.parse_args()
-    svg = draw(json.loads(given.results.read_text()))
+    svg = draw(json.loads(given.results.read_text(encoding="utf-8")))
     svg = svg.replace('aria-hidden="true" ', 'role="img" ', 1)
     white = r'\1<rect width="100%" height="100%" fill="white"/>'  # a page may be dark
     write_text(given.figure, re.sub(r"(<svg [^>]*>)", white, svg, count=1))

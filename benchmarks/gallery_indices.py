@@ -83,10 +83,10 @@ def build_candidate(name: str, gallery: Float32s, folder: Path) -> Candidate:
         index.train(gallery[sample])
         index.add(gallery)
         took = time.perf_counter() - started
-        file.with_suffix(".json").write_text(json.dumps({"build_s": took}))
+        file.with_suffix(".json").write_text(json.dumps({"build_s": took}), encoding="utf-8")
         faiss.write_index(index, str(file))
         print(f"{factory}: built in {took:.0f} s", flush=True)
-    took = json.loads(file.with_suffix(".json").read_text())["build_s"]
+    took = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))["build_s"]
     size = file.stat().st_size / 2**20
     return Candidate(name, factory, faiss.read_index(str(file)), took, size)
 

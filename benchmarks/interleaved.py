@@ -120,7 +120,7 @@ def peak_memory(function: Callable[[], object]) -> float | None:
     # so each block of 64 KiB or more gets its own mapping during the call.
     ctypes.CDLL(None).malloc_trim(0)
     _map_blocks_from(64 << 10)
-    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # resets VmHWM
     before = _status("VmRSS")
     returned = function()
     peak = _status("VmHWM") - before - returned_bytes(returned) / 2**20
@@ -152,7 +152,7 @@ def _map_blocks_from(size: int) -> None:
 
 
 def _status(field: str) -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith(field):
             return int(line.split()[1]) / 1024
     raise RuntimeError(f"/proc/self/status has no {field}")

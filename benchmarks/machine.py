@@ -20,7 +20,9 @@ EXTENSIONS = {
 
 
 def describe(threads: int) -> dict[str, str]:
-    cpuinfo = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    cpuinfo = (
+        Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    )
     built_with = torch.__config__.show()
     info = fairloss_ext.build_info()
     return {

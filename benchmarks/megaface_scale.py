@@ -51,7 +51,9 @@ def command(folder: Path) -> Answer:
         arguments = ["evaluate", "megaface", "--lists", f"{folder}/templatelists"]
         arguments += [f"--{name}={folder}/{name}.npy" for name in ("facescrub", "megaface")]
         app([*arguments, "--size", f"{count}", "--output", output], standalone_mode=False)
-        report = json.loads(Path(output, f"report_fairloss_{count}_1.json").read_text())
+        report = json.loads(
+            Path(output, f"report_fairloss_{count}_1.json").read_text(encoding="utf-8")
+        )
     return report["rank_1"]["value"], report["tar"]["value"]
 
 
@@ -127,7 +129,9 @@ def run(name: str, folder: Path, threads: int) -> dict[str, Any]:
     environment = os.environ | {"OMP_NUM_THREADS": f"{threads}"}
     started, peak = time.perf_counter(), 0.0
     arguments = [sys.executable, __file__, str(folder), "--candidate", name]
-    with subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(
+        arguments, env=environment, stdout=subprocess.PIPE, encoding="utf-8"
+    ) as child:
         while child.poll() is None:
             peak = max(peak, anonymous(child.pid))
             time.sleep(SAMPLE_EVERY)
@@ -139,7 +143,7 @@ def run(name: str, folder: Path, threads: int) -> dict[str, Any]:
 
 def anonymous(process: int) -> float:
     """Return the MiB of a process's memory that no file backs."""
-    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
     sizes = [int(line.split()[1]) for line in lines if line.startswith(("RssAnon", "RssShmem"))]
     return sum(sizes) / 1024
 

@@ -153,7 +153,9 @@ def main() -> None:
 
     features = read_features(given.features)
     character = identity_index(features.identities)
-    typefaces = json.loads((given.data.parent / "manifest.json").read_text())["typefaces"]
+    typefaces = json.loads((given.data.parent / "manifest.json").read_text(encoding="utf-8"))[
+        "typefaces"
+    ]
     design_of = {face["name"]: face["design"] for face in typefaces}
     design = identity_index([design_of[name.split("/", 1)[1]] for name in features.names])
     roles = split_roles(character, design, given)

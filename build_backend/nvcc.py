@@ -88,7 +88,9 @@ def architectures(requested: str | None, supported: Iterable[str]) -> list[str]:
 
 def supported_architectures(nvcc: str) -> list[str]:
     """Return ["75", "80", ..., "90", "90a", ...]; --list-gpu-code omits those with a letter."""
-    usage = subprocess.run([nvcc, "--help"], check=True, capture_output=True, text=True)
+    usage = subprocess.run(
+        [nvcc, "--help"], check=True, capture_output=True, encoding="utf-8", errors="replace"
+    )
     return sorted(set(re.findall(r"'sm_(\w+)'", usage.stdout)))
 
 
@@ -121,11 +123,11 @@ def compile_kernels(folder: Path, flags: list[str]) -> list[str]:
     def compile_kernel(source: str) -> str:
         out = folder / f"{Path(source).stem}.o"
         note = out.with_suffix(".flags")
-        unchanged = note.exists() and note.read_text() == " ".join(command)
+        unchanged = note.exists() and note.read_text(encoding="utf-8") == " ".join(command)
         if not (unchanged and out.exists() and out.stat().st_mtime > newest):
             print(" ".join([*command, source]))
             subprocess.run([*command, source, "-o", str(out)], check=True, cwd=ROOT)
-            note.write_text(" ".join(command))
+            note.write_text(" ".join(command), encoding="utf-8")
         return str(out)
 
     with ThreadPoolExecutor(int(os.environ.get("MAX_JOBS") or os.cpu_count() or 1)) as pool:

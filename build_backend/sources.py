@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-_PARTS = json.loads(Path(__file__).with_name("sources.json").read_text())
+_PARTS = json.loads(Path(__file__).with_name("sources.json").read_text(encoding="utf-8"))
 
 
 def words(part: str, field: str) -> list[str]:

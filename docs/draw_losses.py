@@ -192,7 +192,7 @@ def save(figure: plt.Figure, name: str) -> None:
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     plt.close(figure)
     svg = re.sub(r'\bd="[^"]*"', _shortened, text.getvalue())
-    (IMAGES / f"{name}.svg").write_text(re.sub(r"[ \t]+\n", "\n", svg))
+    (IMAGES / f"{name}.svg").write_text(re.sub(r"[ \t]+\n", "\n", svg), encoding="utf-8")
 
 
 def _shortened(path: re.Match[str]) -> str:

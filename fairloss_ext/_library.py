@@ -14,7 +14,9 @@ from fairloss_ext._architectures import covers, parse
 _PACKAGE = Path(__file__).parent
 _RECORD = _PACKAGE / "_build.json"
 # What the build has recorded; empty where the package was never built.
-build_record: dict[str, Any] = json.loads(_RECORD.read_text()) if _RECORD.exists() else {}
+build_record: dict[str, Any] = (
+    json.loads(_RECORD.read_text(encoding="utf-8")) if _RECORD.exists() else {}
+)
 
 
 def _load() -> str | None:

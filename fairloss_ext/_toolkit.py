@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 
 
@@ -25,13 +26,20 @@ def find_toolkit(cuda_home: str | None) -> Toolkit | None:
         return None
     try:
         asked = [nvcc, "--dryrun", "-E", "-x", "cu", os.devnull]
-        folders = subprocess.run(asked, capture_output=True, text=True, check=False).stderr
-        version = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=False)
+        folders, version = _run(asked).stderr, _run([nvcc, "--version"]).stdout
     except OSError:
         return None
     top = re.search(r"^#\$ TOP=(.+)$", folders, re.MULTILINE)
-    release = re.search(r"release (\d+\.\d+)", version.stdout)
+    release = re.search(r"release (\d+\.\d+)", version)
     if release is None:
         return None
     folder = top[1].strip() if top else os.path.join(os.path.dirname(nvcc), "..")
     return Toolkit(os.path.realpath(folder), release[1])
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command, whose output names files: any bytes are allowed in it."""
+    encoding = sys.getfilesystemencoding()
+    return subprocess.run(
+        command, capture_output=True, check=False, encoding=encoding, errors="surrogateescape"
+    )

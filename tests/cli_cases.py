@@ -20,7 +20,7 @@ def write_checkpoint(folder: Path, seed: int, size: int = 16) -> Path:
     options = ["data=x", f"output={folder}", "image_size=[32,32]", "channels=1"]
     config = load_config(None, [*options, f"model.embedding_size={size}"], TrainConfig)
     folder.mkdir(exist_ok=True)
-    (folder / "config.yaml").write_text(as_yaml(config))
+    (folder / "config.yaml").write_text(as_yaml(config), encoding="utf-8")
     torch.manual_seed(seed)
     model = build_model("small_cnn", size, (32, 32), 1)
     torch.save(model.state_dict(), folder / "model.pt")
@@ -35,7 +35,7 @@ def write_agedb_list(images: Path, path: Path, folds: int = 10) -> Path:
         for n, (one, two) in enumerate([(a[0], a[1]), (b[0], b[1]), (a[0], b[1]), (a[2], b[3])]):
             first, second = (f"{p.parent.name}/{p.name}" for p in (one, two))
             lines.append(f"{first} {second} {1 if n < 2 else -1}")
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 

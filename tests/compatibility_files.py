@@ -40,5 +40,5 @@ def assert_same_weights(run: Path, reference: Path) -> None:
 
 
 def lines(run: Path, event: str) -> list[dict]:
-    text = (run / "metrics.jsonl").read_text()
+    text = (run / "metrics.jsonl").read_text(encoding="utf-8")
     return [line for line in map(json.loads, text.splitlines()) if line["event"] == event]

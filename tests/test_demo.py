@@ -24,10 +24,10 @@ def data(tmp_path_factory):
 
 def numbers(output):
     """Return everything measured but seconds."""
-    demo_json = json.loads((output / "demo.json").read_text())
+    demo_json = json.loads((output / "demo.json").read_text(encoding="utf-8"))
     for phase in demo_json["phases"]:
         del phase["seconds"]
-    return demo_json, json.loads((output / "evaluation.json").read_text())
+    return demo_json, json.loads((output / "evaluation.json").read_text(encoding="utf-8"))
 
 
 def test_the_whole_method_end_to_end(data, tmp_path):
@@ -35,7 +35,7 @@ def test_the_whole_method_end_to_end(data, tmp_path):
     report = demo(config(data, tmp_path / "a"), lambda label, *_: labels.append(label))
     output = tmp_path / "a"
     assert report == output / "report.html"
-    assert "<html" in report.read_text()
+    assert "<html" in report.read_text(encoding="utf-8")
     assert {"train pretrain", "chain 0", "fit Q", "train fair", "train fixed"} <= set(labels)
 
     summary, evaluation = numbers(output)
@@ -51,7 +51,7 @@ def test_the_whole_method_end_to_end(data, tmp_path):
         assert metrics[-1] == metrics[-1] | {"event": "end", "steps": steps[f"train {arm}"]}
         assert evaluation["arms"][arm]["identities"] == 4
     assert len(Gallery.load(output / "gallery")) == 40 - 4
-    queries = json.loads((output / "queries.json").read_text())["queries"]
+    queries = json.loads((output / "queries.json").read_text(encoding="utf-8"))["queries"]
     assert all(len(query["matches"]) == 5 for query in queries)
     names = [match["name"] for query in queries for match in query["matches"]]
     assert not set(names) & {query["probe"] for query in queries}

@@ -174,7 +174,7 @@ def test_a_missing_extra_is_named_with_its_command():
 
 
 def test_extras_are_those_of_the_package():
-    project = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    project = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
     for extra, names in EXTRAS.items():
         listed = re.search(rf"^{extra} = \[(.*?)\]", project, re.MULTILINE | re.DOTALL)[1]
         assert sorted(re.findall(r'"([A-Za-z0-9-]+)', listed.lower())) == sorted(names)
@@ -191,7 +191,7 @@ def test_render_aligns_and_puts_the_remedy_below():
 def make_nvcc(folder, script):
     folder.mkdir(parents=True)
     nvcc = folder / "nvcc"
-    nvcc.write_text(f"#!/bin/sh\n{script}\n")
+    nvcc.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
     nvcc.chmod(0o755)
 
 

@@ -28,7 +28,9 @@ def test_every_example_is_tested():
 @pytest.mark.parametrize("name", sorted(OUTPUT))
 def test_example_runs(name, tmp_path):
     command = [sys.executable, str(EXAMPLES / f"{name}.py")]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=120
+    )
     assert result.returncode == 0, result.stderr
     match = re.search(OUTPUT[name], result.stdout)
     assert match, result.stdout

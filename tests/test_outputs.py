@@ -59,11 +59,11 @@ WRITERS = {
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
 def test_a_file_that_does_not_fit_gives_one_line_and_leaves_nothing(tmp_path, write, small_files):
     path = tmp_path / "file"
-    path.write_text("old")
+    path.write_text("old", encoding="utf-8")
     with pytest.raises(OSError, match=r"^output: file too large while writing .*\w+$") as error:
         write(path)
     assert error.value.errno == errno.EFBIG
-    assert path.read_text() == "old"
+    assert path.read_text(encoding="utf-8") == "old"
     assert {each.name for each in tmp_path.iterdir()} <= {"file", ".lock"}
 
 
@@ -106,7 +106,7 @@ def test_the_file_that_a_link_names_is_written(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere" / "file")
     write_text(tmp_path / "link", "new")
     assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "elsewhere" / "file").read_text() == "new"
+    assert (tmp_path / "elsewhere" / "file").read_text(encoding="utf-8") == "new"
 
 
 def test_a_device_is_written_in_place():

@@ -140,7 +140,9 @@ def files() -> list[str]:
     """Return the text files of the repository, or of the source distribution."""
     if (ROOT / ".git").exists():
         command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-        listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+        listed = subprocess.run(
+            command, cwd=ROOT, check=True, capture_output=True, encoding="utf-8"
+        )
         paths = listed.stdout.splitlines()
     else:
         inner = [p for folder in FOLDERS for p in (ROOT / folder).rglob("*") if p.is_file()]

@@ -118,7 +118,10 @@ def convergence(plan: Plan) -> str:
         settings += ["image_size=[32,32]", f"data={generated_faces(plan, BUILD / 'dry-faces')}"]
     command = [sys.executable, "-c", "from fairloss.cli import main; main()", "demo"]
     call([*command, *settings], plan.environment())
-    lines = [json.loads(line) for line in (output / "fair/metrics.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line)
+        for line in (output / "fair/metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     losses = [line["loss"] for line in lines if line["event"] == "epoch"]
     summary = f"loss of the first epoch {losses[0]:.3g}, of the last {losses[-1]:.3g}"
     if not plan.dry_run and not losses[-1] < 0.5 * losses[0]:
@@ -155,7 +158,7 @@ def call(
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
         timeout=LIMIT,
     )
     if done.returncode != 0:

@@ -132,7 +132,7 @@ def test_file_layout(tmp_path: Path):
     visits[17] = [2, 0, 1]
     q = np.full((36, 3), 0.5)
     Policy.greedy(q, visits, GRID, {"a": 1}).save(tmp_path / "p.json")
-    data = json.loads((tmp_path / "p.json").read_text())
+    data = json.loads((tmp_path / "p.json").read_text(encoding="utf-8"))
     assert (data["version"], data["provenance"]) == (1, {"a": 1})
     assert data["grid"] == [0.15, 0.25, 0.35, 0.45]
     assert len(data["states"]) == 36
@@ -150,13 +150,13 @@ def test_file_layout(tmp_path: Path):
 def test_save_rejects_what_json_cannot_hold_and_leaves_the_old_file(tmp_path: Path):
     path = tmp_path / "policy.json"
     learned().save(path)
-    before = path.read_text()
+    before = path.read_text(encoding="utf-8")
     for value in (object(), float("nan")):
         keep = Policy.constant("keep")
         policy = Policy(GRID, keep.table, keep.q, keep.visits, {"x": value})
         with pytest.raises(ValueError, match="provenance"):
             policy.save(path)
-    assert path.read_text() == before
+    assert path.read_text(encoding="utf-8") == before
     assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -219,9 +219,9 @@ def test_load_rejects(tmp_path: Path, name: str):
     path = tmp_path / "policy.json"
     Policy.constant("keep").save(path)
     change, message = CORRUPTIONS[name]
-    data = json.loads(path.read_text())
+    data = json.loads(path.read_text(encoding="utf-8"))
     change(data)
-    path.write_text(json.dumps(data))
+    path.write_text(json.dumps(data), encoding="utf-8")
     with pytest.raises(ValueError, match=rf"policy.json: not a policy file: .*{message}"):
         Policy.load(path)
 
@@ -229,7 +229,7 @@ def test_load_rejects(tmp_path: Path, name: str):
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"version": NaN}', "\x00"])
 def test_load_rejects_other_text(tmp_path: Path, text: str):
     path = tmp_path / "policy.json"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=r"policy.json: not a policy file"):
         Policy.load(path)
 

@@ -33,7 +33,7 @@ def test_a_table_of_shares(results, tmp_path):
     json_path, page = results.write(tmp_path)
     assert json_path.name == "gpu-nvidia-h100-80gb-hbm3.json"
     assert read(json_path) == results
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     assert "| head, B=1 | ours | 2 s | 1.00 | 3 MiB | 2 | 0.25 | 0.5 | 0.50 |" in text
     assert "| head, B=1 | eager | 4 s | 2.00 | 3 MiB | 1 | 0.12 | 0.25 | 0.25 |" in text
     assert "| tests | failed | 1 s | a \\| b c |" in text
@@ -95,8 +95,8 @@ def test_a_dry_run_executes_every_line(tmp_path):
     assert {r.op for r in results.rows if r.candidate == "ours" and r.seconds} == ops
     candidates = {r.candidate for r in results.rows}
     assert {"eager", "compiled", "metric_learning", "liger", "linear_cross_entropy"} <= candidates
-    assert json.loads((tmp_path / "gpu-dry-run.json").read_text())["dry_run"]
-    assert "mean nothing" in (tmp_path / "gpu-dry-run.md").read_text()
+    assert json.loads((tmp_path / "gpu-dry-run.json").read_text(encoding="utf-8"))["dry_run"]
+    assert "mean nothing" in (tmp_path / "gpu-dry-run.md").read_text(encoding="utf-8")
 
 
 def test_a_dry_run_uses_the_existing_library():

@@ -45,13 +45,13 @@ def test_one_hot_features_are_all_found(layout, given, tmp_path, monkeypatch, ca
         {"name": name.split("/")[1], "design": f"{d}"}
         for name, d in zip(names, design, strict=True)
     ]
-    (tmp_path / "manifest.json").write_text(json.dumps({"typefaces": faces}))
+    (tmp_path / "manifest.json").write_text(json.dumps({"typefaces": faces}), encoding="utf-8")
     options = [f"--{name}={getattr(given, name)}" for name in vars(given)]
     results = tmp_path / "r.json"
     arguments = ["million.py", f"{tmp_path}/test", f"{tmp_path}/f.npy", f"--results={results}"]
     monkeypatch.setattr("sys.argv", arguments + options)
     million.main()
-    record = json.loads(results.read_text())
+    record = json.loads(results.read_text(encoding="utf-8"))
     assert [one["distractors"] for one in record["challenge"]] == [10, 88]
     assert all(one["rank_1"]["value"] == 1 for one in record["challenge"])
     alone, among = record["open_set"]

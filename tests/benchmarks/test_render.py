@@ -11,7 +11,7 @@ PAGE = "prose\n<!-- table -->\nold\n<!-- /table -->\nmore prose\n"
 @pytest.fixture
 def docs(tmp_path):
     (tmp_path / "images").mkdir()
-    (tmp_path / "benchmarks.md").write_text(PAGE)
+    (tmp_path / "benchmarks.md").write_text(PAGE, encoding="utf-8")
     return tmp_path
 
 
@@ -22,7 +22,7 @@ def results_file(results, tmp_path):
 
 def test_only_the_text_between_the_markers_is_replaced(docs, results_file):
     render.render(results_file, docs)
-    page = (docs / "benchmarks.md").read_text()
+    page = (docs / "benchmarks.md").read_text(encoding="utf-8")
     assert page.startswith("prose\n<!-- table -->\nTest CPU (AVX2), threads 2 of 2;")
     assert page.endswith("- a note\n<!-- /table -->\nmore prose\n")
     assert "old" not in page
@@ -46,12 +46,12 @@ def test_the_picture_has_a_bar_for_each_candidate_and_none_for_threads(docs, res
 
 @pytest.mark.parametrize("page", ["no markers", PAGE + PAGE])
 def test_a_page_without_one_pair_of_markers_stays_as_it_is(docs, results_file, page):
-    (docs / "benchmarks.md").write_text(page)
+    (docs / "benchmarks.md").write_text(page, encoding="utf-8")
     with pytest.raises(ValueError, match="markers"):
         render.render(results_file, docs)
-    assert (docs / "benchmarks.md").read_text() == page
+    assert (docs / "benchmarks.md").read_text(encoding="utf-8") == page
 
 
 def test_the_page_of_this_repository_has_its_markers(results):
-    page = (render.DOCS / "benchmarks.md").read_text()
+    page = (render.DOCS / "benchmarks.md").read_text(encoding="utf-8")
     assert "Test CPU" in render.with_table(page, results)

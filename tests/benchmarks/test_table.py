@@ -70,7 +70,7 @@ def test_results_survive_their_file(results, tmp_path):
     written, rows = results.write(tmp_path / "deeper" / "name.with.dots")
     assert written.name == "name.with.dots.json"
     assert record.read(written) == results
-    with rows.open() as file:
+    with rows.open(encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
     assert [line["contender"] for line in lines] == [row.candidate for row in results.rows]
     assert float(lines[1]["wall_s"]) == 0.25
@@ -78,7 +78,10 @@ def test_results_survive_their_file(results, tmp_path):
 
 def test_another_version_is_refused(results, tmp_path):
     written, _ = results.write(tmp_path / "results")
-    written.write_text(json.dumps(json.loads(written.read_text()) | {"version": 2}))
+    written.write_text(
+        json.dumps(json.loads(written.read_text(encoding="utf-8")) | {"version": 2}),
+        encoding="utf-8",
+    )
     with pytest.raises(ValueError, match="expected version 1, got 2"):
         record.read(written)
 

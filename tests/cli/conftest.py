@@ -1,16 +1,34 @@
 from __future__ import annotations
 
+import command
 import pytest
 from cli_cases import SMALL, write_checkpoint
 from command import succeed
 from synthetic import write_folder
 
+# Markup of rich with its closing tag.
+MARKED = "x[bold]q[/bold]"
 
-@pytest.fixture(autouse=True, scope="module")
-def _wide_terminal():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COLUMNS", "200")
-        yield
+
+@pytest.fixture
+def tmp_path(tmp_path):
+    """A folder whose path is shown otherwise if it is parsed as markup."""
+    folder = tmp_path / MARKED
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _paths_are_printed_as_they_are(tmp_path, monkeypatch):
+    run, parent = command.fairloss, str(tmp_path).removesuffix(MARKED)
+
+    def run_and_check(*arguments):
+        done = run(*arguments)
+        for path in (done.stdout + done.stderr).split(parent)[1:]:
+            assert path.startswith(MARKED)
+        return done
+
+    monkeypatch.setattr(command, "fairloss", run_and_check)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ def test_embed_writes_features_and_names(data, run, tmp_path):
     output = tmp_path / "e.npy"
     succeed("embed", "--data", data, "--checkpoint", run / "model.pt", "--output", output)
     assert np.load(output).shape == (33, 16)
-    assert len(json.loads((tmp_path / "e.json").read_text())["names"]) == 33
+    assert len(json.loads((tmp_path / "e.json").read_text(encoding="utf-8"))["names"]) == 33
 
 
 def test_embed_formats_agree_and_resume(data, model, tmp_path):
@@ -20,7 +20,7 @@ def test_embed_formats_agree_and_resume(data, model, tmp_path):
     succeed("embed", *common, "--output", tmp_path / "all.npy")
     whole = read_features(tmp_path / "all.npy")
     names = whole.names[:20]
-    (tmp_path / "names.txt").write_text("\n".join(names))
+    (tmp_path / "names.txt").write_text("\n".join(names), encoding="utf-8")
     common += ("--names", tmp_path / "names.txt")
     succeed("embed", *common, "--output", tmp_path / "f.npy")
     part = read_features(tmp_path / "f.npy")

@@ -21,7 +21,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def read_expected() -> dict:
-    return json.loads((FIXTURES / "expected.json").read_text())
+    return json.loads((FIXTURES / "expected.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="session")

@@ -236,7 +236,7 @@ def make_features(root: Path) -> dict:
     faces, checkpoint = root / "data" / "faces", root / "training" / "fair" / "model.pt"
     command("embed", "--data", faces, "--checkpoint", checkpoint, "--output",
             root / "features" / "whole.npy")  # fmt: skip
-    listing = json.loads((root / "features" / "whole.json").read_text())
+    listing = json.loads((root / "features" / "whole.json").read_text(encoding="utf-8"))
     feature_file.BATCH = 8
 
     def stop(done: int, total: int) -> None:
@@ -359,7 +359,7 @@ def main(output: Path) -> None:
         keep_last_checkpoints(root)
         pack(root, output)
     written = VERSION | {name: value for name, value in expected.items() if value}
-    (output / "expected.json").write_text(json.dumps(written, indent=1) + "\n")
+    (output / "expected.json").write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,10 @@ def assert_same_report(actual, stored, key: str = "report") -> None:
 
 
 def compare(actual: Path, stored: Path) -> None:
-    assert_same_report(json.loads(actual.read_text()), json.loads(stored.read_text()))
+    assert_same_report(
+        json.loads(actual.read_text(encoding="utf-8")),
+        json.loads(stored.read_text(encoding="utf-8")),
+    )
 
 
 def embed(root: Path, output: Path) -> None:
@@ -101,9 +104,9 @@ def test_megaface_results_are_drawn(unpack, tmp_path):
     pytest.importorskip("matplotlib")
     folder = unpack("evaluation") / "evaluation" / "megaface"
     results = [folder / CMC.format(name) for name in ("ours", "theirs")]
-    report = json.loads((folder / "report_ours_100_1.json").read_text())
+    report = json.loads((folder / "report_ours_100_1.json").read_text(encoding="utf-8"))
     rank_1 = report["rank_1"]["value"]
     assert read_cmc(results[0]).rank_1() == rank_1
     printed = succeed("evaluate", "plot", *results, "--output", tmp_path / "cmc.svg")
     assert printed.count(f"{rank_1:.4f}") == 2
-    assert (tmp_path / "cmc.svg").read_text().count("<path") > 10
+    assert (tmp_path / "cmc.svg").read_text(encoding="utf-8").count("<path") > 10

@@ -26,7 +26,7 @@ def test_a_policy_file_loads_and_is_written_alike(unpack, expected, tmp_path):
     policy = Policy.load(file)
     assert_policy(policy, expected["policy"])
     policy.save(tmp_path / "again.json")
-    assert (tmp_path / "again.json").read_text() == file.read_text()
+    assert (tmp_path / "again.json").read_text(encoding="utf-8") == file.read_text(encoding="utf-8")
 
 
 def test_a_policy_is_fitted_from_an_experience_file(unpack, expected, tmp_path):

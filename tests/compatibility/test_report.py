@@ -45,9 +45,9 @@ def test_a_demo_has_every_section(unpack):
     page = report(folder)
     assert sections(page) == SECTIONS
     assert page.count("<svg") == 6
-    queries = json.loads((folder / "queries.json").read_text())["queries"]
+    queries = json.loads((folder / "queries.json").read_text(encoding="utf-8"))["queries"]
     assert page.count("<img") == sum(1 + len(query["matches"]) for query in queries)
-    summary = json.loads((folder / "demo.json").read_text())
+    summary = json.loads((folder / "demo.json").read_text(encoding="utf-8"))
     assert summary["data"] in page
     costs = {row["phase"]: float(row["seconds"]) for row in table_with(page, "phase", "seconds")}
     assert costs == {phase["name"]: phase["seconds"] for phase in summary["phases"]}
@@ -60,7 +60,7 @@ def test_a_demo_shows_the_numbers_of_its_runs(unpack):
     for arm in ARMS:
         for line in lines(folder / arm, "epoch"):
             assert float(shown[arm, str(line["epoch"])]["loss"]) == line["loss"]
-    evaluation = json.loads((folder / "evaluation.json").read_text())
+    evaluation = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
     rows = table_with(page, "metric", "value", "low")
     auc = {float(row["value"]) for row in rows if row["metric"] == "AUC"}
     reports = [*evaluation["arms"].values(), evaluation["comparison"]["difference"]]
@@ -105,13 +105,13 @@ def test_a_finished_demo_trains_nothing_again(unpack):
     weights = {path: path.read_bytes() for path in folder.rglob("*.pt")}
     assert len(weights) == 10  # a checkpoint of four runs, and the results of three
     stored = {
-        name: json.loads((folder / f"{name}.json").read_text())
+        name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         for name in ("demo", "evaluation", "queries")
     }
     assert demo(load_config(folder / "config.yaml", [], DemoConfig)) == folder / "report.html"
     assert {path: path.read_bytes() for path in folder.rglob("*.pt")} == weights
     for name, value in stored.items():
-        again = json.loads((folder / f"{name}.json").read_text())
+        again = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         if name == "demo":
             for part in (again, value):
                 part["phases"] = [phase["steps"] for phase in part["phases"]]

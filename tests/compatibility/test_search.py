@@ -18,7 +18,7 @@ KINDS = {"softmax": heads.SearchSoftmax, "am-lfs": heads.AMLFS}
 
 
 def options(loss) -> dict:
-    return json.loads(loss.read_text())["head"]["options"]
+    return json.loads(loss.read_text(encoding="utf-8"))["head"]["options"]
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -39,7 +39,7 @@ def test_a_run_trains_with_a_loss_file(unpack, tmp_path, name):
     settings = ["epochs=1", "image_size=[32,32]", "channels=1", "model.embedding_size=8"]
     data = f"data={root / 'data' / 'faces'}"
     succeed("train", data, f"output={run}", f"head.loss={loss}", *settings)
-    head = yaml.safe_load((run / "config.yaml").read_text())["head"]
+    head = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["head"]
     assert (head["name"], head["options"]) == (KINDS[name].__name__, options(loss))
 
 
@@ -55,7 +55,7 @@ def test_a_finished_search_is_drawn_and_not_repeated(unpack, name):
     assert (folder / "model" / "model.pt").read_bytes() == model
     assert len(lines(folder, "round")) == 2
     for figure in ("trajectory.svg", "loss.svg"):
-        assert "<path" in (folder / figure).read_text()
+        assert "<path" in (folder / figure).read_text(encoding="utf-8")
 
 
 def test_an_interrupted_search_ends_as_it_would_have(unpack):

@@ -17,7 +17,9 @@ from pair_cases import CASES, as_pairs, pair_case
 from fairloss.data import contiguous_folds
 from fairloss.evaluation import Pairs, insightface_verification, pair_fold_accuracy, pair_scores
 
-RECORDED = json.loads((Path(__file__).parent / "insightface_numbers.json").read_text())
+RECORDED = json.loads(
+    (Path(__file__).parent / "insightface_numbers.json").read_text(encoding="utf-8")
+)
 
 
 @pytest.mark.parametrize("name", CASES)

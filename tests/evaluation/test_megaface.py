@@ -172,7 +172,7 @@ def test_cmc_file_round_trip(tmp_path):
     result = evaluate_megaface(*random_challenge())
     path = tmp_path / cmc_name("fair", 700)
     write_cmc(path, result.recall(), *result.roc())
-    value = json.loads(path.read_text())
+    value = json.loads(path.read_text(encoding="utf-8"))
     assert value["cmc"][0][:3] == [0, 1, 2]
     assert len(value["cmc"][1]) == 701
     again = read_cmc(path)
@@ -197,7 +197,7 @@ def test_cmc_file_round_trip(tmp_path):
     )
     whole = '{"cmc": [[0], [1]], "roc": [[0], [1]]}'
     for wrong in ("[]", "{}", *(whole.replace("[[0], [1]]", curve, 1) for curve in curves)):
-        path.write_text(wrong)
+        path.write_text(wrong, encoding="utf-8")
         with pytest.raises(FormatError, match=str(path)):
             read_cmc(path)
 

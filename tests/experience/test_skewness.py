@@ -88,7 +88,7 @@ def test_an_epoch_trains_with_the_margins_of_the_groups(tmp_path):
     model = build_model("small_cnn", 8, (32, 32), 1)
     trainer = Trainer(model, head, data, OptimizerConfig(), batch_size=8, seed=0)
     table = tmp_path / "identities.csv"
-    table.write_text("identity,group\nid3,b\nid1,a\nid0,b\nid2,a\nanother,c\n")
+    table.write_text("identity,group\nid3,b\nid1,a\nid0,b\nid2,a\nanother,c\n", encoding="utf-8")
     names, groups = read_groups(table, data.identities)
     assert names == ["a", "b"]
     assert groups.tolist() == [1, 0, 0, 1]
@@ -139,7 +139,7 @@ def test_bad_arguments_are_named(make, message):
 
 def test_a_table_without_the_column_or_the_identity_is_refused(tmp_path):
     table = tmp_path / "identities.csv"
-    table.write_text("identity,group\na,x\n")
+    table.write_text("identity,group\na,x\n", encoding="utf-8")
     with pytest.raises(ValueError, match="expected columns 'race' and 'identity'"):
         read_groups(table, ["a"], column="race")
     with pytest.raises(

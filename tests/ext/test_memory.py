@@ -37,7 +37,9 @@ def _one_thread():
 def resident_bytes() -> int:
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # else a leak fits into memory that was free before
-    line = next(x for x in STATUS.read_text().splitlines() if x.startswith("VmRSS:"))
+    line = next(
+        x for x in STATUS.read_text(encoding="utf-8").splitlines() if x.startswith("VmRSS:")
+    )
     return 1024 * int(line.split()[1])
 
 

@@ -22,12 +22,16 @@ pytestmark = pytest.mark.cpu_only
 def test_kernels_include_no_torch_headers():
     for folder in ("csrc/include", "csrc/cpu", "csrc/cuda"):
         for path in (ROOT / folder).rglob("*.*"):
-            assert not re.search(r"#include\s*[<\"](torch|ATen|c10)/", path.read_text()), path
+            assert not re.search(
+                r"#include\s*[<\"](torch|ATen|c10)/", path.read_text(encoding="utf-8")
+            ), path
 
 
 def test_the_ops_do_not_import_the_layer_above():
     for path in (ROOT / "fairloss_ext").rglob("*.py"):
-        assert not re.search(r"^\s*(from|import) fairloss(\s|\.|$)", path.read_text(), re.M), path
+        assert not re.search(
+            r"^\s*(from|import) fairloss(\s|\.|$)", path.read_text(encoding="utf-8"), re.M
+        ), path
 
 
 @pytest.mark.parametrize("name", fairloss_ext.ops.__all__)
@@ -80,7 +84,7 @@ def run(script, *arguments, **environment):
         [sys.executable, "-c", script, *arguments],
         env=os.environ | {"PYTHONPATH": paths} | environment,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         cwd=environment.get("HOME"),
     )
 
@@ -103,7 +107,7 @@ def test_wide_instructions_stay_in_their_namespaces():
     library = next((ROOT / "fairloss_ext").glob("_C*.so"), None)
     library = library or next(Path(fairloss_ext.__file__).parent.glob("_C*.so"))
     listing = subprocess.run(
-        [objdump, "-d", "--no-show-raw-insn", str(library)], capture_output=True, text=True
+        [objdump, "-d", "--no-show-raw-insn", str(library)], capture_output=True, encoding="utf-8"
     ).stdout
     function, wide = "", set()
     for line in listing.splitlines():
@@ -137,7 +141,7 @@ def test_without_a_compiled_library_plain_torch_runs_with_a_warning(tmp_path):
     skip = shutil.ignore_patterns("_C*", "_host*", "_build.json", "__pycache__")
     shutil.copytree(Path(fairloss_ext.__file__).parent, tmp_path / "fairloss_ext", ignore=skip)
     record = '{"version": 1, "reason": "built with FAIRLOSS_SKIP_EXT=1"}'
-    (tmp_path / "fairloss_ext" / "_build.json").write_text(record)
+    (tmp_path / "fairloss_ext" / "_build.json").write_text(record, encoding="utf-8")
     result = run(FALLBACK, PYTHONPATH=str(tmp_path), HOME=str(tmp_path))
     assert result.returncode == 0, result.stderr
 

@@ -173,7 +173,7 @@ def test_a_folder_is_locked_while_it_is_written(tmp_path, monkeypatch):
     real, locked = saving._write_files, []
 
     def look(folder, gallery):
-        with (folder / ".lock").open() as file:
+        with (folder / ".lock").open(encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -183,7 +183,7 @@ def test_a_folder_is_locked_while_it_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(saving, "_write_files", look)
     gallery_of(5).save(tmp_path)
     assert locked == [tmp_path]
-    with (tmp_path / ".lock").open() as file:
+    with (tmp_path / ".lock").open(encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # free again
 
 

@@ -50,7 +50,7 @@ def test_every_head_has_a_case():
 
 
 def test_the_documentation_has_every_loss_and_its_example_runs():
-    page = (Path(__file__).parents[2] / "docs" / "losses.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "losses.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(\w+)`[^|]*\| ([a-z ]+) \|", page, re.M))
     bases = {
         "cosine": heads.CosineHead,

@@ -44,7 +44,7 @@ def test_help_and_signature_list_every_option_with_its_default(name):
 def test_a_type_checker_refuses_options_of_another_type(tmp_path):
     api = pytest.importorskip("mypy.api")
     script = tmp_path / "calls.py"
-    script.write_text(CALLS)
+    script.write_text(CALLS, encoding="utf-8")
     report, _, _ = api.run(["--strict", str(script)])
     lines = {int(line.split(":")[1]) for line in report.splitlines() if "calls.py:" in line}
     wrong = {n for n, line in enumerate(CALLS.splitlines(), start=1) if "# wrong" in line}

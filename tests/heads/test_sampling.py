@@ -217,7 +217,7 @@ def test_bad_rates_are_named():
 
 def test_the_example_in_the_documentation_runs():
     page = Path(__file__).parents[2] / "docs" / "sampled-classes.md"
-    (example,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
+    (example,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
     names: dict[str, object] = {}
     exec(example, names)
     assert names["touched"] < 0.3 * names["head"].num_classes

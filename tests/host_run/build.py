@@ -83,7 +83,7 @@ def sanitizer_runtime() -> str:
     """Return the libraries for LD_PRELOAD, as Python is not compiled for a sanitizer."""
     names = ("libasan.so", "libstdc++.so")
     command = [[compiler(), f"-print-file-name={name}"] for name in names]
-    return " ".join(subprocess.check_output(c, text=True).strip() for c in command)
+    return " ".join(subprocess.check_output(c, encoding="utf-8").strip() for c in command)
 
 
 def ninja_file(variants: Sequence[str]) -> str:
@@ -146,15 +146,15 @@ def copy_package(folder: Path) -> None:
         if path.name.startswith(("_C", "__pycache__", "_build.json")) or link.is_symlink():
             continue
         link.symlink_to(path)
-    (folder / "_build.json").write_text('{"version": 1, "host_run": true}')
+    (folder / "_build.json").write_text('{"version": 1, "host_run": true}', encoding="utf-8")
 
 
 def build(variants: Sequence[str]) -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     text = ninja_file(list(VARIANTS))
     path = OUT / "build.ninja"
-    if not path.exists() or path.read_text() != text:
-        path.write_text(text)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
     jobs = ["-j", os.environ["MAX_JOBS"]] if "MAX_JOBS" in os.environ else []
     subprocess.run(["ninja", "-C", str(OUT), *jobs, *variants], check=True)
     for variant in variants:

@@ -116,7 +116,7 @@ class Mutant:
 
 
 def mutants_of(path: Path) -> Iterator[Mutant]:
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     for operator, (pattern, replacement) in OPERATORS.items():
         for match in re.finditer(pattern, text):
             line = text.count("\n", 0, match.start()) + 1
@@ -160,7 +160,9 @@ def too_few(mutants: list[Mutant]) -> list[str]:
     count = Counter(mutant.kernel for mutant in mutants)
     messages = []
     for path in build.paths("cuda"):
-        for kernel in re.findall(rf"__global__ void {BOUNDS}(\w+)\(", path.read_text()):
+        for kernel in re.findall(
+            rf"__global__ void {BOUNDS}(\w+)\(", path.read_text(encoding="utf-8")
+        ):
             shared = [m for m in mutants if m.file.endswith(".cuh") and path.stem in users(m.file)]
             if count[kernel] + len(shared) < ENOUGH:
                 messages.append(f"{path.name}: {kernel} has {count[kernel] + len(shared)} mutants")
@@ -174,7 +176,7 @@ def check_unchanged(stems: Iterable[str], jobs: int) -> None:
     """Raise an error if a test fails for the unchanged kernels: it would fail for every mutant."""
     files = [f"{stem}.cu" for stem in stems]
     trials = [
-        (file, (CUDA / file).read_text(), variant, TEST_FOLDERS, SCHEDULES[:1])
+        (file, (CUDA / file).read_text(encoding="utf-8"), variant, TEST_FOLDERS, SCHEDULES[:1])
         for file in files
         for variant in ("plain", "memory")
     ]

@@ -43,14 +43,14 @@ def compile_for(source: Path, architecture: str, folder: Path) -> str:
     )
     to_code = [f"{tools}/ptxas", f"-arch=sm_{architecture}", "-v", f"{out}.ptx"]
     result = subprocess.run(
-        [*to_code, "-o", f"{out}.cubin"], check=True, capture_output=True, text=True
+        [*to_code, "-o", f"{out}.cubin"], check=True, capture_output=True, encoding="utf-8"
     )
     return result.stderr
 
 
 def parse(report: str) -> list[Resources]:
     demangled = subprocess.run(
-        ["c++filt"], input=report, check=True, capture_output=True, text=True
+        ["c++filt"], input=report, check=True, capture_output=True, encoding="utf-8"
     ).stdout
     resources = []
     for part in demangled.split("Compiling entry function ")[1:]:
@@ -125,12 +125,12 @@ def spills(compiled: list[Resources]) -> list[str]:
 def main(arguments: list[str]) -> int:
     compiled = report(build.paths("cuda"))
     spilling = spills(compiled)
-    page = PAGE.read_text()
+    page = PAGE.read_text(encoding="utf-8")
     updated = between(page, "resources", table(compiled))
     updated = between(updated, "work", work.table())
     stale = updated != page
     if stale:
-        PAGE.write_text(updated)
+        PAGE.write_text(updated, encoding="utf-8")
         print(f"{PAGE.relative_to(build.ROOT)}: a table has changed")
     print(*spilling, f"{len(compiled)} compiled kernels, {len(spilling)} spill registers", sep="\n")
     return 1 if spilling or (stale and "--check" in arguments) else 0

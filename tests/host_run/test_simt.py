@@ -19,7 +19,7 @@ def run(name, schedule="forward"):
         [str(BUILD / "faults"), name],
         env=os.environ | {"HOST_RUN_SCHEDULE": schedule},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=20,
     )
 

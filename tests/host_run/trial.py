@@ -47,7 +47,7 @@ class Trials:
         with tempfile.TemporaryDirectory(prefix="mutant-") as name:
             folder = Path(name)
             shutil.copytree(CUDA, folder / "csrc/cuda")
-            (folder / "csrc/cuda" / file).write_text(text)
+            (folder / "csrc/cuda" / file).write_text(text, encoding="utf-8")
             build.copy_package(folder / "fairloss_ext")
             for stem in users(file):
                 if not compile_and_link(folder, stem, variant):
@@ -104,7 +104,7 @@ def users(file: str) -> list[str]:
     """Return the stems of the kernels that include a file, or its own."""
     if file.endswith(".cu"):
         return [file.removesuffix(".cu")]
-    including = [p for p in CUDA.iterdir() if f'#include "{file}"' in p.read_text()]
+    including = [p for p in CUDA.iterdir() if f'#include "{file}"' in p.read_text(encoding="utf-8")]
     return sorted({stem for p in including for stem in users(p.name)})
 
 
@@ -134,7 +134,7 @@ def describe(status: int, where: str, folder: Path) -> str:
     Raises:
         RuntimeError: pytest ended with any other status.
     """
-    output = (folder / "output.txt").read_text(errors="replace")
+    output = (folder / "output.txt").read_text(errors="replace", encoding="utf-8")
     if status == ENDED:
         return f"time limit: {where}"
     if status < 0:

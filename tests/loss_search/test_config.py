@@ -83,10 +83,10 @@ def test_files_that_are_no_loss_are_refused(tmp_path):
     path = tmp_path / "loss.json"
     with pytest.raises(FileNotFoundError, match=r"head.loss: .*loss.json does not exist"):
         load_head(path, 3, 4)
-    path.write_text(json.dumps({"version": 1, "head": {}}))
+    path.write_text(json.dumps({"version": 1, "head": {}}), encoding="utf-8")
     with pytest.raises(ValueError, match=r"loss.json is not a file of schema fairloss.loss"):
         load_head(path, 3, 4)
-    path.write_text(json.dumps({"version": 2}))
+    path.write_text(json.dumps({"version": 2}), encoding="utf-8")
     with pytest.raises(ValueError, match="loss.json: expected a JSON object of version 1"):
         load_head(path, 3, 4)
     settings = TrainConfig(data="x", output=str(tmp_path / "run"))

@@ -49,7 +49,7 @@ def test_a_search_leaves_a_loss_a_model_and_its_cost(whole):
     loss = read_loss(whole / "loss.json")
     assert loss.name == "SearchSoftmax"
     assert loss.scale == 32
-    content = json.loads((whole / "loss.json").read_text())
+    content = json.loads((whole / "loss.json").read_text(encoding="utf-8"))
     assert (content["version"], content["schema"]) == (1, "fairloss.loss")
     assert content["provenance"]["steps"] == 9 * steps
     assert list((whole / "members").iterdir()) == []
@@ -200,7 +200,7 @@ def test_every_space_is_searched_and_drawn(tmp_path, changes, options):
     head = load_head(path, 5, 8)
     assert type(head) is heads.HEADS[loss.name]
     for figure in write_search_figures(tmp_path):
-        assert "<path" in figure.read_text()
+        assert "<path" in figure.read_text(encoding="utf-8")
 
 
 def test_a_member_that_diverges_is_never_the_best(tmp_path, monkeypatch):

@@ -18,6 +18,6 @@ def test_kernels_build_without_torch_and_pass_ctest(tmp_path):
     build = ["cmake", "--build", str(tmp_path), "--parallel", "2"]
     test = ["ctest", "--test-dir", str(tmp_path), "--output-on-failure", "--no-tests=error"]
     for command in (configure, build, test):
-        result = subprocess.run(command, capture_output=True, text=True)
+        result = subprocess.run(command, capture_output=True, encoding="utf-8")
         assert result.returncode == 0, result.stdout + result.stderr
     assert (tmp_path / "compile_commands.json").exists()

@@ -40,7 +40,11 @@ class Environment:
         inherited = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "CXX")}
         environment = inherited | variables
         return subprocess.run(
-            [str(self.python), *command], cwd=cwd, env=environment, capture_output=True, text=True
+            [str(self.python), *command],
+            cwd=cwd,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
         )
 
     def pip(self, *arguments: str, cwd: Path | None = None, **variables: str):
@@ -84,11 +88,13 @@ def test_wheel_is_complete_clean_and_follows_headers(environment, source_tree, t
     library = next((source_tree / "build").glob("lib.*"))
     (library / "fairloss_ext" / "deleted_since.py").touch()
     header = source_tree / "csrc" / "include" / "fairloss" / "norm.h"
-    text = header.read_text()
+    text = header.read_text(encoding="utf-8")
     assert "kShortestNorm = 1e-12" in text
-    header.write_text(text.replace("kShortestNorm = 1e-12", "kShortestNorm = 1e-11"))
+    header.write_text(
+        text.replace("kShortestNorm = 1e-12", "kShortestNorm = 1e-11"), encoding="utf-8"
+    )
     second = build_wheel(environment, source_tree, tmp_path / "second")
-    header.write_text(text)
+    header.write_text(text, encoding="utf-8")
     assert second["fairloss_ext/_C.abi3.so"] != first["fairloss_ext/_C.abi3.so"]
     assert second.keys() == first.keys()
 

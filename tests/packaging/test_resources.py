@@ -39,13 +39,15 @@ __global__ void __launch_bounds__(1024) greedy(float* data) {
 @needs_nvcc
 def test_a_spilled_register_is_reported(tmp_path):
     source = tmp_path / "greedy.cu"
-    source.write_text(GREEDY)
+    source.write_text(GREEDY, encoding="utf-8")
     compiled = resources.report([source])
     assert [(r.kernel, r.architecture) for r in compiled] == [
         ("greedy", a) for a in resources.ARCHITECTURES
     ]
     assert len(resources.spills(compiled)) == len(compiled)
-    source.write_text("__global__ void frugal(float* data) { data[threadIdx.x] = 1; }")
+    source.write_text(
+        "__global__ void frugal(float* data) { data[threadIdx.x] = 1; }", encoding="utf-8"
+    )
     assert resources.spills(resources.report([source])) == []
 
 
@@ -92,7 +94,7 @@ int main() {
 @needs_nvcc
 def test_occupancy_is_that_of_the_toolkits_calculator(tmp_path):
     source = tmp_path / "calculator.cpp"
-    source.write_text(CALCULATOR)
+    source.write_text(CALCULATOR, encoding="utf-8")
     program = [build.compiler(), "-w", f"-I{TOOLKIT.folder}/include", str(source)]
     subprocess.run([*program, "-o", str(tmp_path / "calculator")], check=True)
     cases = [
@@ -109,7 +111,7 @@ def test_occupancy_is_that_of_the_toolkits_calculator(tmp_path):
         numbers = (int(architecture) // 10, device.warps, device.shared, *case)
         lines.append(" ".join(map(str, numbers)))
     done = subprocess.run(
-        [tmp_path / "calculator"], input="\n".join(lines), capture_output=True, text=True
+        [tmp_path / "calculator"], input="\n".join(lines), capture_output=True, encoding="utf-8"
     )
     assert done.returncode == 0
     expected = dict(zip(cases, map(int, done.stdout.split()), strict=True))
@@ -141,5 +143,5 @@ def test_every_kernel_has_enough_mutants():
 def test_every_mutant_fails_a_test():
     """`make cuda-check` tries one per device function; this takes a quarter of an hour."""
     command = [sys.executable, str(build.ROOT / "tests/host_run/mutants.py"), "--all"]
-    run = subprocess.run(command, cwd=build.ROOT, capture_output=True, text=True)
+    run = subprocess.run(command, cwd=build.ROOT, capture_output=True, encoding="utf-8")
     assert run.returncode == 0, run.stdout[-4000:]

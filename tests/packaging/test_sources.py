@@ -34,7 +34,7 @@ def sdist(source_tree: Path) -> dict[str, bytes]:
         cwd=source_tree,
         env=os.environ | {"PYTHONPATH": "build_backend", "FAIRLOSS_SKIP_EXT": "1"},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )
     assert result.returncode == 0, result.stderr
     with tarfile.open(next((source_tree / "dist").glob("*.tar.gz"))) as archive:
@@ -68,4 +68,4 @@ def test_the_version_stands_in_one_place(sdist):
     assert fairloss.__version__ == version
     assert f"\nVersion: {version}\n" in sdist["PKG-INFO"].decode()
     for name in ("setup.py", "pyproject.toml", "CMakeLists.txt", "python/fairloss/__init__.py"):
-        assert f'"{version}"' not in (ROOT / name).read_text(), name
+        assert f'"{version}"' not in (ROOT / name).read_text(encoding="utf-8"), name

@@ -20,7 +20,7 @@ EPOCHS = 12
 
 
 def write_json(path: Path, **values: Any) -> None:
-    path.write_text(json.dumps({"version": 1} | values))
+    path.write_text(json.dumps({"version": 1} | values), encoding="utf-8")
 
 
 def write_training(folder: Path, seed: int, moves: bool = True) -> None:
@@ -30,7 +30,9 @@ def write_training(folder: Path, seed: int, moves: bool = True) -> None:
     counts = np.sort(random.integers(2, 9, 30) ** 2)[::-1]
     names = [f"s{number}" for number in range(29)] + [HOSTILE]
     write_json(folder / "identities.json", identities=names, counts=counts.tolist())
-    (folder / "config.yaml").write_text(f"epochs: {EPOCHS}\nseed: {seed}\ndata: <here>\n")
+    (folder / "config.yaml").write_text(
+        f"epochs: {EPOCHS}\nseed: {seed}\ndata: <here>\n", encoding="utf-8"
+    )
     margins = np.full(9, 0.35)
     lines = []
     for epoch in range(1, EPOCHS + 1):
@@ -53,7 +55,9 @@ def write_training(folder: Path, seed: int, moves: bool = True) -> None:
         if moves:
             margins = np.clip(margins + random.choice([-0.1, 0, 0, 0.1], 9), 0.15, 0.45)
     lines.append({"event": "end", "steps": 10 * EPOCHS, "seconds": 18.0})
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "metrics.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8"
+    )
 
 
 def write_policy(path: Path) -> None:

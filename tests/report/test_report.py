@@ -29,11 +29,14 @@ VOID = {"meta", "img"}
 
 
 def read(folder: Path, name: str) -> Any:
-    return json.loads((folder / name).read_text())
+    return json.loads((folder / name).read_text(encoding="utf-8"))
 
 
 def epoch_lines(folder: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line)
+        for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     return [line for line in lines if line["event"] == "epoch"]
 
 
@@ -109,7 +112,7 @@ def test_training_folder(training: Path) -> None:
 
 
 def test_training_folder_before_its_first_epoch(training: Path) -> None:
-    (training / "metrics.jsonl").write_text("")
+    (training / "metrics.jsonl").write_text("", encoding="utf-8")
     page = write_report(training).read_text("utf-8")
     assert sections(page) == ["classes"]
     assert "no epoch has ended yet" in page
@@ -128,7 +131,7 @@ def test_verdict(part: Any, low: float, high: float, value: float, words: str) -
     folder = part("evaluation.json")
     evaluation = read(folder, "evaluation.json")
     evaluation["comparison"]["difference"]["auc"] |= {"value": value, "low": low, "high": high}
-    (folder / "evaluation.json").write_text(json.dumps(evaluation))
+    (folder / "evaluation.json").write_text(json.dumps(evaluation), encoding="utf-8")
     page = " ".join(write_report(folder).read_text("utf-8").split())
     shown = f"<strong>{value:+.4f}</strong>, 95% interval [{low:+.4f}, {high:+.4f}]"
     assert shown.replace("-", "\N{MINUS SIGN}") in page
@@ -142,6 +145,16 @@ def test_names_are_escaped(demo_page: str, hostile: str) -> None:
     assert f"{hostile}/2.png" in alternatives
     names = [row["match"] for row in table_of(demo_page, "Nearest faces")]
     assert f"{hostile}/2.png" in names
+
+
+def test_names_that_utf8_or_a_reader_lacks_are_escaped(part: Any) -> None:
+    folder = part("queries.json", "queries.npz")
+    path = folder / "queries.json"
+    text = path.read_text(encoding="utf-8").replace("s0/0.png", r"\udce9\u001b[1m/0.png")
+    path.write_text(text, encoding="utf-8")
+    page = write_report(folder).read_text("utf-8")
+    assert r'alt="\udce9\x1b[1m/0.png"' in page
+    assert r"\udce9\x1b[1m/0.png" in [row["match"] for row in table_of(page, "Nearest faces")]
 
 
 def test_page_is_self_contained(demo_page: str) -> None:
@@ -302,9 +315,11 @@ def test_labels_are_spread_upwards() -> None:
 
 
 def test_repeated_epochs_and_a_cut_off_line(training: Path) -> None:
-    lines = (training / "metrics.jsonl").read_text().splitlines()
+    lines = (training / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     again = json.dumps(json.loads(lines[3]) | {"loss": float("nan")})
-    (training / "metrics.jsonl").write_text("\n".join([*lines[:4], again, lines[4][:50]]))
+    (training / "metrics.jsonl").write_text(
+        "\n".join([*lines[:4], again, lines[4][:50]]), encoding="utf-8"
+    )
     run = read_run(training)
     assert [line["epoch"] for line in run.training["run"].epochs] == [1, 2, 3, 4]
     section = losses.section(run)
@@ -321,11 +336,11 @@ def test_a_demo_without_its_fair_arm_shows_the_fixed_one(part: Any) -> None:
 
 def test_files_that_cannot_be_read(training: Path, part: Any) -> None:
     metrics = training / "metrics.jsonl"
-    metrics.write_text("not JSON\n" + metrics.read_text())
+    metrics.write_text("not JSON\n" + metrics.read_text(encoding="utf-8"), encoding="utf-8")
     with pytest.raises(ValueError, match=r"metrics\.jsonl: line 1"):
         write_report(training)
     folder = part()
-    (folder / "demo.json").write_text('{"version": 2}')
+    (folder / "demo.json").write_text('{"version": 2}', encoding="utf-8")
     with pytest.raises(ValueError, match=r"demo\.json: expected .* version 1"):
         write_report(folder)
 
@@ -348,8 +363,10 @@ def test_neither_kind_of_folder(tmp_path: Path) -> None:
 
 
 def test_a_search_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "metrics.jsonl").write_text('{"version": 1, "event": "round"}\n')
-    (tmp_path / "identities.json").write_text('{"version": 1, "counts": [2], "held_out": ["a"]}')
+    (tmp_path / "metrics.jsonl").write_text('{"version": 1, "event": "round"}\n', encoding="utf-8")
+    (tmp_path / "identities.json").write_text(
+        '{"version": 1, "counts": [2], "held_out": ["a"]}', encoding="utf-8"
+    )
     with pytest.raises(
         ValueError, match=r"run: expected .*the search .* trajectory\.svg .*head\.loss=.*\.json"
     ):

@@ -38,7 +38,7 @@ def checkpoint(tmp_path) -> Path:
     options = ["data=x", f"output={run}", "image_size=[32,32]", "channels=1"]
     config = load_config(None, [*options, "model.embedding_size=8"], TrainConfig)
     run.mkdir()
-    (run / "config.yaml").write_text(as_yaml(config))
+    (run / "config.yaml").write_text(as_yaml(config), encoding="utf-8")
     torch.save(build_model("small_cnn", 8, (32, 32), 1).state_dict(), run / "model.pt")
     return run / "model.pt"
 
@@ -77,7 +77,7 @@ def test_arrays_are_mirrored_only_where_allowed(images, checkpoint, tmp_path):
         embed_to_npy(checkpoint, folder, names, output)
         features, expected = np.load(output), embed(model, faces, flip=mirror)
         np.testing.assert_allclose(features, expected, atol=1e-5)
-        assert json.loads(output.with_suffix(".json").read_text())["flip"] is mirror
+        assert json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))["flip"] is mirror
         embed_to_devkit(checkpoint, folder, names, tmp_path / "mf", f"_{mirror}.bin")
         vectors = read_vectors(tmp_path / "mf", names, f"_{mirror}.bin")
         unit = features / np.linalg.norm(features, axis=1, keepdims=True)

@@ -69,7 +69,7 @@ def test_killed_and_resumed_ends_with_the_same_bits(tmp_path):
             [*command, f"output={tmp_path / run}", "resume=auto"],
             env=environment,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
             **options,
         )
 
@@ -104,27 +104,28 @@ def test_a_half_written_file_is_never_read(tmp_path, monkeypatch):
         train(config(tmp_path / "run", epochs=2), faces(COUNTS))
 
     def fail(path):
-        path.write_text("half")
+        path.write_text("half", encoding="utf-8")
         raise OSError("disk full")
 
-    (tmp_path / "old.json").write_text("old")
+    (tmp_path / "old.json").write_text("old", encoding="utf-8")
     with pytest.raises(OSError, match="disk full"):
         write_atomic(tmp_path / "old.json", fail)
-    assert (tmp_path / "old.json").read_text() == "old"
+    assert (tmp_path / "old.json").read_text(encoding="utf-8") == "old"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["old.json", "run"]
 
 
 def test_a_cut_off_log_line_is_repaired_on_resume(tmp_path):
     run = train(config(tmp_path / "run", epochs=2), faces(COUNTS))
     (run / "model.pt").unlink()
-    with (run / "metrics.jsonl").open("a") as log:
+    with (run / "metrics.jsonl").open("a", encoding="utf-8") as log:
         log.write('{"version": 1, "event": "epo')
     train(config(tmp_path / "run", epochs=2), faces(COUNTS))
     events = [
-        json.loads(line)["event"] for line in (run / "metrics.jsonl").read_text().split("\n")[:-1]
+        json.loads(line)["event"]
+        for line in (run / "metrics.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
     ]
     assert events == ["epoch", "epoch", "end", "resume", "end"]
-    with (run / "metrics.jsonl").open("a") as log:
+    with (run / "metrics.jsonl").open("a", encoding="utf-8") as log:
         log.write('no json\n{"event": "more"}\n')
     with pytest.raises(ValueError, match="line 6 is not JSON"):
         RunFolder(run).metrics()

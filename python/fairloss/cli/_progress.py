@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -14,6 +13,8 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
+from fairloss.cli._console import console
+from fairloss.io.text import printable
 from fairloss.progress import Progress
 
 
@@ -21,18 +22,18 @@ from fairloss.progress import Progress
 def progress_bars() -> Iterator[Progress]:
     """Yield a callback that draws a bar for each label on the error stream, not the output."""
     columns = (
-        TextColumn("{task.description:24}"),
+        TextColumn("{task.description:24}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Bars(*columns, console=Console(stderr=True)) as display:
+    with Bars(*columns, console=console(stderr=True)) as display:
         tasks: dict[str, TaskID] = {}
 
         def progress(label: str, done: int, total: int) -> None:
             if label not in tasks:
-                tasks[label] = display.add_task(label, total=total)
+                tasks[label] = display.add_task(printable(label), total=total)
             display.update(tasks[label], completed=done, total=total)
 
         yield progress

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from rich.console import Console
 from rich.table import Table
+
+from fairloss.cli._console import console
 
 
 def print_table(
@@ -13,10 +14,15 @@ def print_table(
     rows: Iterable[Sequence[str]],
     justify: Literal["left", "right"] = "right",
 ) -> None:
-    """Print rows under a title; `justify` is for all columns but the first."""
-    table = Table(title=title, title_justify="left")
+    """Print rows under a title; `justify` is for all columns but the first.
+
+    A terminal that is too narrow folds the cells; nothing is cut off.
+    """
+    table = Table()
     for number, column in enumerate(columns):
-        table.add_column(column, justify=justify if number else "left")
+        table.add_column(column, justify=justify if number else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    screen = console()
+    screen.print(title, style="italic", soft_wrap=True)
+    screen.print(table)

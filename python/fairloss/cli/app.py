@@ -4,8 +4,6 @@ import sys
 import warnings
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from fairloss.cli import (
     collect,
@@ -20,6 +18,7 @@ from fairloss.cli import (
     search_loss,
     train,
 )
+from fairloss.cli._console import escape_unencodable, print_message
 
 app = typer.Typer(
     help="Fair Loss for long-tailed face recognition: train, evaluate, search.",
@@ -45,19 +44,16 @@ for commands in (data.app, evaluate.app, gallery.app):
 
 def run() -> None:
     """Run the command of `sys.argv`; an error that a user can fix prints one line and exits 2."""
+    escape_unencodable()
     warnings.showwarning = _print_warning  # type: ignore[assignment]
     try:
         app()
     except KeyboardInterrupt:
         sys.exit(130)  # as a shell reports SIGINT
     except (ValueError, OSError, ImportError, RuntimeError) as error:
-        _print_message("[bold red]error[/]", error)
+        print_message("error", "bold red", error)
         sys.exit(2)
 
 
 def _print_warning(message: Warning | str, *_: object) -> None:
-    _print_message("[yellow]warning[/]", message)
-
-
-def _print_message(label: str, message: object) -> None:
-    Console(stderr=True, highlight=False).print(f"{label}: {escape(str(message))}")
+    print_message("warning", "yellow", message)

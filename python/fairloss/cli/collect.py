@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-import typer
-
 import fairloss.experience
+from fairloss.cli._console import print_line
 from fairloss.cli._progress import progress_bars
 from fairloss.cli._settings import Settings, load_settings
 
@@ -26,7 +25,7 @@ def collect(settings: Settings = None) -> None:
     config = load_settings(settings, fairloss.experience.CollectConfig)
     with progress_bars() as progress:
         experience = fairloss.experience.collect(config, progress=progress)
-    typer.echo(
+    print_line(
         f"{len(experience)} transitions in {experience.steps} optimizer steps, "
         f"{experience.dropped} cells below {experience.min_cell} classes dropped: "
         f"{Path(config.output) / 'experience.npz'}"

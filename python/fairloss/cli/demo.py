@@ -1,8 +1,7 @@
 """The command `fairloss demo`."""
 
-import typer
-
 import fairloss.demo
+from fairloss.cli._console import print_line
 from fairloss.cli._progress import progress_bars
 from fairloss.cli._settings import Settings, load_settings
 
@@ -26,4 +25,4 @@ def demo(settings: Settings = None) -> None:
     config = load_settings(settings, fairloss.demo.DemoConfig)
     with progress_bars() as progress:
         path = fairloss.demo.demo(config, progress)
-    typer.echo(f"report: {path}")
+    print_line(f"report: {path}")

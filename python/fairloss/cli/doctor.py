@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from fairloss.cli._console import print_line
+
 
 def doctor(
     data: Annotated[
@@ -27,7 +29,7 @@ def doctor(
     from fairloss.doctor import diagnose, diagnose_data, render
 
     if data is None:
-        typer.echo(render(diagnose()))
+        _print(render(diagnose()))
         return
     from fairloss.cli._progress import progress_bars
     from fairloss.data.survey import survey_images
@@ -36,6 +38,11 @@ def doctor(
     with progress_bars() as progress:
         survey = survey_images(data, image_size, channels, labeled(progress, "read images"))
     findings = diagnose_data(survey)
-    typer.echo(render(findings))
+    _print(render(findings))
     if any(finding.status != "ok" for finding in findings):
         raise typer.Exit(1)
+
+
+def _print(text: str) -> None:
+    for line in text.splitlines():
+        print_line(line)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from fairloss.checks import expect
+from fairloss.cli._console import print_line
 from fairloss.cli._options import RunCheckpoint
 from fairloss.cli._progress import progress_bars
 from fairloss.data import read_devkit_list, read_landmarks
@@ -68,7 +69,7 @@ def embed(
                 flip=flip,
                 progress=progress,
             )
-    typer.echo(f"features of {len(listed)} images: {output}")
+    print_line(f"features of {len(listed)} images: {output}")
 
 
 def _read_list(

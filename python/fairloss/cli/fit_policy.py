@@ -8,6 +8,7 @@ import typer
 import fairloss.experience
 from fairloss.agent.state import legal_actions
 from fairloss.checks import check_file
+from fairloss.cli._console import print_line
 from fairloss.cli._progress import progress_bars
 from fairloss.io.output import check_output
 
@@ -29,7 +30,7 @@ def fit_policy(
     with progress_bars() as progress:
         fit = fairloss.experience.fit_policy(transitions, gamma=gamma, seed=seed, progress=progress)
     fit.policy.save(output)
-    typer.echo(
+    print_line(
         f"{output}: {(fit.policy.visits > 0).sum()} of {legal_actions(fit.policy.grid).sum()} "
         f"legal pairs visited, largest difference to the exact Q {fit.largest_gap:.2g}, "
         f"{fit.disagreements} states decided otherwise"

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from fairloss.cli._console import print_line
 from fairloss.report import write_report
 
 
@@ -16,4 +17,4 @@ def report(
 
     Example: `fairloss report runs/mine`
     """
-    typer.echo(f"wrote {write_report(run, output)}")
+    print_line(f"wrote {write_report(run, output)}")

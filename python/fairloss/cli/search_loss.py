@@ -1,8 +1,7 @@
 """The command `fairloss search-loss`."""
 
-import typer
-
 from fairloss import loss_search
+from fairloss.cli._console import print_line
 from fairloss.cli._progress import progress_bars
 from fairloss.cli._settings import Settings, load_settings
 from fairloss.io.json import read_json
@@ -30,13 +29,13 @@ def search_loss(settings: Settings = None) -> None:
     with progress_bars() as progress, loss_search.ProcessMap(config.workers) as processes:
         path = loss_search.search(config, None, progress, map if config.workers == 1 else processes)
     provenance = read_json(path)["provenance"]
-    typer.echo(
+    print_line(
         f"{provenance['steps']} optimizer steps in {provenance['rounds']} rounds, reward "
         f"{provenance['reward']:.4f}: {path}"
     )
     try:
         from fairloss.report.loss_search import write_search_figures
     except ImportError:
-        typer.echo('no figures: they need pip install "fairloss-ext[report]"')
+        print_line('no figures: they need pip install "fairloss-ext[report]"')
     else:
-        typer.echo(f"figures: {', '.join(map(str, write_search_figures(path.parent)))}")
+        print_line(f"figures: {', '.join(map(str, write_search_figures(path.parent)))}")

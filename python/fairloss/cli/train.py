@@ -1,8 +1,7 @@
 """The command `fairloss train`."""
 
-import typer
-
 from fairloss import training
+from fairloss.cli._console import print_line
 from fairloss.cli._progress import progress_bars
 from fairloss.cli._settings import Settings, load_settings
 
@@ -33,4 +32,4 @@ def train(settings: Settings = None) -> None:
     config = load_settings(settings, training.TrainConfig)
     with progress_bars() as progress:
         folder = training.train(config, progress=progress)
-    typer.echo(f"backbone: {folder / 'model.pt'}")
+    print_line(f"backbone: {folder / 'model.pt'}")

@@ -1,15 +1,14 @@
 """Groups of identities, from a column of a table."""
 
 import csv
+import io
 from collections.abc import Sequence
-from io import StringIO
 
 import torch
 from torch import Tensor
 
 from fairloss.checks import expect
-from fairloss.data.text_files import StrPath
-from fairloss.io.atomic import read_text
+from fairloss.data.text_files import StrPath, read_listing
 
 
 def read_groups(
@@ -29,10 +28,9 @@ def read_groups(
     Raises:
         ValueError: a column is missing, or an identity has no row.
     """
-    reader = csv.DictReader(StringIO(read_text(table)))
+    reader = csv.DictReader(io.StringIO(read_listing(table)))
     missing = {column, key}.difference(reader.fieldnames or ())
-    column_names = f"columns {column!r} and {key!r}"
-    expect(not missing, f"table {table}", column_names, reader.fieldnames)
+    expect(not missing, f"table {table}", f"columns {column!r} and {key!r}", reader.fieldnames)
     group_of = {row[key]: row[column] for row in reader}
     unknown = [name for name in identities if name not in group_of]
     lacking = f"none for {len(unknown)} identities, the first {next(iter(unknown), None)!r}"

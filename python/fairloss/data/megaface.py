@@ -111,5 +111,7 @@ def read_noise_list(path: StrPath) -> frozenset[str]:
 
     Lines that start with # are comments; of tab-separated fields the second is the path.
     """
-    lines = [line.split("\t") for line in read_lines(path) if not line.startswith("#")]
+    # strict, because a name with a damaged byte would match none, and its noise would stay
+    listed = [line for line in read_lines(path, "strict") if not line.startswith("#")]
+    lines = [line.split("\t") for line in listed]
     return frozenset(fields[1] if len(fields) > 1 else fields[0] for fields in lines)

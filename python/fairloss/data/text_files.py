@@ -15,9 +15,17 @@ def check_format(valid: object, path: StrPath, problem: str) -> None:
         raise FormatError(path, problem)
 
 
-def read_lines(path: StrPath) -> list[str]:
+def read_lines(path: StrPath, errors: str = "surrogateescape") -> list[str]:
     """Return the lines of a text file that are not blank, without surrounding white space."""
-    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    lines = map(str.strip, read_listing(path, errors).split("\n"))
+    return [line for line in lines if line]
+
+
+def read_listing(path: StrPath, errors: str = "surrogateescape") -> str:
+    """Return a text file that names files: like their names, it need not be UTF-8."""
+    text = read_text(path, errors)
+    check_format("\0" not in text, path, "not a text file")
+    return text
 
 
 def split_fields(line: str, *counts: int) -> list[str]:

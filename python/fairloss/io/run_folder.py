@@ -34,7 +34,7 @@ class RunFolder:
         """Append one line to metrics.jsonl."""
         line = json.dumps({"version": VERSION, "event": event} | values)
         path = self / "metrics.jsonl"
-        with report_failure(path), path.open("a", encoding="utf-8") as file:
+        with report_failure(path), path.open("a", encoding="utf-8", newline="\n") as file:
             file.write(line + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:

@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 
 from fairloss.data import Cmc
 from fairloss.io.atomic import write_atomic
-from fairloss.report.drawing import STYLE, WIDTH, picture_kind
+from fairloss.io.text import printable
+from fairloss.report.drawing import STYLE, WIDTH, label_log_axis, picture_kind
 
 DASHES = ("-", "--", ":", "-.")
 
@@ -27,12 +28,16 @@ def draw_cmc(curves: Mapping[str, Cmc], output: Path) -> None:
     with matplotlib.style.context(["default", STYLE], after_reset=True):
         figure = Figure(figsize=(2 * WIDTH, 3.5), layout="constrained")
         left, right = figure.subplots(1, 2)
-        for number, (name, curve) in enumerate(curves.items()):
+        for number, curve in enumerate(curves.values()):
             dash = DASHES[number % len(DASHES)]
-            left.plot(curve.rank + 1, curve.recall, dash, drawstyle="steps-post", label=name)
+            left.plot(curve.rank + 1, curve.recall, dash, drawstyle="steps-post", label=str(number))
             positive = curve.fpr > 0
-            right.plot(curve.fpr[positive], curve.tpr[positive], dash, label=name)
+            right.plot(curve.fpr[positive], curve.tpr[positive], dash)
         left.set(xscale="log", xlabel="rank (log)", ylabel="share of trials found")
         right.set(xscale="log", xlabel="false accept rate (log)", ylabel="true accept rate")
-        left.legend(loc="lower right", frameon=False)
+        for axes in (left, right):
+            label_log_axis(axes.xaxis)
+        texts = left.legend(loc="lower right", frameon=False).get_texts()
+        for text, name in zip(texts, curves, strict=True):  # a label "_x" is left out of a legend
+            text.set_text(printable(name))
         write_atomic(output, lambda path: figure.savefig(path, format=kind))

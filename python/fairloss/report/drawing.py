@@ -8,11 +8,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import ParamSpec
 
-import matplotlib
 import matplotlib.style
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from fairloss.checks import expect
 
@@ -42,6 +42,7 @@ STYLE = {
     "grid.color": "#ececef",
     "grid.linewidth": 0.7,
     "text.color": TEXT,
+    "text.parse_math": False,  # a name may have two $
     "xtick.color": MUTED,
     "ytick.color": MUTED,
     "xtick.major.size": 3,
@@ -94,6 +95,12 @@ def epoch_axis(axes: Axes, epochs: int, label_share: float) -> None:
     axes.set_xticks([tick for tick in ticks if 0 <= tick <= epochs])
     axes.set_xlim(0, max(epochs, 1) / (1 - label_share))
     axes.spines.bottom.set_bounds(0, max(epochs, 1))
+
+
+def label_log_axis(axis: Axis) -> None:
+    """Label the ticks of a logarithmic axis in plain text, as matplotlib's default is a formula."""
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(LogFormatter())
 
 
 def spread(positions: list[float], gap: float) -> list[float]:

@@ -80,7 +80,7 @@ def _modulated(options: dict[str, Any]) -> Figure:
         xlim=(1e-3, 1 - 1e-7),
         ylim=(1e-5, 1 - 1e-3),
         xlabel="p, without margin",
-        ylabel="$p_m$, input of the loss",
+        ylabel="p_m, input of the loss",
     )
     for axis, ticks in (
         (axes.xaxis, (0.001, 0.05, 0.5, 0.95, 0.999, 0.99999)),
@@ -99,7 +99,7 @@ def _am_lfs(options: dict[str, Any]) -> Figure:
         figure.subplots(1, 2),
         ("t", "tau"),
         (-1, 0),
-        (r"$\cos\,\theta$ to the target", "p, with t"),
+        ("cos θ to the target", "p, with t"),
         strict=True,
     ):
         rows = options[name]
@@ -108,7 +108,7 @@ def _am_lfs(options: dict[str, Any]) -> Figure:
         for (slope, offset), left, right in zip(rows, edges, edges[1:], strict=False):
             values = (slope * left + offset, slope * right + offset)
             axes.plot((left, right), values, color=COUNT_COLORS[2])
-        axes.set(xlabel=label, ylabel="t" if name == "t" else r"$\tau$")
+        axes.set(xlabel=label, ylabel="t" if name == "t" else "τ")
     return figure
 
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from fairloss.io.atomic import write_atomic
+from fairloss.io.text import printable
 from fairloss.report.drawing import STYLE, picture_kind
 from fairloss.report.run_view import Run
 from fairloss.typing import Bytes
@@ -86,5 +87,6 @@ def draw_nearest(rows: Sequence[Sequence[Face]], output: Path) -> None:
 def _draw(axes: Axes, face: Face) -> None:
     axes.imshow(face.pixels.transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=255)
     axes.set_title(face.title)
-    short = face.name if len(face.name) <= 22 else f"…{face.name[-21:]}"  # as wide as the tile
+    name = printable(face.name)
+    short = name if len(name) <= 22 else f"…{name[-21:]}"  # as wide as the tile
     axes.text(0.5, -0.04, short, transform=axes.transAxes, ha="center", va="top", fontsize=6)

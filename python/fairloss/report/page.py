@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from fairloss.io.text import printable_lines
 from fairloss.report import classes, cost, groups, losses, nearest, policy, roc, verification
 from fairloss.report.run_view import ARM_NAMES, Run
 
@@ -33,6 +34,7 @@ def render_page(run: Run) -> str:
     environment = Environment(
         loader=FileSystemLoader([folder / "templates", folder]),
         autoescape=True,
+        finalize=_as_text,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -46,6 +48,11 @@ def render_page(run: Run) -> str:
         sections={name: values for name, values in data.items() if values is not None},
         build="\n".join(f"{key}: {value}" for key, value in asdict(build_info()).items()),
     )
+
+
+def _as_text(value: Any) -> Any:
+    """Return text that UTF-8 can hold; SVG and what a macro returns are already."""
+    return printable_lines(value) if type(value) is str else value
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from fairloss.report.drawing import ARM_COLORS, ARM_DASHES, WIDTH, inline_svg
+from fairloss.report.drawing import ARM_COLORS, ARM_DASHES, WIDTH, inline_svg, label_log_axis
 from fairloss.report.run_view import ARM_NAMES, Run
 from fairloss.typing import Float64s
 
@@ -52,6 +52,6 @@ def roc(corners: dict[str, Float64s], impostors: int) -> Figure:
         xlabel="false accept rate (log)",
         ylabel="true accept rate",
     )
-    axes.xaxis.set_major_formatter("{x:g}")
+    label_log_axis(axes.xaxis)
     axes.legend(loc="lower right", frameon=False)
     return figure

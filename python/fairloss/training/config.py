@@ -84,6 +84,9 @@ class TrainConfig:
     def check(self) -> None:
         """Raise ValueError naming the first setting that is out of range."""
         check_settings(self)
+        in_utf8 = self.output == self.output.encode(errors="ignore").decode()
+        served = in_utf8 or not self.tensorboard
+        expect(served, "output", "a path in UTF-8, as tensorboard requires", repr(self.output))
         both = self.init is not None and self.init_backbone is not None
         expect(not both, "init_backbone", "none beside init, which has a backbone", "both")
         expect(len(self.image_size) == 2, "image_size", "[height, width]", self.image_size)

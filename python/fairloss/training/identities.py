@@ -11,7 +11,9 @@ from fairloss.io.json import read_json
 
 def identities_record(faces: FaceImages) -> dict[str, Any]:
     """Return names and counts of the identities, and a digest of the names of all images."""
-    digest = hashlib.sha256("\n".join(faces.names).encode()).hexdigest()
+    # the bytes of the names, which need not be UTF-8
+    content = "\n".join(faces.names).encode(errors="surrogateescape")
+    digest = hashlib.sha256(content).hexdigest()
     return {
         "identities": faces.identities,
         "counts": faces.counts.tolist(),

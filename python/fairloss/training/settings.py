@@ -13,6 +13,11 @@ class _Checked(Protocol):
     def check(self) -> None: ...
 
 
+# YAML has no surrogates, which stand for the bytes of a path that are not UTF-8: in YAML they are
+# the last characters of Unicode, which are for private use.
+_TO_YAML = {0xDC00 + byte: 0x10FF00 + byte for byte in range(0x80, 0x100)}
+_FROM_YAML = {private: surrogate for surrogate, private in _TO_YAML.items()}
+
 Config = TypeVar("Config", bound=_Checked)
 
 
@@ -35,7 +40,8 @@ def load_config(
         expect("=" in text, "settings", "key=value, such as epochs=10", repr(text))
     try:
         node = OmegaConf.structured(schema)
-        node = OmegaConf.merge(node, loaded, OmegaConf.from_dotlist(list(overrides)))
+        given = OmegaConf.from_dotlist([text.translate(_TO_YAML) for text in overrides])
+        node = OmegaConf.merge(node, loaded, _translate(given, _FROM_YAML))
         missing = sorted(OmegaConf.missing_keys(node))
         config = None if missing else cast(Config, OmegaConf.to_object(node))
     except OmegaConfBaseException as error:
@@ -57,14 +63,28 @@ def _read_yaml(path: Path) -> Any:
         raise ValueError(f"config: {path} is not YAML: {error}") from error
     if not isinstance(loaded, DictConfig):
         raise ValueError(f"config: {path} holds no settings of the form `key: value`")
-    return loaded
+    return _translate(loaded, _FROM_YAML)
 
 
 def as_yaml(config: Any) -> str:
     """Return the YAML text of a configuration."""
     from omegaconf import OmegaConf
 
-    return OmegaConf.to_yaml(OmegaConf.structured(config))
+    return OmegaConf.to_yaml(_translate(OmegaConf.structured(config), _TO_YAML))
+
+
+def _translate(node: Any, table: dict[int, int]) -> Any:
+    """Return settings with characters replaced in all their texts."""
+    from omegaconf import OmegaConf
+
+    def translate(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {translate(key): translate(entry) for key, entry in value.items()}
+        if isinstance(value, list):
+            return [translate(entry) for entry in value]
+        return value.translate(table) if isinstance(value, str) else value
+
+    return OmegaConf.create(translate(OmegaConf.to_container(node)))
 
 
 def changes(path: Path, config: Any, free: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ def test_align_writes_the_template_or_nothing(tmp_path):
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "a.png").write_bytes(content.getvalue())
     points = tmp_path / "points.txt"
-    points.write_text("a.png 60 80 120 80 90 110 65 140 115 140 0.9\n")
+    points.write_text("a.png 60 80 120 80 90 110 65 140 115 140 0.9\n", encoding="utf-8")
     options = ("--data", tmp_path / "raw", "--landmarks", points, "--output", tmp_path / "out")
     succeed("data", "align", *options)
     with Image.open(tmp_path / "out" / "a.png") as aligned:

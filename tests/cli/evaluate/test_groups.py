@@ -13,12 +13,12 @@ def test_groups_by_attribute_and_by_frequency(images, features, tmp_path):
         f"{name},{'old' if identity in ('id0', 'id1', 'id2') else 'young'}"
         for name, identity in zip(file.names, file.identities, strict=True)
     ]
-    (tmp_path / "ages.csv").write_text("\n".join(lines))
+    (tmp_path / "ages.csv").write_text("\n".join(lines), encoding="utf-8")
     options = ("--features", features, "--output", tmp_path / "g.json", "--replicates", 10)
     done = succeed(
         "evaluate", "groups", *options, "--attributes", tmp_path / "ages.csv", "--column", "age"
     )
-    report = json.loads((tmp_path / "g.json").read_text())
+    report = json.loads((tmp_path / "g.json").read_text(encoding="utf-8"))
     assert report["groups"]["old"]["genuine"] == 3 * 15
     assert "worst" in done.stdout
     run = {
@@ -26,12 +26,15 @@ def test_groups_by_attribute_and_by_frequency(images, features, tmp_path):
         "identities": sorted(set(file.identities)),
         "counts": [5] * 10 + [50] * 10,
     }
-    (tmp_path / "identities.json").write_text(json.dumps(run))
+    (tmp_path / "identities.json").write_text(json.dumps(run), encoding="utf-8")
     succeed("evaluate", "groups", *options, "--frequency", tmp_path / "identities.json")
-    assert set(json.loads((tmp_path / "g.json").read_text())["groups"]) == {"tail", "mid"}
+    assert set(json.loads((tmp_path / "g.json").read_text(encoding="utf-8"))["groups"]) == {
+        "tail",
+        "mid",
+    }
     more = ("--frequency", tmp_path / "identities.json", "--against", features)
     done = succeed("evaluate", "groups", *options, *more)
-    difference = json.loads((tmp_path / "g.json").read_text())["difference"]
+    difference = json.loads((tmp_path / "g.json").read_text(encoding="utf-8"))["difference"]
     assert difference["mean_eer"]["high"] == difference["groups"]["mid"]["auc"]["low"] == 0
     assert "minus" in done.stdout
     by_age = ("evaluate", "groups", *options, "--attributes", tmp_path / "ages.csv")

@@ -18,7 +18,7 @@ def test_known_result_difference_and_refined_list(tmp_path):
     packed = ("--facescrub", planted / "facescrub.npy", "--megaface", planted / "megaface.npy")
     out = tmp_path / "out"
     succeed("evaluate", "megaface", *common, *packed, "--size", 1000, "--output", out)
-    report = json.loads((out / "report_fairloss_1000_1.json").read_text())
+    report = json.loads((out / "report_fairloss_1000_1.json").read_text(encoding="utf-8"))
     assert report["rank_1"]["value"] == pytest.approx(expected, abs=1e-6)
     assert report["tar"] == "not measurable with 22000 impostors"
     curve = read_cmc(out / "cmc_facescrub_megaface_fairloss_1000_1.json")
@@ -29,7 +29,7 @@ def test_known_result_difference_and_refined_list(tmp_path):
     baseline = ("--against", tmp_path / "poor.npy", planted / "megaface.npy")
     more = ("--size", 1000, "--output", out, "--algorithm", "baseline")
     done = succeed("evaluate", "megaface", *common, *packed, *more, *baseline)
-    both = json.loads((out / "report_baseline_1000_1.json").read_text())
+    both = json.loads((out / "report_baseline_1000_1.json").read_text(encoding="utf-8"))
     gain = both["difference"]["rank_10"]["value"]
     assert gain == pytest.approx(report["rank_10"]["value"] - both["a"]["rank_10"])
     assert "minus" in done.stdout
@@ -44,12 +44,12 @@ def test_known_result_difference_and_refined_list(tmp_path):
     more = ("--algorithm", "kit", "--megaface-noises", noises)
     done = succeed("evaluate", "megaface", *common, *files, *sizes, *more)
     assert "refined list" in done.stdout
-    again = json.loads((out / "report_kit_1000_1.json").read_text())
+    again = json.loads((out / "report_kit_1000_1.json").read_text(encoding="utf-8"))
     assert (again["noisy_distractors"], again["distractors"]) == (2, 1000)
     assert again["rank_1"]["value"] >= report["rank_1"]["value"]
     figure = tmp_path / "cmc.svg"
     succeed("evaluate", "plot", *sorted(out.glob("cmc_*_1000_1.json")), "--output", figure)
-    assert "<svg" in figure.read_text()
+    assert "<svg" in figure.read_text(encoding="utf-8")
     broken = next((tmp_path / "megaface").rglob("*.bin"))
     broken.write_bytes(broken.read_bytes()[:-1])
     out2 = ("--size", 1000, "--suffix", "_x.bin", "--output", tmp_path / "none")

@@ -15,7 +15,7 @@ from fairloss.gallery import Gallery
 
 def test_all_pairs_are_printed_and_written(data, run):
     done = succeed("evaluate", "pairs", "--data", data, "--checkpoint", run / "model.pt")
-    report = json.loads((run / "pairs.json").read_text())
+    report = json.loads((run / "pairs.json").read_text(encoding="utf-8"))
     assert report["version"] == 1
     assert f"{report['auc']['value']:.4f}" in done.stdout
     assert "TAR@FAR=0.1" in done.stdout
@@ -24,7 +24,7 @@ def test_all_pairs_are_printed_and_written(data, run):
 
 def test_pairs_from_lists_and_bins_agree(images, model, features, tmp_path):
     listed = write_agedb_list(images, tmp_path / "pairs.txt")
-    rows = [line.split() for line in listed.read_text().splitlines()]
+    rows = [line.split() for line in listed.read_text(encoding="utf-8").splitlines()]
     encoded = [(images / name).read_bytes() for row in rows for name in row[:2]]
     write_pair_bin(tmp_path / "x.bin", encoded, [row[2] == "1" for row in rows])
     reports = []
@@ -38,7 +38,7 @@ def test_pairs_from_lists_and_bins_agree(images, model, features, tmp_path):
         output = tmp_path / f"{number}.json"
         done = succeed("evaluate", "pairs", *options, "--output", output, "--replicates", 20)
         assert "fold accuracy" in done.stdout
-        reports.append(json.loads(output.read_text()))
+        reports.append(json.loads(output.read_text(encoding="utf-8")))
     for report in reports:
         assert (report["genuine"], report["impostor"]) == (20, 20)
         assert report["auc"]["value"] == pytest.approx(reports[0]["auc"]["value"])
@@ -74,13 +74,13 @@ def test_difference_between_two_checkpoints(images, model, features, tmp_path):
         *("evaluate", "pairs", *options, "--pairs", listed, "--layout", "agedb"),
         *("--against", other, "--replicates", 20),
     )
-    report = json.loads((tmp_path / "d.json").read_text())
+    report = json.loads((tmp_path / "d.json").read_text(encoding="utf-8"))
     gain = report["difference"]["auc"]["value"]
     assert gain == pytest.approx(report["b"]["auc"] - report["a"]["auc"])
     assert gain != 0
     assert "minus" in done.stdout
     succeed("evaluate", "pairs", *options, "--against", features, "--replicates", 5)
-    same = json.loads((tmp_path / "d.json").read_text())["difference"]
+    same = json.loads((tmp_path / "d.json").read_text(encoding="utf-8"))["difference"]
     assert same["auc"]["value"] == pytest.approx(0, abs=1e-6)
 
 
@@ -107,7 +107,9 @@ def test_a_folder_of_arrays_gives_the_same(images, model, tmp_path, mirror):
             ("--features", tmp_path / "faces.npy"),
         ):
             succeed("evaluate", "pairs", *source, *pairs, *output)
-            reports.append(json.loads((tmp_path / "pairs.json").read_text())["auc"]["value"])
+            reports.append(
+                json.loads((tmp_path / "pairs.json").read_text(encoding="utf-8"))["auc"]["value"]
+            )
         assert reports[0] == pytest.approx(reports[1])
     build = ("--data", arrays, "--checkpoint", model, "--output", tmp_path / "gallery")
     succeed("gallery", "build", *build)

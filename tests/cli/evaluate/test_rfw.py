@@ -16,13 +16,13 @@ def test_subsets_and_their_difference(tmp_path):
         for n in range(10):
             lines += [f"m.{2 * n}\t1\t2", f"m.{2 * n}\t1\tm.{2 * n + 1}\t3"]
         (lists / subset).mkdir(parents=True)
-        (lists / subset / f"{subset}_pairs.txt").write_text("\n".join(lines))
+        (lists / subset / f"{subset}_pairs.txt").write_text("\n".join(lines), encoding="utf-8")
         names += [f"{subset}/m.{n}/m.{n}_{i:04d}.jpg" for n in range(20) for i in range(1, 5)]
     write_features(tmp_path / "f.npy", names, np.tile(clustered_embeddings(), (2, 1)))
     output = tmp_path / "rfw.json"
     options = ("--features", tmp_path / "f.npy", "--output", output, "--replicates", 10)
     done = succeed("evaluate", "rfw", "--lists", lists, *options)
-    report = json.loads(output.read_text())
+    report = json.loads(output.read_text(encoding="utf-8"))
     assert report["std"]["value"] == 0.0
     assert report["subsets"]["Asian"]["genuine"] == 10
     assert "African" in done.stdout

@@ -37,5 +37,6 @@ def test_merge_equals_building_at_once(data, model, built, tmp_path):
 
 def test_reading_and_writing_are_announced(built, tmp_path, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")  # as in a terminal
+    monkeypatch.setenv("COLUMNS", "300")  # so that no path is folded
     done = succeed("gallery", "merge", built, "--output", tmp_path / "all")
     assert done.stderr.index(f"reading {built}") < done.stderr.index(f"writing {tmp_path}")

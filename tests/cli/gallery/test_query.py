@@ -39,7 +39,7 @@ def test_query_finds_and_draws(data, model, built, tmp_path):
 def test_a_damaged_record_is_named(data, model, built, tmp_path, content):
     output = tmp_path / "gallery"
     shutil.copytree(built, output)
-    (output / "embedder.json").write_text(content)
+    (output / "embedder.json").write_text(content, encoding="utf-8")
     probe = next(data.glob("*/*"))
     refuse("embedder.json: ", "gallery", "query", probe, "--gallery", output, "--checkpoint", model)
 

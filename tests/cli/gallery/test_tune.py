@@ -16,7 +16,7 @@ def test_tune_prints_writes_and_saves(built, tmp_path):
     shutil.copytree(built, output)
     options = ("--recall", 0.6, "--index", "ivf")
     done = succeed("gallery", "tune", "--gallery", output, *options)
-    report = json.loads((output / "tune.json").read_text())
+    report = json.loads((output / "tune.json").read_text(encoding="utf-8"))
     assert (report["version"], report["probes"], report["held_out"]) == (1, 3, True)
     kind = report["chosen"]
     assert kind in report["points"]

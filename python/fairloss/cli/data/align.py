@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from fairloss.cli._console import print_line
 from fairloss.cli._progress import progress_bars
 from fairloss.data import open_aligned, read_landmarks
 from fairloss.data.images import image_files
@@ -36,4 +37,4 @@ def align(
                 face = open_aligned(files[row], listed.points[row])
                 write_atomic(target, partial(face.save, format="PNG"))
             progress("align", row + 1, len(listed.names))
-    typer.echo(f"{len(listed.names)} aligned images: {output}")
+    print_line(f"{len(listed.names)} aligned images: {output}")

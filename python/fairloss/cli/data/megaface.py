@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from fairloss.cli._console import print_line
 from fairloss.data import planted_megaface, write_planted
 
 
@@ -21,7 +22,7 @@ def megaface(
     """
     challenge = planted_megaface(identities, probes, distractors, dimension)
     write_planted(output, challenge)
-    typer.echo(
+    print_line(
         f"{output}: rank-1 must be {challenge.recall():.6f}, TAR@FAR=1e-6 "
         f"{challenge.tar(1e-6):.6f} among {distractors} distractors"
     )

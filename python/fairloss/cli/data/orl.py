@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from fairloss.cli._console import print_line
 from fairloss.data import export_orl
 
 
@@ -16,4 +17,4 @@ def orl(
     From AT&T Laboratories Cambridge, free for research with acknowledgement. Example:
     `fairloss data orl faces`
     """
-    typer.echo(f"wrote {export_orl(output)}")
+    print_line(f"wrote {export_orl(output)}")

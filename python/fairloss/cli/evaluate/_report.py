@@ -4,8 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
-
+from fairloss.cli._console import print_line
 from fairloss.cli._tables import print_table
 from fairloss.io.json import write_json
 
@@ -37,7 +36,7 @@ def write_report(
     """Write a report as JSON, print its rows, and print the path."""
     write_json(path, dict(report))
     print_report(title, report, rows, against)
-    typer.echo(f"wrote {path}")
+    print_line(f"wrote {path}")
 
 
 def print_report(

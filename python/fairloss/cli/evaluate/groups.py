@@ -1,6 +1,7 @@
 """The command `fairloss evaluate groups`."""
 
 import csv
+import io
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Annotated, Any
 import numpy.typing as npt
 import typer
 
+from fairloss.cli._console import print_line
 from fairloss.cli._options import AgainstFeatures, Replicates, ReportFile, Seed
 from fairloss.cli.evaluate._report import (
     evaluate_models,
@@ -19,6 +21,7 @@ from fairloss.cli.evaluate._report import (
 from fairloss.cli.evaluate._source import known_identities
 from fairloss.data import read_features
 from fairloss.data.suffixes import match_names
+from fairloss.data.text_files import read_listing
 from fairloss.evaluation import (
     all_pairs,
     compare_groups,
@@ -26,7 +29,7 @@ from fairloss.evaluation import (
     frequency_groups,
     pair_scores,
 )
-from fairloss.io.atomic import FormatError, read_text
+from fairloss.io.atomic import FormatError
 from fairloss.io.json import read_json, write_json
 from fairloss.io.output import check_output
 
@@ -90,12 +93,12 @@ def groups(
         title = f"{name}: {pairs_title(counted)}"
         print_report(title, report, partial(_group_rows, name=name), against)
     print_report("all groups", report, _summary_rows, against)
-    typer.echo(f"wrote {output}")
+    print_line(f"wrote {output}")
 
 
 def _read_attributes(path: Path, column: str) -> dict[str, str]:
     """Return image name (first column) -> attribute."""
-    rows = list(csv.reader(read_text(path).splitlines()))
+    rows = list(csv.reader(io.StringIO(read_listing(path))))
     if not rows or column not in rows[0][1:]:
         raise FormatError(path, f"expected a column {column!r} after the image names, got none")
     position = rows[0].index(column)

@@ -8,6 +8,7 @@ import numpy as np
 import typer
 
 from fairloss.checks import check_choice, expect
+from fairloss.cli._console import print_line
 from fairloss.cli._options import AgainstFeatures, Replicates, ReportFile, Seed
 from fairloss.cli.evaluate._report import evaluate_models, print_report, verification_rows
 from fairloss.data import (
@@ -65,7 +66,7 @@ def ijb(
     print_report(f"{name} 1:1", report["verification"], verification_rows, against)
     if "identification" in report:
         print_report(f"{name} 1:N", report["identification"], _mean_rows, against)
-    typer.echo(f"wrote {output}")
+    print_line(f"wrote {output}")
 
 
 def _read_templates(

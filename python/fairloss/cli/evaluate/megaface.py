@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from fairloss.cli._console import print_line
 from fairloss.cli._options import Replicates, Seed
 from fairloss.cli._progress import progress_bars
 from fairloss.cli.evaluate._report import evaluate_models, print_report
@@ -88,7 +89,7 @@ def megaface(
             variant = "refined" if report["refined"] else "unrefined"
             title = f"{len(result.rank)} trials, {count} distractors, {variant} list"
             print_report(title, report, _rows, against and against[0])
-    typer.echo(f"wrote {output}")
+    print_line(f"wrote {output}")
 
 
 def _in_list(names: list[str], noises: frozenset[str]) -> list[bool]:

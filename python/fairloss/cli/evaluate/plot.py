@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from fairloss.cli._console import print_line
 from fairloss.cli.evaluate._report import print_values
 from fairloss.data import read_cmc
 from fairloss.io.output import check_output
@@ -24,4 +25,4 @@ def plot(
     curves = {str(path): read_cmc(path) for path in results}
     draw_cmc(curves, output)
     print_values("rank-1", {name: curve.rank_1() for name, curve in curves.items()})
-    typer.echo(f"wrote {output}")
+    print_line(f"wrote {output}")

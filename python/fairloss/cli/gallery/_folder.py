@@ -3,10 +3,8 @@
 from contextlib import suppress
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
-
 from fairloss.checks import expect
+from fairloss.cli._console import status
 from fairloss.data import Features
 from fairloss.gallery import Embedder, Gallery
 from fairloss.gallery.kinds import check_kind
@@ -15,7 +13,7 @@ from fairloss.progress import Progress, labeled
 
 def load_gallery(folder: Path, device: str = "auto") -> Gallery:
     """Load a gallery, which reads all its files."""
-    with Console(stderr=True).status(f"reading {escape(str(folder))}"):
+    with status(f"reading {folder}"):
         return Gallery.load(folder, device)
 
 
@@ -33,7 +31,7 @@ def load_or_create(folder: Path, size: int) -> Gallery:
 
 def save_gallery(gallery: Gallery, folder: Path) -> None:
     """Save a gallery into its folder."""
-    with Console(stderr=True).status(f"writing {escape(str(folder))}"):
+    with status(f"writing {folder}"):
         gallery.save(folder)
 
 

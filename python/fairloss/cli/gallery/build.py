@@ -7,6 +7,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 import typer
 
+from fairloss.cli._console import print_line
 from fairloss.cli._options import Checkpoint, FeatureFile, IndexKind, IndexMemory
 from fairloss.cli._progress import progress_bars
 from fairloss.cli.gallery._folder import (
@@ -54,13 +55,13 @@ def build(
         present = set(gallery.names)
         missing = [name for name in faces.names if name not in present]
         if len(missing) < len(faces.names):
-            typer.echo(f"{len(faces.names) - len(missing)} already there, by name")
+            print_line(f"{len(faces.names) - len(missing)} already there, by name")
         with progress_bars() as progress:
             if missing:
                 fill(gallery, output, missing, faces.batches(missing), labeled(progress, "add"))
             rebuild_index(gallery, index, memory, progress)
         save_gallery(gallery, output)
-    typer.echo(
+    print_line(
         f"{len(missing)} embeddings added, {len(gallery)} in all, {gallery.index} index: {output}"
     )
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from fairloss.checks import expect
+from fairloss.cli._console import print_line
 from fairloss.cli._options import IndexKind, IndexMemory
 from fairloss.cli._progress import progress_bars
 from fairloss.cli.gallery._folder import check_index, load_gallery, rebuild_index, save_gallery
@@ -45,4 +46,4 @@ def merge(
     with progress_bars() as progress:
         rebuild_index(merged, index, memory, progress)
     save_gallery(merged, output)
-    typer.echo(f"{len(merged)} embeddings, {merged.index} index: {output}")
+    print_line(f"{len(merged)} embeddings, {merged.index} index: {output}")

@@ -11,6 +11,7 @@ import typer
 from torch import Tensor
 
 from fairloss.checks import check_file
+from fairloss.cli._console import print_line
 from fairloss.cli._options import GalleryFolder, RunCheckpoint, SearchDevice
 from fairloss.cli._tables import print_table
 from fairloss.cli.gallery._folder import check_size, load_gallery
@@ -57,7 +58,7 @@ def query(
         print_table(str(image), ("nearest", "cosine"), rows)
     if output is not None and data is not None:
         _draw_matches(images, pixels, nearest, data, output)
-        typer.echo(f"wrote {output}")
+        print_line(f"wrote {output}")
 
 
 def _read_image(path: Path, config: TrainConfig) -> Tensor:
