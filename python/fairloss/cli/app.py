@@ -20,6 +20,7 @@ from fairloss.cli import (
     search_loss,
     train,
 )
+from fairloss.training.settings import expand_home
 
 app = typer.Typer(
     help="Fair Loss for long-tailed face recognition: train, evaluate, search.",
@@ -47,12 +48,20 @@ def run() -> None:
     """Run the command of `sys.argv`; an error that a user can fix prints one line and exits 2."""
     warnings.showwarning = _print_warning  # type: ignore[assignment]
     try:
-        app()
+        app(args=[_expand_home(argument) for argument in sys.argv[1:]])
     except KeyboardInterrupt:
         sys.exit(130)  # as a shell reports SIGINT
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         _print_message("[bold red]error[/]", error)
         sys.exit(2)
+
+
+def _expand_home(argument: str) -> str:
+    """Expand a leading ~/ of a path, which shells leave alone in --option=~/file."""
+    option, equals, value = argument.partition("=")
+    if equals and option.startswith("--"):
+        return f"{option}={expand_home(value)}"
+    return expand_home(argument)
 
 
 def _print_warning(message: Warning | str, *_: object) -> None:
