@@ -141,7 +141,8 @@ def _assign(name: str, node: Any, settings: dict[str, _Setting], values: dict[st
 
     kind = _find(name, settings)
     if kind is None:
-        near = get_close_matches(name, settings, cutoff=0.5) or list(settings)
+        near = get_close_matches(name, settings, cutoff=0.5)
+        near = near or [each for each in settings if "." not in each]
         raise ValueError(f"{name}: expected a setting such as {', '.join(near)}, got another name")
     if is_dataclass(kind):
         for key, entry in setting_values.entries(name, node):
