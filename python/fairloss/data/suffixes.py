@@ -23,5 +23,4 @@ def image_suffixes() -> frozenset[str]:
 def without_suffix(name: str) -> str:
     """Return a name with forward slashes and without the suffix of an image, if it has one."""
     path = PurePosixPath(name.replace("\\", "/"))
-    known = path.suffix.lower() in image_suffixes()
-    return str(path.with_suffix("")) if known else str(path)
+    return str(path.with_suffix("") if path.suffix.lower() in image_suffixes() else path)

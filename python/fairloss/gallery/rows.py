@@ -38,6 +38,10 @@ class Shard:
         """Return itself, as it is never changed."""
         return self
 
+    def __reduce__(self) -> Any:
+        """Return the values: the folder may be gone, or another machine's, where they are read."""
+        return Shard, (self.ids, self.names, np.array(self.rows))
+
     def select(self, selection: Bools | slice) -> Shard:
         """Return some of the rows; itself, if they are all of them."""
         positions = np.arange(len(self))[selection]

@@ -85,12 +85,28 @@ class Head(SampleLoss):
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
         """Load a state, or class weights alone: ``{"weight": (C, D)}`` keeps the rest."""
-        strict = strict and set(state_dict) != {"weight"}
         try:
             return super().load_state_dict(state_dict, strict, assign)
         except RuntimeError as error:
             hint = "warm_start takes over the class weights of another head or of its state."
             raise RuntimeError(f"{error}\n{hint}") from error
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        *more: Any,
+    ) -> None:
+        """Load this head's part of a state; where that is the weights alone, none is missing."""
+        before = list(missing_keys)
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, *more
+        )
+        if [key for key in state_dict if key.startswith(prefix)] == [f"{prefix}weight"]:
+            missing_keys[:] = before
 
     @torch.no_grad()
     def warm_start(self, other: "Head | Mapping[str, Any]", rows: Tensor | None = None) -> None:
