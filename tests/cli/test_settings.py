@@ -26,9 +26,9 @@ def _working_folder(tmp_path, monkeypatch):
 
 
 def test_training_reads_the_folder_with_a_number_sign_and_writes_to_the_home_folder():
-    write_folder(Path("people"), [2] * 3, size=16)
-    write_folder(Path("people #2"), [2] * 5, size=16)
-    succeed("train", "data=people #2", "output=~/run", *SMALL, "epochs=1")
+    write_folder(Path("faces"), [2] * 3, size=16)
+    write_folder(Path("faces #2"), [2] * 5, size=16)
+    succeed("train", "data=faces #2", "output=~/run", *SMALL, "epochs=1")
     assert len(read_json(Path("home/run/identities.json"))["identities"]) == 5
     assert not Path("~").exists()
 
@@ -92,6 +92,7 @@ def test_a_file_gives_texts_as_they_are_written_there():
 
 def test_every_text_of_a_written_configuration_is_read_as_it_was():
     texts = ["???", "~/x", "null", "", "1e5", "a\nb", "\udce9", "${x", "2026-01-02", "é", "0o7"]
+    texts += ["\x85", "a\u2028b ", " \n", "long " * 50]
     for text in texts:
         head = HeadConfig(policy=text or None, options={"text": text, "more": [text, 1e-5, None]})
         config = TrainConfig(data=text or "x", output="y", head=head)

@@ -1,5 +1,6 @@
 """Values of settings in YAML, converted to the types of their fields."""
 
+import math
 import re
 from pathlib import PurePath
 from types import NoneType, UnionType
@@ -43,17 +44,26 @@ class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
     """A writer of what `_Loader` reads as it was."""
 
 
+def _represent_text(dumper: _Dumper, text: str) -> yaml.Node:
+    # In other styles PyYAML writes these line breaks so that they are read as another.
+    style = '"' if re.search("[\\x85\\u2028\\u2029]", text) else None
+    return dumper.represent_scalar(_TEXT, text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
+_Dumper.add_multi_representer(PurePath, lambda dumper, path: _represent_text(dumper, str(path)))
+
 # Written texts are quoted where they would be read as anything else.
 _EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$")
 for _class in (_Loader, _Dumper):
     _class.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
     _class.add_implicit_resolver(_MISSING, re.compile(r"\?\?\?$"), ["?"])
-_Dumper.add_multi_representer(PurePath, lambda dumper, path: dumper.represent_str(str(path)))
 
 
 def write(values: dict[str, Any]) -> str:
     """Return the YAML text of settings."""
-    return str(yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+    options = {"sort_keys": False, "allow_unicode": True, "width": math.inf}
+    return str(yaml.dump(values, Dumper=_Dumper, **options))
 
 
 def parse(text: str) -> yaml.Node:
