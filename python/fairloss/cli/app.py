@@ -52,7 +52,7 @@ def run() -> None:
     except KeyboardInterrupt:
         sys.exit(130)  # as a shell reports SIGINT
     except (ValueError, OSError, ImportError, RuntimeError) as error:
-        _print_message("[bold red]error[/]", error)
+        _print_message("[bold red]error[/]", " ".join(str(error).splitlines()))
         sys.exit(2)
 
 
