@@ -22,7 +22,7 @@ from fairloss_ext._toolkit import Toolkit, find_toolkit
 OLDEST_TORCH = (2, 11)  # the first whose stable ABI has all that the ops use
 # As in pyproject.toml, without faiss, which has its own finding, and ray, which is optional.
 EXTRAS = {
-    "train": ("typer", "rich", "omegaconf", "pillow", "fonttools", "tensorboard"),
+    "train": ("typer", "rich", "pyyaml", "pillow", "fonttools", "tensorboard"),
     "report": ("matplotlib", "jinja2"),
 }
 REINSTALL = "pip install --force-reinstall --no-deps . (in the source folder)"
