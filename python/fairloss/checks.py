@@ -5,12 +5,17 @@ import operator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from fairloss_ext._checks import check_choice, check_shape, expect
 
 __all__ = [
     "check_choice",
     "check_file",
+    "check_flags",
     "check_integer",
+    "check_integers",
     "check_length",
     "check_number",
     "check_positive",
@@ -83,3 +88,20 @@ def check_file(name: str, path: Path) -> None:
 def check_length(name: str, length: int, expected: int, what: str = "entries") -> None:
     """Raise ValueError unless there are `expected` entries."""
     expect(length == expected, name, f"{expected} {what}", length)
+
+
+def check_integers(name: str, values: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Return (N,) int64, or raise ValueError: floats would be cut, and bools are a mask."""
+    array = np.asarray(values)
+    got = f"shape {array.shape} and dtype {array.dtype}"
+    valid = array.ndim == 1 and (array.dtype.kind in "iu" or not array.size)
+    expect(valid, name, "an (N,) array of integers", got)
+    return array.astype(np.int64)
+
+
+def check_flags(name: str, values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Return bools, or raise ValueError for anything but True, False, 1 and 0 of any dtype."""
+    array = np.asarray(values)
+    other = array[~np.isin(array, (0, 1))] if array.dtype.kind in "biuf" else array.flatten()
+    expect(not len(other), name, "True/False or 1/0", other[:5])
+    return array.astype(np.bool_)

@@ -37,6 +37,7 @@ from fairloss.training import (
     load_backbone,
     train,
 )
+from fairloss.training.config import path
 
 ARMS = {"fair": "FairLoss", "fixed": "ArcFace"}  # name -> head
 QUERIES, NEIGHBORS = 6, 5
@@ -46,8 +47,8 @@ QUERIES, NEIGHBORS = 6, 5
 class DemoConfig:
     """Settings of the demo."""
 
-    output: str = "runs/demo"
-    data: str | None = None  # a folder of identity/image files; default: the ORL faces
+    output: str = path("runs/demo")
+    data: str | None = path(None)  # a folder of identity/image files; default: the ORL faces
     seed: int = 0
     unseen: int = 10  # identities held out for verification
     pretrain_epochs: int = 30

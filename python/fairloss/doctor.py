@@ -1,6 +1,7 @@
 """The findings of `fairloss doctor`: what is installed, what does not fit, and how to fix it.
 
-`examine` reads this machine; `diagnose` is a pure function of what `examine` returns.
+`examine` reads this machine; `diagnose` is a pure function of what `examine` returns, and
+`diagnose_data` of the survey of a folder.
 """
 
 import importlib.metadata
@@ -13,13 +14,15 @@ from typing import Literal
 import torch
 
 import fairloss_ext
+from fairloss.data.decode import first_names
+from fairloss.data.survey import Survey
 from fairloss_ext._architectures import OLDEST, covers, parse
 from fairloss_ext._toolkit import Toolkit, find_toolkit
 
 OLDEST_TORCH = (2, 11)  # the first whose stable ABI has all that the ops use
 # As in pyproject.toml, without faiss, which has its own finding, and ray, which is optional.
 EXTRAS = {
-    "train": ("typer", "rich", "omegaconf", "pillow", "fonttools", "tensorboard"),
+    "train": ("typer", "rich", "pyyaml", "pillow", "fonttools", "tensorboard"),
     "report": ("matplotlib", "jinja2"),
 }
 REINSTALL = "pip install --force-reinstall --no-deps . (in the source folder)"
@@ -69,6 +72,30 @@ def diagnose(machine: Machine | None = None) -> list[Finding]:
     if machine.build.backend == "compiled":
         findings.append(_isa(machine))
     findings += [_cuda(machine), _faiss(machine), *_extras(machine)]
+    return findings
+
+
+def diagnose_data(survey: Survey) -> list[Finding]:
+    """Return the findings about a data folder: all are ok if training uses all that is in it."""
+    usable = [count for count in survey.counts.values() if count]
+    single = usable.count(1)
+    memory = f"{survey.memory / 2**20:,.1f} MiB in memory" if survey.memory else "none in memory"
+    findings = [
+        Finding("identities", "ok", f"{len(usable)}, of which {single} have one image"),
+        Finding("images", "ok", f"{sum(usable)} usable, {memory}"),
+    ]
+    reasons = [f"{name} ({reason})" for name, reason in survey.unreadable.items()]
+    lost = [
+        ("unreadable images", reasons, len(reasons), "fix or delete them"),
+        ("dead links", survey.dead_links, len(survey.dead_links), "restore their targets"),
+        ("empty identities", survey.empty, len(survey.empty), "add images or delete the folders"),
+    ]
+    lost += [(*part, "") for part in survey.listing.left_out()]
+    for what, names, count, remedy in lost:
+        if names:
+            findings.append(Finding(what, "warning", f"{count}: {first_names(names)}", remedy))
+    if survey.refusal:
+        findings.append(Finding("training", "missing", f"would stop: {survey.refusal}"))
     return findings
 
 

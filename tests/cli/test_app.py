@@ -23,7 +23,7 @@ def test_help_teaches_with_an_example(command):
         (["train"], "data: must be given"),
         (["train", "nope.yaml"], "config: nope.yaml does not exist"),
         (["train", "data=nowhere", "output=out"], "nowhere"),
-        (["train", "data=x", "output=y", "epoch=1"], "Key 'epoch' not in 'TrainConfig'"),
+        (["train", "data=x", "output=y", "epoch=1"], "epoch: expected a setting such as epochs, "),
         (["train", "data=x", "output=afile"], "output: expected a folder, got afile"),
         (["collect", "run=nowhere", "output=out"], "run: expected a run folder with config.yaml"),
         (["fit-policy", "nowhere.npz"], "experience: nowhere.npz does not exist"),

@@ -101,7 +101,7 @@ def test_batches_follow_the_names(folder: Path):
 
 
 def test_batches_refuse_what_arrays_do_not_hold(folder: Path):
-    with pytest.raises(FormatError, match="holds no image 'b/serif'; one is 'a/sans'"):
+    with pytest.raises(FormatError, match="1 of 2 images, the first 'b/serif'; .* like 'a/sans'"):
         next(image_batches(folder, ["a/sans", "b/serif"], (4, 6), 1))
     with pytest.raises(
         ValueError, match="landmarks: expected a folder of image files to align, got arrays"
@@ -110,3 +110,35 @@ def test_batches_refuse_what_arrays_do_not_hold(folder: Path):
     np.save(folder / "variants.npy", np.zeros(5, dtype=np.int32))
     with pytest.raises(FormatError, match="two images have one name"):
         next(image_batches(folder, ["a/serif"], (4, 6), 1))
+
+
+AS_POSITIONS = {
+    "uint8": LABELS.astype(np.uint8),
+    "uint64": LABELS.astype(np.uint64),
+    "big-endian": LABELS.astype(">i4"),
+    "a column": LABELS[:, None],
+}
+
+
+@pytest.mark.parametrize("kind", AS_POSITIONS)
+def test_labels_of_every_integer_type_are_read(folder: Path, kind: str):
+    np.save(folder / "labels.npy", AS_POSITIONS[kind])
+    faces = read_images(folder, (4, 6), 1)
+    assert faces.labels.tolist() == LABELS.tolist()
+    assert faces.names[3] == "c/serif"
+
+
+@pytest.mark.parametrize(
+    ("file", "array", "problem"),
+    [
+        ("labels", LABELS + 0.5, r"expected \(N,\) integers, got shape \(5,\) and type float64"),
+        ("labels", LABELS + 1, r"expected positions 0\.\.2, got 1\.\.3"),
+        ("variants", -VARIANTS, r"expected positions 0\.\.1, got -1\.\.0"),
+        ("variants", VARIANTS[:4], "5 labels, but 4 variants"),
+        ("images", PIXELS[:, 0], r"expected \(N, channels, H, W\) uint8, got shape \(5, 4, 6\)"),
+    ],
+)
+def test_other_arrays_are_refused_by_what_they_hold(folder: Path, file, array, problem):
+    np.save(folder / f"{file}.npy", array)
+    with pytest.raises(FormatError, match=problem):
+        read_images(folder, (4, 6), 1)

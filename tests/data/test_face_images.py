@@ -122,3 +122,18 @@ def test_memory_limit_is_exact() -> None:
         allocate_pixels(1, 4, (4, 4))
     with pytest.raises(ValueError, match=r"image_size: expected .*, got \(0, 4\)"):
         allocate_pixels(1, 3, (0, 4))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u8", ">i4"])
+def test_labels_of_every_integer_type(dtype: str) -> None:
+    pixels = torch.zeros(3, 1, 2, 2, dtype=torch.uint8)
+    faces = FaceImages(pixels, np.array([0, 1, 1], dtype), ["a", "b"], ["a/0", "b/0", "b/1"])
+    assert faces.labels.tolist() == [0, 1, 1]
+    assert faces.subset(np.array([2], dtype)).names == ["b/1"]
+
+
+@pytest.mark.parametrize("labels", [[0.9, 1.2, 1.0], torch.tensor([0.0, 1.0, 1.5])])
+def test_labels_of_floats_are_refused_instead_of_cut(labels) -> None:
+    pixels = torch.zeros(3, 1, 2, 2, dtype=torch.uint8)
+    with pytest.raises(ValueError, match="labels: expected a list of integers, got .*float"):
+        FaceImages(pixels, labels, ["a", "b"], ["a/0", "b/0", "b/1"])

@@ -53,6 +53,13 @@ def test_features_round_trip_and_stay_on_disk(features):
         result.rows(["Bo/1.jpg", "Cy/1.jpg"])
 
 
+def test_names_with_dots_have_their_own_rows(tmp_path):
+    write_features(tmp_path / "f.v1.npy", ["p/shot.jpg", "p/shot.1.jpg", "p/shot.2.jpg"], np.eye(3))
+    assert (tmp_path / "f.v1.json").is_file()
+    result = read_features(tmp_path / "f.v1.npy")
+    assert result.rows(["p/shot.1", "p/shot.2"]).tolist() == [1, 2]
+
+
 def test_features_refused(features, tmp_path):
     content = features.read_bytes()
     for kept in (0, 5, 100, len(content) - 1):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fairloss.data import UnreadableImage, read_folder
+from fairloss.data import UnreadableImage, list_images, read_folder
 
 Write = Callable[..., Path]
 
@@ -163,3 +163,24 @@ def test_same_pixels_every_time(tmp_path: Path) -> None:
     first, second = (read_quietly(tmp_path, image_size=(32, 32)) for _ in range(2))
     assert first.names == second.names
     assert torch.equal(first.images(range(20)), second.images(range(20)))
+
+
+def test_files_that_pillow_only_lists_are_no_images(tmp_path: Path, write_image: Write) -> None:
+    write_image(tmp_path / "a" / "1.png", 0)
+    (tmp_path / "features.h5").touch()
+    (tmp_path / "a" / "clip.MPG").touch()
+    with pytest.warns(UnreadableImage) as caught:
+        assert len(read_folder(tmp_path, (4, 4))) == 1
+    texts = [str(warning.message) for warning in caught]
+    assert texts == ["1 files without an image suffix left out: 1 .mpg"]
+
+
+def test_a_listing_refuses_dead_links_to_identities(tmp_path: Path, write_image: Write) -> None:
+    write_image(tmp_path / "a" / "1.png", 0)
+    (tmp_path / "b").symlink_to("b")
+    with pytest.raises(ValueError, match="b: cannot be read: a link to a missing folder"):
+        list_images(tmp_path)
+    (tmp_path / "b").unlink()
+    (tmp_path / "b").mkdir()
+    with pytest.warns(UnreadableImage, match="1 identities without an image left out: b"):
+        assert list_images(tmp_path) == ["a/1.png"]

@@ -84,6 +84,29 @@ def test_images_and_flags_as_arrays(tmp_path):
     assert result.genuine.tolist() == FLAGS
 
 
+def test_images_as_columns_of_older_opencv(tmp_path):
+    images = [np.frombuffer(image, dtype=np.uint8).reshape(-1, 1) for image in IMAGES]
+    result = read_pair_bin(dump(tmp_path / "x.bin", (images, FLAGS)))
+    assert result.images == IMAGES
+    assert result.genuine.tolist() == FLAGS
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("value", [b"", b"\x00\xff'\n", b"a" * 300])
+def test_bytearrays_become_bytes(tmp_path, protocol, value):
+    assert load_plain(dump(tmp_path / "x.pkl", [bytearray(value)], protocol)) == [value]
+
+
+@pytest.mark.parametrize(
+    "argument", [b"I1000000000\n", b"(I1\nI2\nl", b"S'a'\nS'rot13'\n", b"cnumpy\nndarray\n"]
+)
+def test_a_bytearray_of_anything_but_its_bytes_is_refused(tmp_path, argument):
+    path = tmp_path / "x.bin"
+    path.write_bytes(b"cbuiltins\nbytearray\n(" + argument + b"tR.")
+    with pytest.raises(FormatError, match="refused: "):
+        load_plain(path)
+
+
 def test_round_trip(tmp_path):
     write_pair_bin(tmp_path / "x.bin", IMAGES, FLAGS)
     images, flags = pickle.loads((tmp_path / "x.bin").read_bytes())
@@ -234,6 +257,7 @@ def test_lying_lengths_do_not_take_memory(tmp_path):
         ((IMAGES[:5], FLAGS), "expected 2 images for each pair, got 5 for 3"),
         (([], []), "expected 2 images for each pair"),
         ((IMAGES, [True, False, 2]), "flag 2 is neither"),
+        ((IMAGES, [True, False, 1 << 70_000]), "flag 2 is neither .*: got int of 70001 bits"),
         (([*IMAGES[:5], "text"], FLAGS), "image 5 is not an encoded file"),
         (([*IMAGES[:5], np.zeros((2, 2), np.uint8)], FLAGS), "image 5 is not an encoded file"),
     ],

@@ -110,6 +110,17 @@ def test_sllfw_agedb_and_cfp(tmp_path):
     assert identity_of(cfp.second[3], "cfp") == "001"
 
 
+def test_identities_of_names_with_dots():
+    assert identity_of("12_J.Lo_35_f", "agedb") == "J.Lo"
+    assert identity_of("J.Lo_0001", "calfw") == identity_of("J.Lo_0001.jpg", "calfw") == "J.Lo"
+
+
+@pytest.mark.parametrize("line", ["Ann 1\t2", "Ann\t1 2", "Ann\t\t1\t2"])
+def test_tabs_may_be_mixed_with_spaces(tmp_path, line):
+    (tmp_path / "pairs.txt").write_text(f"{line}\n" * 10, encoding="utf-8")
+    assert read_pairs(tmp_path / "pairs.txt", "rfw").second[0] == "Ann/Ann_0002.jpg"
+
+
 def test_folds():
     assert np.bincount(contiguous_folds(23)).tolist() == [3, 3, 3] + [2] * 7
     assert interleaved_folds([1, 1, 1, 0, 0, 0], 3).tolist() == [0, 1, 2, 0, 1, 2]

@@ -37,3 +37,17 @@ def test_equal_scores_of_unmated_probes_pass_together():
     assert search.rank.tolist() == [0, 0, 0, -1, -1, -1]
     # one of three unmated probes may pass, but equal scores pass together: none does
     assert search.tpir_at(0.34)[0] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("gallery", "probes", "problem"),
+    [
+        ([1.0, 2.0, 3.0], [1, 2], "gallery_identities: .* integers or strings, got .*float64"),
+        ([1, 2], [1, 2], "gallery_identities: expected 3 entries"),
+        ([1, 2, 3], [[1], [2]], r"probe_identities: .* got shape \(2, 1\)"),
+        (["1", "2", "3"], [1, 2], "probe_identities: expected <U1, as gallery_identities"),
+    ],
+)
+def test_identities_that_cannot_be_compared_are_refused(gallery, probes, problem):
+    with pytest.raises(ValueError, match=problem):
+        search_gallery(np.eye(3), gallery, np.eye(3)[:2], probes)

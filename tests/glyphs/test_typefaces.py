@@ -54,8 +54,9 @@ def test_damaged_fonts_and_other_scripts(tmp_path: Path):
     ):
         find_typefaces([tmp_path])
     write_font(tmp_path / "han.ttf", 0)
+    (tmp_path / "gone.ttf").symlink_to("/not/mounted/gone.ttf")
     faces, unreadable = find_typefaces([tmp_path])
-    assert ([face.name for face in faces], unreadable) == (["han"], ["damaged"])
+    assert ([face.name for face in faces], unreadable) == (["han"], ["damaged", "gone"])
 
 
 def test_two_faces_of_one_name_are_refused(tmp_path: Path):

@@ -8,7 +8,7 @@ def main() -> None:
     try:
         from fairloss.cli.app import run
     except ImportError as error:
-        if error.name not in ("typer", "rich", "omegaconf", "PIL"):
+        if error.name not in ("typer", "rich", "yaml", "PIL"):
             raise
         sys.exit(f'fairloss needs {error.name}: pip install "fairloss-ext[train]"')
     run()

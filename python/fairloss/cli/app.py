@@ -19,6 +19,7 @@ from fairloss.cli import (
     train,
 )
 from fairloss.cli._console import escape_unencodable, print_message
+from fairloss.training.settings import expand_home
 
 app = typer.Typer(
     help="Fair Loss for long-tailed face recognition: train, evaluate, search.",
@@ -47,12 +48,20 @@ def run() -> None:
     escape_unencodable()
     warnings.showwarning = _print_warning  # type: ignore[assignment]
     try:
-        app()
+        app(args=[_expand_home(argument) for argument in sys.argv[1:]])
     except KeyboardInterrupt:
         sys.exit(130)  # as a shell reports SIGINT
     except (ValueError, OSError, ImportError, RuntimeError) as error:
-        print_message("error", "bold red", error)
+        print_message("error", "bold red", " ".join(str(error).splitlines()))
         sys.exit(2)
+
+
+def _expand_home(argument: str) -> str:
+    """Expand a leading ~/ of a path, which shells leave alone in --option=~/file."""
+    option, equals, value = argument.partition("=")
+    if equals and option.startswith("--"):
+        return f"{option}={expand_home(value)}"
+    return expand_home(argument)
 
 
 def _print_warning(message: Warning | str, *_: object) -> None:

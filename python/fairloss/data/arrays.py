@@ -14,8 +14,9 @@ import numpy as np
 
 from fairloss.checks import expect
 from fairloss.data.face_images import FaceImages
-from fairloss.data.npy import write_npy, write_npy_parts
-from fairloss.data.text_files import StrPath
+from fairloss.data.npy import is_flat, write_npy, write_npy_parts
+from fairloss.data.text_files import StrPath, check_format
+from fairloss.io.atomic import FormatError
 from fairloss.io.json import read_json, write_json
 from fairloss.io.mapped import open_npy
 from fairloss.typing import Bytes, Ints
@@ -35,10 +36,28 @@ def read_index(folder: StrPath) -> dict[str, Any]:
 
 def read_names(folder: StrPath, index: dict[str, Any]) -> tuple[Ints, list[str]]:
     """Return the labels of the images and their names "identity/variant"."""
-    labels, variants = (np.load(Path(folder) / file) for file in (LABELS, VARIANTS))
     identities, names = index["identities"], index["variants"]
+    labels = _positions(Path(folder) / LABELS, len(identities))
+    variants = _positions(Path(folder) / VARIANTS, len(names))
+    same = len(labels) == len(variants)
+    check_format(same, folder, f"{len(labels)} labels, but {len(variants)} variants")
     pairs = zip(labels, variants, strict=True)
     return labels, [f"{identities[label]}/{names[variant]}" for label, variant in pairs]
+
+
+def _positions(path: Path, size: int) -> Ints:
+    """Return (N,) integers 0..size-1 of any dtype, also from a column; FormatError otherwise."""
+    try:
+        array = np.asarray(open_npy(path))
+    except (ValueError, EOFError) as error:
+        raise FormatError(path, f"no array of integers: {error}") from error
+    got = f"shape {array.shape} and type {array.dtype}"
+    valid = is_flat(array) and array.dtype.kind in "iu"
+    check_format(valid, path, f"expected (N,) integers, got {got}")
+    low, high = array.min(), array.max()
+    valid = low >= 0 and high < size
+    check_format(valid, path, f"expected positions 0..{size - 1}, got {low}..{high}")
+    return array.ravel().astype(np.int64)
 
 
 def read_arrays(folder: StrPath, image_size: tuple[int, int], channels: int) -> FaceImages:
@@ -52,6 +71,9 @@ def read_arrays(folder: StrPath, image_size: tuple[int, int], channels: int) -> 
     index = read_index(root)
     # copy on write: torch has no read-only tensors, and nothing may reach the file
     pixels = open_npy(root / IMAGES, "c")
+    got = f"shape {pixels.shape} and type {pixels.dtype}"
+    valid = pixels.ndim == 4 and pixels.dtype == np.uint8
+    check_format(valid, root / IMAGES, f"expected (N, channels, H, W) uint8, got {got}")
     stored, height, width = pixels.shape[1:]
     expect(
         (stored, height, width) == (channels, *image_size),

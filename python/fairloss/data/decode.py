@@ -91,11 +91,25 @@ def _image_or_error(read: Callable[[], Tensor]) -> Tensor | Exception:
         return error
 
 
-def warn_left_out(what: str, left_out: Sequence[str], shown: int = 5) -> None:
-    """Warn once (`UnreadableImage`) with the count and the first names, unless there are none.
+def warn_left_out(
+    what: str, left_out: Sequence[str], count: int | None = None, shown: int = 5
+) -> None:
+    """Warn once (`UnreadableImage`) with a count and the first names, unless there are none.
 
     The warning is reported at the caller of the function that calls this one.
+
+    Args:
+        what: was left out.
+        left_out: its names.
+        count: that the warning begins with, of all names by default.
+        shown: most names in the warning.
     """
     if left_out:
-        listed = ", ".join(left_out[:shown]) + (", ..." if len(left_out) > shown else "")
-        warnings.warn(f"{len(left_out)} {what}: {listed}", UnreadableImage, stacklevel=3)
+        count = len(left_out) if count is None else count
+        listed = first_names(left_out, shown)
+        warnings.warn(f"{count} {what}: {listed}", UnreadableImage, stacklevel=3)
+
+
+def first_names(names: Sequence[str], shown: int = 5) -> str:
+    """Return the first names of a list, as text."""
+    return ", ".join(names[:shown]) + (", ..." if len(names) > shown else "")

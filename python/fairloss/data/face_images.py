@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -52,7 +53,7 @@ class FaceImages(Dataset[tuple[Tensor, int]]):
         *,
         mirror: bool = True,
     ) -> None:
-        self.labels = torch.as_tensor(labels, dtype=torch.int64)
+        self.labels = _integers("labels", labels)
         self.identities = list(identities)
         self.names = list(names)
         self.mirror = mirror
@@ -141,22 +142,42 @@ class FaceImages(Dataset[tuple[Tensor, int]]):
         return self.subset(selected[self.labels].nonzero().flatten())
 
     def _positions(self, indices: Indices) -> Tensor:
-        positions = torch.as_tensor(indices)
+        positions = _integers("indices", indices)
         if not positions.numel():
-            return positions.flatten().long()
-        # a boolean mask would otherwise be read as the indices 0 and 1
-        integers = not positions.is_floating_point() and positions.dtype != torch.bool
-        got = f"{positions.dtype} of shape {tuple(positions.shape)}"
-        expect(integers and positions.dim() == 1, "indices", "a list of integers", got)
+            return positions.flatten()
+        got = f"shape {tuple(positions.shape)}"
+        expect(positions.dim() == 1, "indices", "a list of integers", got)
         low, high = int(positions.min()), int(positions.max())
         expect(low >= 0 and high < len(self), "indices", f"0..{len(self) - 1}", f"{low}..{high}")
-        return positions.long()
+        return positions
+
+
+def _integers(name: str, values: Indices) -> Tensor:
+    """Return int64; of any integer type and byte order, unlike `torch.as_tensor`."""
+    array = np.asarray(values.cpu() if isinstance(values, Tensor) else values)
+    # floats would be cut, and a boolean mask would be read as the positions 0 and 1
+    integers = array.dtype.kind in "iu" or not array.size
+    got = f"{getattr(values, 'dtype', array.dtype)} of shape {array.shape}"
+    expect(integers, name, "a list of integers", got)
+    return torch.from_numpy(array.astype(np.int64))
 
 
 def allocate_pixels(
     count: int, channels: int, image_size: tuple[int, int], memory_limit: int = MEMORY_LIMIT
 ) -> Tensor:
     """Return an uninitialized uint8 (count, channels, H, W) tensor for a reader to fill.
+
+    Raises:
+        ValueError: as `check_pixels`.
+    """
+    check_pixels(count, channels, image_size, memory_limit)
+    return torch.empty((count, channels, *image_size), dtype=torch.uint8)
+
+
+def check_pixels(
+    count: int, channels: int, image_size: tuple[int, int], memory_limit: int = MEMORY_LIMIT
+) -> int:
+    """Return the bytes of uint8 (count, channels, H, W) pixels.
 
     Raises:
         ValueError: if `channels` is neither 1 nor 3, a side of `image_size` is below 1, or the
@@ -170,4 +191,4 @@ def allocate_pixels(
     images = f"{count} images of {channels}x{height}x{width}"
     limit = f"{memory_limit / 2**30:.2f} GiB; lower image_size, or raise the limit"
     expect(needed <= memory_limit, "memory_limit", f"{needed / 2**30:.2f} GiB for {images}", limit)
-    return torch.empty((count, channels, height, width), dtype=torch.uint8)
+    return needed

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fairloss.checks import expect
 from fairloss.data.npy import check_npy, read_matrix, write_npy
+from fairloss.data.suffixes import match_names
 from fairloss.data.text_files import StrPath, check_format, read_json_object
 from fairloss.io.atomic import FormatError
 from fairloss.io.json import VERSION, write_json
@@ -37,25 +37,14 @@ class Features:
         return len(self.names)
 
     def rows(self, names: Iterable[str]) -> Ints:
-        """Return the row of each name, compared without the suffix of the file (.jpg, .png).
+        """Return the row of each image: that of its name, or of its name with another suffix.
+
+        Suffixes are those of images (.jpg, .png), as `match_names` compares them.
 
         Raises:
-            ValueError: a name has no row, or two rows differ in the suffix alone.
+            ValueError: a name has no row, or two rows differ from it in the suffix alone.
         """
-        row_of = {stem(name): row for row, name in enumerate(self.names)}
-        unique = len(row_of) == len(self.names)
-        expect(unique, "features", "names that differ in more than the suffix", "two that do not")
-        rows = [(name, row_of.get(stem(name))) for name in names]
-        missing = [name for name, row in rows if row is None]
-        first = f"the first {next(iter(missing), None)!r}; rows are named like {self.names[:1]}"
-        got = f"none for {len(missing)} of {len(rows)} images, {first}"
-        expect(not missing, "features", "a row for each image", got)
-        return np.array([row for _, row in rows], dtype=np.int64)
-
-
-def stem(name: str) -> str:
-    """Return a name without the suffix of the file, with forward slashes."""
-    return str(PurePosixPath(name.replace("\\", "/")).with_suffix("")) if name else name
+        return np.array(match_names(list(names), self.names, "features"), dtype=np.int64)
 
 
 def read_features(path: StrPath) -> Features:

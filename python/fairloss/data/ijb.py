@@ -5,7 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fairloss.data.text_files import StrPath, check_format, is_count, read_lines, read_listing
+from fairloss.data.text_files import (
+    StrPath,
+    check_format,
+    is_count,
+    read_lines,
+    read_listing,
+    split_fields,
+)
 from fairloss.io.atomic import FormatError, read_text
 from fairloss.typing import Bools, Float32s, Ints
 
@@ -89,7 +96,7 @@ def read_enrolled(path: StrPath) -> Enrolled:
 
 
 def _fields(path: StrPath, count: int) -> list[list[str]]:
-    rows = [line.split() for line in read_listing(path).splitlines()]
+    rows = [split_fields(line, count) for line in read_listing(path).splitlines()]
     for number, row in enumerate(rows, 1):
         message = f"line {number}: expected {count} fields, got {len(row)}"
         check_format(len(row) == count, path, message)

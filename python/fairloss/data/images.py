@@ -1,6 +1,8 @@
 """Images of a folder of arrays or of files: as one data set, or in batches."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -14,6 +16,7 @@ from fairloss.data.arrays import INDEX, holds_arrays, read_arrays, read_index, r
 from fairloss.data.decode import BATCH, as_pixels, decode_batches, decode_image
 from fairloss.data.face_images import FaceImages
 from fairloss.data.image_folder import list_images, read_folder
+from fairloss.data.suffixes import find_names, match_names
 from fairloss.data.text_files import StrPath, check_format
 from fairloss.io.atomic import FormatError
 from fairloss.typing import Floats
@@ -32,7 +35,7 @@ def read_images(
     """
     if holds_arrays(folder):
         return read_arrays(folder, image_size, channels)
-    _check_one_set(Path(folder))
+    check_one_set(Path(folder))
     return read_folder(folder, image_size, channels, progress)
 
 
@@ -48,7 +51,7 @@ def list_identified(folder: StrPath) -> tuple[list[str], list[str]]:
         index = read_index(folder)
         labels, names = read_names(folder, index)
         return names, [index["identities"][label] for label in labels]
-    _check_one_set(Path(folder))
+    check_one_set(Path(folder))
     names = list_images(folder)
     return names, [str(PurePosixPath(name).parent) for name in names]
 
@@ -68,8 +71,9 @@ def image_batches(
 ) -> Iterator[Tensor]:
     """Yield uint8 (B, channels, H, W) batches of `root/name`, in order.
 
-    `root` may be a folder of arrays too, which are read through a memory map. A missing or
-    unreadable image is an error: leaving one out would shift all rows after it.
+    `root` may be a folder of arrays too, which are read through a memory map. An image that is
+    not there by its name may have another suffix (`match_names`). A missing or unreadable image is
+    an error: leaving one out would shift all rows after it.
 
     Args:
         root: the folder.
@@ -98,9 +102,31 @@ def image_batches(
             raise FormatError(file, f"cannot be read as an image: {error}") from error
 
     landmarks = [None] * len(names) if points is None else points
-    pairs = zip(names, landmarks, strict=True)
-    readers = [partial(read, Path(root) / name, point) for name, point in pairs]
+    pairs = zip(image_files(root, names), landmarks, strict=True)
+    readers = [partial(read, file, point) for file, point in pairs]
     yield from _strict_batches(readers, batch_size)
+
+
+def image_files(root: StrPath, names: Sequence[str]) -> list[Path]:
+    """Return the file of each image in a folder of files, by its name or with another suffix.
+
+    Raises:
+        FormatError: an image is not there, or two files differ from it in the suffix alone.
+    """
+    files = [Path(root) / name for name in names]
+    absent = [number for number, file in enumerate(files) if not file.is_file()]
+    asked = [names[number] for number in absent]
+    beside = _names_beside(root, asked)
+    for number, row in zip(absent, match_names(asked, beside, root), strict=True):
+        files[number] = Path(root) / beside[row]
+    return files
+
+
+def find_images(root: StrPath, names: Sequence[str]) -> list[str]:
+    """Return those of the names whose images are in a folder of arrays or of files."""
+    beside = list_identified(root)[0] if holds_arrays(root) else _names_beside(root, names)
+    rows = find_names(names, beside, root)
+    return [name for name, row in zip(names, rows, strict=True) if row is not None]
 
 
 def encoded_batches(
@@ -121,23 +147,31 @@ def encoded_batches(
     yield from _strict_batches([partial(read, *item) for item in enumerate(images)], batch_size)
 
 
-def _check_one_set(root: Path) -> None:
+def check_one_set(root: Path) -> None:
+    """Raise ValueError for a folder that holds several folders of arrays."""
     sets = sorted(path.parent.name for path in root.glob(f"*/{INDEX}"))
     listed = f"several sets: {', '.join(sets)}; name one"
     expect(not sets, f"folder {str(root)!r}", "one set of images", listed)
+
+
+def _names_beside(root: StrPath, names: Sequence[str]) -> list[str]:
+    """Return the names of all files in the folders that the named images would be in."""
+    beside = []
+    for folder in sorted({PurePosixPath(name.replace("\\", "/")).parent for name in names}):
+        with suppress(OSError, ValueError), os.scandir(Path(root) / folder) as entries:
+            beside += [str(folder / entry.name) for entry in entries if not entry.is_dir()]
+    return beside
 
 
 def _array_batches(
     root: StrPath, names: Sequence[str], image_size: tuple[int, int], channels: int, batch_size: int
 ) -> Iterator[Tensor]:
     faces = read_arrays(root, image_size, channels)
-    row_of = {name: row for row, name in enumerate(faces.names)}
-    unknown = [name for name in names if name not in row_of]
-    if unknown:
-        raise FormatError(root, f"holds no image {unknown[0]!r}; one is {faces.names[0]!r}")
-    check_format(len(row_of) == len(faces), root, "two images have one name, identity/variant")
-    for start in range(0, len(names), batch_size):
-        yield faces.images([row_of[name] for name in names[start : start + batch_size]])
+    different = len(set(faces.names)) == len(faces)
+    check_format(different, root, "two images have one name, identity/variant")
+    rows = match_names(names, faces.names, root)
+    for start in range(0, len(rows), batch_size):
+        yield faces.images(rows[start : start + batch_size])
 
 
 def _strict_batches(readers: Sequence[Callable[[], Tensor]], batch_size: int) -> Iterator[Tensor]:

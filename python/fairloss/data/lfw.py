@@ -1,14 +1,14 @@
 """Pair lists of LFW, and of RFW, whose lines are the same."""
 
 from fairloss.data.named_pairs import NamedPairs, Pair, name_pairs
-from fairloss.data.text_files import StrPath, check_format, is_count, read_lines
+from fairloss.data.text_files import StrPath, check_format, is_count, read_lines, split_fields
 from fairloss.io.atomic import FormatError
 
 
 def read_lfw(path: StrPath) -> NamedPairs:
     """Read `pairs.txt` of LFW: a header, then fold by fold."""
     lines = read_lines(path)
-    header = lines.pop(0).split() if lines else []
+    header = split_fields(lines.pop(0), 2) if lines else []
     valid = len(header) == 2 and all(map(is_count, header))
     check_format(valid, path, "line 1: expected `folds pairs-per-class` such as `10 300`")
     folds, each = map(int, header)
@@ -28,7 +28,7 @@ def read_rfw(path: StrPath) -> NamedPairs:
 
 
 def _lfw_pair(path: StrPath, number: int, line: str) -> Pair:
-    match line.split():
+    match split_fields(line, 3, 4):
         case [name, i, j] if is_count(i) and is_count(j):
             return _lfw_image(name, i), _lfw_image(name, j), True
         case [name, i, other, j] if is_count(i) and is_count(j):

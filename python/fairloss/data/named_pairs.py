@@ -6,6 +6,7 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
+from fairloss.checks import check_flags
 from fairloss.data.text_files import StrPath, check_format
 from fairloss.typing import Bools, Ints
 
@@ -45,7 +46,7 @@ def interleaved_folds(genuine: npt.ArrayLike, folds: int = FOLDS) -> Ints:
     Contiguous folds of such a list would hold one class only. Here each fold takes the next tenth
     of the positives and the next tenth of the negatives, in order.
     """
-    flags = np.asarray(genuine, dtype=np.bool_)
+    flags = check_flags("genuine", genuine)
     fold = np.empty(len(flags), dtype=np.int64)
     for mask in (flags, ~flags):
         fold[mask] = contiguous_folds(int(mask.sum()), folds)

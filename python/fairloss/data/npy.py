@@ -58,6 +58,11 @@ def write_npy_parts(path: Path, parts: Iterable[Array], count: int) -> None:
     write_atomic(path, write)
 
 
+def is_flat(array: Array) -> bool:
+    """Return True if at most one dimension is longer than 1."""
+    return array.ndim > 0 and array.size == max(array.shape)
+
+
 def read_matrix(path: StrPath) -> Floats:
     """Return an (N, D) floating-point array, memory-mapped; FormatError for anything else."""
     try:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fairloss.checks import check_length
+from fairloss.data.npy import is_flat
 from fairloss.data.restricted_pickle import load_plain
 from fairloss.data.text_files import StrPath, check_format
 from fairloss.io.atomic import FormatError, write_atomic
@@ -46,15 +47,21 @@ def read_pair_bin(path: StrPath) -> PairBin:
         raise FormatError(path, "expected a pair (images, same-identity flags)")
     images, flags = content
     if not isinstance(images, list | tuple) or not isinstance(flags, list | tuple | np.ndarray):
-        raise FormatError(path, "expected a list of images and a list of same-identity flags")
-    flags, count = list(flags), len(images)
-    valid = flags and count == 2 * len(flags)
+        raise FormatError(
+            path,
+            "expected a list of images and a list of same-identity flags, got "
+            f"{_describe(images)} and {_describe(flags)}",
+        )
+    if isinstance(flags, np.ndarray):
+        got = _describe(flags)
+        check_format(is_flat(flags), path, f"flags: expected one for each pair, got {got}")
+        flags = flags.ravel()
+    count = len(images)
+    valid = len(flags) and count == 2 * len(flags)
     check_format(valid, path, f"expected 2 images for each pair, got {count} for {len(flags)}")
-    for number, flag in enumerate(flags):
-        valid = isinstance(flag, bool | int | np.bool_ | np.integer) and flag in (0, 1)
-        check_format(valid, path, f"flag {number} is neither True nor False")
+    genuine = [_flag(path, number, flag) for number, flag in enumerate(flags)]
     encoded = [_encoded(path, number, image) for number, image in enumerate(images)]
-    return PairBin(encoded, np.array(flags, dtype=np.bool_))
+    return PairBin(encoded, np.array(genuine, dtype=np.bool_))
 
 
 def write_pair_bin(path: StrPath, images: Sequence[bytes], genuine: Sequence[bool]) -> None:
@@ -65,8 +72,35 @@ def write_pair_bin(path: StrPath, images: Sequence[bytes], genuine: Sequence[boo
 
 
 def _encoded(path: StrPath, number: int, image: Any) -> bytes:
-    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 1:
-        image = image.tobytes()
-    if not isinstance(image, bytes) or not image:
-        raise FormatError(path, f"image {number} is not an encoded file")
-    return image
+    """Return the bytes of an image; OpenCV encodes to (N,), (N, 1) or (1, N), by its version."""
+    content = image
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and is_flat(image):
+        content = image.tobytes()
+    if not isinstance(content, bytes) or not content:
+        expected = "bytes, or uint8 with one dimension longer than 1"
+        got = _describe(image)
+        raise FormatError(
+            path, f"image {number} is not an encoded file: expected {expected}, got {got}"
+        )
+    return content
+
+
+def _flag(path: StrPath, number: int, flag: Any) -> bool:
+    valid = isinstance(flag, int | float | np.generic) and flag in (0, 1)
+    got = _describe(flag)
+    check_format(valid, path, f"flag {number} is neither True nor False: got {got}")
+    return bool(flag)
+
+
+def _describe(value: Any) -> str:
+    """Return the type of a value; of an array its type and shape, of a number the number."""
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} of shape {value.shape}"
+    if value is None:
+        return "None"
+    name = type(value).__name__
+    if isinstance(value, int) and value.bit_length() > 64:  # Python writes no endless digits
+        return f"{name} of {value.bit_length()} bits"
+    if isinstance(value, int | float | np.generic):
+        return f"{name} {value}"
+    return f"{name} of length {len(value)}"

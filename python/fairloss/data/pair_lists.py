@@ -9,7 +9,8 @@ import numpy as np
 from fairloss.checks import check_choice
 from fairloss.data.lfw import read_lfw, read_rfw
 from fairloss.data.named_pairs import FOLDS, NamedPairs, Pair, interleaved_folds, name_pairs
-from fairloss.data.text_files import StrPath, check_format, is_count, read_lines
+from fairloss.data.suffixes import without_suffix
+from fairloss.data.text_files import StrPath, check_format, is_count, read_lines, split_fields
 
 
 def read_pairs(path: StrPath, layout: str) -> NamedPairs:
@@ -39,19 +40,19 @@ def read_pairs(path: StrPath, layout: str) -> NamedPairs:
 
 def identity_of(name: str, layout: str) -> str:
     """Return the identity that an image shows, by the naming of its data set."""
-    path = PurePosixPath(name.replace("\\", "/"))
+    path = PurePosixPath(without_suffix(name))
     if layout in ("calfw", "cplfw"):
-        return path.stem.rpartition("_")[0] or path.stem
+        return path.name.rpartition("_")[0] or path.name
     if layout == "agedb":
-        fields = path.stem.split("_")  # 0_MariaCallas_35_f
-        return fields[1] if len(fields) > 1 else path.stem
+        fields = path.name.split("_")  # 0_MariaCallas_35_f
+        return fields[1] if len(fields) > 1 else path.name
     return path.parent.parent.name if layout == "cfp" else path.parent.name
 
 
 def _read_calfw(path: StrPath) -> NamedPairs:
     pairs = []
     for number, one, two in _line_pairs(path):
-        first, second = one.split(), two.split()
+        first, second = split_fields(one, 2), split_fields(two, 2)
         valid = len(first) == len(second) == 2 and first[1] == second[1] and is_count(first[1])
         check_format(valid, path, f"line {number}: expected two lines `file label`, equal labels")
         pairs.append((first[0], second[0], int(first[1]) != 0))
@@ -69,7 +70,7 @@ def _read_sllfw(path: StrPath) -> NamedPairs:
 
 
 def _read_agedb(path: StrPath) -> NamedPairs:
-    rows = [line.split() for line in read_lines(path)]
+    rows = [split_fields(line, 3) for line in read_lines(path)]
     for number, row in enumerate(rows, 1):
         valid = len(row) == 3 and row[2] in ("1", "-1", "0")
         check_format(valid, path, f"line {number}: expected `file file label`, label 1 or -1")
@@ -97,8 +98,8 @@ def _numbered(path: Path) -> dict[str, str]:
     """Read `number ../Data/Images/001/frontal/01.jpg` lines: number -> path in `Data/Images`."""
     files = {}
     for number, line in enumerate(read_lines(path), 1):
-        index, _, file = line.partition(" ")
-        parts = PurePosixPath(file.strip()).parts[-3:]
+        index, *file = line.split(maxsplit=1)
+        parts = PurePosixPath(*file).parts[-3:]
         valid = is_count(index) and len(parts) == 3
         check_format(valid, path, f"line {number}: expected `number .../person/side/file`")
         files[index] = "/".join(parts)

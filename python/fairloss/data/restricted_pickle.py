@@ -182,15 +182,29 @@ def _scalar(number_type: Any, content: Any) -> _Incomplete:
 @cache
 def _encode(text: Any, encoding: Any) -> bytes:
     """Return the bytes of Python 3 in protocol 2; once for a text that the pickle repeats."""
-    if _text(encoding) != "latin1":
+    if _text(encoding) not in ("latin1", "latin-1"):
         raise Refused(f"text in the encoding {_text(encoding)!r}")
     return _text(text).encode("latin-1")
+
+
+def _bytearray(content: Any = b"", *encoding: Any) -> bytes:
+    """Return the content as bytes: of protocols 3 and 4, or the text of 0 to 2 and its encoding.
+
+    A length or a list, from which Python also makes a bytearray, is refused.
+    """
+    if encoding:
+        return _encode(content, *encoding)
+    if not isinstance(content, bytes | bytearray):
+        raise Refused(f"a bytearray made of a {type(content).__name__}")
+    return bytes(content)
 
 
 _CLASSES = frozenset({"numpy.ndarray"})
 _CALLS: dict[str, Callable[..., Any]] = {"numpy.dtype": _dtype, "_codecs.encode": _encode}
 # Empty bytes in protocol 2 are `bytes()`; with arguments this fails.
-_CALLS |= dict.fromkeys(("__builtin__.bytes", "builtins.bytes"), lambda: b"")
+for _builtins in ("__builtin__", "builtins"):
+    _CALLS[f"{_builtins}.bytes"] = lambda: b""
+    _CALLS[f"{_builtins}.bytearray"] = _bytearray
 for _core in ("numpy.core", "numpy._core"):
     _CALLS[f"{_core}.multiarray._reconstruct"] = lambda *_: _Incomplete(None)
     _CALLS[f"{_core}.multiarray.scalar"] = _scalar

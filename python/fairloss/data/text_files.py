@@ -28,6 +28,15 @@ def read_listing(path: StrPath, errors: str = "surrogateescape") -> str:
     return text
 
 
+def split_fields(line: str, *counts: int) -> list[str]:
+    """Return the fields of a line: at tabs if that gives one of `counts`, else at white space.
+
+    Names may hold spaces in lines with tabs.
+    """
+    fields = [field.strip() for field in line.split("\t") if field.strip()]
+    return fields if len(fields) in counts else line.split()
+
+
 def read_json_object(path: StrPath) -> dict[str, Any]:
     """Return a JSON object without a version of ours; FormatError for anything else."""
     text = read_text(path)

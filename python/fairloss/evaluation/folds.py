@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.checks import check_integer, expect
+from fairloss.checks import check_integer, check_integers, expect
 from fairloss.evaluation.pairs import Pairs, identity_index
 from fairloss.evaluation.roc import SortedScores, check_both_classes, check_scored_pairs
 from fairloss.typing import Bools, Float64s, Ints
@@ -147,6 +147,7 @@ class FoldScores:
         fold = np.asarray(fold_of_pair)
         check_integer("folds", folds, 2)
         expect(fold.shape == values.shape, "fold_of_pair", f"shape {values.shape}", fold.shape)
+        fold = check_integers("fold_of_pair", fold)
         for number in range(folds):
             check_both_classes(f"fold {number}", self._genuine[fold == number], FOLD_HINT)
         self._test = [np.flatnonzero(fold == number) for number in range(folds)]

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from fairloss.checks import expect
 from fairloss.deprecation import renamed_keywords
 from fairloss.embeddings import unit_embeddings
+from fairloss.evaluation.pairs import check_identities
 from fairloss.evaluation.roc import RELATIVE_TOLERANCE
 from fairloss.typing import Bools, Float32s, Ints
 
@@ -68,7 +69,15 @@ def search_gallery(
     Raises:
         ValueError: an identity is enrolled twice.
     """
-    enrolled, identity = np.asarray(gallery_identities), np.asarray(probe_identities)
+    enrolled = check_identities("gallery_identities", gallery_identities, gallery)
+    identity = check_identities("probe_identities", probe_identities, probes)
+    kinds = {enrolled.dtype.kind, identity.dtype.kind}  # a text never equals a number
+    expect(
+        kinds <= {"i", "u"} or "O" in kinds or len(kinds) == 1,
+        "probe_identities",
+        f"{enrolled.dtype}, as gallery_identities",
+        identity.dtype,
+    )
     order = np.argsort(enrolled)
     expect(
         len(np.unique(enrolled)) == len(enrolled),

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, distributed
 
-from fairloss.checks import expect
+from fairloss.checks import check_flags, check_integers, check_shape, expect
 from fairloss.embeddings import unit_embeddings
 from fairloss.evaluation.pairs import identity_index
 from fairloss.evaluation.protocol_report import KeyPath, cluster_bootstrap, protocol_report
@@ -196,7 +196,7 @@ def _search(
     """Return ranks (T,) among these rows, and their `recorded` highest impostor scores, falling."""
     clean = np.ones(len(rows), dtype=np.bool_)
     if excluded is not None:
-        clean[np.asarray(excluded, dtype=np.int64)] = False
+        clean[check_integers("excluded", excluded)] = False
     ranks, highest = torch.zeros(len(probe), dtype=torch.int64), torch.empty(0)
     for start in range(0, len(rows), CHUNK):
         part = slice(start, start + CHUNK)
@@ -230,7 +230,8 @@ def replace_noisy(
         ValueError: an identity has noisy images only.
     """
     unit, index = unit_embeddings(features), identity_index(identities)
-    bad = np.asarray(noisy, dtype=np.bool_)
+    bad = check_flags("noisy", noisy)
+    check_shape("noisy", bad, len(unit))
     generator = np.random.default_rng(seed)
     for row in np.flatnonzero(bad):
         clean = (index == index[row]) & ~bad

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.checks import expect
+from fairloss.checks import check_length, expect
 from fairloss.embeddings import unit_embeddings
 from fairloss.typing import Bools, Float32s, Ints
 
@@ -61,14 +62,24 @@ def identity_index(identities: npt.ArrayLike) -> Ints:
     Returns:
         (N,) int64, equal where the identities are equal.
     """
+    array = check_identities("identities", identities)
+    return np.unique(array, return_inverse=True)[1].astype(np.int64)
+
+
+def check_identities(
+    name: str, identities: npt.ArrayLike, rows: npt.ArrayLike | None = None
+) -> npt.NDArray[Any]:
+    """Return (N,) integers or strings, one for each of the rows, or raise ValueError."""
     array = np.asarray(identities)
     expect(
         array.ndim == 1 and array.dtype.kind in "iuUSO",
-        "identities",
+        name,
         "an (N,) array of integers or strings",
         f"shape {array.shape} and dtype {array.dtype}",
     )
-    return np.unique(array, return_inverse=True)[1].astype(np.int64)
+    if rows is not None:
+        check_length(name, len(array), len(np.asarray(rows)), "entries, one for each row")
+    return array
 
 
 def linked_identities(labels: npt.ArrayLike, pairs: Pairs) -> Ints:

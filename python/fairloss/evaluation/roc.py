@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.checks import expect
+from fairloss.checks import check_flags, expect
 from fairloss.typing import Bools, Float64s, Floats
 
 # Absorbs rounding in a FAR such as 1/49 and in sums of fractional weights; admits no whole extra
@@ -154,15 +154,14 @@ def check_scored_pairs(scores: npt.ArrayLike, genuine: npt.ArrayLike) -> tuple[F
         f"shape {scores.shape} and dtype {scores.dtype}",
     )
     expect(genuine.shape == scores.shape, "genuine", f"shape {scores.shape}", genuine.shape)
-    other = genuine[~np.isin(genuine, (0, 1))]
-    expect(not len(other), "genuine", "True/False or 1/0", other[:5])
+    genuine = check_flags("genuine", genuine)
     finite = np.isfinite(scores)
     if not finite.all():
         row = int(finite.argmin())
         raise ValueError(f"scores: expected finite numbers, got {scores[row]} at {row}")
     if scores.dtype.kind != "f":
         scores = scores.astype(np.float64)
-    return scores, genuine.astype(np.bool_)
+    return scores, genuine
 
 
 def check_both_classes(name: str, genuine: Bools, hint: str = "") -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.checks import expect
+from fairloss.checks import check_integers, expect
 from fairloss.evaluation.bootstrap import RocStatistic
 from fairloss.evaluation.folds import FoldScores, pair_fold_accuracy
 from fairloss.evaluation.protocol_report import KeyPath, Unmeasured
@@ -130,7 +130,7 @@ class PairStatistics:
         }
         self._folds: FoldScores | None = None
         if fold_of_pair is not None:
-            folds = int(np.asarray(fold_of_pair).max(initial=-1)) + 1
+            folds = int(check_integers("fold_of_pair", fold_of_pair).max(initial=-1)) + 1
             self._folds = FoldScores(scores, genuine, fold_of_pair, folds)
             accuracy = pair_fold_accuracy(scores, genuine, fold_of_pair, folds)
             self.point |= {"accuracy": accuracy.mean, "fold_accuracy": accuracy.as_dict()}

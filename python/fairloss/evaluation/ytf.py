@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.checks import check_length, expect
+from fairloss.checks import check_integers, check_length, expect
 from fairloss.embeddings import unit_embeddings
 from fairloss.evaluation.pairs import Pairs, pair_scores
 from fairloss.typing import Float32s
@@ -27,7 +27,8 @@ def mean_of_frames(
     Raises:
         ValueError: a video has no frame, or lengths differ.
     """
-    features, video = np.asarray(embeddings), np.asarray(video_of_frame)
+    features = np.asarray(embeddings)
+    video = check_integers("video_of_frame", video_of_frame)
     check_length("video_of_frame", len(video), len(features), "entries, as embeddings")
     frames = np.bincount(video, minlength=videos)
     expect(
@@ -45,8 +46,9 @@ def video_scores(
     embeddings: npt.ArrayLike, video_of_frame: npt.ArrayLike, pairs: Pairs
 ) -> Float32s:
     """Return the (P,) cosines of mean features; `pairs` gives videos by number."""
-    videos = int(np.asarray(video_of_frame).max(initial=-1)) + 1
-    return pair_scores(mean_of_frames(embeddings, video_of_frame, videos), pairs)
+    video = check_integers("video_of_frame", video_of_frame)
+    videos = int(video.max(initial=-1)) + 1
+    return pair_scores(mean_of_frames(embeddings, video, videos), pairs)
 
 
 def pairwise_frame_scores(
@@ -66,7 +68,7 @@ def pairwise_frame_scores(
         pairs: P pairs of videos.
         frames: number of frames of each video, 100 in FaceNet (Schroff et al., 2015, section 5.7).
     """
-    video = np.asarray(video_of_frame)
+    video = check_integers("video_of_frame", video_of_frame)
     order = np.argsort(video, kind="stable")
     start = np.searchsorted(video[order], video[order])
     first = order[np.arange(len(order)) - start < frames]

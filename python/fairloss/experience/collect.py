@@ -25,7 +25,7 @@ from fairloss.training import (
     read_faces,
 )
 from fairloss.training.build import build_trainer
-from fairloss.training.config import DEVICES, check_settings, choice, number, positive
+from fairloss.training.config import DEVICES, check_settings, choice, number, path, positive
 from fairloss.training.identities import check_same_identities, identities_record
 from fairloss.training.train import check_one_process
 from fairloss.training.warm_start import trained_margins
@@ -37,8 +37,8 @@ Map = Callable[[Callable[[int], Experience], Iterable[int]], Iterable[Experience
 class CollectConfig:
     """A collection by `fairloss collect`."""
 
-    run: str = "???"  # pre-trained run folder; its config.yaml names data and model
-    output: str = "???"  # folder for the chains and experience.npz
+    run: str = path()  # pre-trained run folder; its config.yaml names data and model
+    output: str = path()  # folder for the chains and experience.npz
     epochs: int = positive(
         45
     )  # of each chain; least-visited-first covers the 90 pairs 3 times in about 42
@@ -46,7 +46,7 @@ class CollectConfig:
     seed: int = number(0, 0)
     min_cell: int = positive(5)  # cells with fewer classes are dropped, and counted
     learning_rate: float = positive(0.01)  # constant; that of the last epochs changes little
-    data: str | None = None  # default: that of the run
+    data: str | None = path(None)  # default: that of the run
     device: str = choice("auto", DEVICES)  # cpu, cuda, or auto: a GPU where torch finds one
 
     def check(self) -> None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from fairloss.agent import GroupBias, GroupPolicy, Transitions, fit_dqn, skewness_reward
-from fairloss.checks import check_integer, check_shape, expect
+from fairloss.checks import check_integer, check_integers, check_shape, expect
 from fairloss.heads import CosineHead
 from fairloss.training import Trainer
 from fairloss.typing import Float64s, Ints
@@ -56,7 +56,7 @@ class GroupEpochs:
         if not isinstance(trainer.head, CosineHead) or trainer.head.margins.dim() != 1:
             raise ValueError("trainer: expected a CosineHead with (C,) margins, got another head")
         self.trainer, self.head, self.epoch = trainer, trainer.head, 0
-        self.groups: Ints = np.asarray(groups, dtype=np.int64)
+        self.groups: Ints = check_integers("groups", groups)
         check_shape("groups", self.groups, *self.head.margins.shape)
         self.learning_rate = learning_rate
 

@@ -80,7 +80,7 @@ def _font_files(folders: Sequence[Path]) -> list[tuple[Path, str]]:
     for folder in folders:
         root = folder if len(folders) == 1 else folder.parent
         for path in folder.rglob("*"):
-            if path.suffix.lower() in FONT_SUFFIXES and path.is_file():
+            if path.suffix.lower() in FONT_SUFFIXES and not path.is_dir():
                 files.append((path, "-".join(path.relative_to(root).with_suffix("").parts)))
     return sorted(files, key=lambda file: file[1])
 

@@ -87,12 +87,15 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_text(path: str | os.PathLike[str], errors: str = "strict") -> str:
-    """Return a text file in UTF-8; FormatError if it is missing, a folder or not text.
+    """Return a text file in UTF-8, without its byte-order mark if it has one.
 
     `errors` is of `bytes.decode`: "surrogateescape" for names of files, whose bytes may be any.
+
+    Raises:
+        FormatError: the file is missing, a folder or not text.
     """
     try:
-        return Path(path).read_text(encoding="utf-8", errors=errors)
+        return Path(path).read_text(encoding="utf-8-sig", errors=errors)
     except UnicodeDecodeError as error:
         raise FormatError(path, f"not a text file: {error}") from error
     except OSError as error:

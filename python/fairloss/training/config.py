@@ -22,6 +22,11 @@ def number(default: float, low: float, **bounds: Any) -> Any:
     return field(default=default, metadata={"range": {"low": low, **bounds}})
 
 
+def path(default: str | None = "???") -> Any:
+    """Return a field for a folder or file, which by default must be given."""
+    return field(default=default, metadata={"path": True})
+
+
 def choice(default: str, allowed: Sequence[str]) -> Any:
     """Return a field for one of the `allowed` values."""
     return field(default=default, metadata={"choices": allowed})
@@ -43,10 +48,10 @@ class HeadConfig:
     kind: str | None = None  # FairLoss, MVSoftmax, ElasticFace: arc (margins in radians) or cos
     margin: float | None = None  # FairLoss: the initial one (0.35); default: the head's own
     scale: float | None = None  # default: 32, where the head has one
-    policy: str | None = None  # FairLoss only: a policy.json; default: the package's
+    policy: str | None = path(None)  # FairLoss only: a policy.json; default: the package's
     sample_rate: float = 1.0  # fraction of the classes outside the batch that a step compares with
     options: dict[str, Any] = field(default_factory=dict)  # more arguments of the head
-    loss: str | None = None  # loss.json of search-loss: gives name, scale and options
+    loss: str | None = path(None)  # loss.json of search-loss: gives name, scale and options
 
 
 @dataclass
@@ -64,8 +69,8 @@ class OptimizerConfig:
 class TrainConfig:
     """A run of `fairloss train`."""
 
-    data: str = "???"  # folder of identity/image files, or of arrays
-    output: str = "???"  # run folder
+    data: str = path()  # folder of identity/image files, or of arrays
+    output: str = path()  # run folder
     epochs: int = positive(32)
     seed: int = number(0, 0)
     resume: str = choice("auto", RESUME)  # auto: resume a run found in output; never: refuse it
@@ -74,8 +79,8 @@ class TrainConfig:
     channels: int = 3  # 3: RGB, 1: gray
     augment: bool = True  # random mirror and shift
     device: str = choice("auto", DEVICES)  # cpu, cuda, or auto: a GPU where torch finds one
-    init: str | None = None  # run folder whose backbone and class weights to start from
-    init_backbone: str | None = None  # model.pt to start the backbone from, of any identities
+    init: str | None = path(None)  # run folder whose backbone and class weights to start from
+    init_backbone: str | None = path(None)  # model.pt to start the backbone from, of any identities
     tensorboard: bool = False  # also write scalars to output/tensorboard
     model: ModelConfig = field(default_factory=ModelConfig)
     head: HeadConfig = field(default_factory=HeadConfig)

@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import Field, asdict, fields, is_dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, NamedTuple, Protocol, TypeVar, cast, get_origin, get_type_hints
 
 from fairloss.checks import check_file, expect
 
@@ -13,12 +14,12 @@ class _Checked(Protocol):
     def check(self) -> None: ...
 
 
-# YAML has no surrogates, which stand for the bytes of a path that are not UTF-8: in YAML they are
-# the last characters of Unicode, which are for private use.
-_TO_YAML = {0xDC00 + byte: 0x10FF00 + byte for byte in range(0x80, 0x100)}
-_FROM_YAML = {private: surrogate for surrogate, private in _TO_YAML.items()}
-
 Config = TypeVar("Config", bound=_Checked)
+
+
+class _Setting(NamedTuple):
+    kind: Any  # the type of its field
+    field: Field[Any]
 
 
 def load_config(
@@ -28,63 +29,33 @@ def load_config(
 ) -> Config:
     """Return a configuration: its defaults, then a YAML file, then `key=value` overrides.
 
+    In an override a text is all that follows the first `=`, as it is, but that a folder or file
+    may start with `~/`; other values are YAML. An empty text is None where a setting may be None.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: an unknown key, a value of the wrong type or out of range, a missing key.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    loaded = OmegaConf.create() if path is None else _read_yaml(Path(path))
-    for text in overrides:
-        expect("=" in text, "settings", "key=value, such as epochs=10", repr(text))
-    try:
-        node = OmegaConf.structured(schema)
-        given = OmegaConf.from_dotlist([text.translate(_TO_YAML) for text in overrides])
-        node = OmegaConf.merge(node, loaded, _translate(given, _FROM_YAML))
-        missing = sorted(OmegaConf.missing_keys(node))
-        config = None if missing else cast(Config, OmegaConf.to_object(node))
-    except OmegaConfBaseException as error:
-        raise ValueError(_message(error, schema)) from error
-    if config is None:
-        raise ValueError(f"{missing[0]}: must be given, such as {missing[0]}=FOLDER")
+    settings = _settings(schema)
+    values: dict[str, Any] = {}
+    if path is not None:
+        _read_file(Path(path), settings, values)
+    for override in overrides:
+        expect("=" in override, "settings", "key=value, such as epochs=10", repr(override))
+        _override(override, settings, values)
+    for name, setting in sorted(settings.items()):
+        if setting.field.default == "???" and name not in values:
+            raise ValueError(f"{name}: must be given, such as {name}=FOLDER")
+    config = _build(schema, values)
     config.check()
-    return config
-
-
-def _read_yaml(path: Path) -> Any:
-    from omegaconf import DictConfig, OmegaConf
-    from yaml import YAMLError
-
-    check_file("config", path)
-    try:
-        loaded = OmegaConf.load(path)
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"config: {path} is not YAML: {error}") from error
-    if not isinstance(loaded, DictConfig):
-        raise ValueError(f"config: {path} holds no settings of the form `key: value`")
-    return _translate(loaded, _FROM_YAML)
+    return cast(Config, config)
 
 
 def as_yaml(config: Any) -> str:
     """Return the YAML text of a configuration."""
-    from omegaconf import OmegaConf
+    from fairloss.training import setting_values
 
-    return OmegaConf.to_yaml(_translate(OmegaConf.structured(config), _TO_YAML))
-
-
-def _translate(node: Any, table: dict[int, int]) -> Any:
-    """Return settings with characters replaced in all their texts."""
-    from omegaconf import OmegaConf
-
-    def translate(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {translate(key): translate(entry) for key, entry in value.items()}
-        if isinstance(value, list):
-            return [translate(entry) for entry in value]
-        return value.translate(table) if isinstance(value, str) else value
-
-    return OmegaConf.create(translate(OmegaConf.to_container(node)))
+    return setting_values.write(asdict(config))
 
 
 def changes(path: Path, config: Any, free: Sequence[str]) -> str:
@@ -94,8 +65,102 @@ def changes(path: Path, config: Any, free: Sequence[str]) -> str:
     return "; ".join(f"{key} was {before[key]}, is {now[key]}" for key in changed)
 
 
-def _message(error: Exception, schema: type[Any]) -> str:
-    key = getattr(error, "full_key", None) or "configuration"
-    first_line = str(error).splitlines()[0]
-    names = ", ".join(f.name for f in fields(schema))
-    return f"{key}: {first_line} (settings: {names})"
+def is_setting(text: str, schema: type[Any]) -> bool:
+    """Return whether what stands before the first `=` is the name of a setting."""
+    name, equals, _ = text.partition("=")
+    return bool(equals) and _find(name, _settings(schema)) is not None
+
+
+def expand_home(text: str) -> str:
+    """Return a path with a leading `~/` replaced by the home folder, as a shell does it."""
+    return os.path.expanduser(text) if text == "~" or text.startswith("~/") else text
+
+
+def expand_homes(config: Config) -> Config:
+    """Return a configuration with `expand_home` applied to all its folders and files."""
+    changed = {}
+    for each in fields(cast(Any, config)):
+        value = getattr(config, each.name)
+        if is_dataclass(value):
+            changed[each.name] = expand_homes(cast(Any, value))
+        elif each.metadata.get("path") and value is not None:
+            changed[each.name] = expand_home(value)
+    return cast(Config, replace(cast(Any, config), **changed))
+
+
+def _settings(schema: type[Any], prefix: str = "") -> dict[str, _Setting]:
+    """Every setting by its dotted name, nested configurations and what is in them included."""
+    settings = {}
+    for each, kind in _typed_fields(schema):
+        settings[prefix + each.name] = _Setting(kind, each)
+        if is_dataclass(kind):
+            settings |= _settings(cast(Any, kind), f"{prefix}{each.name}.")
+    return settings
+
+
+def _typed_fields(schema: type[Any]) -> list[tuple[Field[Any], Any]]:
+    kinds = get_type_hints(schema)
+    return [(each, kinds[each.name]) for each in fields(schema)]
+
+
+def _find(name: str, settings: dict[str, _Setting]) -> Any:
+    """Return the type of a setting, or of an entry of `head.options`; None if there is none."""
+    if name in settings:
+        return settings[name].kind
+    owner, _, key = name.rpartition(".")
+    entry = key and owner in settings and get_origin(settings[owner].kind) is dict
+    return Any if entry else None
+
+
+def _read_file(path: Path, settings: dict[str, _Setting], values: dict[str, Any]) -> None:
+    from fairloss.training import setting_values
+
+    check_file("config", path)
+    try:
+        node = setting_values.parse(path.read_text(encoding="utf-8"))
+        entries = setting_values.entries("settings", node)
+    except ValueError as error:
+        raise ValueError(f"config: {path} is not a YAML file of settings: {error}") from error
+    for name, entry in entries:
+        _assign(name, entry, settings, values)
+
+
+def _override(text: str, settings: dict[str, _Setting], values: dict[str, Any]) -> None:
+    from fairloss.training import setting_values
+
+    name, _, value = text.partition("=")
+    if name in settings and settings[name].field.metadata.get("path"):
+        value = expand_home(value)
+    node = setting_values.parse_setting(name, value, _find(name, settings))
+    _assign(name, node, settings, values)
+
+
+def _assign(name: str, node: Any, settings: dict[str, _Setting], values: dict[str, Any]) -> None:
+    """Add the value of a setting to `values`, in which nested ones have dotted names."""
+    from fairloss.training import setting_values
+
+    kind = _find(name, settings)
+    if kind is None:
+        near = get_close_matches(name, settings, cutoff=0.5)
+        near = near or [each for each in settings if "." not in each]
+        raise ValueError(f"{name}: expected a setting such as {', '.join(near)}, got another name")
+    if is_dataclass(kind):
+        for key, entry in setting_values.entries(name, node):
+            _assign(f"{name}.{key}", entry, settings, values)
+        return
+    value = setting_values.convert(name, node, kind)
+    if name not in settings:
+        name, _, key = name.rpartition(".")
+        value = {key: value}
+    values[name] = {**values.get(name, {}), **value} if isinstance(value, dict) else value
+
+
+def _build(schema: type[Any], values: dict[str, Any], prefix: str = "") -> Any:
+    arguments = {}
+    for each, kind in _typed_fields(schema):
+        name = prefix + each.name
+        if is_dataclass(kind):
+            arguments[each.name] = _build(cast(Any, kind), values, f"{name}.")
+        elif name in values:
+            arguments[each.name] = values[name]
+    return schema(**arguments)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from cli_cases import write_agedb_list, write_checkpoint
 from command import refuse, succeed
+from synthetic import write_folder
 
 from fairloss.data import read_features, read_folder, write_arrays, write_pair_bin
 from fairloss.gallery import Gallery
@@ -43,6 +44,26 @@ def test_pairs_from_lists_and_bins_agree(images, model, features, tmp_path):
         assert report["auc"]["value"] == pytest.approx(reports[0]["auc"]["value"])
         assert report["insightface"]["accuracies"] == reports[0]["insightface"]["accuracies"]
         assert report["accuracy"]["value"] == reports[0]["accuracy"]["value"]
+
+
+def test_lfw_in_png_gives_the_same_from_images_and_features(model, tmp_path):
+    faces = write_folder(tmp_path / "lfw", [2] * 20)
+    lines = ["10 1"]
+    for number, folder in enumerate(sorted(faces.iterdir())):
+        for image, file in enumerate(sorted(folder.iterdir()), 1):
+            file.rename(folder / f"{folder.name}_{image:04d}.png")
+        other = f"id{(number + 1) % 20}"
+        lines.append(f"{folder.name}\t1\t2" if number % 2 else f"{folder.name}\t1\t{other}\t1")
+    (tmp_path / "pairs.txt").write_text("\n".join(lines))
+    images = ("--data", faces, "--checkpoint", model)
+    succeed("embed", *images, "--output", tmp_path / "f.npy")
+    reports = []
+    for source in (images, ("--features", tmp_path / "f.npy")):
+        output = ("--output", tmp_path / "report.json", "--replicates", 5)
+        succeed("evaluate", "pairs", *source, "--pairs", tmp_path / "pairs.txt", *output)
+        reports.append(json.loads((tmp_path / "report.json").read_text()))
+    assert (reports[0]["genuine"], reports[0]["impostor"]) == (10, 10)
+    assert reports[0]["auc"]["value"] == pytest.approx(reports[1]["auc"]["value"], abs=1e-3)
 
 
 def test_difference_between_two_checkpoints(images, model, features, tmp_path):

@@ -31,6 +31,14 @@ def test_subsets_and_their_difference(tmp_path):
         *("evaluate", "rfw", "--lists", lists, *options, "--against", tmp_path / "poor.npy")
     )
     assert "minus" in done.stdout
-    assert json.loads(output.read_text(encoding="utf-8"))["difference"]["mean"]["value"] > 0
+    assert json.loads(output.read_text())["difference"]["mean"]["value"] > 0
+    (lists / "Indian").mkdir()
+    message = "lists: expected one list of pairs in each folder, got 0 in Indian"
+    refuse(message, "evaluate", "rfw", "--lists", lists, *options)
+    (lists / "Indian").rmdir()
+    (lists / "Asian" / "old_pairs.txt").write_text("m.0\t1\t2\n", encoding="utf-8")
+    message = "lists: expected one list of pairs in each folder, got 2 in Asian"
+    refuse(message, "evaluate", "rfw", "--lists", lists, *options)
+    (lists / "Asian" / "old_pairs.txt").unlink()
     (lists / "Asian" / "Asian_pairs.txt").unlink()
     refuse("lists: expected two files", "evaluate", "rfw", "--lists", lists, *options)

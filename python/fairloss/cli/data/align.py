@@ -9,7 +9,9 @@ import typer
 from fairloss.cli._console import print_line
 from fairloss.cli._progress import progress_bars
 from fairloss.data import open_aligned, read_landmarks
-from fairloss.data.features import stem
+from fairloss.data.images import image_files
+from fairloss.data.suffixes import without_suffix
+from fairloss.data.text_files import check_format
 from fairloss.io.atomic import write_atomic
 
 
@@ -24,11 +26,15 @@ def align(
     `fairloss data align --data raw --landmarks points.txt --output aligned`
     """
     listed = read_landmarks(landmarks)
+    targets = [output / f"{without_suffix(name)}.png" for name in listed.names]
+    different = len(set(targets)) == len(set(listed.names))
+    check_format(different, landmarks, "expected names that differ in more than the suffix")
+    left = [row for row, target in enumerate(targets) if not target.is_file()]
+    files = dict(zip(left, image_files(data, [listed.names[row] for row in left]), strict=True))
     with progress_bars() as progress:
-        for row, name in enumerate(listed.names):
-            target = output / f"{stem(name)}.png"
+        for row, target in enumerate(targets):
             if not target.is_file():
-                face = open_aligned(data / name, listed.points[row])
+                face = open_aligned(files[row], listed.points[row])
                 write_atomic(target, partial(face.save, format="PNG"))
             progress("align", row + 1, len(listed.names))
     print_line(f"{len(listed.names)} aligned images: {output}")

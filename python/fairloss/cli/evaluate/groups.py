@@ -20,6 +20,7 @@ from fairloss.cli.evaluate._report import (
 )
 from fairloss.cli.evaluate._source import known_identities
 from fairloss.data import read_features
+from fairloss.data.suffixes import match_names
 from fairloss.data.text_files import read_listing
 from fairloss.evaluation import (
     all_pairs,
@@ -61,7 +62,7 @@ def groups(
     identities = known_identities(file, features)
     if attributes is not None and frequency is None:
         table = _read_attributes(attributes, column)
-        group: npt.ArrayLike = _look_up(table, file.names, attributes)
+        group: npt.ArrayLike = _match_attributes(table, file.names, attributes)
     elif frequency is not None and attributes is None:
         run = read_json(frequency)
         counts = dict(zip(run["identities"], run["counts"], strict=True))
@@ -107,6 +108,12 @@ def _read_attributes(path: Path, column: str) -> dict[str, str]:
                 path, f"line {number}: expected {position + 1} columns, got {len(row)}"
             )
     return {row[0]: row[position] for row in rows[1:]}
+
+
+def _match_attributes(table: dict[str, str], names: list[str], path: Path) -> list[str]:
+    """Return the attribute of each image, which may have another suffix in the table."""
+    values = list(table.values())
+    return [values[row] for row in match_names(names, list(table), path)]
 
 
 def _look_up(table: Mapping[str, Any], names: list[str], path: Path) -> list[Any]:

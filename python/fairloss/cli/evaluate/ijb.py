@@ -59,7 +59,8 @@ def ijb(
     models = _read_templates(meta, name, paths, detector_score)
     options = {"replicates": replicates, "seed": seed}
     report: dict[str, Any] = {"set": name, "verification": _verify(meta, name, models, options)}
-    if (meta / f"{name}_1N_probe_mixed.csv").is_file():
+    probes = meta / f"{name}_1N_probe_mixed.csv"
+    if probes.is_file() or probes.is_symlink():  # reading a link to a missing file is an error
         report["identification"] = _identify(meta, name, models, options)
     write_json(output, report)
     print_report(f"{name} 1:1", report["verification"], verification_rows, against)

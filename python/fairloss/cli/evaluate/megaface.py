@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from fairloss.cli._console import print_line
@@ -19,6 +20,7 @@ from fairloss.data import (
     read_vectors,
     write_cmc,
 )
+from fairloss.data.suffixes import find_names
 from fairloss.evaluation import MegaFace, compare_megaface, evaluate_megaface, replace_noisy
 from fairloss.io.json import write_json
 from fairloss.io.output import check_output
@@ -58,7 +60,7 @@ def megaface(
         raise ValueError('lists: expected "id" in facescrub_features_list.json, got none')
     noisy_probes = read_noise_list(facescrub_noises) if facescrub_noises else frozenset()
     noisy_distractors = read_noise_list(megaface_noises) if megaface_noises else frozenset()
-    noisy = [Path(path).name in noisy_probes for path in probe_list.paths]
+    noisy = _in_list([Path(path).name for path in probe_list.paths], noisy_probes)
     models = [(facescrub, megaface)] if against is None else [against, (facescrub, megaface)]
     with progress_bars() as progress:
         probes = [
@@ -67,7 +69,7 @@ def megaface(
         ]
         for count in size or [1_000_000]:
             listed = read_devkit_list(lists / f"megaface_features_list.json_{count}_{number}")
-            excluded = [n for n, path in enumerate(listed.paths) if path in noisy_distractors]
+            excluded = np.flatnonzero(_in_list(listed.paths, noisy_distractors)).tolist()
             results = [
                 evaluate_megaface(
                     features, identities, _read(path, listed, suffix, progress), excluded
@@ -88,6 +90,11 @@ def megaface(
             title = f"{len(result.rank)} trials, {count} distractors, {variant} list"
             print_report(title, report, _rows, against and against[0])
     print_line(f"wrote {output}")
+
+
+def _in_list(names: list[str], noises: frozenset[str]) -> list[bool]:
+    """Return for each image whether a list of noise names it, maybe with another suffix."""
+    return [row is not None for row in find_names(names, sorted(noises), "noises")]
 
 
 def _read(path: Path, listed: DevkitList, suffix: str, progress: Progress) -> Floats:

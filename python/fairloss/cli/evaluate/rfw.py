@@ -1,5 +1,6 @@
 """The command `fairloss evaluate rfw`."""
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -47,6 +48,11 @@ def rfw(
         "two files <subset>/<subset>_pairs.txt or more",
         f"{len(files)} in {lists}",
     )
+    numbers = Counter(file.parent.name for file in files)
+    for folder in sorted(path for path in lists.iterdir() if path.is_dir()):
+        hidden, number = folder.name.startswith("."), numbers[folder.name]
+        got = f"{number} in {folder.name}"
+        expect(hidden or number == 1, "lists", "one list of pairs in each folder", got)
     subsets = {file.parent.name: _read_subset(file) for file in files}
     with progress_bars() as progress:
         models = [

@@ -80,4 +80,4 @@ def _score_videos(path: Path, videos: list[str], pairs: Pairs, pairwise: bool) -
 
 
 def _parent(name: str) -> str:
-    return str(PurePosixPath(name).parent)
+    return str(PurePosixPath(name.replace("\\", "/")).parent)

@@ -16,9 +16,8 @@ from fairloss.cli._options import GalleryFolder, RunCheckpoint, SearchDevice
 from fairloss.cli._tables import print_table
 from fairloss.cli.gallery._folder import check_size, load_gallery
 from fairloss.data import image_batches
-from fairloss.data.arrays import holds_arrays
 from fairloss.data.decode import decode_image
-from fairloss.data.images import list_identified
+from fairloss.data.images import find_images
 from fairloss.gallery import Match, check_embedder
 from fairloss.models import embed_batches
 from fairloss.training import TrainConfig, load_backbone
@@ -101,8 +100,7 @@ def _read_faces(
     data: Path, names: Sequence[str], channels: int, height: int, width: int
 ) -> dict[str, Bytes]:
     """Return (channels, H, W) images by name; blank, with a warning, if the image is missing."""
-    listed = set(list_identified(data)[0]) if holds_arrays(data) else None
-    present = [n for n in names if ((data / n).is_file() if listed is None else n in listed)]
+    present = find_images(data, names)
     if len(present) < len(names):
         warnings.warn(
             f"data: {len(names) - len(present)} of {len(names)} faces are not in {data}, and blank",
