@@ -140,7 +140,7 @@ def test_groups_are_printed_by_their_names(tmp_path, groups):
     shown = words(succeed("evaluate", "groups", *options).stdout)
     for group in groups:
         assert f"{group}: 60 genuine" in shown
-    worst = json.loads((tmp_path / "g.json").read_text())["worst"]
+    worst = json.loads((tmp_path / "g.json").read_text(encoding="utf-8"))["worst"]
     assert shown.count(worst) == 2
 
 

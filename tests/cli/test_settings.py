@@ -61,7 +61,7 @@ def test_a_setting_of_the_wrong_type_or_name_is_one_line(setting, message):
 def test_a_first_argument_is_a_file_unless_it_names_a_setting():
     folder = Path("sweep/lr=0.1")
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text("data: ~/faces\noutput: run\n")
+    (folder / "config.yaml").write_text("data: ~/faces\noutput: run\n", encoding="utf-8")
     assert load_settings([f"{folder}/config.yaml"], TrainConfig).data.endswith("home/faces")
     assert load_settings(["head.options.t=2", *GIVEN], TrainConfig).head.options == {"t": 2}
     refuse("config: expected a YAML file, or a setting such as", "train", "epoch=3", *GIVEN)
@@ -78,14 +78,15 @@ def test_an_empty_text_is_none_where_it_may_be():
 def test_a_file_gives_texts_as_they_are_written_there():
     Path("a.yaml").write_text(
         "data: 1e3\noutput: ???\ninit: ${oc.env:HOME}\ndevice: 'cpu'\nepochs: '7'\n"
-        "model: &name {name: iresnet18}\nhead: {<<: *name, name: CosFace, margin: 3e-1}\n"
+        "model: &name {name: iresnet18}\nhead: {<<: *name, name: CosFace, margin: 3e-1}\n",
+        encoding="utf-8",
     )
     config = load_config("a.yaml", ["output=???"], TrainConfig)
     assert (config.data, config.output, config.init) == ("1e3", "???", "${oc.env:HOME}")
     assert (config.device, config.epochs, config.head.margin) == ("cpu", 7, 0.3)
     with pytest.raises(ValueError, match="output: must be given"):
         load_config("a.yaml", [], TrainConfig)
-    Path("a.yaml").write_text("data: a\ndata: b\n")
+    Path("a.yaml").write_text("data: a\ndata: b\n", encoding="utf-8")
     with pytest.raises(ValueError, match="config: a.yaml .* data is given 2 times"):
         load_config("a.yaml", ["output=y"], TrainConfig)
 

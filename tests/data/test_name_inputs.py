@@ -141,7 +141,7 @@ def test_a_list_finds_images_of_another_suffix(tmp_path, model, suffix):
     names = [f"id{n}/{i:03d}{suffix}" for n in range(20) for i in range(4)]
     write_named(tmp_path / "faces", names)
     listed = write_agedb_list(tmp_path / "faces", tmp_path / "pairs.txt")
-    listed.write_text(listed.read_text().replace(suffix, ".jpg"))
+    listed.write_text(listed.read_text(encoding="utf-8").replace(suffix, ".jpg"), encoding="utf-8")
     command = ("evaluate", "pairs", "--pairs", listed, "--layout", "agedb")
     report = agree(command, tmp_path / "faces", model, tmp_path)
     assert (report["genuine"], report["impostor"]) == (20, 20)
@@ -154,7 +154,9 @@ def test_subsets_of_another_suffix_are_found(tmp_path, model):
         write_named(pictures / subset, [f"{p}/{p}_{i:04d}.png" for p in who for i in (1, 2)])
         lines = [f"{who[n]}\t1\t2\n{who[n]}\t1\t{who[n + 1]}\t1" for n in range(0, 20, 2)]
         (tmp_path / "txts" / subset).mkdir(parents=True)
-        (tmp_path / "txts" / subset / f"{subset}_pairs.txt").write_text("\n".join(lines))
+        (tmp_path / "txts" / subset / f"{subset}_pairs.txt").write_text(
+            "\n".join(lines), encoding="utf-8"
+        )
     names = sorted(str(path.relative_to(pictures)) for path in pictures.glob("*/*/*"))
     (tmp_path / "names.txt").write_text("\n".join(names), encoding="utf-8")
     output = ("--names", tmp_path / "names.txt", "--output", tmp_path / "f.npy")
@@ -164,7 +166,7 @@ def test_subsets_of_another_suffix_are_found(tmp_path, model):
     for source in (("--features", tmp_path / "f.npy"), images):
         options = ("--output", tmp_path / "rfw.json", "--replicates", 5)
         succeed("evaluate", "rfw", "--lists", tmp_path / "txts", *source, *options)
-        reports.append(json.loads((tmp_path / "rfw.json").read_text()))
+        reports.append(json.loads((tmp_path / "rfw.json").read_text(encoding="utf-8")))
     assert reports[0]["mean"]["value"] == pytest.approx(reports[1]["mean"]["value"], abs=0.05)
     assert reports[0]["subsets"]["Asian"]["genuine"] == 10
 
@@ -199,7 +201,7 @@ def test_a_table_of_attributes_names_images_of_another_suffix(tmp_path):
     table.write_text("\r\n".join(["name,age", *rows]), encoding="utf-8-sig", newline="")
     options = ("--column", "age", "--output", tmp_path / "g.json", "--replicates", 5)
     succeed("evaluate", "groups", "--features", tmp_path / "f.npy", "--attributes", table, *options)
-    report = json.loads((tmp_path / "g.json").read_text())
+    report = json.loads((tmp_path / "g.json").read_text(encoding="utf-8"))
     assert {name: group["genuine"] for name, group in report["groups"].items()} == {
         "old": 60,
         "new": 60,

@@ -153,7 +153,7 @@ def test_verification_names_a_dead_link(faces, model, tmp_path):
     options = ("--output", tmp_path / "pairs.json", "--replicates", 5)
     done = succeed("evaluate", "pairs", "--data", faces, "--checkpoint", model, *options)
     assert "1 unreadable images skipped: id0/gone.png" in done.stderr
-    assert json.loads((tmp_path / "pairs.json").read_text())["genuine"] == 9
+    assert json.loads((tmp_path / "pairs.json").read_text(encoding="utf-8"))["genuine"] == 9
 
 
 def test_training_names_what_it_leaves_out(faces, tmp_path):
@@ -163,7 +163,7 @@ def test_training_names_what_it_leaves_out(faces, tmp_path):
     done = succeed("train", f"data={faces}", f"output={tmp_path / 'mine'}", *SMALL, "epochs=1")
     assert "2 unreadable images skipped: id0/gone.png" in done.stderr
     assert "id1/empty.png" in done.stderr
-    record = json.loads((tmp_path / "mine" / "identities.json").read_text())
+    record = json.loads((tmp_path / "mine" / "identities.json").read_text(encoding="utf-8"))
     assert record["identities"] == ["id0", "id1", "id2"]
     assert record["counts"] == [3, 3, 3]
 

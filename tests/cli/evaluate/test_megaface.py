@@ -40,7 +40,7 @@ def test_known_result_difference_and_refined_list(tmp_path):
     files = ("--facescrub", tmp_path / "facescrub", "--megaface", tmp_path / "megaface")
     sizes = ("--size", 10, "--size", 1000, "--suffix", "_x.bin", "--output", out)
     noises = tmp_path / "noises.txt"
-    noises.write_text("# noisy\n0/3.jpg\n0/17.png\n")
+    noises.write_text("# noisy\n0/3.jpg\n0/17.png\n", encoding="utf-8")
     more = ("--algorithm", "kit", "--megaface-noises", noises)
     done = succeed("evaluate", "megaface", *common, *files, *sizes, *more)
     assert "refined list" in done.stdout

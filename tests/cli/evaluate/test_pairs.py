@@ -54,14 +54,14 @@ def test_lfw_in_png_gives_the_same_from_images_and_features(model, tmp_path):
             file.rename(folder / f"{folder.name}_{image:04d}.png")
         other = f"id{(number + 1) % 20}"
         lines.append(f"{folder.name}\t1\t2" if number % 2 else f"{folder.name}\t1\t{other}\t1")
-    (tmp_path / "pairs.txt").write_text("\n".join(lines))
+    (tmp_path / "pairs.txt").write_text("\n".join(lines), encoding="utf-8")
     images = ("--data", faces, "--checkpoint", model)
     succeed("embed", *images, "--output", tmp_path / "f.npy")
     reports = []
     for source in (images, ("--features", tmp_path / "f.npy")):
         output = ("--output", tmp_path / "report.json", "--replicates", 5)
         succeed("evaluate", "pairs", *source, "--pairs", tmp_path / "pairs.txt", *output)
-        reports.append(json.loads((tmp_path / "report.json").read_text()))
+        reports.append(json.loads((tmp_path / "report.json").read_text(encoding="utf-8")))
     assert (reports[0]["genuine"], reports[0]["impostor"]) == (10, 10)
     assert reports[0]["auc"]["value"] == pytest.approx(reports[1]["auc"]["value"], abs=1e-3)
 

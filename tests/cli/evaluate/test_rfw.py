@@ -31,7 +31,7 @@ def test_subsets_and_their_difference(tmp_path):
         *("evaluate", "rfw", "--lists", lists, *options, "--against", tmp_path / "poor.npy")
     )
     assert "minus" in done.stdout
-    assert json.loads(output.read_text())["difference"]["mean"]["value"] > 0
+    assert json.loads(output.read_text(encoding="utf-8"))["difference"]["mean"]["value"] > 0
     (lists / "Indian").mkdir()
     message = "lists: expected one list of pairs in each folder, got 0 in Indian"
     refuse(message, "evaluate", "rfw", "--lists", lists, *options)
