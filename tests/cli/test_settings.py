@@ -78,14 +78,15 @@ def test_an_empty_text_is_none_where_it_may_be():
 def test_a_file_gives_texts_as_they_are_written_there():
     Path("a.yaml").write_text(
         "data: 1e3\noutput: ???\ninit: ${oc.env:HOME}\ndevice: 'cpu'\nepochs: '7'\n"
-        "model: &name {name: iresnet18}\nhead: {<<: *name, name: CosFace, margin: 3e-1}\n"
+        "model: &name {name: iresnet18}\nhead: {<<: *name, name: CosFace, margin: 3e-1}\n",
+        encoding="utf-8",
     )
     config = load_config("a.yaml", ["output=???"], TrainConfig)
     assert (config.data, config.output, config.init) == ("1e3", "???", "${oc.env:HOME}")
     assert (config.device, config.epochs, config.head.margin) == ("cpu", 7, 0.3)
     with pytest.raises(ValueError, match="output: must be given"):
         load_config("a.yaml", [], TrainConfig)
-    Path("a.yaml").write_text("data: a\ndata: b\n")
+    Path("a.yaml").write_text("data: a\ndata: b\n", encoding="utf-8")
     with pytest.raises(ValueError, match="config: a.yaml .* data is given 2 times"):
         load_config("a.yaml", ["output=y"], TrainConfig)
 
