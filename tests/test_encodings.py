@@ -1,4 +1,4 @@
-"""Every text file is opened with an encoding, also where ruff's PLW1514 cannot tell the type."""
+"""Every text file is opened with an encoding, also where ruff does not see that it is a file."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def opens_text(call: ast.Call) -> bool:
     if name in RUNS:
         return bool(keywords.keys() & {"text", "universal_newlines"})
     if name in ("fdopen", "open"):
-        place = 0 if method and name == "open" else 1
+        position = 0 if method and name == "open" else 1
         default = "" if method and call.args else "r"  # Image.open(file) has an argument, no mode
-        given = keywords.get("mode", call.args[place] if len(call.args) > place else None)
+        given = keywords.get("mode", call.args[position] if len(call.args) > position else None)
         mode = default if given is None else getattr(given, "value", "")
         return isinstance(mode, str) and mode != "" and set(mode) <= TEXT_MODES
     return name == "TextIOWrapper" and len(call.args) < 2
@@ -64,5 +64,5 @@ def test_every_text_file_has_an_encoding():
         ("io.TextIOWrapper(x)", True),
     ],
 )
-def test_calls_are_told_apart(code, expected):
+def test_calls_that_open_text(code, expected):
     assert opens_text(ast.parse(code, mode="eval").body) == expected

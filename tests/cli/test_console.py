@@ -1,4 +1,4 @@
-"""What the commands print is what it is called, on any terminal and in any encoding."""
+"""Names are printed as they are, on any terminal and in any encoding."""
 
 from __future__ import annotations
 
