@@ -48,11 +48,11 @@ def printed(encoding: str, *arguments: object) -> str:
     return output.buffer.getvalue().decode(encoding, errors="replace")
 
 
-def write_identities(folder: Path, names: list[str]) -> Path:
+def write_faces(folder: Path, identities: list[str]) -> Path:
     """Three images of each."""
     folder.mkdir(parents=True)
-    source = write_folder(folder.with_name("source"), [3] * len(names))
-    for number, name in enumerate(names):
+    source = write_folder(folder.with_name("source"), [3] * len(identities))
+    for number, name in enumerate(identities):
         (source / f"id{number}").rename(folder / name)
     return folder
 
@@ -91,7 +91,7 @@ def test_digests_of_names_in_utf8_are_as_before():
 
 
 def test_training_on_files_that_are_not_utf8_resumes(tmp_path):
-    folder = write_identities(tmp_path / os.fsdecode(b"donn\xe9es"), ["a", "b"])
+    folder = write_faces(tmp_path / os.fsdecode(b"donn\xe9es"), ["a", "b"])
     (folder / "a" / "000.png").rename(folder / "a" / os.fsdecode(b"\xe90.png"))
     output = tmp_path / os.fsdecode(b"r\xe9sultat")
     for epochs in (1, 1):
@@ -106,7 +106,7 @@ def test_training_on_files_that_are_not_utf8_resumes(tmp_path):
 
 
 def test_a_run_starts_from_another_on_files_that_are_not_utf8(tmp_path):
-    folder = write_identities(tmp_path / "faces", LATIN)
+    folder = write_faces(tmp_path / "faces", LATIN)
     settings = (f"data={folder}", *SMALL, "epochs=1", "head.name=ArcFace")
     succeed("train", *settings, f"output={tmp_path / 'a'}")
     succeed("train", *settings, f"output={tmp_path / 'b'}", f"init={tmp_path / 'a'}")
@@ -117,10 +117,10 @@ def test_a_run_starts_from_another_on_files_that_are_not_utf8(tmp_path):
         check_same_identities("init", other, tmp_path / "a")
 
 
-@pytest.mark.parametrize("names", [LATIN, NAMES])
-def test_features_and_galleries_keep_names(tmp_path, model, names):
+@pytest.mark.parametrize("identities", [LATIN, NAMES])
+def test_features_and_galleries_keep_names(tmp_path, model, identities):
     pytest.importorskip("faiss")
-    folder = write_identities(tmp_path / "faces", names)
+    folder = write_faces(tmp_path / "faces", identities)
     output = tmp_path / "f.npy"
     succeed("embed", "--data", folder, "--checkpoint", model, "--output", output)
     file = read_features(output)
@@ -134,34 +134,36 @@ def test_features_and_galleries_keep_names(tmp_path, model, names):
 
 
 @pytest.mark.parametrize(
-    ("names", "encoding"),
+    ("identities", "encoding"),
     [(LATIN, "utf-8"), (LATIN, "ascii"), (NAMES, "ascii"), (NAMES, "cp1252"), (NAMES, "utf-8")],
 )
-def test_matches_are_printed_whatever_the_encoding_of_the_output(tmp_path, model, names, encoding):
+def test_matches_are_printed_whatever_the_encoding_of_the_output(
+    tmp_path, model, identities, encoding
+):
     pytest.importorskip("faiss")
-    folder = write_identities(tmp_path / "faces", names)
+    folder = write_faces(tmp_path / "faces", identities)
     gallery = ("--gallery", tmp_path / "gallery", "--checkpoint", model, "-k", 9)
     options = ("--data", folder, "--checkpoint", model, "--output", tmp_path / "gallery")
     printed(encoding, "gallery", "build", *options)
-    probe = next(folder.glob(f"{names[1]}/*"))
+    probe = next(folder.glob(f"{identities[1]}/*"))
     text = printed(encoding, "gallery", "query", probe, *gallery)
     assert "1.0000" in text
     assert text.count(".png") >= 9
-    if encoding == "utf-8" and names is NAMES:
-        assert all(text.count(f"{name}/") >= 3 for name in names)
+    if encoding == "utf-8" and identities is NAMES:
+        assert all(text.count(f"{name}/") >= 3 for name in identities)
 
 
-@pytest.mark.parametrize("names", [LATIN, NAMES])
-def test_a_picture_of_matches_is_drawn(tmp_path, model, names):
+@pytest.mark.parametrize("identities", [LATIN, NAMES])
+def test_a_picture_of_matches_is_drawn(tmp_path, model, identities):
     pytest.importorskip("faiss")
-    folder = write_identities(tmp_path / "faces", names)
+    folder = write_faces(tmp_path / "faces", identities)
     options = ("--data", folder, "--checkpoint", model)
     succeed("gallery", "build", *options, "--output", tmp_path / "gallery")
     options += ("--gallery", tmp_path / "gallery", "--output", tmp_path / "nearest.svg")
-    succeed("gallery", "query", folder / names[0] / "000.png", *options)
+    succeed("gallery", "query", folder / identities[0] / "000.png", *options)
     drawn = (tmp_path / "nearest.svg").read_bytes().decode("utf-8")
     assert "/000.png" in drawn
-    if names is NAMES:
+    if identities is NAMES:
         assert "José/000.png" in drawn
 
 
@@ -191,7 +193,7 @@ def test_groups_are_printed_whatever_the_encoding_of_the_output(tmp_path, groups
 @pytest.mark.slow
 def test_a_run_under_an_ascii_locale_is_read_under_any_other(tmp_path, ascii_locale, monkeypatch):
     pytest.importorskip("faiss")
-    folder = write_identities(tmp_path / "données", NAMES)
+    folder = write_faces(tmp_path / "données", NAMES)
     output = tmp_path / "läufe" / "一"
     succeed("train", f"data={folder}", f"output={output}", *SMALL, "epochs=1")
     succeed("train", f"data={folder}", f"output={output}", *SMALL, "epochs=1")
@@ -238,7 +240,7 @@ def test_a_run_of_a_process_under_another_locale_is_read_here(tmp_path):
         subprocess.run(define, capture_output=True, check=False)
     if not made.is_dir():
         pytest.skip("no localedef")
-    folder = write_identities(tmp_path / os.fsdecode(b"B\xfcro"), ["a", "b"])
+    folder = write_faces(tmp_path / os.fsdecode(b"B\xfcro"), ["a", "b"])
     there = {"LOCPATH": str(made.parent), "LC_ALL": made.name, "PYTHONUTF8": "0"}
     run_alone("train", f"data={folder}", f"output={tmp_path / 'run'}", *SMALL, "epochs=1", **there)
     config = load_config(tmp_path / "run" / "config.yaml", [], TrainConfig)
@@ -249,12 +251,12 @@ def test_a_run_of_a_process_under_another_locale_is_read_here(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("names", [LATIN, NAMES])
-def test_a_process_with_an_ascii_output_prints_matches(tmp_path, model, names):
-    folder = write_identities(tmp_path / "faces", names)
+@pytest.mark.parametrize("identities", [LATIN, NAMES])
+def test_a_process_with_an_ascii_output_prints_matches(tmp_path, model, identities):
+    folder = write_faces(tmp_path / "faces", identities)
     options = ("--data", folder, "--checkpoint", model, "--output", tmp_path / "gallery")
     run_alone("gallery", "build", *options, PYTHONIOENCODING="ascii")
     options = ("--gallery", tmp_path / "gallery", "--checkpoint", model, "-k", "9")
-    probe = next(folder.glob(f"{names[0]}/*"))
+    probe = next(folder.glob(f"{identities[0]}/*"))
     text = run_alone("gallery", "query", probe, *options, PYTHONIOENCODING="ascii")
     assert text.count(".png") >= 9

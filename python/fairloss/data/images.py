@@ -159,7 +159,7 @@ def _names_beside(root: StrPath, names: Sequence[str]) -> list[str]:
     beside = []
     for folder in sorted({PurePosixPath(name.replace("\\", "/")).parent for name in names}):
         with suppress(OSError, ValueError), os.scandir(Path(root) / folder) as entries:
-            beside += [str(folder / entry.name) for entry in entries if not entry.is_dir()]
+            beside += [str(folder / entry.name) for entry in entries if not os.path.isdir(entry)]
     return beside
 
 
