@@ -29,6 +29,7 @@ from fairloss.data import (
     write_features,
     write_vector,
 )
+from fairloss.data import features as feature_files
 from fairloss.io.atomic import FormatError
 
 NAMES = ["Ann/1.jpg", "Ann/2.png", "Bo/1.jpg"]
@@ -255,3 +256,31 @@ def test_damage(tmp_path, kind):
 def test_much_damage(tmp_path, kind):
     path, read, file = fuzzed(tmp_path, kind)
     assert survive(path, read, 10_000, file) > 1000
+
+
+def test_an_array_replaced_before_its_manifest_is_read_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "f.npy"
+    write_features(path, ["a", "b"], np.eye(2, dtype="f4"))
+    read = feature_files.read_json_object
+
+    def replace_then_read(manifest):
+        write_features(path, ["b", "a"], np.eye(2, dtype="f4"))
+        return read(manifest)
+
+    monkeypatch.setattr(feature_files, "read_json_object", replace_then_read)
+    with pytest.raises(FormatError, match="f.npy: changed while it was read"):
+        read_features(path)
+
+
+def test_an_interrupted_replacement_leaves_no_names_of_the_old_rows(tmp_path, monkeypatch):
+    path = tmp_path / "f.npy"
+    write_features(path, ["a", "b"], np.eye(2, dtype="f4"))
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(feature_files, "write_manifest", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_features(path, ["c", "d"], np.eye(2, dtype="f4"))
+    with pytest.raises(FormatError, match="f.json: cannot be read"):
+        read_features(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from fairloss.data import (
     write_arrays,
 )
 from fairloss.io.atomic import FormatError
+from fairloss.io.output import locked
 from fairloss.models import build_model, embed
 from fairloss.training import (
     TrainConfig,
@@ -30,6 +32,8 @@ from fairloss.training import (
     feature_file,
     load_config,
 )
+
+backbone = importlib.import_module("fairloss.training.backbone")  # the package has a function
 
 
 @pytest.fixture
@@ -145,3 +149,28 @@ def test_landmarks_align_first(images, checkpoint, tmp_path):
     assert Image.open(tmp_path / "aligned" / names[0]).size == (112, 112)
     embed_to_npy(checkpoint, tmp_path / "aligned", names, tmp_path / "g.npy")
     np.testing.assert_allclose(np.load(tmp_path / "f.npy"), np.load(tmp_path / "g.npy"), atol=1e-5)
+
+
+def test_a_second_run_into_one_output_is_refused(checkpoint, images, tmp_path):
+    output = tmp_path / "f.npy"
+    with (
+        locked(output, tmp_path / ".f.npy.lock"),
+        pytest.raises(ValueError, match="no other run writes, got .*f.npy .process"),
+    ):
+        embed_to_npy(checkpoint, images, ["id0/000.png"], output)
+    assert not list(tmp_path.glob("f.*"))
+
+
+def test_a_checkpoint_replaced_while_it_is_read_is_refused(
+    checkpoint, images, tmp_path, monkeypatch
+):
+    load = backbone.load_backbone
+
+    def load_and_replace(path):
+        loaded = load(path)
+        torch.save({key: value + 1 for key, value in torch.load(path).items()}, path)
+        return loaded
+
+    monkeypatch.setattr(backbone, "load_backbone", load_and_replace)
+    with pytest.raises(ValueError, match="checkpoint: expected a file that does not change"):
+        embed_to_npy(checkpoint, images, ["id0/000.png"], tmp_path / "f.npy")

@@ -12,6 +12,7 @@ from fairloss.data.suffixes import match_names
 from fairloss.data.text_files import StrPath, check_format, read_json_object
 from fairloss.io.atomic import FormatError
 from fairloss.io.json import VERSION, write_json
+from fairloss.io.mapped import check_unchanged
 from fairloss.typing import Floats, Ints
 
 
@@ -58,6 +59,7 @@ def read_features(path: StrPath) -> Features:
     embeddings = read_matrix(file)
     manifest = file.with_suffix(".json")
     value = read_json_object(manifest)
+    check_unchanged(embeddings)  # else the names may be those of another array
     check_format(value.get("version") == VERSION, manifest, f"not a manifest of version {VERSION}")
     names = _texts(manifest, "names", value.get("names"))
     count, rows = len(names), len(embeddings)
@@ -77,8 +79,14 @@ def write_features(
     """Write `path` (.npy) and its manifest (.json), the array first, each atomically."""
     file = Path(path)
     check_npy(file)
+    remove_manifest(file)
     write_npy(file, embeddings)
     write_manifest(file, names, identities)
+
+
+def remove_manifest(file: Path) -> None:
+    """Remove the manifest of an array that is to be replaced: it would name other rows."""
+    file.with_suffix(".json").unlink(missing_ok=True)
 
 
 def write_manifest(

@@ -12,8 +12,7 @@ import numpy.typing as npt
 from fairloss.checks import expect
 from fairloss.data.text_files import StrPath, check_format
 from fairloss.io.atomic import FormatError, write_atomic
-from fairloss.io.mapped import open_npy
-from fairloss.typing import Floats
+from fairloss.io.mapped import MappedArray, open_npy
 
 Array = npt.NDArray[Any]
 
@@ -63,7 +62,7 @@ def is_flat(array: Array) -> bool:
     return array.ndim > 0 and array.size == max(array.shape)
 
 
-def read_matrix(path: StrPath) -> Floats:
+def read_matrix(path: StrPath) -> MappedArray:
     """Return an (N, D) floating-point array, memory-mapped; FormatError for anything else."""
     try:
         array = open_npy(path)

@@ -52,6 +52,13 @@ def open_npy(path: str | os.PathLike[str], mode: Literal["r", "c"] = "r") -> Map
     return array
 
 
+def check_unchanged(array: MappedArray) -> None:
+    """Raise FormatError if the file of an array was changed or replaced since it was mapped."""
+    path = str(array.filename)
+    if _version(path) != array.version:
+        raise FormatError(path, "changed while it was read")
+
+
 def _version(path: str | os.PathLike[str]) -> Version:
     status = os.stat(path)
     return status.st_ino, status.st_size, status.st_mtime_ns

@@ -41,31 +41,36 @@ def check_output(path: str | os.PathLike[str], name: str = "output", *, folder: 
 
 @contextmanager
 def locked_output(folder: Path, name: str = "output") -> Iterator[None]:
-    """Hold the lock of a folder, which ends with the process; temporaries of dead runs are removed.
+    """Hold the lock of a folder, and remove temporaries of dead runs; see `locked`."""
+    check_output(folder, name, folder=True)
+    with locked(folder, folder / LOCK, name):
+        for temporary in folder.glob(".*.tmp"):
+            temporary.unlink(missing_ok=True)
+        yield
+
+
+@contextmanager
+def locked(output: Path, path: Path, name: str = "output") -> Iterator[None]:
+    """Hold a lock, the file at `path`, which ends with the process.
 
     The lock is that of `flock`, where the system has it: also over NFS on Linux.
 
     Raises:
         ValueError: naming the process, if another one holds it.
     """
-    check_output(folder, name, folder=True)
-    path = folder / LOCK
     with report_failure(path):
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+", encoding="utf-8")
     with file:
-        locked = _lock(file.fileno(), path)
-        if not locked:
+        if not _lock(file.fileno(), path):
             file.seek(0)
-            got = f"{folder} (process {file.read().strip() or 'unknown'})"
-            raise ValueError(f"{name}: expected a folder that no other run writes, got {got}")
+            got = f"{output} (process {file.read().strip() or 'unknown'})"
+            raise ValueError(f"{name}: expected one that no other run writes, got {got}")
         try:
             with report_failure(path):
                 file.truncate(0)
                 file.write(str(os.getpid()))
                 file.flush()
-            for temporary in folder.glob(".*.tmp"):
-                temporary.unlink(missing_ok=True)
             yield
         finally:
             if os.name != "nt":  # where an open file cannot be removed

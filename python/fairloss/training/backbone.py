@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from fairloss.checks import check_file
+from fairloss.checks import check_file, expect
 from fairloss.io import state as state_files
 from fairloss.io.atomic import FormatError
 from fairloss.io.digest import sha256
@@ -65,6 +65,16 @@ def read_state(setting: str, path: Path) -> dict[str, Any]:
 def checkpoint_digest(checkpoint: Path) -> str:
     """Return the SHA-256 of the file, which identifies the network of embeddings."""
     return sha256(checkpoint)
+
+
+def load_identified(checkpoint: Path) -> tuple[nn.Module, TrainConfig, str]:
+    """Return `load_backbone` and the digest of the file; ValueError if it changes meanwhile."""
+    check_file("checkpoint", checkpoint)
+    digest = checkpoint_digest(checkpoint)
+    model, config = load_backbone(checkpoint)
+    same = checkpoint_digest(checkpoint) == digest
+    expect(same, "checkpoint", "a file that does not change while it is read", checkpoint)
+    return model, config, digest
 
 
 def backbone(config: TrainConfig) -> nn.Module:

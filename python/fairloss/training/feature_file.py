@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from fairloss.data import image_batches, write_manifest, write_vector
+from fairloss.data.features import remove_manifest
 from fairloss.data.images import may_mirror
 from fairloss.data.npy import check_npy
 from fairloss.io.atomic import report_failure, write_atomic, write_text
-from fairloss.io.output import check_output
+from fairloss.io.output import check_output, locked
 from fairloss.models import embed_batches
-from fairloss.training.backbone import checkpoint_digest, load_backbone
+from fairloss.training.backbone import load_backbone, load_identified
+from fairloss.training.config import TrainConfig
 from fairloss.typing import Float32s, Floats
 
 BATCH = 256
@@ -53,26 +56,42 @@ def embed_to_npy(
     """
     check_npy(output)
     check_output(output, folder=False)
-    model, config = load_backbone(checkpoint)
-    size = config.model.embedding_size
+    model, config, digest = load_identified(checkpoint)
     flip = flip and may_mirror(root)
-    job = _job(checkpoint, names, points, flip)
+    record = {"flip": flip, "checkpoint_sha256": digest}
+    with locked(output, output.with_name(f".{output.name}.lock")):
+        job = _job(digest, names, points, flip)
+        _embed(model, config, root, names, output, job, points, progress)
+        write_manifest(output, names, identities, **record)
+
+
+def _embed(
+    model: nn.Module,
+    config: TrainConfig,
+    root: Path,
+    names: Sequence[str],
+    output: Path,
+    job: dict[str, Any],
+    points: Floats | None,
+    progress: Callable[[int, int], object] | None,
+) -> None:
+    """Write the rows of `embed_to_npy` that an interrupted run of the same job has not written."""
+    size = config.model.embedding_size
     partial = output.with_name(f".{output.name}.partial")
     state = output.with_name(f".{output.name}.partial.json")
     done = _done(state, job) if partial.is_file() else 0
-    output.parent.mkdir(parents=True, exist_ok=True)
     start = _start(partial, (len(names), size), done)
     height, width = config.image_size
     left = None if points is None else points[done:]
     batches = image_batches(root, names[done:], (height, width), config.channels, BATCH, left)
-    for embeddings in embed_batches(model, batches, flip=flip):
+    for embeddings in embed_batches(model, batches, flip=job["flip"]):
         _write_rows(partial, start + 4 * size * done, embeddings.cpu().numpy())
         done += len(embeddings)
         write_text(state, json.dumps(job | {"done": done}))
         if progress is not None:
             progress(done, len(names))
+    remove_manifest(output)
     os.replace(partial, output)
-    write_manifest(output, names, identities, flip=flip, checkpoint_sha256=job["checkpoint"])
     state.unlink()
 
 
@@ -126,13 +145,13 @@ def embed_to_devkit(
 
 
 def _job(
-    checkpoint: Path, names: Sequence[str], points: Floats | None, flip: bool
+    checkpoint: str, names: Sequence[str], points: Floats | None, flip: bool
 ) -> dict[str, Any]:
     """Return what must be equal for a run to resume."""
     listed = hashlib.sha256(json.dumps(list(names)).encode())
     if points is not None:
         listed.update(np.ascontiguousarray(points, dtype=np.float32).tobytes())
-    return {"checkpoint": checkpoint_digest(checkpoint), "images": listed.hexdigest(), "flip": flip}
+    return {"checkpoint": checkpoint, "images": listed.hexdigest(), "flip": flip}
 
 
 def _done(state: Path, job: dict[str, Any]) -> int:

@@ -24,7 +24,7 @@ from fairloss.io.atomic import FormatError
 from fairloss.io.output import check_output, locked_output
 from fairloss.models import embed_batches
 from fairloss.progress import labeled
-from fairloss.training import checkpoint_digest, load_backbone
+from fairloss.training.backbone import load_identified
 from fairloss.typing import Floats
 
 BATCH = 256
@@ -104,10 +104,10 @@ def _stored_faces(path: Path) -> _Faces:
 
 
 def _computed_faces(data: Path, checkpoint: Path) -> _Faces:
-    model, config = load_backbone(checkpoint)
+    model, config, digest = load_identified(checkpoint)
     height, width = config.image_size
     names, _ = list_identified(data)
-    embedder = Embedder(checkpoint_digest(checkpoint), flip=may_mirror(data))
+    embedder = Embedder(digest, flip=may_mirror(data))
 
     def batches(names: Sequence[str]) -> Iterator[Floats]:
         pixels = image_batches(data, names, (height, width), config.channels, BATCH)

@@ -12,7 +12,7 @@ from fairloss.cli._progress import progress_bars
 from fairloss.cli.gallery._folder import check_index, load_gallery, rebuild_index, save_gallery
 from fairloss.gallery import claim_gallery, read_embedder
 from fairloss.gallery.storage import MANIFEST
-from fairloss.io.output import check_output
+from fairloss.io.output import check_output, locked_output
 
 
 def merge(
@@ -42,8 +42,8 @@ def merge(
     merged = loaded[0]
     for part in loaded[1:]:
         merged.merge(part)
-    claim_gallery(output, next(iter(embedders), None), empty=True)
-    with progress_bars() as progress:
+    with locked_output(output), progress_bars() as progress:
+        claim_gallery(output, next(iter(embedders), None), empty=True)
         rebuild_index(merged, index, memory, progress)
-    save_gallery(merged, output)
+        save_gallery(merged, output)
     print_line(f"{len(merged)} embeddings, {merged.index} index: {output}")
