@@ -105,3 +105,19 @@ def test_a_tilde_of_an_option_is_expanded_once():
     expected = f"no gallery in {Path.cwd()}/home/~/none"
     for option in (["--gallery=~/~/none"], ["--gallery", "~/~/none"]):
         refuse(expected, "gallery", "query", *option, "probe.png", "--checkpoint=model.pt")
+
+
+@pytest.mark.parametrize("text", ["1:30", "1_0:30", "0o10"])
+def test_numbers_of_other_bases_are_refused(text):
+    with pytest.raises(ValueError, match=f"epochs: expected .*, got '?{text}"):
+        load_config(None, ["data=x", "output=y", f"epochs={text}"], TrainConfig)
+    options = [f"head.options.t={text}"]
+    config = load_config(None, ["data=x", "output=y", *options], TrainConfig)
+    assert config.head.options == {"t": text}
+
+
+def test_numbers_are_read_as_python_writes_them():
+    settings = ["optimizer.weight_decay=5e-4", "optimizer.clip=.5", "epochs=010", "seed=1_000"]
+    config = load_config(None, ["data=x", "output=y", *settings], TrainConfig)
+    assert (config.optimizer.weight_decay, config.optimizer.clip) == (5e-4, 0.5)
+    assert (config.epochs, config.seed) == (10, 1000)

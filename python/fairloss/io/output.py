@@ -1,5 +1,6 @@
 """Outputs of long work: checked before it begins, and locked while it writes."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from fairloss.checks import expect
 from fairloss.io.atomic import report_failure
 
 LOCK = ".run.lock"
+# Errors of flock on file systems without locks, which behave like Windows then.
+NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
 
 
 def check_output(path: str | os.PathLike[str], name: str = "output", *, folder: bool) -> None:
@@ -88,3 +91,7 @@ def _lock(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except (BlockingIOError, FileNotFoundError):
         return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        return True

@@ -24,10 +24,13 @@ _NO_VALUE = (ValueError, TypeError, LookupError, AttributeError, OverflowError, 
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """A reader of YAML in which dates are texts, 1e-3 is a number and no key comes twice."""
+    """A reader of YAML in which no key comes twice.
+
+    1e-3 is a number; dates, 010 (8 in YAML 1.1) and 1:12 (72 there) are texts.
+    """
 
     yaml_implicit_resolvers = {  # noqa: RUF012
-        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith("timestamp")]
+        first: [each for each in resolvers if not each[0].endswith(("timestamp", "int", "float"))]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
@@ -54,9 +57,14 @@ _Dumper.add_representer(str, _represent_text)
 _Dumper.add_multi_representer(PurePath, lambda dumper, path: _represent_text(dumper, str(path)))
 
 # Written texts are quoted where they would be read as anything else.
-_EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$")
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$")
+_FLOAT = re.compile(
+    r"[-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*|[0-9][0-9_]*(?=[eE]))([eE][-+]?[0-9]+)?$"
+    r"|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
+)
 for _class in (_Loader, _Dumper):
-    _class.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
+    _class.add_implicit_resolver("tag:yaml.org,2002:int", _INTEGER, list("-+0123456789"))
+    _class.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
     _class.add_implicit_resolver(_MISSING, re.compile(r"\?\?\?$"), ["?"])
 
 

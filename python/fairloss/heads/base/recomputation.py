@@ -61,12 +61,14 @@ class Recomputation:
         in_backward = torch._C._current_graph_task_id() != -1
         if not in_backward and not _may_be_repeated():
             return nullcontext()
-        rows = embeddings.detach().double().sum(dim=1).nan_to_num(0, 0, 0)
+        # A projection that is not 0 for rows with mean 0, as LayerNorm gives them.
+        direction = torch.arange(embeddings.shape[1], device=embeddings.device).double().cos()
+        rows = (embeddings.detach() * direction).sum(dim=1).nan_to_num(0, 0, 0)
         if in_backward:
             return _repeated(module, self._find(rows, labels), embeddings.device)
         buffers = {name: module.get_buffer(name).clone() for name in names}
         random = _random_state(embeddings.device) if draws else None
-        self._passes.append(_Pass(labels, rows, _next_sequence(), buffers, random))
+        self._passes.append(_Pass(labels.clone(), rows, _next_sequence(), buffers, random))
         return nullcontext()
 
     def _find(self, rows: Tensor, labels: Tensor) -> _Pass:
