@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -28,17 +29,22 @@ from fairloss.training import train
 resource = pytest.importorskip("resource")
 
 
-@pytest.fixture
+@contextmanager
 def small_files():
-    """Let no file grow beyond 4,000 bytes, as on a full disk but with EFBIG."""
+    """Let no file grow beyond 4,000 bytes, as on a full disk but with EFBIG.
+
+    Not a fixture: pytest writes its own output between the phases of a test.
+    """
     import signal
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 def indexed_gallery(folder: Path) -> None:
@@ -57,10 +63,11 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
-def test_a_file_that_does_not_fit_gives_one_line_and_leaves_nothing(tmp_path, write, small_files):
+def test_a_file_that_does_not_fit_gives_one_line_and_leaves_nothing(tmp_path, write):
     path = tmp_path / "file"
     path.write_text("old", encoding="utf-8")
-    with pytest.raises(OSError, match=r"^output: file too large while writing .*\w+$") as error:
+    message = r"^output: file too large while writing .*\w+$"
+    with pytest.raises(OSError, match=message) as error, small_files():
         write(path)
     assert error.value.errno == errno.EFBIG
     assert path.read_text(encoding="utf-8") == "old"
