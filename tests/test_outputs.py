@@ -195,3 +195,12 @@ def test_damaged_files_of_tensors_are_named_in_one_line(tmp_path):
     torch.save([1], path)
     with pytest.raises(ValueError, match="named tensors"):
         read_state(path)
+
+
+def test_temporaries_of_dead_runs_are_removed_and_other_hidden_files_are_not(tmp_path):
+    (tmp_path / ".notes.tmp").touch()
+    (tmp_path / ".head.pt.12-345.tmp").touch()
+    with locked_output(tmp_path):
+        pass
+    assert (tmp_path / ".notes.tmp").exists()
+    assert not (tmp_path / ".head.pt.12-345.tmp").exists()

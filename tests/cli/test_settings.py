@@ -45,6 +45,11 @@ def test_training_reads_the_folder_with_a_number_sign_and_writes_to_the_home_fol
         ("head.scale=!!int x", "head.scale: expected a number or null, got '!!int x'"),
         ("augment=2", "augment: expected true or false, got '2'"),
         ("output=", "output: expected a text, got ''"),
+        ("model.embedding_size=0", "model.embedding_size: expected a number in [1, "),
+        (f"model.embedding_size={10**29}", "model.embedding_size: expected an integer, got '1000"),
+        (f"seed={2**64}", "seed: expected an integer, got '18446744073709551616'"),
+        ("optimizer.decay_at=[.nan]", "optimizer.decay_at[0]: expected a finite number of at"),
+        ("optimizer.decay_at=[-1]", "optimizer.decay_at[0]: expected a number of at least 0"),
         (f"epochs={'9' * 400}", "epochs: expected an integer, got '999"),
         ("head=x", "head: expected settings of the form `key: value`, got 'x'"),
         ("learning_rate=1", "learning_rate: expected a setting such as optimizer.learning_rate,"),
@@ -121,3 +126,16 @@ def test_numbers_are_read_as_python_writes_them():
     config = load_config(None, ["data=x", "output=y", *settings], TrainConfig)
     assert (config.optimizer.weight_decay, config.optimizer.clip) == (5e-4, 0.5)
     assert (config.epochs, config.seed) == (10, 1000)
+
+
+def test_a_folder_of_the_working_folder_is_not_taken_for_the_home_folder_later():
+    config = load_settings(["data=./~/x", "output=y"], TrainConfig)
+    assert config.data == f"{Path.cwd()}/~/x"
+    assert load_settings([f"data={Path(config.data, 'y')}", "output=y"], TrainConfig).data == (
+        f"{Path.cwd()}/~/x/y"
+    )
+
+
+def test_a_collection_of_no_run_leaves_nothing_behind():
+    refuse("run: expected a run folder", "collect", "run=nowhere", "output=out")
+    assert not Path("out").exists()

@@ -78,6 +78,7 @@ def collect(
     check_one_process()
     config = replace(config, run=str(Path(config.run).resolve()))
     seeds = [config.seed + number for number in range(config.chains)]
+    chain_config(config, config.seed)  # errors of the run come before anything is made
     with locked_output(Path(config.output)):
         chains = list(map(partial(run_chain, config, faces, progress), seeds))
         experience = Experience.merge(chains)

@@ -47,7 +47,7 @@ def locked_output(folder: Path, name: str = "output") -> Iterator[None]:
     """Hold the lock of a folder, and remove temporaries of dead runs; see `locked`."""
     check_output(folder, name, folder=True)
     with locked(folder, folder / LOCK, name):
-        for temporary in folder.glob(".*.tmp"):
+        for temporary in folder.glob(".*.[0-9]*-[0-9]*.tmp"):  # of write_atomic alone
             temporary.unlink(missing_ok=True)
         yield
 

@@ -37,7 +37,7 @@ class ModelConfig:
     """The backbone."""
 
     name: str = "small_cnn"  # small_cnn, iresnet18, iresnet34, iresnet50, iresnet100
-    embedding_size: int = 128
+    embedding_size: int = number(128, 1, high=2**20)
 
 
 @dataclass
@@ -61,7 +61,10 @@ class OptimizerConfig:
     learning_rate: float = positive(0.1)
     momentum: float = number(0.9, 0, high=1, open_high=True)
     weight_decay: float = number(5e-4, 0)
-    decay_at: list[float] = field(default_factory=lambda: [0.625, 0.875])  # fraction of the epochs
+    # fractions of the epochs
+    decay_at: list[float] = field(
+        default_factory=lambda: [0.625, 0.875], metadata={"range": {"low": 0}}
+    )
     clip: float = positive(5.0)  # largest norm of the backbone's gradient, as in insightface
 
 
@@ -109,13 +112,15 @@ def check_settings(config: Any, prefix: str = "") -> None:
 
 
 def _settings(config: Any, prefix: str) -> Iterator[tuple[str, Any, Any]]:
-    """Name, value and metadata of every field, those of nested configurations included."""
+    """Name, value and metadata of every field, also of nested configurations and of lists."""
     for each in fields(config):
-        value = getattr(config, each.name)
+        name, value = prefix + each.name, getattr(config, each.name)
         if is_dataclass(value):
-            yield from _settings(value, f"{prefix}{each.name}.")
+            yield from _settings(value, f"{name}.")
+        elif isinstance(value, (list, tuple)):
+            yield from ((f"{name}[{i}]", entry, each.metadata) for i, entry in enumerate(value))
         else:
-            yield prefix + each.name, value, each.metadata
+            yield name, value, each.metadata
 
 
 def check_device(name: str) -> None:

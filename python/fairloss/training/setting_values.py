@@ -152,8 +152,10 @@ def _boolean(value: Any) -> bool:
 def _integer(value: Any) -> int:
     if type(value) not in (int, str):
         raise TypeError
-    float(value)  # OverflowError where no check of a range could compare it
-    return int(value)
+    number = int(value)
+    if abs(number) >= 2**64:  # what neither torch nor a check of a range takes
+        raise OverflowError
+    return number
 
 
 def _number(value: Any) -> float:

@@ -72,8 +72,13 @@ def is_setting(text: str, schema: type[Any]) -> bool:
 
 
 def expand_home(text: str) -> str:
-    """Return a path with a leading `~/` replaced by the home folder, as a shell does it."""
-    return os.path.expanduser(text) if text == "~" or text.startswith("~/") else text
+    """Return a path with a leading `~/` replaced by the home folder, as a shell does it.
+
+    `./~/x` is made absolute: as `~/x`, which `Path` makes of it, it would be expanded later.
+    """
+    if text == "~" or text.startswith("~/"):
+        return os.path.expanduser(text)
+    return os.path.abspath(text) if Path(text).parts[:1] == ("~",) else text
 
 
 def expand_homes(config: Config) -> Config:
