@@ -10,9 +10,8 @@ from types import SimpleNamespace
 from fairloss.cli import main
 
 
-def fairloss(*arguments):
-    """Run the command in this process and return its exit code, output and errors."""
-    output, errors = io.StringIO(), io.StringIO()
+def execute(output, errors, *arguments):
+    """Run the command in this process with these streams and return its exit code."""
     argv, sys.argv = sys.argv, ["fairloss", *map(str, arguments)]
     code = 0
     try:
@@ -22,6 +21,13 @@ def fairloss(*arguments):
         code = stop.code or 0
     finally:
         sys.argv = argv
+    return code
+
+
+def fairloss(*arguments):
+    """Run the command in this process and return its exit code, output and errors."""
+    output, errors = io.StringIO(), io.StringIO()
+    code = execute(output, errors, *arguments)
     return SimpleNamespace(returncode=code, stdout=output.getvalue(), stderr=errors.getvalue())
 
 

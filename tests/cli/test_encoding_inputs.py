@@ -15,10 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_cases import SMALL, clustered_embeddings
-from command import succeed
+from command import execute, succeed
 from synthetic import faces, write_folder
 
-from fairloss.cli import main
 from fairloss.data import FaceImages, read_features, write_features
 from fairloss.gallery import Gallery
 from fairloss.report import write_report
@@ -33,15 +32,7 @@ def printed(encoding: str, *arguments: object) -> str:
     """Run the command with an output of this encoding; it must succeed."""
     output, errors = (io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2))
     errors.reconfigure(errors="backslashreplace")  # as Python's own
-    argv, sys.argv = sys.argv, ["fairloss", *map(str, arguments)]
-    code = 0
-    try:
-        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-            main()
-    except SystemExit as stop:
-        code = stop.code or 0
-    finally:
-        sys.argv = argv
+    code = execute(output, errors, *arguments)
     for stream in (output, errors):
         stream.flush()
     assert code == 0, errors.buffer.getvalue()
