@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from fairloss.checks import check_shape
-from fairloss.heads.base.checks import check_embeddings
 from fairloss.heads.base.cosine import CosineHead
 from fairloss.heads.base.sample_loss import as_precise
 from fairloss_ext._checks import check_floats
@@ -20,29 +19,14 @@ class NormHead(CosineHead):
 
     _first_batch = True
 
-    def forward(
-        self,
-        embeddings: Tensor,  # (B, D)
-        labels: Tensor,  # (B,)
-        sample_weights: Tensor | None = None,  # (B,)
-        *,
-        norms: Tensor | None = None,  # (B,)
-    ) -> Tensor:
-        """Compute the loss of a batch of raw embeddings, or of unit vectors and `norms`.
-
-        Args:
-            embeddings: see `SampleLoss.forward`; only their directions count with `norms`.
-            labels: see `SampleLoss.forward`.
-            sample_weights: see `SampleLoss.forward`.
-            norms: (B,) or (B, 1) lengths of the raw embeddings, for a backbone that normalizes.
-        """
-        check_embeddings(embeddings, self.embedding_size)
+    def raw_embeddings(self, embeddings: Tensor, norms: Tensor | None) -> Tensor:
+        """Return embeddings of these norms; without norms they are raw, as a warning may say."""
         if norms is not None:
-            embeddings = _rows_of_length(embeddings, norms)
-        elif self._first_batch and not torch.compiler.is_compiling():
+            return _rows_of_length(embeddings, norms)
+        if self._first_batch and not torch.compiler.is_compiling():
             self._first_batch = False
             _warn_of_unit_rows(type(self).__name__, embeddings)
-        return super().forward(embeddings, labels, sample_weights)
+        return embeddings
 
 
 def _rows_of_length(rows: Tensor, norms: Tensor) -> Tensor:
@@ -61,5 +45,5 @@ def _warn_of_unit_rows(head: str, embeddings: Tensor) -> None:
         warnings.warn(
             f"{head} reads the norms of raw embeddings, and all of the first batch are 1. If they "
             "were normalized before, pass their lengths as norms=.",
-            stacklevel=5,
+            stacklevel=6,
         )

@@ -22,7 +22,7 @@ def gather_ranks(values: Tensor) -> Tensor:
     count = torch.tensor(len(values), device=values.device)
     counts = [torch.empty_like(count) for _ in range(ranks)]
     distributed.all_gather(counts, count)
-    lengths = [int(one) for one in counts]
+    lengths = torch.stack(counts).tolist()  # synchronizes once for all ranks
     padded = values.new_zeros(max(lengths), *values.shape[1:])
     padded[: len(values)] = values
     parts = [torch.empty_like(padded) for _ in range(ranks)]

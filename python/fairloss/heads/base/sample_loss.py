@@ -65,7 +65,8 @@ class SampleLoss(StatefulModule):
             embeddings: (B, D), any floating-point dtype.
             labels: (B,) or (B, 1), any integer dtype; -1 and `ignore_index` are ignored.
             sample_weights: factors on the losses; the mean still divides by the number of samples.
-            norms: lengths of the raw embeddings, for a `NormHead` alone.
+            norms: (B,) or (B, 1) lengths of the raw embeddings, for a `NormHead` whose backbone
+                normalizes: of `embeddings` only the directions count then.
 
         Returns:
             (), or (B,) with reduction "none".
@@ -73,15 +74,20 @@ class SampleLoss(StatefulModule):
         Raises:
             ValueError: naming the argument: a shape, a dtype or a label out of range.
         """
-        got = "norms of embeddings"
-        expect(norms is None, "norms", f"none, as {type(self).__name__} takes no norms", got)
         check_embeddings(embeddings, self.embedding_size)
+        embeddings = self.raw_embeddings(embeddings, norms)
         labels = batch_labels(labels, embeddings.shape[0], self.ignore_index)
         losses = self._repeatable_losses(embeddings, labels)
         if sample_weights is not None:
             check_sample_weights(sample_weights, embeddings.shape[0])
             losses = losses * sample_weights
         return reduce_losses(losses, labels, self.reduction)
+
+    def raw_embeddings(self, embeddings: Tensor, norms: Tensor | None) -> Tensor:
+        """Return the (B, D) embeddings that have these norms; here none are taken."""
+        got = "norms of embeddings"
+        expect(norms is None, "norms", f"none, as {type(self).__name__} takes no norms", got)
+        return embeddings
 
     def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Compute (B,) losses, 0 where the label is -1; labels are (B,) int64."""
