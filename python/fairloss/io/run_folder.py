@@ -63,6 +63,11 @@ class RunFolder:
         for old in self._checkpoints()[:-KEPT_CHECKPOINTS]:
             old.unlink()
 
+    @property
+    def begun(self) -> bool:
+        """True if there is a checkpoint to resume from."""
+        return bool(self._checkpoints())
+
     def load_checkpoint(self) -> dict[str, Any] | None:
         """Return the newest checkpoint, or None; ValueError if it cannot be read."""
         checkpoints = self._checkpoints()

@@ -79,9 +79,9 @@ def build_trainer(config: TrainConfig, faces: FaceImages, folder: RunFolder) -> 
         config.seed,
         faces.counts,
     )
-    if config.init is not None and not begun(folder):
+    if config.init is not None and not folder.begun:
         start_from_run(config, model, head, faces)
-    if config.init_backbone is not None and not begun(folder):
+    if config.init_backbone is not None and not folder.begun:
         load_weights("init_backbone", model, Path(config.init_backbone), config)
     return Trainer(
         model,
@@ -103,10 +103,5 @@ def _log_skip(folder: RunFolder, step: int, reason: str) -> None:
 def run_head(config: TrainConfig, folder: RunFolder) -> HeadConfig:
     """Return the head's settings; a run that has begun reads its own copy of the policy."""
     policy = folder / "policy.json"
-    copied = policy.is_file() and begun(folder)
+    copied = policy.is_file() and folder.begun
     return replace(config.head, policy=str(policy)) if copied else config.head
-
-
-def begun(folder: RunFolder) -> bool:
-    """Return True for a run with a checkpoint, which it resumes from."""
-    return any(folder.path.glob("checkpoint-*.pt"))

@@ -30,9 +30,7 @@ def start_from_run(config: TrainConfig, model: nn.Module, head: Head, faces: Fac
     check_finished("init", run)
     load_weights("init", model, run / "model.pt", config)
     rows = class_rows("init", faces, run)
-    shared = rows >= 0
-    weight = read_state("init", run / "head.pt")["weight"]
-    head.weight.data[shared] = weight[rows[shared]]
+    head.warm_start(read_state("init", run / "head.pt"), rows)
     if isinstance(head, FairLoss):
         _take_margins(config, head, run, rows)
 
