@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from fairloss.checks import check_number, expect
 from fairloss.heads.registry import DEFAULT_SCALE
 from fairloss.training import HeadConfig, TrainConfig
 from fairloss.training.config import choice, number, positive
+from fairloss.training.settings import absolute, map_paths
 
 METHODS = {"search-softmax": "SearchSoftmax", "random-softmax": "SearchSoftmax", "am-lfs": "AMLFS"}
 UNITS = ("margin", "linear")
@@ -55,11 +55,6 @@ class SearchConfig(TrainConfig):
     def resolve(self, reads_data: bool) -> SearchConfig:
         """Return the settings with the searched head and absolute paths."""
         scale = DEFAULT_SCALE if self.head.scale is None else self.head.scale
-        return replace(
-            self,
-            head=replace(self.head, name=METHODS[self.search.method], scale=scale),
-            data=str(Path(self.data).resolve()) if reads_data else self.data,
-            output=str(Path(self.output).resolve()),
-            init=None if self.init is None else str(Path(self.init).resolve()),
-            init_backbone=self.init_backbone and str(Path(self.init_backbone).resolve()),
-        )
+        resolved = map_paths(self, absolute)
+        head = replace(self.head, name=METHODS[self.search.method], scale=scale)
+        return replace(resolved, head=head, data=resolved.data if reads_data else self.data)

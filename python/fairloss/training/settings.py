@@ -1,7 +1,7 @@
 """Configurations from YAML files and `key=value` overrides."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import Field, asdict, fields, is_dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -81,15 +81,20 @@ def expand_home(text: str) -> str:
     return os.path.abspath(text) if Path(text).parts[:1] == ("~",) else text
 
 
-def expand_homes(config: Config) -> Config:
-    """Return a configuration with `expand_home` applied to all its folders and files."""
+def absolute(text: str) -> str:
+    """Return a path that holds when a run is resumed from another folder."""
+    return str(Path(text).resolve())
+
+
+def map_paths(config: Config, change: Callable[[str], str]) -> Config:
+    """Return a configuration with `change` applied to all its folders and files."""
     changed = {}
     for each in fields(cast(Any, config)):
         value = getattr(config, each.name)
         if is_dataclass(value):
-            changed[each.name] = expand_homes(cast(Any, value))
+            changed[each.name] = map_paths(cast(Any, value), change)
         elif each.metadata.get("path") and value is not None:
-            changed[each.name] = expand_home(value)
+            changed[each.name] = change(value)
     return cast(Config, replace(cast(Any, config), **changed))
 
 

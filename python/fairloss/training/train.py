@@ -16,6 +16,7 @@ from fairloss.training.build import build_head, run_head
 from fairloss.training.config import TrainConfig
 from fairloss.training.loss_file import with_loss
 from fairloss.training.resume import check_existing, save_result, start_or_resume
+from fairloss.training.settings import absolute, map_paths
 from fairloss.training.trainer import Trainer, group_table
 
 # Settings that a resumed run may change.
@@ -121,15 +122,7 @@ def _write_scalars(folder: RunFolder, line: dict[str, Any]) -> None:
 
 
 def _with_absolute_paths(config: TrainConfig, reads_data: bool) -> TrainConfig:
-    """Return the settings with paths that hold when the run is resumed from another folder."""
-
-    def absolute(path: str | None) -> str | None:
-        return None if path is None else str(Path(path).resolve())
-
-    return replace(
-        config,
-        data=str(absolute(config.data)) if reads_data else config.data,
-        init=absolute(config.init),
-        init_backbone=absolute(config.init_backbone),
-        head=with_loss(replace(config.head, policy=absolute(config.head.policy))),
-    )
+    """Return the settings with absolute paths, but for the output and data that is not read."""
+    resolved = map_paths(replace(config, head=with_loss(config.head)), absolute)
+    data = resolved.data if reads_data else config.data
+    return replace(resolved, data=data, output=config.output)
