@@ -24,6 +24,7 @@ OLDEST_TORCH = (2, 11)  # the first whose stable ABI has all that the ops use
 EXTRAS = {
     "train": ("typer", "rich", "pyyaml", "pillow", "fonttools", "tensorboard"),
     "report": ("matplotlib", "jinja2"),
+    "compare": ("scipy", "statsmodels"),
 }
 REINSTALL = "pip install --force-reinstall --no-deps . (in the source folder)"
 

@@ -11,6 +11,12 @@ from fairloss.evaluation.bootstrap import (
     paired_difference,
     roc_intervals,
 )
+from fairloss.evaluation.crossed import (
+    CrossedMean,
+    crossed_mean,
+    identity_contributions,
+    log_odds_auc,
+)
 from fairloss.evaluation.folds import (
     FoldAccuracy,
     fold_accuracy,
@@ -42,21 +48,26 @@ from fairloss.evaluation.pair_list import (
 from fairloss.evaluation.pairs import Pairs, linked_identities, pair_scores
 from fairloss.evaluation.rfw import PairSet, compare_rfw, evaluate_rfw, skewed_error_ratio
 from fairloss.evaluation.roc import Roc, RocCorners, SortedScores, roc
+from fairloss.evaluation.seeds import SeedComparison, compare_seeds, holm
+from fairloss.evaluation.sequential import Looks, obrien_fleming
 from fairloss.evaluation.templates import Templates, pool_templates
 from fairloss.evaluation.verification import FARS, Verification, verification
 from fairloss.evaluation.ytf import mean_of_frames, pairwise_frame_scores, video_scores
 
 __all__ = [
     "FARS",
+    "CrossedMean",
     "FoldAccuracy",
     "InsightfaceVerification",
     "Interval",
+    "Looks",
     "MegaFace",
     "PairSet",
     "Pairs",
     "Roc",
     "RocCorners",
     "Search",
+    "SeedComparison",
     "SortedScores",
     "Templates",
     "Verification",
@@ -71,6 +82,8 @@ __all__ = [
     "compare_pairs",
     "compare_rfw",
     "compare_scores",
+    "compare_seeds",
+    "crossed_mean",
     "evaluate_groups",
     "evaluate_ijb_identification",
     "evaluate_ijb_verification",
@@ -81,13 +94,17 @@ __all__ = [
     "evaluate_scores",
     "fold_accuracy",
     "frequency_groups",
+    "holm",
     "identity_bootstrap",
+    "identity_contributions",
     "identity_folds",
     "identity_weights",
     "insightface_verification",
     "linked_identities",
+    "log_odds_auc",
     "mean_of_frames",
     "nearest_tar",
+    "obrien_fleming",
     "pair_fold_accuracy",
     "pair_scores",
     "paired_difference",
