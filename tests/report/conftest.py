@@ -11,7 +11,14 @@ import pytest
 
 from fairloss.agent import ACTIONS, MarginGrid, Policy
 from fairloss.agent.state import legal_actions
-from fairloss.evaluation import all_pairs, compare_pairs, evaluate_pairs, pair_scores, roc
+from fairloss.evaluation import (
+    all_pairs,
+    compare_pairs,
+    compare_seeds,
+    evaluate_pairs,
+    pair_scores,
+    roc,
+)
 from fairloss.report import write_report
 
 GRID = MarginGrid()
@@ -88,6 +95,26 @@ def write_evaluation(path: Path) -> None:
     )
 
 
+def write_evaluation_of_seeds(path: Path, seeds: list[int], advantage: float) -> None:
+    """Five networks an arm; the log-odds of Fair Loss are higher by about `advantage`."""
+    random = np.random.default_rng(4)
+    identity = np.repeat(np.arange(6), 4)
+    pairs = all_pairs(identity)
+    centers = random.standard_normal((6, 16))
+    arms: dict[str, list[Any]] = {"fixed": [], "fair": []}
+    curves: dict[str, list[Any]] = {"fixed": [], "fair": []}
+    for arm in arms:
+        for _ in seeds:
+            x = centers[identity] + 1.2 * random.standard_normal((24, 16))
+            arms[arm].append(evaluate_pairs(x, identity, replicates=20))
+            curve = roc(pair_scores(x, pairs), pairs.genuine)
+            curves[arm].append({"far": curve.far.tolist(), "tar": curve.tar.tolist()})
+    fixed = 3.2 + 0.1 * random.standard_normal((len(seeds), 6))
+    fair = fixed + advantage + 0.05 * random.standard_normal((len(seeds), 6))
+    result = compare_seeds(fixed, fair, np.log(1.25)).as_dict()
+    write_json(path, seeds=seeds, arms=arms, across_seeds=result, roc=curves)
+
+
 def write_queries(folder: Path) -> None:
     random = np.random.default_rng(5)
     queries = []
@@ -105,13 +132,31 @@ def write_queries(folder: Path) -> None:
 
 
 def write_demo(folder: Path) -> Path:
+    """A demo as versions with one network an arm left it."""
     for seed, arm in enumerate(("pretrain", "fair", "fixed")):
         write_training(folder / arm, seed, moves=arm == "fair")
-    write_policy(folder / "policy.json")
     write_policy(folder / "fair" / "policy.json")
     write_evaluation(folder / "evaluation.json")
+    write_parts(folder, ("pretrain", "collect", "fit-policy", "train fair", "train fixed"))
+    return folder
+
+
+def write_demo_of_seeds(folder: Path, seeds: list[int], advantage: float) -> Path:
+    """A demo with several networks an arm."""
+    for seed, arm in enumerate(("pretrain", f"fair/seed-{seeds[0]}", f"fixed/seed-{seeds[0]}")):
+        write_training(folder / arm, seed, moves=arm.startswith("fair"))
+    write_evaluation_of_seeds(folder / "evaluation.json", seeds, advantage)
+    phases = ("pretrain", "collect", "fit-policy", "tune fixed", "train fixed", "train fair")
+    tuning = {"margin": 0.45, "auc": {"0.35": [0.9, 0.92], "0.45": [0.94, 0.91]}}
+    write_parts(folder, phases, seeds=seeds, tuning=tuning)
+    return folder
+
+
+def write_parts(folder: Path, phases: tuple[str, ...], **summary: Any) -> None:
+    """The files that both formats have."""
+    write_policy(folder / "policy.json")
     write_queries(folder)
-    names = ("pretrain", "collect", "fit-policy", "train fair", "train fixed", "evaluate")
+    names = (*phases, "evaluate")
     write_json(
         folder / "demo.json",
         seed=0,
@@ -125,14 +170,20 @@ def write_demo(folder: Path) -> Path:
         | {"epochs": 24, "visited_pairs": 71, "legal_pairs": 90},
         dqn_agrees_with_tabular=True,
         largest_gap=0.0123,
+        **summary,
     )
-    return folder
 
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A demo folder, to be read only."""
     return write_demo(tmp_path_factory.mktemp("runs") / "demo")
+
+
+@pytest.fixture(scope="session")
+def demo_of_seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A demo folder of five seeds an arm, to be read only."""
+    return write_demo_of_seeds(tmp_path_factory.mktemp("runs") / "seeds", [5, 6, 7, 8, 9], 0.1)
 
 
 @pytest.fixture(scope="session")

@@ -74,7 +74,7 @@ def fit_dqn(
             transitions.successor,
         )
     )
-    with _one_thread():
+    with one_thread():
         every_state = torch.arange(transitions.num_states, device="cpu")
         network = _seeded_network(transitions.num_states, seed)
         batches = torch.Generator("cpu").manual_seed(seed)
@@ -114,7 +114,7 @@ def _state_values(table: Tensor, visited: Tensor) -> Tensor:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Use one thread: synchronizing several takes longer than a 36 x 64 product."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

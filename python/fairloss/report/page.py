@@ -10,7 +10,17 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fairloss.io.text import printable_lines
-from fairloss.report import classes, cost, groups, losses, nearest, policy, roc, verification
+from fairloss.report import (
+    classes,
+    cost,
+    groups,
+    losses,
+    nearest,
+    policy,
+    roc,
+    seeds,
+    verification,
+)
 from fairloss.report.run_view import ARM_NAMES, Run
 
 # In reading order: the template of each section, and the function that returns its data.
@@ -18,6 +28,7 @@ SECTIONS: Mapping[str, Callable[[Run], dict[str, Any] | None]] = {
     "classes": classes.section,
     "groups": groups.section,
     "policy": policy.section,
+    "seeds": seeds.section,
     "roc": roc.section,
     "verification": verification.section,
     "faces": nearest.section,

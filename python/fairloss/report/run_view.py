@@ -65,7 +65,7 @@ class Run:
 
     Attributes:
         demo: demo.json, None for a single training run.
-        training: name of the arm (or "run") -> its training run.
+        training: name of the arm (or "run") -> its training run, of the first seed.
     """
 
     demo: dict[str, Any] | None
@@ -90,8 +90,14 @@ def read_run(folder: Path) -> Run:
     policy = Policy.load(path) if path.is_file() else None
     demo = read_json_if_exists(folder / "demo.json")
     if demo is not None:
-        arms = [name for name in ARM_NAMES if (folder / name / "metrics.jsonl").is_file()]
-        training = {name: _read_training(folder / name) for name in arms}
+        runs = {name: folder / name for name in ARM_NAMES}
+        if "seeds" in demo:  # of several networks the first is shown
+            runs |= {arm: folder / arm / f"seed-{demo['seeds'][0]}" for arm in ("fair", "fixed")}
+        training = {
+            name: _read_training(run)
+            for name, run in runs.items()
+            if (run / "metrics.jsonl").is_file()
+        }
         evaluation = read_json_if_exists(folder / "evaluation.json")
         return Run(demo, training, policy, evaluation, _read_queries(folder))
     expected = "a folder with demo.json (of `fairloss demo`) or metrics.jsonl (of `fairloss train`)"

@@ -1,4 +1,4 @@
-"""Verification metrics of both arms of a demo and their difference."""
+"""Verification metrics of both arms of a demo with one network an arm, and their difference."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from fairloss.report.run_view import Run
 
 def section(run: Run) -> dict[str, Any] | None:
     """Return the entries of both reports and of their difference: intervals, or reasons."""
-    if run.evaluation is None:
+    if run.evaluation is None or "comparison" not in run.evaluation:
         return None
     arms = run.evaluation["arms"]
     difference = run.evaluation["comparison"]["difference"]
