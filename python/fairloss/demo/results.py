@@ -1,4 +1,4 @@
-"""What the demo measures of its networks: verification, the verdict, and a gallery."""
+"""Verification of the networks of the demo, the verdict, and a gallery."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
