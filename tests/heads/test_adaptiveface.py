@@ -22,7 +22,7 @@ def test_margins_stay_between_0_and_1():
 
 
 def trained(scale: float = 64.0) -> heads.AdaptiveFace:
-    """Return a head after ten steps that push every margin upward."""
+    """Return a head after ten steps that raise every margin."""
     torch.manual_seed(0)
     head = heads.AdaptiveFace(5, 4, scale=scale, regularizer_ratio=2.0)
     optimizer = torch.optim.SGD(head.parameters(), lr=0.1)

@@ -16,7 +16,8 @@ class MVSoftmax(HardNegativeHead):
     adaptive=False it becomes ``cos theta_j + t - 1``, the same raise for every hard negative. The
     authors' code writes t for our t - 1; FaceX-Zoo has t = 1.12. By default the authors keep the
     plain target where ``cos theta_y <= 0``, as extension="easy" does here, but not in the
-    threshold. So there they also raise cosines between phi with the margin and ``cos theta_y``; we do not.
+    threshold. So there they also raise cosines between phi with the margin and ``cos theta_y``; we
+    do not.
 
     Args:
         num_classes: C.
