@@ -3,8 +3,9 @@
     fairloss data orl faces
     python benchmarks/initial_norm.py faces benchmarks/results/initial-norm.json
 
-CosFace on 30 identities of the ORL faces, the others held out, by the settings of docs/loss-search.md.
-A seed gives both norms the same directions of the class weights, batches and augmentation.
+CosFace on 30 identities of the ORL faces, the others held out, by the settings of
+docs/loss-search.md. A seed gives both norms the same directions of the class weights, batches and
+augmentation.
 """
 
 from __future__ import annotations
@@ -64,9 +65,7 @@ def first_epochs(data: str, faces: FaceImages, seed: int, norm: float | None) ->
 def main(data: str, output: str) -> None:
     """Write all rows, and print means and standard deviations over the seeds."""
     faces = read_images(data, SIZE, 1)
-    runs = [
-        first_epochs(data, faces, seed, norm) for norm in NORMS for seed in range(1, SEEDS + 1)
-    ]
+    runs = [first_epochs(data, faces, seed, norm) for norm in NORMS for seed in range(1, SEEDS + 1)]
     rows = [row for run in runs for row in run]
     write_json(Path(output), {"rows": rows})
     keys = ("loss", "accuracy", "held_out_auc", "norm", "rotation")
