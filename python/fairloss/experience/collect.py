@@ -128,12 +128,14 @@ def chain_config(config: CollectConfig, seed: int) -> TrainConfig:
     policy = Path(config.run) / "policy.json"
     grid = Policy.load(policy).grid if policy.is_file() else MarginGrid()
     kind, _ = trained_margins("run", Path(config.run), grid)
+    bins = {"count_cuts"} & trained.head.options.keys()  # states of the run that uses the policy
     trained.head = HeadConfig(
         name="FairLoss",
         kind=kind,
         scale=trained.head.scale,
         sample_rate=trained.head.sample_rate,
         policy=str(policy) if policy.is_file() else None,
+        options={name: trained.head.options[name] for name in bins},
     )
     trained.optimizer = OptimizerConfig(
         **asdict(trained.optimizer) | {"learning_rate": config.learning_rate, "decay_at": []}

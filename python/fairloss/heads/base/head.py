@@ -31,6 +31,7 @@ class Head(SampleLoss):
         weight: (C, D) raw class weights, N(0, 0.01) as in insightface, or of norm `initial_norm`.
         margin: margin to report where all classes have the same, else NaN.
         sample_rate: part of the classes that a training step compares with.
+        count_cuts: between the bins of image counts, where the head has given ones; see `FairLoss`.
         defaults: options of the class and their defaults.
         scaled: whether the class takes a `scale`.
     """
@@ -43,6 +44,7 @@ class Head(SampleLoss):
     scaled: ClassVar[bool] = False
     margin: float = math.nan
     sample_rate: float = 1.0
+    count_cuts: tuple[float, float] | None = None
     initial_norm: float | None = None  # of modules pickled before it was an option
 
     def __init__(
