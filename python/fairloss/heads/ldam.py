@@ -76,6 +76,11 @@ class LDAM(CosineHead):
         """Return False: the margins follow from the counts."""
         return False
 
+    @property
+    def needs_statistics(self) -> bool:
+        """False: epochs are counted."""
+        return False
+
     def end_of_epoch(self, statistics: ClassStatistics) -> None:
         """Count the epoch."""
         self.epoch.add_(1)

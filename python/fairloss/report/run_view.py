@@ -34,11 +34,14 @@ class TrainingRun:
     def group_series(self, key: str) -> Float64s:
         """Return the (9, E) values of "margin", "intra_angle", "inter_angle" or "classes".
 
-        Row = count bin * 3 + variance bin, column = epoch - 1; NaN where the group was empty.
+        Row = count bin * 3 + variance bin, column = epoch - 1; NaN where the group was empty, and
+        in epochs without statistics.
         """
         series = np.full((GROUPS, self.epochs[-1]["epoch"]), np.nan)
         for line in self.epochs:
             for group in line["groups"]:
+                if group["variance_bin"] is None:
+                    continue
                 row = group["count_bin"] * 3 + group["variance_bin"]
                 series[row, line["epoch"] - 1] = np.nan if group[key] is None else group[key]
         return series
