@@ -53,6 +53,7 @@ def test_a_setting_that_does_not_fit_leaves_the_folder_to_others(tmp_path, wrong
         ({"start": -1}, "search.start: expected a number of at least 0, got -1"),
         ({"workers": 0}, "workers: expected a number of at least 1, got 0"),
         ({"head": HeadConfig(name="ArcFace")}, "head: expected scale and sample_rate alone"),
+        ({"head": HeadConfig(name="FairLoss")}, "head: expected scale and sample_rate alone"),
         ({"head": HeadConfig(margin=0.3)}, "head: expected scale and sample_rate alone"),
         ({"tensorboard": True}, "tensorboard: expected false, as a search writes no scalars"),
         ({"held_out": 9}, "search.held_out: expected at most 8, .* of the 10 identities, got 9"),

@@ -8,6 +8,7 @@ import torch
 from synthetic import faces
 from training_runs import COUNTS, config
 
+from fairloss.agent import Policy
 from fairloss.data import FaceImages
 from fairloss.training import HeadConfig, ModelConfig, RunFolder, train
 from fairloss.training.build import build_trainer
@@ -16,7 +17,13 @@ from fairloss.training.build import build_trainer
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run of FairLoss whose six margins are 0.15, 0.25, 0.35, 0.45, 0.45, 0.25."""
-    return trained(tmp_path_factory.mktemp("runs") / "fair", HeadConfig(), MARGINS)
+    folder = tmp_path_factory.mktemp("runs")
+    return trained(folder / "fair", fair(folder), MARGINS)
+
+
+def fair(folder, **changes):
+    Policy.constant("keep").save(folder / "keep.json")
+    return HeadConfig(name="FairLoss", policy=str(folder / "keep.json"), **changes)
 
 
 MARGINS = [0.15, 0.25, 0.35, 0.45, 0.45, 0.25]
@@ -46,7 +53,7 @@ def renamed(order):
 
 
 def test_a_run_gives_backbone_class_weights_and_margins(tmp_path, run):
-    trainer = started(tmp_path, init=str(run))
+    trainer = started(tmp_path, init=str(run), head=fair(tmp_path))
     state = torch.load(run / "model.pt", weights_only=True)
     assert all(torch.equal(value, state[key]) for key, value in trainer.model.state_dict().items())
     assert torch.equal(trainer.head.weight, weight(run))
@@ -56,8 +63,9 @@ def test_a_run_gives_backbone_class_weights_and_margins(tmp_path, run):
 def test_class_weights_follow_the_names_of_identities(tmp_path, run):
     order = ["id3", "new", "id0", "id5", "other", "id1"]
     rows = [3, None, 0, 5, None, 1]
-    fresh = started(tmp_path / "fresh", renamed(order)).head
-    head = started(tmp_path, renamed(order), init=str(run)).head
+    settings = {"head": fair(tmp_path)}
+    fresh = started(tmp_path / "fresh", renamed(order), **settings).head
+    head = started(tmp_path, renamed(order), init=str(run), **settings).head
     for position, row in enumerate(rows):
         expected = fresh.weight[position] if row is None else weight(run)[row]
         assert torch.equal(head.weight[position], expected)
@@ -79,9 +87,9 @@ def test_any_head_starts_from_any_other(tmp_path, run, name):
     to_other = started(tmp_path, init=str(run), head=HeadConfig(name=name)).head
     assert torch.equal(to_other.weight, weight(run))
     other = trained(tmp_path / "other", HeadConfig(name=name))
-    fair = started(tmp_path / "back", init=str(other)).head
-    assert torch.equal(fair.weight, weight(other))
-    torch.testing.assert_close(fair.margins, torch.full((6,), 0.35))
+    back = started(tmp_path / "back", init=str(other), head=fair(tmp_path)).head
+    assert torch.equal(back.weight, weight(other))
+    torch.testing.assert_close(back.margins, torch.full((6,), 0.35))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +103,7 @@ def test_any_head_starts_from_any_other(tmp_path, run, name):
 )
 def test_margins_are_taken_where_kind_and_grid_agree(tmp_path, source, kind, margin):
     first = trained(tmp_path / "first", source)
-    head = started(tmp_path, init=str(first), head=HeadConfig(kind=kind)).head
+    head = started(tmp_path, init=str(first), head=fair(tmp_path, kind=kind)).head
     np.testing.assert_allclose(head.margins.numpy(), margin, rtol=1e-6)
 
 
@@ -114,11 +122,11 @@ def test_a_backbone_of_other_identities_leaves_the_head_new(tmp_path, run):
 def test_errors_name_the_setting(tmp_path, run):
     (tmp_path / "bad.pt").write_bytes(b"junk")
     model = str(run / "model.pt")
-    size = ModelConfig(embedding_size=8)
+    size, beside = ModelConfig(embedding_size=8), fair(tmp_path, margin=0.45)
     for changes, message in (
         ({"init": str(tmp_path)}, "init: expected a finished run, got .* without con"),
         ({"init": str(run), "model": size}, "init: expected the weights of a small_cnn .* size 8"),
-        ({"init": str(run), "head": HeadConfig(margin=0.45)}, "head.margin: expected none beside"),
+        ({"init": str(run), "head": beside}, "head.margin: expected none beside"),
         ({"init_backbone": model, "model": size}, "init_backbone: expected the weights of a small"),
         ({"init_backbone": str(run / "head.pt")}, "init_backbone: expected the weights of a small"),
         ({"init_backbone": str(tmp_path / "bad.pt")}, "init_backbone: .*bad.pt cannot be read"),
