@@ -116,8 +116,7 @@ class Policy:
 
     @classmethod
     def default(cls) -> Policy:
-        """Raise ValueError: the table of version 0.1.0 differed between chains by chance alone."""
-        # For one version: the name of what was removed.
+        """Raise ValueError: the table that version 0.1.0 had is not packaged any more."""
         made = "a policy of `fairloss collect` and `fairloss fit-policy`, or Policy.constant"
         raise ValueError(f"policy: expected {made}, got Policy.default, which was removed")
 
