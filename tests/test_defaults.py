@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 
@@ -50,6 +51,19 @@ def test_a_configuration_of_the_repository_names_its_policy_or_has_none(path):
     settings = load_config(path, [], SearchConfig if "search" in path.stem else TrainConfig)
     assert settings.head.name != "FairLoss" or settings.head.policy is not None
     assert settings.head.name in heads.HEADS
+
+
+@pytest.mark.parametrize(
+    "path",
+    [ROOT / "README.md", *(ROOT / "docs").glob("*.*"), *(ROOT / "examples").glob("*.py")],
+    ids=lambda path: path.name,
+)
+def test_a_page_or_example_with_fair_loss_passes_a_policy(path):
+    text = path.read_text(encoding="utf-8")
+    calls = re.findall(r"(?:= |transform\(heads\.)FairLoss[(,][^)]*\)", text)
+    assert all("policy=" in call for call in calls), calls
+    commands = [line for line in text.splitlines() if "head.name=FairLoss" in line]
+    assert all("head.policy=" in command for command in commands if "fairloss train" in command)
 
 
 def test_fair_loss_without_a_policy_says_so_once_and_keeps_its_margins():
