@@ -138,4 +138,6 @@ def test_a_policy_of_another_kind_is_refused_with_one_error_everywhere(tmp_path,
         message = f"policy: expected one learned with kind={kind}, got one with kind={learned}"
         with pytest.raises(ValueError, match=message):
             attempt()
+    with pytest.raises(ValueError, match="policy: expected a Policy, got 'raise.json'"):
+        FairLoss(6, 4, "raise.json", kind=kind)
     assert head.policy.provenance == {"source": "constant keep"}

@@ -55,6 +55,7 @@ def test_a_setting_that_does_not_fit_leaves_the_folder_to_others(tmp_path, wrong
         ({"head": HeadConfig(name="ArcFace")}, "head: expected scale and sample_rate alone"),
         ({"head": HeadConfig(name="FairLoss")}, "head: expected scale and sample_rate alone"),
         ({"head": HeadConfig(margin=0.3)}, "head: expected scale and sample_rate alone"),
+        ({"statistics": "always"}, "statistics: expected when_needed, as a search has none"),
         ({"tensorboard": True}, "tensorboard: expected false, as a search writes no scalars"),
         ({"held_out": 9}, "search.held_out: expected at most 8, .* of the 10 identities, got 9"),
         ({"batch_size": 0}, "batch_size: expected a number above 0, got 0"),

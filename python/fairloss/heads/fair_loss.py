@@ -80,6 +80,7 @@ class FairLoss(CosineHead):
 
     @policy.setter
     def policy(self, policy: Policy) -> None:
+        expect(isinstance(policy, Policy), "policy", "a Policy", repr(policy))
         learned, expected = policy.provenance.get("kind"), f"one learned with kind={self.kind}"
         expect(learned in (None, self.kind), "policy", expected, f"one with kind={learned}")
         self.__dict__["policy"] = policy  # where modules pickled before have it
