@@ -60,7 +60,7 @@ def build_head(
 def _read_policy(config: HeadConfig) -> Policy | None:
     if config.policy is None:
         return None
-    none = f"no policy for {config.name}"
+    none = f"no policy for {config.name}, as head.name=FairLoss alone takes one"
     expect(config.name == "FairLoss", "head.policy", none, config.policy)
     check_file("head.policy", Path(config.policy))
     return Policy.load(config.policy)
