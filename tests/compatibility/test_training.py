@@ -16,6 +16,7 @@ from fairloss.heads import FairLoss
 from fairloss.loss_search import SearchConfig
 from fairloss.training import (
     HeadConfig,
+    RunFolder,
     TrainConfig,
     as_yaml,
     build_head,
@@ -23,6 +24,7 @@ from fairloss.training import (
     load_config,
     train,
 )
+from fairloss.training.build import run_policy
 
 KEEP = Policy.constant("keep")
 INTERRUPTED = ["fair", "sampled", "adaface"]
@@ -104,11 +106,10 @@ def test_a_run_with_the_packaged_policy_resumes_with_it(unpack, kind):
 def test_a_run_with_the_packaged_policy_starts_again_with_it(unpack, kind):
     run = unpack("data", "default_policy") / "default_policy" / kind
     (run / "checkpoint-0004.pt").unlink()  # as after an interruption of the first epoch
-    stored = Policy.load(run / "policy.json")
-    succeed("train", run / "config.yaml")
-    head = FairLoss(8, 8, KEEP, kind=kind)
-    head.load_state_dict(torch.load(run / "head.pt", weights_only=True))
-    assert np.array_equal(head.policy.table, stored.table)
+    config = load_config(run / "config.yaml", [], TrainConfig)
+    policy = run_policy(config, RunFolder(run))
+    head = build_head(config.head, 8, 8, policy=policy)
+    assert np.array_equal(head.policy.table, Policy.load(run / "policy.json").table)
 
 
 @pytest.mark.parametrize("kind", ["arc", "cos"])

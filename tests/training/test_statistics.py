@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from head_cases import CASES
@@ -12,6 +13,7 @@ from training_runs import COUNTS, config, same
 
 from fairloss import heads
 from fairloss.report import write_report
+from fairloss.report.run_view import TrainingRun
 from fairloss.training import HeadConfig, RunFolder, Trainer, train
 from fairloss_ext import ClassStatistics, class_statistics
 
@@ -93,15 +95,10 @@ def test_without_a_pass_a_run_shows_its_counts(tmp_path):
     assert "nine groups" not in page
 
 
-def test_a_report_shows_the_epochs_with_a_pass(tmp_path):
-    settings = config(tmp_path, epochs=1, statistics="always")
-    train(settings, faces(COUNTS))
-    run = RunFolder(tmp_path)
-    (line,) = epochs(tmp_path)
-    groups = [
-        {"count_bin": 0, "variance_bin": None, "classes": 6, "margin": 0.35}
-        | {"intra_angle": None, "inter_angle": None}
-    ]
-    del line["version"], line["event"]
-    run.log("epoch", **line | {"epoch": 2, "groups": groups})
-    assert "nine groups" in write_report(tmp_path).read_text(encoding="utf-8")
+def test_a_report_shows_the_epochs_with_a_pass():
+    without = {"count_bin": 2, "variance_bin": None, "margin": 0.25}
+    groups = [{"count_bin": 2, "variance_bin": 1, "margin": 0.35}]
+    lines = [{"epoch": 1, "groups": [without]}, {"epoch": 2, "groups": groups}]
+    series = TrainingRun(lines, counts=None, config=None).group_series("margin")
+    assert np.argwhere(np.isfinite(series)).tolist() == [[7, 1]]
+    assert series[7, 1] == 0.35

@@ -22,7 +22,8 @@ def fit_policy(
     """Learn the policy from experience, by deep Q-learning checked against the exact solution.
 
     Example: `fairloss fit-policy runs/experience/experience.npz --output policy.json`, then
-    `fairloss train data=faces output=runs/fair head.policy=policy.json`
+    `fairloss train data=faces output=runs/fair head.name=FairLoss head.policy=policy.json`, with
+    head.kind=cos where the experience is of a run of CosFace
     """
     check_file("experience", experience)
     check_output(output, folder=False)
