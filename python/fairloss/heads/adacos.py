@@ -64,4 +64,4 @@ class AdaCos(CosineHead):
         angles = torch.acos(target_cosine.clamp(-1, 1)).masked_fill(~labeled, math.nan)
         scale = log_mean / torch.cos(angles.nanmedian().clamp(max=math.pi / 4))
         # Not with a non-finite sample, nor without a labeled one or another class.
-        self.scale.copy_(torch.where(scale.isfinite(), scale.clamp(min=1), self.scale))
+        self._update("scale", torch.where(scale.isfinite(), scale.clamp(min=1), self.scale))

@@ -55,5 +55,6 @@ class CurricularFace(HardNegativeHead):
         if self.training:
             cosines, counted = gather_ranks(target_cosine), gather_ranks(counted)
             mean = masked_mean(cosines, counted).to(self.t.dtype)
-            self.t.lerp_(torch.where(counted.any(), mean, self.t), 1 - self.momentum)
+            t = torch.where(counted.any(), mean, self.t)
+            self._update("t", self.t.lerp(t, 1 - self.momentum))
         return torch.stack([torch.ones_like(self.t), self.t, torch.zeros_like(self.t)])

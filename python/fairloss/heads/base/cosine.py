@@ -180,7 +180,7 @@ class CosineHead(Head):
         classes, labels = sample_classes(
             labels, self.num_classes, self.sample_rate, self.step, self.sample_seed
         )
-        self.step += 1
+        self._update("step", self.step + 1)
         one_for_all = self.margins.dim() == (1 if self.kind == "combined" else 0)
         margins = self.margins if one_for_all else self.margins[classes]
         return F.embedding(classes, self.weight, sparse=True), margins, labels
