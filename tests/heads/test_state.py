@@ -71,13 +71,19 @@ def test_a_cast_loss_has_the_value_and_the_state_of_its_weights_in_float32(name)
         plain = copy.deepcopy(cast).float()
         embeddings, labels = batch(dtype)
         for _ in range(2):
-            values = []
+            values, grads = [], []
             for loss in (cast, plain):
                 torch.manual_seed(1)
-                values.append(
-                    loss(embeddings.to(next(loss.parameters(), embeddings).dtype), labels)
-                )
+                loss.zero_grad()
+                rows = embeddings.detach().to(next(loss.parameters(), embeddings).dtype)
+                values.append(loss(rows.requires_grad_(), labels))
+                values[-1].backward()
+                roots = [rows, *loss.parameters()]
+                assert all(root.grad.dtype == root.dtype for root in roots)
+                grads.append([root.grad.to_dense().double() for root in roots])
             torch.testing.assert_close(*values, rtol=1e-4, atol=1e-4, check_dtype=False)
+            for grad, expected in zip(*grads, strict=True):
+                assert (grad - expected).norm() <= 0.01 * expected.norm() + 1e-6
         torch.testing.assert_close(
             state(cast), state(plain), rtol=1e-4, atol=1e-5, check_dtype=False
         )
