@@ -117,6 +117,33 @@ def test_an_averaged_copy_has_an_end_of_epoch(name):
     assert average.module(embeddings, labels).isfinite()
 
 
+@pytest.mark.parametrize("averaging", [{}, {"multi_avg_fn": get_ema_multi_avg_fn(0.999)}])
+@pytest.mark.parametrize("name", ["sampled", "LSoftmax", "LDAM weighted"])
+def test_an_averaged_copy_of_an_equal_count_has_that_count(name, averaging):
+    loss = LOSSES[name]()
+    count = loss.epoch if name.startswith("LDAM") else loss.step
+    count.fill_(3)
+    average = AveragedModel(loss, use_buffers=True, **averaging)
+    for _ in range(5):
+        average.update_parameters(loss)
+    for key, buffer in average.module.named_buffers():
+        torch.testing.assert_close(buffer, loss.get_buffer(key))
+        assert buffer.is_floating_point()
+
+
+@pytest.mark.parametrize("name", ["sampled", "LSoftmax", "LDAM weighted"])
+def test_integer_counts_of_earlier_checkpoints_load(name):
+    loss, other = LOSSES[name](), LOSSES[name]()
+    for _ in range(3):
+        loss(*batch())
+        loss.end_of_epoch(None) if name.startswith("LDAM") else None
+    saved = loss.state_dict()
+    counts = [key for key in saved if key in ("step", "epoch")]
+    assert [int(saved[key]) for key in counts] == [3]
+    other.load_state_dict(saved | {key: saved[key].long() for key in counts})
+    assert_equal(other.state_dict(), saved)
+
+
 def test_margins_between_two_of_the_grid_count_as_the_nearest():
     embeddings, labels = batch()
     statistics = class_statistics(embeddings, labels, CLASSES)
