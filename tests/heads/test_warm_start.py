@@ -46,6 +46,9 @@ def test_fair_loss_takes_margins_of_its_kind_on_its_grid():
     head = heads.FairLoss(5, 3)
     head.warm_start(heads.ArcFace(5, 3, 0.45))
     assert head.margins.tolist() == pytest.approx([0.45] * 5)
+    head.warm_start(heads.ArcFace(5, 3, 0.25005))  # within the grid's tolerance
+    assert head.margins.tolist() == pytest.approx([0.25005] * 5)
+    head.warm_start(heads.ArcFace(5, 3, 0.45))
     for other in (heads.ArcFace(5, 3, 0.5), heads.CosFace(5, 3, 0.25)):
         head.warm_start(other)
         assert head.margins.tolist() == pytest.approx([0.45] * 5)
