@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -35,6 +37,14 @@ def trained(folder, head, margins=None, counts=COUNTS):
         state = torch.load(folder / "head.pt", weights_only=True)
         torch.save(state | {"margins": torch.tensor(margins)}, folder / "head.pt")
     return folder
+
+
+def changed_state(folder, run, **changes):
+    """A copy of a run with another head.pt."""
+    shutil.copytree(run, folder / "changed")
+    state = torch.load(run / "head.pt", weights_only=True)
+    torch.save(state | changes, folder / "changed" / "head.pt")
+    return folder / "changed"
 
 
 def weight(run):
@@ -105,6 +115,45 @@ def test_margins_are_taken_where_kind_and_grid_agree(tmp_path, source, kind, mar
     first = trained(tmp_path / "first", source)
     head = started(tmp_path, init=str(first), head=fair(tmp_path, kind=kind)).head
     np.testing.assert_allclose(head.margins.numpy(), margin, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("margins", "kind", "got"),
+    [
+        ([0.15, 0.25, 0.35, 0.4, 0.45, 0.25], "arc", r'\[0.15, 0.25, 0.35\], of kind "arc"'),
+        (MARGINS, "cos", r'\[0.15, 0.25, 0.35\], of kind "arc"'),
+    ],
+)
+def test_margins_that_do_not_fit_are_named_in_one_warning(tmp_path, run, margins, kind, got):
+    other = changed_state(tmp_path, run, margins=torch.tensor(margins))
+    message = f'init: takes the class weights of .* kind "{kind}" at .* got FairLoss at {got}'
+    with pytest.warns(UserWarning, match=message) as warned:
+        head = started(tmp_path, init=str(other), head=HeadConfig(kind=kind)).head
+    assert len(warned) == 1
+    assert torch.equal(head.weight, weight(run))
+    torch.testing.assert_close(head.margins, torch.full((6,), 0.35))
+
+
+@pytest.mark.parametrize(
+    ("changes", "got"),
+    [
+        ({"margins": torch.tensor(MARGINS[:4])}, r"shape \(4,\)"),
+        ({"margins": torch.full((6,), torch.nan)}, r"shape \(6,\)"),
+        ({"margins": None}, "None"),
+        ({"weight": None}, "none"),
+    ],
+)
+def test_damaged_margins_are_an_error_that_names_the_file(tmp_path, run, changes, got):
+    other = changed_state(tmp_path, run, **changes)
+    with pytest.raises(ValueError, match=f"init: expected .*head.pt with .*{got}"):
+        started(tmp_path, init=str(other))
+
+
+def test_a_damaged_configuration_of_the_run_is_an_error(tmp_path, run):
+    other = changed_state(tmp_path, run)
+    (other / "config.yaml").write_text("head: [1", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"config.yaml is not a YAML file of settings"):
+        started(tmp_path, init=str(other))
 
 
 def test_a_backbone_of_other_identities_leaves_the_head_new(tmp_path, run):

@@ -100,9 +100,7 @@ class FairLoss(CosineHead):
         """Return whether `warm_start` takes over margins: any of this kind that are on the grid."""
         if other.kind != self.kind or isinstance(other.margins, nn.Parameter):
             return False
-        margins = other.margins.double().cpu().numpy()
-        grid = np.array(self.policy.grid.values)
-        return bool(np.isclose(margins[..., None], grid, atol=1e-6).any(axis=-1).all())
+        return self.policy.grid.contains(other.margins.double().cpu().numpy())
 
     def group_state(self, statistics: ClassStatistics) -> GroupState:
         """Return the map from the classes of this training set to states."""
