@@ -24,8 +24,8 @@ def fit_policy(
     Example: `fairloss fit-policy runs/experience/experience.npz --output policy.json`, then
     `fairloss train data=faces output=runs/fair head.policy=policy.json`
     """
-    check_file("experience", experience)
     check_output(output, folder=False)
+    check_file("experience", experience)
     transitions = fairloss.experience.Experience.load(experience)
     with progress_bars() as progress:
         fit = fairloss.experience.fit_policy(transitions, gamma=gamma, seed=seed, progress=progress)
