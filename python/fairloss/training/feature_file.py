@@ -159,7 +159,7 @@ def _done(state: Path, job: dict[str, Any]) -> int:
     """Return the rows of an interrupted run of the same job; 0 if it was another."""
     try:
         record = json.loads(state.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return 0
-    done = int(record.pop("done"))
-    return done if record == job else 0
+    done = record.pop("done", 0) if isinstance(record, dict) else 0
+    return done if record == job and isinstance(done, int) else 0
