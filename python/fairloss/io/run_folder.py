@@ -82,7 +82,8 @@ class RunFolder:
             state = read_state(newest)
         except FormatError as error:
             before = f"resume from {checkpoints[-2].name}" if checkpoints[1:] else "begin anew"
-            raise FormatError(newest, f"damaged ({error.problem}); remove it to {before}") from error
+            problem = f"damaged ({error.problem}); remove it to {before}"
+            raise FormatError(newest, problem) from error
         if state.get("version") != VERSION or not isinstance(state.get("epoch"), int):
             raise FormatError(newest, f"expected a checkpoint of version {VERSION}")
         return state
