@@ -25,8 +25,8 @@ def fit_policy(
     `fairloss train data=faces output=runs/fair head.name=FairLoss head.policy=policy.json`, with
     head.kind=cos where the experience is of a run of CosFace
     """
-    check_file("experience", experience)
     check_output(output, folder=False)
+    check_file("experience", experience)
     transitions = fairloss.experience.Experience.load(experience)
     with progress_bars() as progress:
         fit = fairloss.experience.fit_policy(transitions, gamma=gamma, seed=seed, progress=progress)

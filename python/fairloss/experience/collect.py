@@ -78,8 +78,8 @@ def collect(
     check_one_process()
     config = replace(config, run=str(Path(config.run).resolve()))
     seeds = [config.seed + number for number in range(config.chains)]
-    chain_config(config, config.seed)  # errors of the run come before anything is made
     with locked_output(Path(config.output)):
+        chain_config(config, config.seed)  # errors of the run come before images are read
         chains = list(map(partial(run_chain, config, faces, progress), seeds))
         experience = Experience.merge(chains)
         experience.save(Path(config.output) / "experience.npz")

@@ -19,8 +19,8 @@ _COLORS = (*COUNT_COLORS, "#CC79A7", "#E69F00", "#56B4E9")
 
 def write_search_figures(folder: Path) -> list[Path]:
     """Write trajectory.svg and loss.svg from a finished search's metrics.jsonl and loss.json."""
-    rounds = [line for line in RunFolder(folder).metrics() if line["event"] == "round"]
-    head = read_json(folder / "loss.json")["head"]
+    rounds = [line for line in RunFolder(folder).metrics() if line.get("event") == "round"]
+    head = read_json(folder / "loss.json", head=dict)["head"]
     draw = _am_lfs if head["name"] == "AMLFS" else _modulated
     figures = {"trajectory": trajectory(rounds), "loss": draw(head["options"])}
     for name, svg in figures.items():

@@ -22,9 +22,8 @@ def read_loss(path: str | os.PathLike[str]) -> HeadConfig:
     """Return the head's settings; ValueError if the file holds no loss of this version."""
     check_file("head.loss", Path(path))
     content = read_json(Path(path))
-    settings = content.get("head")
-    keys = {"name", "scale", "options"}
-    if content.get("schema") != SCHEMA or not isinstance(settings, dict) or set(settings) != keys:
+    settings: Any = content.get("head")
+    if content.get("schema") != SCHEMA or not _is_head(settings):
         raise ValueError(f"head.loss: {path} is not a file of schema {SCHEMA}")
     return HeadConfig(**settings)
 
@@ -40,3 +39,9 @@ def with_loss(config: HeadConfig) -> HeadConfig:
     alone = replace(config, loss=None, sample_rate=1.0) == HeadConfig()
     expect(alone, "head.loss", "no name, scale and options beside it", config.loss)
     return replace(read_loss(config.loss), sample_rate=config.sample_rate)
+
+
+def _is_head(settings: Any) -> bool:
+    kinds = {"name": str, "scale": int | float | None, "options": dict}
+    same = isinstance(settings, dict) and settings.keys() == kinds.keys()
+    return same and all(isinstance(settings[name], kind) for name, kind in kinds.items())

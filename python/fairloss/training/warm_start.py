@@ -45,7 +45,7 @@ def class_rows(setting: str, faces: FaceImages, run: Path) -> Tensor:
     Raises:
         ValueError: naming `setting`: the two have no identity in common.
     """
-    identities = read_json(run / "identities.json")["identities"]
+    identities = read_json(run / "identities.json", identities=list)["identities"]
     row_of = {name: row for row, name in enumerate(identities)}
     rows = torch.tensor([row_of.get(name, -1) for name in faces.identities])
     expected = "a run on some of these identities; init_backbone takes a backbone of others"
