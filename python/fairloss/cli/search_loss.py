@@ -30,7 +30,7 @@ def search_loss(settings: Settings = None) -> None:
     with progress_bars() as progress, loss_search.ProcessMap(config.workers) as processes:
         path = loss_search.search(config, None, progress, map if config.workers == 1 else processes)
     folder = RunFolder(config.output)
-    (*_, last) = (line for line in folder.metrics() if line["event"] == "round")
+    (*_, last) = (line for line in folder.metrics() if line.get("event") == "round")
     print_line(
         f"{last['cost']} optimizer steps in {last['epoch']} rounds, reward "
         f"{max(last['rewards']):.4f}: {path}"

@@ -49,7 +49,7 @@ class AdaCos(CosineHead):
         if self.dynamic and self.training:
             with torch.no_grad():
                 batch = *super().partition(embeddings, weight, labels), labels >= 0
-                self._update_scale(*map(gather_ranks, batch))
+                self._update_scale(*gather_ranks(*batch))
         return super().partition(embeddings, weight, labels)
 
     def step_scale(self) -> Tensor:

@@ -75,7 +75,7 @@ class AdaFace(NormHead):
         return torch.stack([torch.ones_like(z), angle, self.margin * (z + 1)], dim=1)
 
     def _update_averages(self, norm: Tensor, counted: Tensor) -> None:
-        norm, counted = gather_ranks(norm), gather_ranks(counted)
+        norm, counted = gather_ranks(norm, counted)
         count, mean = counted.sum(), masked_mean(norm, counted)
         variance = torch.where(counted, (norm - mean).square(), 0).sum() / (count - 1)
         several = count > 1  # one sample has no spread

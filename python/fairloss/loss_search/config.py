@@ -47,6 +47,9 @@ class SearchConfig(TrainConfig):
         expected = "scale and sample_rate alone, as the search sets the rest"
         expect(self.head in allowed, "head", expected, f"other settings of {self.head.name}")
         expect(not self.tensorboard, "tensorboard", "false, as a search writes no scalars", "true")
+        expect(
+            self.statistics != "always", "statistics", "when_needed, as a search has none", "always"
+        )
 
     @property
     def finds_loss(self) -> bool:

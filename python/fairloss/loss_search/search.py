@@ -192,7 +192,8 @@ class _Search:
         if self.config.init is not None:
             run = Path(self.config.init)
             check_finished("init", run)
-            trained = set(read_json(run / "identities.json")["identities"])
+            record = read_json(run / "identities.json", identities=list)
+            trained = set(map(str, record["identities"]))
             seen = sorted(trained.intersection(self.held_out.identities))
             expected = "a run without the held-out identities, which the reward is measured on"
             expect(not seen, "init", expected, f"{run} with {len(seen)}, such as {seen[:1]}")

@@ -22,10 +22,10 @@ def write_search_figures(folder: Path) -> list[Path]:
 
     Random-Softmax searches no loss: loss.svg is left out.
     """
-    rounds = [line for line in RunFolder(folder).metrics() if line["event"] == "round"]
+    rounds = [line for line in RunFolder(folder).metrics() if line.get("event") == "round"]
     figures = {"trajectory": trajectory(rounds)}
-    loss = read_json_if_exists(folder / "loss.json")
-    if loss is not None and loss["provenance"]["method"] != "random-softmax":
+    loss = read_json_if_exists(folder / "loss.json", head=dict, provenance=dict)
+    if loss is not None and loss["provenance"].get("method") != "random-softmax":
         draw = _am_lfs if loss["head"]["name"] == "AMLFS" else _modulated
         figures["loss"] = draw(loss["head"]["options"])
     for name, svg in figures.items():

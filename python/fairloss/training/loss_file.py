@@ -27,12 +27,12 @@ def read_loss(path: str | os.PathLike[str]) -> HeadConfig:
     """
     check_file("head.loss", Path(path))
     content = read_json(Path(path))
-    settings = content.get("head")
-    keys = {"name", "scale", "options"}
-    if content.get("schema") != SCHEMA or not isinstance(settings, dict) or set(settings) != keys:
+    settings: Any = content.get("head")
+    if content.get("schema") != SCHEMA or not _is_head(settings):
         raise ValueError(f"head.loss: {path} is not a file of schema {SCHEMA}")
     head = HeadConfig(**settings)
-    if content.get("provenance", {}).get("method") == "random-softmax":
+    provenance = content.get("provenance")
+    if isinstance(provenance, dict) and provenance.get("method") == "random-softmax":
         a = head.options.get("a")
         name = "SearchSoftmax at a fixed a for each bin of p"
         if isinstance(a, float) and head.scale is not None:
@@ -56,3 +56,9 @@ def with_loss(config: HeadConfig) -> HeadConfig:
     alone = replace(config, loss=None, sample_rate=1.0) == HeadConfig()
     expect(alone, "head.loss", "no name, scale and options beside it", config.loss)
     return replace(read_loss(config.loss), sample_rate=config.sample_rate)
+
+
+def _is_head(settings: Any) -> bool:
+    kinds = {"name": str, "scale": int | float | None, "options": dict}
+    same = isinstance(settings, dict) and settings.keys() == kinds.keys()
+    return same and all(isinstance(settings[name], kind) for name, kind in kinds.items())

@@ -117,6 +117,11 @@ class SampleLoss(StatefulModule):
         else:
             getattr(self, buffer).copy_(value)
 
+    @property
+    def needs_statistics(self) -> bool:
+        """True if `end_of_epoch` reads more of the statistics than the image counts."""
+        return type(self).end_of_epoch is not SampleLoss.end_of_epoch
+
     def end_of_epoch(self, statistics: ClassStatistics) -> None:
         """Update the state after an epoch from statistics of the training set; here a no-op."""
 
