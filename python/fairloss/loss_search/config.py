@@ -53,7 +53,7 @@ class SearchConfig(TrainConfig):
 
     @property
     def finds_loss(self) -> bool:
-        """Whether the result is a loss; that of random-softmax is the model alone."""
+        """True if the result is a loss; that of random-softmax is the model alone."""
         return self.search.method != RANDOM
 
     @property
