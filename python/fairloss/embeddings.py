@@ -6,7 +6,7 @@ import numpy.typing as npt
 from fairloss.checks import expect
 from fairloss.typing import Bools, Float32s, Floats, Ints
 
-PRODUCT_ROWS = 4096  # multiplied at a time: 16 MiB of float64 at 512 dimensions
+PRODUCT_ROWS = 256  # multiplied at a time: 1 MiB of float64 at 512 dimensions, for the cache
 
 
 def unit_embeddings(embeddings: npt.ArrayLike) -> Float32s:
