@@ -1,4 +1,4 @@
-"""What has weight 0 is absent: every weighted statistic equals that of the data without it."""
+"""Every weighted statistic equals that of the data without the items of weight 0."""
 
 from __future__ import annotations
 
