@@ -25,7 +25,7 @@ class Collected(SimpleNamespace):
         return self.steps
 
 
-FIT = SimpleNamespace(policy=Policy.default(), largest_gap=0.0, disagreements=0)
+FIT = SimpleNamespace(policy=Policy.constant("keep"), largest_gap=0.0, disagreements=0)
 # What takes long or fetches files, by its module and name.
 REPLACED = {
     "fairloss.experience:collect": returns(Collected(steps=1, dropped=0, min_cell=5)),
