@@ -22,6 +22,7 @@ from fairloss.evaluation.compare_extra import import_extra
 from fairloss.experience import Experience, Fit
 from fairloss.io.atomic import write_text
 from fairloss.io.json import read_json_if_exists, write_json
+from fairloss.io.output import locked_output
 from fairloss.progress import Progress, labeled
 from fairloss.report import write_report
 from fairloss.training import as_yaml, changes
@@ -39,14 +40,18 @@ def demo(config: DemoConfig, progress: Progress | None = None) -> Path:
     """
     config.check()
     import_extra("scipy.stats")  # a missing library comes before the training
+    with locked_output(Path(config.output)):
+        return _demo(config, progress)
+
+
+def _demo(config: DemoConfig, progress: Progress | None) -> Path:
     output = Path(config.output)
     _check_same_demo(config, output)
-    if _has_one_network_an_arm(output):
-        return write_report(output)
-    seen, unseen = _read_faces(config, progress)
-    write_text(output / "config.yaml", as_yaml(config))
-    with one_thread():
-        _run(config, seen, unseen, progress)
+    if not _has_one_network_an_arm(output):
+        seen, unseen = _read_faces(config, progress)
+        write_text(output / "config.yaml", as_yaml(config))
+        with one_thread():
+            _run(config, seen, unseen, progress)
     return write_report(output)
 
 
