@@ -1,4 +1,4 @@
-"""What an action does to its own cell, and what the mean action does to all cells."""
+"""The effect of an action on its own cell, and that of the mean action on all cells."""
 
 from dataclasses import dataclass
 

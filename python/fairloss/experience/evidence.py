@@ -1,4 +1,4 @@
-"""What speaks for a policy: visits, agreement of chains, a permutation test and the effects."""
+"""Evidence for a policy: visits, agreement of chains, a permutation test and the effects."""
 
 from collections.abc import Callable
 from itertools import combinations
@@ -22,7 +22,7 @@ _SHARE_OF_FEW = 0.25  # of the legal pairs; more than this is a doubt
 def evidence(
     experience: Experience, policy: Policy, reward: str, gamma: float, weights: tuple[float, float]
 ) -> dict[str, Any]:
-    """Return what speaks for a policy, as JSON; None is what cannot be measured.
+    """Return the evidence for a policy, as JSON; None where it is not measurable.
 
     Args:
         experience: that the policy was learned from.
