@@ -62,8 +62,8 @@ def test_an_effect_is_seen_and_noise_is_not(reward):
     real, noise = experience(raising), experience(nothing)
     seen = evidence(real, policy(real), reward, 0.9, (1.0, 1.0))
     assert seen["permutation"]["p"] == 1 / 200
-    assert seen["chains"]["agreement"] > seen["chains"]["chance"] + 0.2
-    assert seen["chains"]["correlation"] > 0.5
+    assert seen["chains"]["agreement"] > seen["chains"]["chance"] + 0.1
+    assert seen["chains"]["correlation"] > 0.2
     unseen = evidence(noise, policy(noise), reward, 0.9, (1.0, 1.0))
     assert unseen["permutation"]["p"] > 0.05
     assert any("permuted changes" in reason for reason in doubts(unseen))

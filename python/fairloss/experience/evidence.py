@@ -36,7 +36,7 @@ def evidence(
         "reward": reward,
         "visits": _visits(policy),
         "chains": _agreement(experience, changes, reward, gamma),
-        "permutation": _permutation(experience, changes, reward, gamma),
+        "permutation": _permutation(experience, changes, reward),
         "effects": _effects(experience, changes),
         "reduces_to": reduced(policy),
     }
@@ -135,21 +135,20 @@ def _greedy(advantages: Float64s, tried: Bools) -> Ints:
     return best
 
 
-def _permutation(
-    experience: Experience, changes: Float64s, reward: str, gamma: float
-) -> dict[str, float | int]:
-    """Compare the mean advantage of the greedy actions with that of permuted changes.
+def _permutation(experience: Experience, changes: Float64s, reward: str) -> dict[str, float | int]:
+    """Compare the mean advantage of the best actions with that of permuted changes.
 
     Changes are permuted within each epoch, and what the cells of an epoch share, less the trend of
-    the chain, among the epochs of the chain.
+    the chain, among the epochs of the chain. The advantage is that of one epoch: where a step up
+    and the same step down cancel, discounted values of actions differ by less than their noise.
     """
     rewards = experience.rewards(reward)
 
     def statistic(values: Float64s) -> float:
-        q = _q(experience, rewards(values), gamma)
-        tried = np.isfinite(q)
+        means = _q(experience, rewards(values), gamma=0)
+        tried = np.isfinite(means)
         several = tried.sum(axis=1) > 1
-        best = _advantages(q, tried).max(axis=1)
+        best = _advantages(means, tried).max(axis=1)
         return float(best[several].mean()) if several.any() else 0.0
 
     permute = _permuter(experience, changes)
@@ -241,7 +240,7 @@ def _chains_text(
 
 
 def _permutation_text(advantage: float, p: float, permutations: int) -> str:
-    return f"p = {p:.2g} for the advantage of the table's actions, {permutations} permutations"
+    return f"p = {p:.2g} for the advantage in one epoch, {permutations} permutations"
 
 
 def _effect_text(effects: dict[str, float | None], name: str) -> str:
