@@ -240,7 +240,7 @@ def test_a_collection_takes_another_grid(pretrained, tmp_path):
     assert experience.grid.tolist() == grid
     assert Experience.load(tmp_path / "experience.npz").grid.tolist() == grid
     assert experience.successor.shape[1] == 9 * 3
-    assert fit_policy(experience, reward="paper").policy.grid.values == tuple(grid)
+    assert experience.margin_grid().values == tuple(grid)  # that of the policy
     with pytest.raises(ValueError, match=r"output: .*grid was \[0.35, 0.4, 0.5\], is None"):
         collect(settings(pretrained, tmp_path, epochs=2), faces(COUNTS))
 
