@@ -62,7 +62,7 @@ def learn_policy(
     experience = collect(collection(config), faces, progress)
     costs.add_runs("collect", *sorted((output / "collect").glob("chain-*")))
     with costs.measure("fit-policy"):
-        fit = fit_policy(experience, seed=config.seed, progress=progress)
+        fit = fit_policy(experience, seed=config.seed, reward="paper", progress=progress)
         fit.policy.save(output / "policy.json")
     return experience, fit
 
