@@ -38,7 +38,8 @@ from fairloss.training import (
     load_backbone,
     train,
 )
-from fairloss.training.config import path
+from fairloss.training.config import check_settings, path
+from fairloss.training.settings import prepare
 
 ARMS = {"fair": "FairLoss", "fixed": "ArcFace"}  # name -> head
 QUERIES, NEIGHBORS = 6, 5
@@ -61,6 +62,7 @@ class DemoConfig:
 
     def check(self) -> None:
         """Raise ValueError naming the first setting that is out of range."""
+        check_settings(self)
         for name in ("unseen", "pretrain_epochs", "chain_epochs", "epochs", "replicates"):
             check_integer(name, getattr(self, name))
         check_integer("seed", self.seed, 0)
@@ -100,7 +102,7 @@ def demo(config: DemoConfig, progress: Progress | None = None) -> Path:
     Two runs with one seed give the same numbers. Finished parts of an interrupted demo are not
     repeated.
     """
-    config.check()
+    config = prepare(config)
     with locked_output(Path(config.output)):
         return _demo(config, progress)
 

@@ -12,7 +12,7 @@ from synthetic import write_folder
 from fairloss.cli._settings import load_settings
 from fairloss.experience import CollectConfig
 from fairloss.io.json import read_json
-from fairloss.training import HeadConfig, TrainConfig, as_yaml, load_config, train
+from fairloss.training import HeadConfig, TrainConfig, as_yaml, load_config
 
 GIVEN = ["data=x", "output=y"]
 
@@ -152,8 +152,13 @@ def test_an_error_about_a_value_in_a_file_names_the_file():
     refuse(message, "train", "a.yaml", *GIVEN)
 
 
-def test_a_run_that_is_started_in_python_writes_to_the_home_folder():
-    config = TrainConfig(data="~/none", output="~/run")
-    with pytest.raises(ValueError, match="home/none"):
-        train(config)
-    assert not Path("~").exists()
+def test_a_range_error_names_the_file_whose_value_is_used():
+    Path("a.yaml").write_text("seed: -1\noptimizer: {decay_at: [-1]}\n", encoding="utf-8")
+    refuse(
+        "error: a.yaml: seed: expected a number of at least 0, got -1", "train", "a.yaml", *GIVEN
+    )
+    message = "error: a.yaml: optimizer.decay_at[0]: expected a number of at least 0, got -1.0"
+    refuse(message, "train", "a.yaml", *GIVEN, "seed=0")
+    refuse(
+        "error: seed: expected a number of at least 0, got -2", "train", "a.yaml", *GIVEN, "seed=-2"
+    )

@@ -27,6 +27,7 @@ from fairloss.training import (
 from fairloss.training.build import build_trainer
 from fairloss.training.config import DEVICES, check_settings, choice, number, path, positive
 from fairloss.training.identities import check_same_identities, identities_record
+from fairloss.training.settings import prepare
 from fairloss.training.train import check_one_process
 from fairloss.training.warm_start import trained_margins
 
@@ -65,7 +66,7 @@ def collect(
     An interrupted chain resumes after its last finished epoch.
 
     Args:
-        config: checked settings.
+        config: the settings.
         faces: the training set, instead of reading the run's.
         progress: called as progress(label, done, total).
         map: runs the chains; the builtin one by one, or any other with its signature. For
@@ -74,7 +75,7 @@ def collect(
     Raises:
         ValueError: a setting does not fit, or an existing chain had other settings.
     """
-    config.check()
+    config = prepare(config)
     check_one_process()
     config = replace(config, run=str(Path(config.run).resolve()))
     seeds = [config.seed + number for number in range(config.chains)]

@@ -32,6 +32,7 @@ from fairloss.training.backbone import backbone
 from fairloss.training.build import build_trainer
 from fairloss.training.identities import check_same_identities, identities_record
 from fairloss.training.resume import check_existing, save_result, write_run_files
+from fairloss.training.settings import prepare
 from fairloss.training.train import check_one_process
 from fairloss.training.warm_start import check_finished
 
@@ -57,7 +58,7 @@ def search(
     uninterrupted one. A member whose process dies is trained again.
 
     Args:
-        config: checked settings.
+        config: the settings.
         faces: the images, instead of reading `config.data`.
         progress: called as progress("search", members trained, members in total).
         map: runs the members: the builtin, `ProcessMap`, or another of the same signature. Members
@@ -66,7 +67,7 @@ def search(
     Raises:
         ValueError: a setting, the data or an existing search does not fit.
     """
-    config.check()
+    config = prepare(config)
     check_one_process()
     parts = None if faces is None else split(faces, config.search.held_out, config.seed)
     config = config.resolve(reads_data=faces is None)
