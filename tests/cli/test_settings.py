@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cli_cases import SMALL
 from command import fairloss, refuse, succeed
 from synthetic import write_folder
 
 from fairloss.cli._settings import load_settings
+from fairloss.data import write_features
 from fairloss.experience import CollectConfig
 from fairloss.io.json import read_json
 from fairloss.training import HeadConfig, TrainConfig, as_yaml, load_config
@@ -115,6 +117,22 @@ def test_a_tilde_of_an_option_is_expanded_once():
     expected = f"no gallery in {Path.cwd()}/home/~/none"
     for option in (["--gallery=~/~/none"], ["--gallery", "~/~/none"]):
         refuse(expected, "gallery", "query", *option, "probe.png", "--checkpoint=model.pt")
+
+
+@pytest.mark.parametrize("option", [["--column=~/x"], ["--column", "~/x"]])
+def test_an_option_that_is_a_text_stays_as_it_is(option):
+    write_features(Path("home/f.npy"), ["a", "b"], np.eye(2, dtype=np.float32), ["a", "b"])
+    Path("home/a.csv").write_text("name,age\na,1\n", encoding="utf-8")
+    paths = ["--features=~/f.npy", "--attributes", "~/a.csv"]
+    refuse("a.csv: expected a column '~/x'", "evaluate", "groups", *paths, *option)
+
+
+def test_arguments_that_are_paths_are_expanded():
+    home = f"{Path.cwd()}/home"
+    refuse(f"{home}/run", "report", "~/run")
+    refuse(f"no gallery in {home}/b", "gallery", "merge", "--output=o", "~/b")
+    refuse(f"{home}/fonts", "data", "glyphs", "sets", "--fonts=~/fonts")
+    refuse(f"{Path.cwd()}/~/run", "report", "./~/run")
 
 
 @pytest.mark.parametrize("text", ["1:30", "1_0:30", "0o10"])
