@@ -106,7 +106,8 @@ def run_chain(
     write_text(folder / "config.yaml", as_yaml(config))
     first = 1
     if state is not None:
-        chain.restore(state)
+        with folder.report_malformed_checkpoint():
+            chain.restore(state)
         folder.forget_after(chain.trainer.step)
         first = state["epoch"] + 1
         if first <= config.epochs:

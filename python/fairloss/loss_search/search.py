@@ -177,12 +177,14 @@ class _Search:
             self._save(0, trainer.state())
             return 1
         check_same_identities("output", self.training, self.folder.path)
-        self.agent.mean = state["search"]["mean"].numpy()
-        self.cost, self.rewards = state["search"]["cost"], state["search"]["rewards"]
-        self.folder.forget_after(state["step"])
+        with self.folder.report_malformed_checkpoint():
+            self.agent.mean = state["search"]["mean"].numpy()
+            self.cost, self.rewards = state["search"]["cost"], state["search"]["rewards"]
+            step = state["step"]
+        self.folder.forget_after(step)
         self._remove_members_before(state["epoch"] + 1)  # in case the search stopped before it
         if state["epoch"] < self.config.epochs or not (self.folder / "loss.json").is_file():
-            self.folder.log("resume", epoch=state["epoch"], step=state["step"])
+            self.folder.log("resume", epoch=state["epoch"], step=step)
         return int(state["epoch"]) + 1
 
     def _check_init(self) -> None:
@@ -210,7 +212,8 @@ class _Search:
         trainer = build_trainer(config, self.training, folder)
         state = self.folder.load_checkpoint()
         assert state is not None
-        trainer.restore(state)
+        with self.folder.report_malformed_checkpoint():
+            trainer.restore(state)
         set_options(trainer.head, head.options)
         write_run_files(config, trainer, folder)
         save_result(trainer, folder)
