@@ -19,7 +19,7 @@ from fairloss.data.arrays import read_arrays, write_arrays
 from fairloss.gallery import Gallery
 from fairloss.heads.registry import HEADS, build_head
 from fairloss.io.atomic import FormatError
-from fairloss.io.mapped import MappedArray
+from fairloss.io.mapped import MappedArray, open_npy
 from fairloss.io.run_folder import RunFolder
 from fairloss.loss_search import ProcessMap
 from fairloss.optim import RowSGD, step_schedule
@@ -108,6 +108,17 @@ def test_copies_of_images_in_arrays_stay_on_disk(copied, tmp_path):
     assert np.array_equal(other.images([1, 0]), pixels[[1, 0]])
     assert other.names == images.names
     assert b"images.npy" in pickle.dumps(other)
+
+
+@pytest.mark.parametrize("name", ["pickle", "deepcopy"])
+def test_copies_of_written_arrays_hold_the_values_of_the_file_alone(name, tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros(3))
+    array = open_npy(tmp_path / "a.npy", "c")
+    array[0] = 1
+    other = COPIES[name](array)
+    other[1] = 2
+    assert (array.tolist(), other.tolist()) == ([1, 0, 0], [0, 2, 0])
+    assert open_npy(tmp_path / "a.npy").tolist() == [0, 0, 0]
 
 
 @every_copy
