@@ -139,10 +139,9 @@ CASES = {
     ),
     "SoftMargin": Case(heads.SoftMargin, plain(papers.soft_margin)),
     "VirtualSoftmax": Case(heads.VirtualSoftmax, plain(papers.virtual_softmax)),
-    "SphereFace2": Case(heads.SphereFace2, biased(papers.sphereface2, exact=True)),
-    "SphereFace2 detached": Case(
-        partial(heads.SphereFace2, margin_grad="straight_through"),
-        biased(papers.sphereface2, exact=False),
+    "SphereFace2": Case(heads.SphereFace2, biased(papers.sphereface2, exact=False)),
+    "SphereFace2 exact": Case(
+        partial(heads.SphereFace2, margin_grad="exact"), biased(papers.sphereface2, exact=True)
     ),
     "UniFace": Case(heads.UniFace, biased(papers.uniface)),
     "NPTLoss": Case(heads.NPTLoss, plain(papers.npt_loss)),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fairloss.agent import GroupState, MarginGrid, Policy
+from fairloss.agent.state import BINS
 from fairloss.checks import check_choice, check_length, expect
 from fairloss.heads.base import CosineHead, CosineOptions, Unpack
 from fairloss.typing import Float64s, Ints
@@ -42,7 +43,8 @@ class FairLoss(CosineHead):
             warning.
         kind: "arc" (margins in radians) or "cos" (in cosine).
         initial_margin: on the policy's grid; 0.35 is our choice, the paper gives none.
-        count_cuts: two cuts between the bins of image counts; default terciles over the classes.
+        count_cuts: two cuts between the bins of image counts; default terciles over the classes. A
+            warning names bins that these leave empty, as where two thirds have one image.
         options: see `CosineOptions`.
 
     Attributes:
@@ -50,6 +52,8 @@ class FairLoss(CosineHead):
             copy with averaged margins (`torch.optim.swa_utils.AveragedModel`) has an epoch's end.
         policy: in checkpoints as extra state, JSON in a uint8 tensor.
     """
+
+    _first_epoch = True
 
     def __init__(
         self,
@@ -105,7 +109,11 @@ class FairLoss(CosineHead):
     def group_state(self, statistics: ClassStatistics) -> GroupState:
         """Return the map from the classes of this training set to states."""
         check_length("statistics", len(statistics.count), self.num_classes, "classes")
-        return GroupState(statistics.count.cpu().numpy(), self.policy.grid, self.count_cuts)
+        groups = GroupState(statistics.count.cpu().numpy(), self.policy.grid, self.count_cuts)
+        if self._first_epoch:
+            self._first_epoch = False
+            _warn_of_empty_bins(groups)
+        return groups
 
     def states(self, statistics: ClassStatistics) -> Ints:
         """Return the (C,) state of every class."""
@@ -149,6 +157,18 @@ class FairLoss(CosineHead):
 
     def _grid_margins(self) -> Float64s:
         return self.policy.grid.nearest(self.margins.double().cpu().numpy())
+
+
+def _warn_of_empty_bins(groups: GroupState) -> None:
+    empty = groups.empty_count_bins
+    if empty:
+        unused = groups.num_states * len(empty) // BINS
+        low, high = groups.count_cuts
+        warnings.warn(
+            f"FairLoss: no class has {' or '.join(empty)} images by the cuts {low:g} and {high:g}, "
+            f"so {unused} of {groups.num_states} states are not used; count_cuts sets other cuts.",
+            stacklevel=5,
+        )
 
 
 def as_trained(policy: Policy, kind: str) -> Policy:

@@ -32,6 +32,12 @@ class TrainingRun:
     counts: Ints | None
     config: str | None
 
+    @property
+    def count_cuts(self) -> tuple[float, float] | None:
+        """Cuts between the count bins of the log; None: terciles, as of runs without any."""
+        cuts = self.epochs[-1].get("count_cuts") if self.epochs else None
+        return None if cuts is None else (cuts[0], cuts[1])
+
     def group_series(self, key: str) -> Float64s:
         """Return the (9, E) values of "margin", "intra_angle", "inter_angle" or "classes".
 

@@ -108,7 +108,8 @@ def _epoch(
         "learning_rate": trainer.learning_rate,
         "seconds": {"train": result.seconds, "statistics": time.perf_counter() - started},
         "skipped": result.skipped,
-        "groups": group_table(statistics, trainer.head.class_margins()),
+        "count_cuts": trainer.head.count_cuts,
+        "groups": group_table(statistics, trainer.head.class_margins(), trainer.head.count_cuts),
     }
     if epoch < config.epochs:  # the saved margins are those of the last epoch's training
         trainer.head.end_of_epoch(statistics)

@@ -239,7 +239,11 @@ def _finite(gradient: Tensor | None) -> bool:
     return bool(values.isfinite().all())
 
 
-def group_table(statistics: ClassStatistics, margins: Tensor) -> list[dict[str, Any]]:
+def group_table(
+    statistics: ClassStatistics,
+    margins: Tensor,
+    count_cuts: tuple[float, float] | None = None,
+) -> list[dict[str, Any]]:
     """Return the nine groups (count bin x variance bin) with mean margin and angles in radians.
 
     Classes with one image are left out of the intra-class angle: theirs is 0 by definition. Without
@@ -248,8 +252,9 @@ def group_table(statistics: ClassStatistics, margins: Tensor) -> list[dict[str, 
     Args:
         statistics: of the training set, or its counts.
         margins: () or (C,), of the epoch that was trained.
+        count_cuts: those of the head; by default terciles, as the head's.
     """
-    groups = GroupState(statistics.count.numpy())
+    groups = GroupState(statistics.count.numpy(), count_cuts=count_cuts)
     variance_bins = groups.variance_bins(statistics.intra_variance.numpy())
     measured = not statistics.intra_variance.isnan().all()
     class_margins = np.broadcast_to(margins.double().cpu().numpy(), groups.counts.shape)

@@ -38,7 +38,7 @@ class CosineHead(Head):
         options: see `CosineOptions`.
 
     Attributes:
-        weight: (C, D) raw class weights, N(0, 0.01) as in insightface.
+        weight: (C, D) raw class weights, see `Head`.
         margins: buffer, float32.
         scale: buffer, float32.
         step: buffer, float64, with sampled classes only: forward passes in training mode so far, so
@@ -51,6 +51,7 @@ class CosineHead(Head):
         "margin_grad": "exact",
         "reduction": "mean",
         "ignore_index": -1,
+        "initial_norm": None,
         "sample_rate": 1.0,
         "sample_seed": 0,
         "workspace": "auto",
@@ -78,6 +79,7 @@ class CosineHead(Head):
             embedding_size,
             reduction=settings["reduction"],
             ignore_index=settings["ignore_index"],
+            initial_norm=settings["initial_norm"],
         )
         check_choice("kind", kind, KINDS)
         check_positive("scale", settings["scale"])
