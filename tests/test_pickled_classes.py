@@ -72,6 +72,9 @@ def optimizer():
 EXAMPLES = {
     agent.MarginGrid: MarginGrid,
     agent.GroupBias: lambda: agent.GroupBias(3),
+    agent.EffectModel: lambda: agent.EffectModel(
+        [2, 3], [2, 0], [3, 3], [0, 0], [1, 2], [1.0, -1.0], [0.35, 0.45], MarginGrid()
+    ),
     agent.Policy: lambda: KEEP,
     agent.QNetwork: lambda: agent.QNetwork(4),
     agent.GroupState: lambda: agent.GroupState([1, 2, 30]),
@@ -131,8 +134,11 @@ def filled(kind):
     if kind in VALUES:
         return VALUES[kind]
     origin, arguments = get_origin(kind), get_args(kind)
-    if kind == npt.ArrayLike or origin is np.ndarray:
+    if kind == npt.ArrayLike:
         return np.array([0.5, np.nan])
+    if origin is np.ndarray:
+        integers = issubclass(get_args(arguments[1])[0], np.integer)
+        return np.array([1, 0]) if integers else np.array([0.5, np.nan])
     if origin in (list, tuple):
         return origin([filled(arguments[0])])
     if origin is dict:

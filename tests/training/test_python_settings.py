@@ -62,7 +62,7 @@ def test_numbers_that_are_not_finite_are_refused_by_name(schema):
 def test_paths_of_the_home_folder_are_expanded(start, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises((ValueError, FileNotFoundError), match=f"{tmp_path}/home/none"):
+    with pytest.raises((ValueError, FileNotFoundError), match=str(tmp_path / "home" / "none")):
         start(ENTRIES[start])
     assert not Path("~").exists()
 
