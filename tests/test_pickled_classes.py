@@ -62,6 +62,12 @@ def small_gallery():
     return made
 
 
+def small_iresnet():
+    made = models.IResNet(18, 8, (16, 16), 1)
+    made.layer3 = made.layer4 = nn.Identity()  # instead of most of the weights
+    return made
+
+
 def optimizer():
     made = RowSGD([nn.Parameter(torch.ones(2))], lr=0.1, momentum=0.9)
     made.param_groups[0]["params"][0].grad = torch.ones(2)
@@ -95,7 +101,7 @@ EXAMPLES = {
     loss_search.ProcessMap: lambda: loss_search.ProcessMap(2),
     loss_search.Space: lambda: loss_search.space_of(SETTINGS, 16.0),
     models.SmallCNN: lambda: models.SmallCNN(8, (32, 32), 1, width=4),
-    models.IResNet: lambda: models.IResNet(18, 8, (16, 16), 1),
+    models.IResNet: small_iresnet,
     RowSGD: optimizer,
     Diverged: lambda: Diverged("step 3"),
     RunFolder: lambda: RunFolder(tempfile.gettempdir()),
@@ -138,7 +144,7 @@ def filled(kind):
         return np.array([0.5, np.nan])
     if origin is np.ndarray:
         integers = issubclass(get_args(arguments[1])[0], np.integer)
-        return np.array([1, 0]) if integers else np.array([0.5, np.nan])
+        return np.array([1, 2]) if integers else np.array([0.5, np.inf])
     if origin in (list, tuple):
         return origin([filled(arguments[0])])
     if origin is dict:
