@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fairloss.agent import ACTIONS, GroupState, MarginGrid, Policy
+from fairloss.io.atomic import FormatError
 
 GRID = MarginGrid()
 LEGAL = GroupState([1, 2, 3]).legal
@@ -210,6 +211,8 @@ CORRUPTIONS = {
         replace("states", 4, "visits", [0, 0, True]),
         r"states\[4\].visits: expected a list",
     ),
+    "q too large": (replace("states", 4, "q", [10**400] * 3), "int too large"),
+    "grid too large": (replace("grid", 0, 10**400), "int too large"),
     "visits negative": (replace("states", 4, "visits", [0, -1, 0]), "visits: expected 0 to"),
 }
 
@@ -226,12 +229,25 @@ def test_load_rejects(tmp_path: Path, name: str):
         Policy.load(path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"version": NaN}', "\x00"])
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"version": NaN}', "\x00", DEEP, "9" * 5000])
 def test_load_rejects_other_text(tmp_path: Path, text: str):
     path = tmp_path / "policy.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=r"policy.json: not a policy file"):
         Policy.load(path)
+
+
+def test_load_rejects_every_beginning_of_a_file(tmp_path: Path):
+    path = tmp_path / "policy.json"
+    Policy.constant("keep").save(path)
+    content = path.read_bytes()
+    for size in range(0, len(content) - 2, 101):
+        path.write_bytes(content[:size])
+        with pytest.raises(FormatError, match=r"policy.json: not a policy file"):
+            Policy.load(path)
 
 
 def test_load_of_a_missing_file_says_so(tmp_path: Path):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from synthetic import write_folder
+from torch.utils.data import DataLoader
 
 from fairloss.data import image_batches, read_images, write_arrays
 from fairloss.data.images import list_identified, may_mirror
@@ -54,6 +55,21 @@ def test_writing_to_an_image_does_not_reach_the_file(folder: Path):
     before = (folder / "images.npy").read_bytes()
     read_images(folder, (4, 6), 1)[0][0].zero_()
     assert (folder / "images.npy").read_bytes() == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mapped", [True, False])
+def test_a_worker_process_of_a_data_loader_reads_the_same_batches(folder: Path, mapped: bool):
+    images = read_images(folder, (4, 6), 1)
+    if not mapped:
+        images = images.subset(range(5))
+    assert (vars(images)["_mapped"] is not None) == mapped
+    worker = {"num_workers": 1, "multiprocessing_context": "spawn"}
+    here, there = (list(DataLoader(images, 2, **options)) for options in ({}, worker))
+    assert [len(labels) for _, labels in there] == [2, 2, 1]
+    for (pixels, labels), (right_pixels, right_labels) in zip(there, here, strict=True):
+        assert torch.equal(pixels, right_pixels)
+        assert torch.equal(labels, right_labels)
 
 
 def test_other_shapes_are_refused(folder: Path):

@@ -11,6 +11,7 @@ from fairloss.agent import ACTIONS, Policy
 from fairloss.experience import CollectConfig, Experience, collect, fit_policy
 from fairloss.experience.chain import Chain
 from fairloss.experience.collect import chain_config, run_chain
+from fairloss.io.atomic import FormatError
 from fairloss.loss_search import ProcessMap
 from fairloss.training import (
     HeadConfig,
@@ -214,6 +215,15 @@ def test_other_data_is_refused(pretrained, tmp_path):
     with pytest.raises(ValueError, match="first difference is id2"):
         collect(settings(pretrained, tmp_path / "new", min_cell=2), other)
     collect(settings(pretrained, tmp_path / "new", epochs=1), faces(COUNTS))  # not poisoned
+
+
+def test_a_checkpoint_without_an_entry_is_named(pretrained, tmp_path):
+    collect(settings(pretrained, tmp_path, epochs=1), faces(COUNTS))
+    (path,) = tmp_path.glob("chain-*/checkpoint-0001.pt")
+    state = torch.load(path, weights_only=True)
+    torch.save(state | {"chain": {}}, path)
+    with pytest.raises(FormatError, match=r"checkpoint-0001\.pt: malformed: KeyError"):
+        collect(settings(pretrained, tmp_path, epochs=2), faces(COUNTS))
 
 
 def test_a_gamma_too_large_for_the_network_is_refused(pretrained, tmp_path):

@@ -168,7 +168,7 @@ class Policy:
         try:
             text = Path(path).read_text(encoding="utf-8")
             return cls._parse(json.loads(text, parse_constant=_no_constant))
-        except ValueError as error:
+        except (ValueError, OverflowError, RecursionError) as error:
             raise FormatError(path, f"not a policy file: {error}") from error
 
     def _row(self, state: int) -> dict[str, Any]:

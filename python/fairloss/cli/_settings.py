@@ -7,7 +7,7 @@ import typer
 
 from fairloss.checks import expect
 from fairloss.training import load_config
-from fairloss.training.settings import Config, expand_home, is_setting, map_paths
+from fairloss.training.settings import Config, expand_home, is_setting, prepare
 
 Settings = Annotated[
     list[str] | None,
@@ -27,4 +27,4 @@ def load_settings(settings: list[str] | None, schema: type[Config]) -> Config:
         path = expand_home(overrides.pop(0))
         readable = "=" not in path or Path(path).is_file()
         expect(readable, "config", "a YAML file, or a setting such as epochs=10", repr(path))
-    return map_paths(load_config(path, overrides, schema), expand_home)
+    return prepare(load_config(path, overrides, schema))

@@ -2,6 +2,8 @@
 
 import sys
 import warnings
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import typer
 
@@ -43,25 +45,42 @@ for commands in (data.app, evaluate.app, gallery.app):
     app.add_typer(commands)
 
 
+def path(value: str | Path) -> Path:
+    """Return a path with a leading ~/ expanded, which shells leave alone in --option=~/file.
+
+    Defaults come as Path.
+    """
+    return Path(expand_home(str(value)))
+
+
+def _parse_paths(commands: typer.Typer) -> None:
+    """Read every option and argument of type Path by `path`; texts stay as they are."""
+    for command in commands.registered_commands:
+        hints: dict[str, Any] = get_type_hints(command.callback, include_extras=True)
+        for hint in hints.values():
+            kind, *options = get_args(hint) or (hint,)
+            if kind is Path or Path in get_args(kind):
+                for option in options:
+                    option.parser = path
+    for group in commands.registered_groups:
+        if group.typer_instance is not None:
+            _parse_paths(group.typer_instance)
+
+
+_parse_paths(app)
+
+
 def run() -> None:
     """Run the command of `sys.argv`; an error that a user can fix prints one line and exits 2."""
     escape_unencodable()
     warnings.showwarning = _print_warning  # type: ignore[assignment]
     try:
-        app(args=[_expand_home(argument) for argument in sys.argv[1:]])
+        app()
     except KeyboardInterrupt:
         sys.exit(130)  # as a shell reports SIGINT
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         print_message("error", "bold red", " ".join(str(error).split("\n")))
         sys.exit(2)
-
-
-def _expand_home(argument: str) -> str:
-    """Expand a leading ~/ of a path, which shells leave alone in --option=~/file."""
-    option, equals, value = argument.partition("=")
-    if equals and option.startswith("--"):
-        return f"{option}={expand_home(value)}"
-    return expand_home(argument)
 
 
 def _print_warning(message: Warning | str, *_: object) -> None:

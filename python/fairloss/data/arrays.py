@@ -58,6 +58,8 @@ def _positions(path: Path, size: int) -> Ints:
 def read_arrays(folder: StrPath, image_size: tuple[int, int], channels: int) -> FaceImages:
     """Return the images, left on disk until they are asked for; names are "identity/variant".
 
+    Pixels that are written to in memory are not in a pickle or a deep copy, which map the file.
+
     Raises:
         ValueError: the images have another size or number of channels, or another version.
         FileNotFoundError: a file is missing.

@@ -26,6 +26,7 @@ from fairloss.io.output import locked_output
 from fairloss.progress import Progress, labeled
 from fairloss.report import write_report
 from fairloss.training import as_yaml, changes
+from fairloss.training.settings import prepare
 
 __all__ = ["DemoConfig", "demo"]
 
@@ -38,7 +39,7 @@ def demo(config: DemoConfig, progress: Progress | None = None) -> Path:
     repeated. Of a finished demo of an earlier version, which has one network an arm, only the
     report is written.
     """
-    config.check()
+    config = prepare(config)
     import_extra("scipy.stats")  # a missing library comes before the training
     with locked_output(Path(config.output)):
         return _demo(config, progress)

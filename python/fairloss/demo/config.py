@@ -12,7 +12,7 @@ from fairloss.training import (
     TrainConfig,
     check_device,
 )
-from fairloss.training.config import path
+from fairloss.training.config import check_settings, path
 
 START_MARGIN = 0.35  # of pre-training, and from which Fair Loss moves the margins
 
@@ -35,6 +35,7 @@ class DemoConfig:
 
     def check(self) -> None:
         """Raise ValueError naming the first setting that is out of range."""
+        check_settings(self)
         for name in ("unseen", "pretrain_epochs", "chain_epochs", "epochs", "replicates"):
             check_integer(name, getattr(self, name))
         check_integer("seed", self.seed, 0)

@@ -27,6 +27,7 @@ from fairloss.training import (
 from fairloss.training.build import build_trainer
 from fairloss.training.config import DEVICES, check_settings, choice, number, path, positive
 from fairloss.training.identities import check_same_identities, identities_record
+from fairloss.training.settings import prepare
 from fairloss.training.train import check_one_process
 from fairloss.training.warm_start import trained_margins
 
@@ -72,7 +73,7 @@ def collect(
     An interrupted chain resumes after its last finished epoch.
 
     Args:
-        config: checked settings.
+        config: the settings.
         faces: the training set, instead of reading the run's.
         progress: called as progress(label, done, total).
         map: runs the chains; the builtin one by one, or any other with its signature. For
@@ -82,7 +83,7 @@ def collect(
     Raises:
         ValueError: a setting does not fit, or an existing chain had other settings.
     """
-    config.check()
+    config = prepare(config)
     check_one_process()
     config = replace(config, run=str(Path(config.run).resolve()))
     seeds = [config.seed + number for number in range(config.chains)]
@@ -119,7 +120,8 @@ def run_chain(
     write_text(folder / "config.yaml", as_yaml(config))
     first = 1
     if state is not None:
-        chain.restore(state)
+        with folder.report_malformed_checkpoint():
+            chain.restore(state)
         folder.forget_after(chain.trainer.step)
         first = state["epoch"] + 1
         if first <= config.epochs:

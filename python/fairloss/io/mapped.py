@@ -17,8 +17,9 @@ class MappedArray(np.memmap[Any, Any]):
     """The whole array of a .npy file, mapped into memory.
 
     A pickle holds the path instead of the values, and maps the file again when it is loaded; a
-    file that has changed in between is refused. A deep copy is the array itself, which is never
-    written to. Slices and results of operations are pickled by their values.
+    file that has changed in between is refused. A deep copy is the array itself, or in mode "c"
+    another map of the file. So values written in mode "c" are in neither: both hold those of the
+    file. Slices and results of operations are pickled and copied by their values.
     """
 
     version: Version | None = None  # of the file; None in a slice or a result
@@ -27,11 +28,17 @@ class MappedArray(np.memmap[Any, Any]):
         """Return the path and version of the file, or the values of a slice or a result."""
         if self.version is None:
             return np.asarray(self).__reduce_ex__(protocol)
-        return _reopen, (os.path.abspath(str(self.filename)), self.mode, self.version[1:])
+        return _reopen, self._source()
 
     def __deepcopy__(self, memo: Any) -> Any:
-        """Return itself, or a copy of the values of a slice or a result."""
-        return np.array(self) if self.version is None else self
+        """Return itself, another map in mode "c", or the values of a slice or a result."""
+        if self.version is None:
+            return np.array(self)
+        return self if self.mode == "r" else _reopen(*self._source())
+
+    def _source(self) -> tuple[str, Any, tuple[int, int]]:
+        assert self.version is not None
+        return os.path.abspath(str(self.filename)), self.mode, self.version[1:]
 
 
 def open_npy(path: str | os.PathLike[str], mode: Literal["r", "c"] = "r") -> MappedArray:

@@ -7,10 +7,11 @@ object and checkpoint carries a version, and every file but metrics.jsonl is wri
 import json
 import os
 import re
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from fairloss.io.atomic import FormatError, read_text, report_failure, write_text
+from fairloss.io.atomic import FormatError, read_text, report_failure, report_malformed, write_text
 from fairloss.io.json import VERSION
 from fairloss.io.state import read_state, write_state
 
@@ -87,6 +88,10 @@ class RunFolder:
         if state.get("version") != VERSION or not isinstance(state.get("epoch"), int):
             raise FormatError(newest, f"expected a checkpoint of version {VERSION}")
         return state
+
+    def report_malformed_checkpoint(self) -> AbstractContextManager[None]:
+        """Raise FormatError naming the newest checkpoint where an entry of it does not fit."""
+        return report_malformed(self._checkpoints()[-1])
 
     def _checkpoints(self) -> list[Path]:
         matches = [m for m in map(_CHECKPOINT.fullmatch, os.listdir(self.path)) if m]

@@ -60,7 +60,8 @@ def run_member(job: Round, member: int) -> int:
     state = folder.load_checkpoint()
     assert state is not None
     assert state["epoch"] == job.number - 1
-    trainer.restore(state)
+    with folder.report_malformed_checkpoint():
+        trainer.restore(state)
     set_options(trainer.head, options)
     result: dict[str, Any] = {"reward": 0.0, "loss": None, "steps": trainer.steps_per_epoch}
     try:

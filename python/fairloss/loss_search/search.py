@@ -32,6 +32,7 @@ from fairloss.training.backbone import backbone
 from fairloss.training.build import build_trainer
 from fairloss.training.identities import check_same_identities, identities_record
 from fairloss.training.resume import check_existing, save_result, write_run_files
+from fairloss.training.settings import prepare
 from fairloss.training.train import check_one_process
 from fairloss.training.warm_start import check_finished
 
@@ -60,7 +61,7 @@ def search(
     uninterrupted one. A member whose process dies is trained again.
 
     Args:
-        config: checked settings.
+        config: the settings.
         faces: the images, instead of reading `config.data`.
         progress: called as progress("search", members trained, members in total).
         map: runs the members: the builtin, `ProcessMap`, or another of the same signature. Members
@@ -69,7 +70,7 @@ def search(
     Raises:
         ValueError: a setting, the data or an existing search does not fit.
     """
-    config.check()
+    config = prepare(config)
     check_one_process()
     parts = None if faces is None else split(faces, config.search.held_out, config.seed)
     config = config.resolve(reads_data=faces is None)
@@ -179,12 +180,14 @@ class _Search:
             self._save(0, trainer.state())
             return 1
         check_same_identities("output", self.training, self.folder.path)
-        self.agent.mean = state["search"]["mean"].numpy()
-        self.cost, self.rewards = state["search"]["cost"], state["search"]["rewards"]
-        self.folder.forget_after(state["step"])
+        with self.folder.report_malformed_checkpoint():
+            self.agent.mean = state["search"]["mean"].numpy()
+            self.cost, self.rewards = state["search"]["cost"], state["search"]["rewards"]
+            step = state["step"]
+        self.folder.forget_after(step)
         self._remove_members_before(state["epoch"] + 1)  # in case the search stopped before it
         if state["epoch"] < self.config.epochs or not self.result.is_file():
-            self.folder.log("resume", epoch=state["epoch"], step=state["step"])
+            self.folder.log("resume", epoch=state["epoch"], step=step)
         return int(state["epoch"]) + 1
 
     def _check_init(self) -> None:
@@ -214,7 +217,8 @@ class _Search:
         trainer = build_trainer(config, self.training, folder)
         state = self.folder.load_checkpoint()
         assert state is not None
-        trainer.restore(state)
+        with self.folder.report_malformed_checkpoint():
+            trainer.restore(state)
         set_options(trainer.head, head.options)
         write_run_files(config, trainer, folder)
         save_result(trainer, folder)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -46,26 +47,28 @@ def modulating_factor(bins: int, start: float, unit: str, scale: float) -> Space
     overflows at e^88.
     """
     unit_of_a = math.exp(min(scale / (3 if bins == 1 else 2), MAX_SHIFT))
+    factor = None if unit == "margin" else unit_of_a
+    return Space(np.full(bins, start), 0.0, partial(_modulations, scale=scale, factor=factor))
 
-    def options(point: Float64s) -> dict[str, Any]:
-        of_margin = -np.expm1(np.minimum(scale * point, MAX_SHIFT))
-        a = of_margin if unit == "margin" else -point * unit_of_a
-        a = np.maximum(a, -math.expm1(MAX_SHIFT))
-        # Adding 0.0 makes 0.0 of -0.0, which would be written as such.
-        return {"a": float(a[0]) + 0.0 if bins == 1 else [float(value) + 0.0 for value in a]}
 
-    return Space(np.full(bins, start), 0.0, options)
+def _modulations(point: Float64s, scale: float, factor: float | None) -> dict[str, Any]:
+    """Return a of every bin: ``1 - e^{s z}``, or ``-z factor``."""
+    a = -np.expm1(np.minimum(scale * point, MAX_SHIFT)) if factor is None else -point * factor
+    a = np.maximum(a, -math.expm1(MAX_SHIFT))
+    # Adding 0.0 makes 0.0 of -0.0, which would be written as such.
+    values = [float(value) + 0.0 for value in a]
+    return {"a": values[0] if len(values) == 1 else values}
 
 
 def piecewise_linear(intervals: int) -> Space:
     """Return the space of AM-LFS: [a of t, b of t, a of tau, b of tau], M of each."""
+    return Space(np.repeat([1.0, 0.0, 1.0, 0.0], intervals), -np.inf, _pieces)
 
-    def options(point: Float64s) -> dict[str, Any]:
-        slope_t, offset_t, slope_tau, offset_tau = point.reshape(4, intervals)
-        rows = {"t": (slope_t, offset_t), "tau": (slope_tau, offset_tau)}
-        return {name: np.stack(columns, axis=1).tolist() for name, columns in rows.items()}
 
-    return Space(np.repeat([1.0, 0.0, 1.0, 0.0], intervals), -np.inf, options)
+def _pieces(point: Float64s) -> dict[str, Any]:
+    slope_t, offset_t, slope_tau, offset_tau = point.reshape(4, -1)
+    rows = {"t": (slope_t, offset_t), "tau": (slope_tau, offset_tau)}
+    return {name: np.stack(columns, axis=1).tolist() for name, columns in rows.items()}
 
 
 def search_of(settings: SearchSettings, space: Space, seed: int) -> GaussianSearch:

@@ -107,25 +107,32 @@ class TrainConfig:
         expect(decay_at == sorted(decay_at), "optimizer.decay_at", "ascending fractions", decay_at)
 
 
-def check_settings(config: Any, prefix: str = "") -> None:
-    """Raise ValueError naming the first setting outside the range or choices of its field."""
-    for name, value, metadata in _settings(config, prefix):
-        if "range" in metadata:
-            check_number(name, value, **metadata["range"])
+def check_settings(config: Any) -> None:
+    """Raise ValueError naming the first setting outside the range or choices of its field.
+
+    Every number must be finite.
+    """
+    for name, value, metadata in _settings("", config, {}):
+        if "range" in metadata or isinstance(value, float):
+            check_number(name, value, **metadata.get("range", {}))
         if "choices" in metadata:
             check_choice(name, value, metadata["choices"])
 
 
-def _settings(config: Any, prefix: str) -> Iterator[tuple[str, Any, Any]]:
-    """Name, value and metadata of every field, also of nested configurations and of lists."""
-    for each in fields(config):
-        name, value = prefix + each.name, getattr(config, each.name)
-        if is_dataclass(value):
-            yield from _settings(value, f"{name}.")
-        elif isinstance(value, (list, tuple)):
-            yield from ((f"{name}[{i}]", entry, each.metadata) for i, entry in enumerate(value))
-        else:
-            yield name, value, each.metadata
+def _settings(name: str, value: Any, metadata: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Name, value and metadata of every setting in a configuration, a list or a dict."""
+    prefix = name and f"{name}."
+    if is_dataclass(value):
+        for each in fields(value):
+            yield from _settings(prefix + each.name, getattr(value, each.name), each.metadata)
+    elif isinstance(value, (list, tuple)):
+        for i, entry in enumerate(value):
+            yield from _settings(f"{name}[{i}]", entry, metadata)
+    elif isinstance(value, dict):
+        for key, entry in value.items():
+            yield from _settings(f"{prefix}{key}", entry, metadata)
+    else:
+        yield name, value, metadata
 
 
 def check_device(name: str) -> None:

@@ -52,7 +52,8 @@ def start_or_resume(
             folder.log("init", shared=shared, new=faces.num_classes - shared)
         return trainer, 0
     check_same_identities("output", faces, folder.path)
-    trainer.restore(state)
+    with folder.report_malformed_checkpoint():
+        trainer.restore(state)
     folder.forget_after(trainer.step)
     if state["epoch"] < config.epochs or not (folder / "model.pt").exists():
         folder.log("resume", epoch=state["epoch"], step=trainer.step)

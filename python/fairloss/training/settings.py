@@ -1,6 +1,7 @@
 """Configurations from YAML files and `key=value` overrides."""
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import Field, asdict, fields, is_dataclass, replace
 from difflib import get_close_matches
@@ -35,12 +36,14 @@ def load_config(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: an unknown key, a value of the wrong type or out of range, a missing key.
+        ValueError: an unknown key, a value of the wrong type or out of range, a missing key; naming
+            the file if it has the value.
     """
     settings = _settings(schema)
     values: dict[str, Any] = {}
     if path is not None:
         _read_file(Path(path), settings, values)
+    read = dict(values)
     for override in overrides:
         expect("=" in override, "settings", "key=value, such as epochs=10", repr(override))
         _override(override, settings, values)
@@ -48,7 +51,13 @@ def load_config(
         if setting.field.default == "???" and name not in values:
             raise ValueError(f"{name}: must be given, such as {name}=FOLDER")
     config = _build(schema, values)
-    config.check()
+    try:
+        config.check()
+    except ValueError as error:
+        name = re.split("[:[]", str(error))[0]
+        if path is not None and name in read and values[name] == read[name]:
+            raise FormatError(path, str(error)) from error
+        raise
     return cast(Config, config)
 
 
@@ -82,6 +91,17 @@ def expand_home(text: str) -> str:
     return os.path.abspath(text) if Path(text).parts[:1] == ("~",) else text
 
 
+def prepare(config: Config) -> Config:
+    """Return checked settings, in which a leading `~/` of folders and files is expanded.
+
+    Raises:
+        ValueError: naming the first setting that is out of range.
+    """
+    config = map_paths(config, expand_home)
+    config.check()
+    return config
+
+
 def absolute(text: str) -> str:
     """Return a path that holds when a run is resumed from another folder."""
     return str(Path(text).resolve())
@@ -95,7 +115,7 @@ def map_paths(config: Config, change: Callable[[str], str]) -> Config:
         if is_dataclass(value):
             changed[each.name] = map_paths(cast(Any, value), change)
         elif each.metadata.get("path") and value is not None:
-            changed[each.name] = change(value)
+            changed[each.name] = change(os.fspath(value))
     return cast(Config, replace(cast(Any, config), **changed))
 
 

@@ -16,7 +16,7 @@ from fairloss.training.build import build_head, run_policy
 from fairloss.training.config import TrainConfig
 from fairloss.training.loss_file import with_loss
 from fairloss.training.resume import check_existing, save_result, start_or_resume
-from fairloss.training.settings import absolute, expand_home, map_paths
+from fairloss.training.settings import absolute, map_paths, prepare
 from fairloss.training.trainer import Trainer, group_table
 
 # Settings that a resumed run may change.
@@ -40,8 +40,7 @@ def train(
         ValueError: a setting, the data or an existing run does not fit.
         RuntimeError: training diverged.
     """
-    config = map_paths(config, expand_home)
-    config.check()
+    config = prepare(config)
     check_one_process()
     config = _with_absolute_paths(config, reads_data=faces is None)
     with locked_output(Path(config.output)):

@@ -1,6 +1,7 @@
 """One epoch of training and the class statistics after it."""
 
 import math
+import operator
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -165,10 +166,17 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Resume from `state`."""
-        self.step = state["step"]
-        self.model.load_state_dict(state["model"])
-        self.head.load_state_dict(state["head"])
+        """Resume from `state`.
+
+        Raises:
+            KeyError, TypeError, ValueError: an entry is missing, or does not fit.
+        """
+        self.step = operator.index(state["step"])
+        try:
+            self.model.load_state_dict(state["model"])
+            self.head.load_state_dict(state["head"])
+        except RuntimeError as error:
+            raise ValueError(" ".join(str(error).split("\n")[:2])) from error
         self.optimizer.load_state_dict(state["optimizer"])
         if len(state["rng"]) == len(self._random_state()):  # of the same kind of device
             if self.device.type == "cuda":

@@ -10,6 +10,7 @@ from fairloss.cli._progress import progress_bars
 from fairloss.cli._tables import print_table
 from fairloss.io.atomic import report_malformed
 from fairloss.io.json import read_json
+from fairloss.training.settings import expand_home
 
 
 def glyphs(
@@ -52,7 +53,7 @@ def glyphs(
     from fairloss.glyphs.build import MANIFEST
 
     options = GlyphOptions(
-        fonts=fonts,
+        fonts=expand_home(fonts),
         size=size,
         classes=classes,
         validation=validation,
