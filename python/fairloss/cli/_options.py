@@ -18,7 +18,9 @@ Against = Annotated[
 AgainstFeatures = Annotated[
     Path | None, typer.Option("--against", help="Another .npy: report the difference to it.")
 ]
-Replicates = Annotated[int, typer.Option(help="Of the identity-clustered bootstrap.")]
+Replicates = Annotated[
+    int, typer.Option(help="Of a bootstrap, added to the report as a check of the intervals.")
+]
 Seed = Annotated[int, typer.Option(help="Of the bootstrap.")]
 ReportFile = Annotated[Path, typer.Option("--output", help="The JSON report.")]
 

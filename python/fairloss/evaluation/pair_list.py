@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from fairloss.evaluation.insightface import insightface_verification
 from fairloss.evaluation.pairs import Pairs, identity_index, pair_scores
-from fairloss.evaluation.protocol_report import pair_bootstrap, protocol_report
+from fairloss.evaluation.protocol_report import pair_sampling, protocol_report
 from fairloss.evaluation.verification import PairStatistics
 
 
@@ -17,7 +17,7 @@ def evaluate_pair_list(
     fold_of_pair: npt.ArrayLike,
     identities: npt.ArrayLike,
     *,
-    replicates: int = 1000,
+    replicates: int = 0,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Compute ten-fold accuracy, AUC, EER and TAR@FAR of listed pairs, with 95% intervals.
@@ -29,8 +29,8 @@ def evaluate_pair_list(
         embeddings: (N, D) real numbers; normalized here.
         pairs: P pairs of rows.
         fold_of_pair: (P,) fold number 0, 1, ... of each pair.
-        identities: (N,) integers or strings, for the identity-clustered bootstrap.
-        replicates: of the bootstrap.
+        identities: (N,) integers or strings, of the samples, for the intervals.
+        replicates: of the bootstrap that checks the intervals, 0 for none.
         seed: of the bootstrap.
 
     Returns:
@@ -55,7 +55,7 @@ def evaluate_scores(
     fold_of_pair: npt.ArrayLike,
     identities: npt.ArrayLike,
     *,
-    replicates: int = 1000,
+    replicates: int = 0,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Evaluate as `evaluate_pair_list`, from (P,) scores and without "insightface".
@@ -72,12 +72,12 @@ def compare_pair_list(
     fold_of_pair: npt.ArrayLike,
     identities: npt.ArrayLike,
     *,
-    replicates: int = 1000,
+    replicates: int = 0,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Compare two models on the same list: metrics of b minus metrics of a, with 95% intervals.
 
-    Both are resampled together, so what the draw of identities does to both cancels.
+    The effects of a pair on both are subtracted, so what an identity does to both cancels.
 
     Returns:
         A JSON-ready report: as `compare`, with "auc", "eer", "accuracy" and "tar".
@@ -96,7 +96,7 @@ def compare_scores(
     fold_of_pair: npt.ArrayLike,
     identities: npt.ArrayLike,
     *,
-    replicates: int = 1000,
+    replicates: int = 0,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Compare as `compare_pair_list`, from (P,) scores of each model, higher is more similar."""
@@ -118,5 +118,5 @@ def _report(
     seed: int,
 ) -> dict[str, Any]:
     statistics = [PairStatistics(each, pairs.genuine, fold_of_pair) for each in scores]
-    bootstrap = pair_bootstrap(pairs, identities, replicates, seed)
-    return pairs_header(pairs, identities, seed) | protocol_report(statistics, bootstrap)
+    sampling = pair_sampling(pairs, identities, replicates, seed)
+    return pairs_header(pairs, identities, seed) | protocol_report(statistics, sampling)

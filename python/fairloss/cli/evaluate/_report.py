@@ -10,6 +10,8 @@ from fairloss.io.json import write_json
 
 Report = Mapping[str, Any]
 
+CHECKPOINTS = "a difference of two checkpoints, not of two methods: another seed gives another"
+
 
 def evaluate_models(
     models: Sequence[Any],
@@ -36,7 +38,16 @@ def write_report(
     """Write a report as JSON, print its rows, and print the path."""
     write_json(path, dict(report))
     print_report(title, report, rows, against)
+    print_notes(report)
     print_line(f"wrote {path}")
+
+
+def print_notes(report: Report) -> None:
+    """Print what to know about the intervals of a report, a line each."""
+    for warning in report.get("warnings", []):
+        print_line(f"note: {warning}")
+    if "difference" in report:
+        print_line(f"note: {CHECKPOINTS}")
 
 
 def print_report(

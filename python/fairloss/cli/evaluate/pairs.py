@@ -49,7 +49,7 @@ def pairs(
     output: Annotated[
         Path | None, typer.Option(help="JSON report; default pairs.json beside the checkpoint.")
     ] = None,
-    replicates: Replicates = 1000,
+    replicates: Replicates = 0,
     seed: Seed = 0,
 ) -> None:
     """Verify pairs: accuracy over folds, AUC, EER, TAR at fixed FAR, 95% intervals.
