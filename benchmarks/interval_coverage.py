@@ -100,7 +100,7 @@ class Cell:
 
 
 def listed_pairs(identities: int) -> Pairs:
-    """Return a genuine pair of half of the identities, and an impostor pair of each with another."""
+    """Return a genuine pair of half of the identities, and one impostor pair of each."""
     order = np.random.default_rng(0).permutation(identities)
     half = identities // 2
     other = np.random.default_rng(1).permutation(identities)
