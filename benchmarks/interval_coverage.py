@@ -22,12 +22,17 @@ from typing import Any
 
 import machine
 import numpy as np
+from coverage_table import CELLS, markdown
 
 from fairloss.evaluation import MegaFace, Pairs, all_pairs, identity_folds
 from fairloss.evaluation.bootstrap import difference_of, pair_intervals
 from fairloss.evaluation.clusters import Clusters, pair_clusters, trial_clusters
 from fairloss.evaluation.folds import fold_within
-from fairloss.evaluation.intervals import difference_interval, influence_interval
+from fairloss.evaluation.intervals import (
+    difference_interval,
+    influence_interval,
+    wilson_interval,
+)
 from fairloss.evaluation.protocol_report import KeyPath
 from fairloss.evaluation.verification import PairStatistics
 from fairloss.io.atomic import write_text
@@ -278,21 +283,13 @@ def simulate_megaface(
     return each(), a, b
 
 
-def wilson(share: float, runs: int) -> tuple[float, float]:
-    """Return the 95% interval of a share of runs."""
-    square = 1.96**2 / runs
-    center = (share + square / 2) / (1 + square)
-    half = (share * (1 - share) * square + square**2 / 4) ** 0.5 / (1 + square)
-    return center - half, center + half
-
-
 def summarize(drawn: list[Ends], truth: float, errors: float, identities: int) -> dict[str, Any]:
     """Return the coverage of a number's intervals and their width over that of the estimate."""
     value, low, high = np.array(drawn).T
     coverage = float(((low <= truth) & (truth <= high)).mean())
     spread = float(np.subtract(*np.quantile(value, (0.975, 0.025))))
     width = float((high - low).mean()) / spread if spread else None
-    least, most = wilson(coverage, len(drawn))
+    least, most = wilson_interval(coverage, len(drawn), 1.96)
     few = identities < FEW
     covers = most >= LOWEST_OF_FEW if few else most >= COVERAGE[0] and least <= COVERAGE[1]
     return {
@@ -345,39 +342,8 @@ def run_cell(scores: str, name: str, runs: int, bootstrap: bool = False) -> list
     ]  # fmt: skip
 
 
-CELLS = ("10 x 10", "20 x 5", "50 x 4", "200 x 3", "lists")
 ALL = [(MEGAFACE, cell) for cell in ("20 x 5", "50 x 4", "200 x 3")]
 ALL += [(scores, cell) for cell in CELLS for scores in (*MODELS, "embeddings")]
-
-
-def entry(record: dict[str, Any]) -> str:
-    """Return the text of a record in the table."""
-    if not record["measurable"]:
-        return "not measurable"
-    text = f"{record['coverage']:.3f} ({record['width']:.2f})"
-    failed = [
-        word
-        for word, held in (("coverage", record["covers"]), ("width", record["narrow"]))
-        if not held
-    ]
-    return f"{text} {' and '.join(failed)}" if failed else text
-
-
-def markdown(records: list[dict[str, Any]]) -> str:
-    """Return the table of docs/evaluation.md: coverage and, in parentheses, relative width."""
-    cells = list(dict.fromkeys(record["cell"] for record in records))
-    cells.sort(key=CELLS.index)
-    lines = [f"| scores | number | {' | '.join(cells)} |", f"| --- | --- |{' --- |' * len(cells)}"]
-    rows: dict[tuple[str, str, str, str], dict[str, str]] = {}
-    for record in records:
-        key = record["scores"], record["method"], record["statistic"], record["kind"]
-        rows.setdefault(key, {})[record["cell"]] = entry(record)
-    for (scores, method, statistic, kind), row in rows.items():
-        first = scores if method == "analytic" else f"{scores}, bootstrap"
-        number = statistic if kind == "value" else f"difference of {statistic}"
-        entries = " | ".join(row.get(cell, "") for cell in cells)
-        lines.append(f"| {first} | {number} | {entries} |")
-    return "\n".join(lines)
 
 
 def main() -> None:

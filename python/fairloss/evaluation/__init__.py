@@ -33,6 +33,7 @@ from fairloss.evaluation.megaface import (
     evaluate_megaface,
     replace_noisy,
 )
+from fairloss.evaluation.intervals import IdentityInterval
 from fairloss.evaluation.pair_list import (
     compare_pair_list,
     compare_scores,
@@ -49,6 +50,7 @@ from fairloss.evaluation.ytf import mean_of_frames, pairwise_frame_scores, video
 __all__ = [
     "FARS",
     "FoldAccuracy",
+    "IdentityInterval",
     "InsightfaceVerification",
     "Interval",
     "MegaFace",

@@ -115,7 +115,7 @@ def _bounds(influence: Influence, moments: Moments, confidence: float) -> tuple[
         factor = math.exp(min(width / value, LOGIT_LIMIT))
         return max(value / factor, 1.0), value * factor
     if _at_bound(influence) or width < ROUNDING:
-        low, high = _wilson(min(max(value, 0.0), 1.0), moments.effective, quantile)
+        low, high = wilson_interval(min(max(value, 0.0), 1.0), moments.effective, quantile)
         return max(min(low, value - width), 0.0), min(max(high, value + width), 1.0)
     center, width = math.log(value / (1 - value)), width / (value * (1 - value))
     return _share_at(center - width), _share_at(center + width)
@@ -125,7 +125,7 @@ def _share_at(log_odds: float) -> float:
     return 1 / (1 + math.exp(-max(min(log_odds, LOGIT_LIMIT), -LOGIT_LIMIT)))
 
 
-def _wilson(share: float, number: float, quantile: float) -> tuple[float, float]:
+def wilson_interval(share: float, number: float, quantile: float) -> tuple[float, float]:
     """Return Wilson's interval of a share of `number` independent trials."""
     square = quantile * quantile / number
     center = (share + square / 2) / (1 + square)

@@ -79,6 +79,8 @@ def test_difference_between_two_checkpoints(images, model, features, tmp_path):
     assert gain == pytest.approx(report["b"]["auc"] - report["a"]["auc"])
     assert gain != 0
     assert "minus" in done.stdout
+    assert done.stdout.count("a difference of two checkpoints, not of two methods") == 1
+    assert done.stdout.count("intervals from fewer than 50 may be too narrow") == 1
     succeed("evaluate", "pairs", *options, "--against", features, "--replicates", 5)
     same = json.loads((tmp_path / "d.json").read_text(encoding="utf-8"))["difference"]
     assert same["auc"]["value"] == pytest.approx(0, abs=1e-6)
