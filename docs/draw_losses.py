@@ -1,4 +1,4 @@
-"""Draw docs/images/transforms-*.svg, the figures of docs/losses.md, from the losses of the heads.
+"""Draw docs/images/transforms-*.svg and margins.svg from the losses of the heads.
 
     python docs/draw_losses.py
 
@@ -18,11 +18,14 @@ import torch
 from matplotlib.axes import Axes
 
 from fairloss import heads
+from fairloss.agent import Policy
 from fairloss.heads.lsoftmax import psi
 
 IMAGES = Path(__file__).parent / "images"
 THETA = torch.linspace(1e-3, math.pi - 1e-3, 91)
 SCALE = 16.0  # small enough for float32 to resolve the loss near 0 and near its asymptote
+
+GRID = (0.15, 0.25, 0.35, 0.45)  # margins of Fair Loss
 
 PANELS = {
     "subtracted from the cosine": {
@@ -59,8 +62,7 @@ PANELS = {
         "z = 1": lambda: adaface(1),
     },
     "Fair Loss, the four margins": {
-        f"{margin:.2f}": lambda margin=margin: transform(heads.FairLoss, initial_margin=margin)
-        for margin in (0.15, 0.25, 0.35, 0.45)
+        f"{margin:.2f}": lambda margin=margin: fair_loss(margin) for margin in GRID
     },
 }
 # Curves of PANELS that draw_probability shows, at FACTOR_SCALE: title -> curve -> panel. Those of
@@ -105,6 +107,12 @@ def transform(make: type[heads.CosineHead], norm: float = 1.0, **options: object
     return target_transform(head, norm)
 
 
+def fair_loss(margin: float, kind: str = "arc") -> torch.Tensor:
+    """Compute phi (N,) of a class of Fair Loss that has this margin."""
+    keep = Policy.constant("keep")
+    return transform(heads.FairLoss, policy=keep, kind=kind, initial_margin=margin)
+
+
 def adaface(z: float) -> torch.Tensor:
     """Compute phi (N,) of AdaFace at quality z."""
     head = heads.AdaFace(2, 3, scale=SCALE, reduction="none").eval()
@@ -125,7 +133,12 @@ def target_transform(head: heads.CosineHead, norm: float) -> torch.Tensor:
 def panel(axes: Axes, title: str, curves: dict[str, object]) -> None:
     """Draw the curves of one panel of PANELS."""
     for name, curve in curves.items():
-        axes.plot(THETA.rad2deg(), curve(), label=name, color="0.7" if name == "NormFace" else None)
+        axes.plot(
+            THETA.rad2deg(),
+            curve(),
+            label=name,
+            color="0.7" if name in ("NormFace", "m = 0") else None,
+        )
     axes.set_title(title, fontsize=9)
     axes.set_xticks([0, 45, 90, 135, 180])
     axes.legend(fontsize=7, frameon=False)
@@ -145,6 +158,19 @@ def draw_targets() -> None:
     figure.supxlabel("angle to the target class, degrees", fontsize=9)
     figure.supylabel("transformed cosine", fontsize=9)
     save(figure, "transforms-target")
+
+
+def draw_margins() -> None:
+    """Draw phi of Fair Loss at each of its margins, of both kinds."""
+    figure, row = plt.subplots(1, 2, figsize=(7.2, 3.0), sharey=True, layout="constrained")
+    for axes, kind, title in zip(row, ("arc", "cos"), ("cos(θ + m)", "cos θ - m"), strict=True):
+        curves = {"m = 0": lambda: torch.cos(THETA)} | {
+            f"m = {m:.2f}": lambda m=m, kind=kind: fair_loss(m, kind) for m in GRID
+        }
+        panel(axes, f"{kind}: {title}", curves)
+    figure.supxlabel("angle to the target class, degrees", fontsize=9)
+    row[0].set_ylabel("transformed cosine", fontsize=9)
+    save(figure, "margins")
 
 
 def draw_negatives() -> None:
@@ -203,6 +229,7 @@ def _shortened(path: re.Match[str]) -> str:
 if __name__ == "__main__":
     plt.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "fairloss", "font.size": 8}
     plt.rcParams |= {"axes.spines.top": False, "axes.spines.right": False, "lines.linewidth": 1.4}
+    draw_margins()
     draw_targets()
     draw_negatives()
     draw_probability()

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from fairloss import heads
+from fairloss.agent import Policy
 
+KEEP = Policy.constant("keep")
 SEED = 11  # set before a forward pass that draws
 LOCAL_A = [-3000.0, -100.0, -10.0, -1.0, 0.0]
 T_ROWS = [[1.5, -0.4], [0.7, 0.1], [1.0, -0.2]]
@@ -56,8 +58,8 @@ def elastic(head: heads.ElasticFace, x: Tensor, w: Tensor, y: Tensor) -> Tensor:
 
 
 CASES = {
-    "FairLoss": Case(heads.FairLoss, fixed("arc", 0.35)),
-    "FairLoss cos": Case(partial(heads.FairLoss, kind="cos"), fixed("cos", 0.35)),
+    "FairLoss": Case(partial(heads.FairLoss, policy=KEEP), fixed("arc", 0.35)),
+    "FairLoss cos": Case(partial(heads.FairLoss, policy=KEEP, kind="cos"), fixed("cos", 0.35)),
     "ArcFace": Case(heads.ArcFace, fixed("arc", 0.5)),
     "CosFace": Case(heads.CosFace, fixed("cos", 0.35)),
     "NormFace": Case(heads.NormFace, fixed("cos", 0.0)),
@@ -137,10 +139,9 @@ CASES = {
     ),
     "SoftMargin": Case(heads.SoftMargin, plain(papers.soft_margin)),
     "VirtualSoftmax": Case(heads.VirtualSoftmax, plain(papers.virtual_softmax)),
-    "SphereFace2": Case(heads.SphereFace2, biased(papers.sphereface2, exact=True)),
-    "SphereFace2 detached": Case(
-        partial(heads.SphereFace2, margin_grad="straight_through"),
-        biased(papers.sphereface2, exact=False),
+    "SphereFace2": Case(heads.SphereFace2, biased(papers.sphereface2, exact=False)),
+    "SphereFace2 exact": Case(
+        partial(heads.SphereFace2, margin_grad="exact"), biased(papers.sphereface2, exact=True)
     ),
     "UniFace": Case(heads.UniFace, biased(papers.uniface)),
     "NPTLoss": Case(heads.NPTLoss, plain(papers.npt_loss)),

@@ -65,7 +65,7 @@ def adacos(x: Tensor, w: Tensor, y: Tensor) -> Tensor:
 
 
 def adaptive_face(x: Tensor, w: Tensor, y: Tensor, margins: Tensor) -> Tensor:
-    return margin_softmax(x, w, y, "cos", margins[y], 64) + 70 * (1 - margins.mean())
+    return margin_softmax(x, w, y, "cos", margins[y], 32) + 70 * (1 - margins.mean())
 
 
 def ldam(x: Tensor, w: Tensor, y: Tensor, counts: list[int], beta: float | None) -> Tensor:

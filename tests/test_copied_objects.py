@@ -26,6 +26,7 @@ from fairloss_ext import class_statistics
 COUNT = 300
 CLASSES, DIM = 12, 8
 PROBES = embeddings(20, seed=3)
+RAISE = Policy.constant("raise")
 
 
 def pickled(value):
@@ -140,7 +141,7 @@ def test_features_keep_their_rows_and_names(copied, tmp_path):
 
 @COPY
 def test_a_policy_acts_alike_and_stays_read_only(copied):
-    before = Policy.default()
+    before = RAISE
     after = copied(before)
     states = np.arange(len(before.table))
     np.testing.assert_array_equal(after.act(states), before.act(states))
@@ -176,7 +177,7 @@ def test_an_optimizer_copied_with_its_head_takes_the_same_next_steps(copied):
 def test_a_copied_trainer_trains_the_same_next_epoch(copied):
     data = faces([2, 1, 1], size=32)
     model = build_model("small_cnn", 16, (32, 32), 1)
-    head = heads.FairLoss(3, 16, scale=16.0)
+    head = heads.FairLoss(3, 16, RAISE, scale=16.0)
     before = Trainer(model, head, data, OptimizerConfig(learning_rate=0.02), batch_size=2, seed=0)
     before.run_epoch(0)
     after = copied(before)
@@ -191,7 +192,7 @@ def test_a_copied_trainer_trains_the_same_next_epoch(copied):
 
 @COPY
 def test_fair_loss_keeps_its_own_policy_and_margins(copied):
-    before = nn.Sequential(nn.Linear(DIM, DIM), heads.FairLoss(CLASSES, DIM, Policy.default()))
+    before = nn.Sequential(nn.Linear(DIM, DIM), heads.FairLoss(CLASSES, DIM, RAISE))
     before[1].end_of_epoch(statistics(0))
     after = copied(before)
     assert torch.equal(after[1].margins, before[1].margins)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from synthetic import write_folder
 
 from fairloss.agent import Policy
@@ -55,6 +57,11 @@ def test_the_whole_method_end_to_end(data, tmp_path):
     assert all(len(query["matches"]) == 5 for query in queries)
     names = [match["name"] for query in queries for match in query["matches"]]
     assert not set(names) & {query["probe"] for query in queries}
+
+    for path in output.rglob("config.yaml"):  # no policy but the one collected here
+        head = yaml.safe_load(path.read_text(encoding="utf-8")).get("head", {})
+        if head.get("name") == "FairLoss":
+            assert Path(head["policy"]) == output / "policy.json"
 
     demo(config(data, tmp_path / "b"))
     assert numbers(tmp_path / "b") == (summary, evaluation)

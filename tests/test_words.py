@@ -128,7 +128,6 @@ EXCEPTIONS = {
     ("python/fairloss/data/ijb.py", "subjects?"): "a column of IJB's files",
     ("python/fairloss/cli/evaluate/ijb.py", "subjects?"): "a column of IJB's files",
     ("tests/data/test_features.py", "subjects?"): "a column of IJB's files",
-    ("python/fairloss/agent/default_policy.json", "people"): "a file of users",
     ("python/fairloss/data/synthetic_megaface.py", "person"): "names in its files",
     ("python/fairloss/data/pair_lists.py", "person"): "a part of a published path",
     ("*/cli/*megaface.py", "people"): "an option",

@@ -20,8 +20,9 @@ def distractor_ranks(
 
     Similarity is the inner product, so pass unit embeddings for cosines. Distractors are read once,
     in order: a memory map need not fit in memory, and no (P, M) matrix is built. Over shards of the
-    distractors ranks add up. On a GPU similarities are as exact as torch's products: leave TF32 off
-    (docs/kernels.md).
+    distractors ranks add up. Similarities are rounded to float32, so a score that was computed in
+    another way may lie just below that of an equal row. On a GPU similarities are as exact as
+    torch's products: leave TF32 off (docs/kernels.md).
 
     Args:
         probes: (P, D) float32, bfloat16 or float16.

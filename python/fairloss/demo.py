@@ -22,6 +22,7 @@ from fairloss.experience import CollectConfig, Experience, Fit, collect, fit_pol
 from fairloss.gallery import Gallery, record_embedder
 from fairloss.io.atomic import write_atomic, write_text
 from fairloss.io.json import write_json
+from fairloss.io.output import locked_output
 from fairloss.io.run_folder import RunFolder
 from fairloss.models import embed
 from fairloss.progress import Progress, labeled
@@ -100,6 +101,11 @@ def demo(config: DemoConfig, progress: Progress | None = None) -> Path:
     repeated.
     """
     config.check()
+    with locked_output(Path(config.output)):
+        return _demo(config, progress)
+
+
+def _demo(config: DemoConfig, progress: Progress | None) -> Path:
     output, costs = Path(config.output), Costs()
     _check_same_demo(config, output)
     seen, unseen = _read_faces(config, progress)

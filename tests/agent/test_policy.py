@@ -239,5 +239,6 @@ def test_load_of_a_missing_file_says_so(tmp_path: Path):
         Policy.load(tmp_path / "none.json")
 
 
-def test_default_policy_loads():
-    assert Policy.default().table.shape == (36,)
+def test_the_table_that_was_packaged_is_removed_by_name():
+    with pytest.raises(ValueError, match=r"policy: .*`fairloss collect` and `fairloss fit-policy`"):
+        Policy.default()

@@ -4,6 +4,7 @@ import command
 import pytest
 from cli_cases import SMALL, write_checkpoint
 from command import succeed
+from command_inputs import write_inputs
 from synthetic import write_folder
 
 # Markup of rich with its closing tag.
@@ -50,3 +51,19 @@ def run(data, tmp_path_factory):
 def model(tmp_path_factory):
     """The checkpoint of an untrained network."""
     return write_checkpoint(tmp_path_factory.mktemp("untrained"), seed=0)
+
+
+@pytest.fixture(scope="session")
+def written_inputs(tmp_path_factory):
+    pytest.importorskip("faiss")
+    folder = tmp_path_factory.mktemp("inputs") / "in"
+    write_inputs(folder)
+    return folder
+
+
+@pytest.fixture
+def inputs(written_inputs, tmp_path):
+    """A folder of links to inputs of all commands."""
+    for entry in written_inputs.iterdir():
+        (tmp_path / entry.name).symlink_to(entry)
+    return tmp_path

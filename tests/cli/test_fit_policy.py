@@ -14,5 +14,6 @@ def test_collect_then_fit_then_train_with_it(data, run, tmp_path):
     transitions = Policy.load(policy).visits.sum()
     assert transitions > 0
     output = tmp_path / "fair"
-    succeed("train", f"data={data}", f"output={output}", f"head.policy={policy}", *SMALL)
+    head = ("head.name=FairLoss", "head.kind=cos", f"head.policy={policy}")
+    succeed("train", f"data={data}", f"output={output}", *head, *SMALL)
     assert np.array_equal(Policy.load(output / "policy.json").table, Policy.load(policy).table)

@@ -12,7 +12,7 @@ from synthetic import write_folder
 from fairloss.cli._settings import load_settings
 from fairloss.experience import CollectConfig
 from fairloss.io.json import read_json
-from fairloss.training import HeadConfig, TrainConfig, as_yaml, load_config
+from fairloss.training import HeadConfig, TrainConfig, as_yaml, load_config, train
 
 GIVEN = ["data=x", "output=y"]
 
@@ -43,12 +43,17 @@ def test_training_reads_the_folder_with_a_number_sign_and_writes_to_the_home_fol
         ("image_size=112", "image_size: expected a list of integers, got '112'"),
         ("optimizer.clip=[1]", "optimizer.clip: expected a number, got '[1]'"),
         ("head.scale=!!int x", "head.scale: expected a number or null, got '!!int x'"),
+        ("head.scale=.nan", "head.scale: expected a number or null, got '.nan'"),
+        ("head.margin=-.inf", "head.margin: expected a number or null, got '-.inf'"),
         ("augment=2", "augment: expected true or false, got '2'"),
         ("output=", "output: expected a text, got ''"),
         ("model.embedding_size=0", "model.embedding_size: expected a number in [1, "),
         (f"model.embedding_size={10**29}", "model.embedding_size: expected an integer, got '1000"),
         (f"seed={2**64}", "seed: expected an integer, got '18446744073709551616'"),
-        ("optimizer.decay_at=[.nan]", "optimizer.decay_at[0]: expected a finite number of at"),
+        (
+            "optimizer.decay_at=[.nan]",
+            "optimizer.decay_at: expected a list of numbers, got",
+        ),
         ("optimizer.decay_at=[-1]", "optimizer.decay_at[0]: expected a number of at least 0"),
         (f"epochs={'9' * 400}", "epochs: expected an integer, got '999"),
         ("head=x", "head: expected settings of the form `key: value`, got 'x'"),
@@ -139,3 +144,16 @@ def test_a_folder_of_the_working_folder_is_not_taken_for_the_home_folder_later()
 def test_a_collection_of_no_run_leaves_nothing_behind():
     refuse("run: expected a run folder", "collect", "run=nowhere", "output=out")
     assert not Path("out").exists()
+
+
+def test_an_error_about_a_value_in_a_file_names_the_file():
+    Path("a.yaml").write_text("optimizer: {learning_rate: abc}\n", encoding="utf-8")
+    message = "error: a.yaml: optimizer.learning_rate: expected a number, got 'abc'"
+    refuse(message, "train", "a.yaml", *GIVEN)
+
+
+def test_a_run_that_is_started_in_python_writes_to_the_home_folder():
+    config = TrainConfig(data="~/none", output="~/run")
+    with pytest.raises(ValueError, match="home/none"):
+        train(config)
+    assert not Path("~").exists()

@@ -195,6 +195,17 @@ def make_runs(root: Path) -> dict:
     return {"fair": sorted(state), "arcface": sorted(arcface), "margins": state["margins"].tolist()}
 
 
+def make_default_policies(root: Path) -> dict:
+    """Interrupted runs of Fair Loss with the table that 0.1.0 packaged, which no setting names."""
+    for kind in ("arc", "cos"):
+        head = HeadConfig(kind=kind)
+        train(train_config(root, f"default_policy/final/{kind}", head=head))
+        keep(root / "default_policy" / "final" / kind, "model.pt", "head.pt", "metrics.jsonl")
+        part = train_config(root, f"default_policy/{kind}", head=head)
+        interrupted(lambda part=part: train(part), epoch=4)
+    return {}
+
+
 def make_searches(root: Path) -> dict:
     """Finished searches of both spaces, and one interrupted between two members of a round.
 
@@ -348,6 +359,7 @@ def main(output: Path) -> None:
             "data": make_data(root),
             "policy": make_experience(root),
             "runs": make_runs(root),
+            "default_policy": make_default_policies(root),
             "search": make_searches(root),
             "features": make_features(root),
             "gallery": make_galleries(root),

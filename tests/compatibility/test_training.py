@@ -8,12 +8,15 @@ import torch
 import yaml
 from compatibility_files import TOLERANCE, assert_same_weights, lines, succeed
 
+from fairloss.agent import Policy
 from fairloss.data import read_images
 from fairloss.demo import DemoConfig
 from fairloss.experience import CollectConfig
+from fairloss.heads import FairLoss
 from fairloss.loss_search import SearchConfig
 from fairloss.training import (
     HeadConfig,
+    RunFolder,
     TrainConfig,
     as_yaml,
     build_head,
@@ -21,7 +24,9 @@ from fairloss.training import (
     load_config,
     train,
 )
+from fairloss.training.build import run_policy
 
+KEEP = Policy.constant("keep")
 INTERRUPTED = ["fair", "sampled", "adaface"]
 
 
@@ -74,7 +79,7 @@ def test_an_interrupted_run_ends_as_it_would_have(unpack, name):
     root = unpack("data", "experience", "interrupted")
     run, final = root / "interrupted" / name, root / "interrupted" / "final" / name
     assert not (run / "model.pt").exists()
-    succeed("train", run / "config.yaml")
+    succeed("train", run / "config.yaml", "statistics=always")
     assert_same_weights(run, final)
     assert lines(run, "resume")[0] == {"version": 1, "event": "resume", "epoch": 4, "step": 20}
     actual, stored = lines(run, "epoch"), lines(final, "epoch")
@@ -85,6 +90,47 @@ def test_an_interrupted_run_ends_as_it_would_have(unpack, name):
         [[g["margin"] for g in line["groups"]] for line in part] for part in (actual, stored)
     ]
     assert margins[0] == margins[1]
+
+
+@pytest.mark.parametrize("kind", ["arc", "cos"])
+def test_a_run_with_the_packaged_policy_resumes_with_it(unpack, kind):
+    root = unpack("data", "default_policy") / "default_policy"
+    run, final = root / kind, root / "final" / kind
+    succeed("train", run / "config.yaml")
+    assert_same_weights(run, final)
+    margins = torch.load(run / "head.pt", weights_only=True)["margins"]
+    assert len(margins.unique()) > 1  # the policy moved them
+
+
+@pytest.mark.parametrize("kind", ["arc", "cos"])
+def test_a_run_with_the_packaged_policy_starts_again_with_it(unpack, kind):
+    run = unpack("data", "default_policy") / "default_policy" / kind
+    (run / "checkpoint-0004.pt").unlink()  # as after an interruption of the first epoch
+    config = load_config(run / "config.yaml", [], TrainConfig)
+    policy = run_policy(config, RunFolder(run))
+    head = build_head(config.head, 8, 8, policy=policy)
+    assert np.array_equal(head.policy.table, Policy.load(run / "policy.json").table)
+
+
+@pytest.mark.parametrize("kind", ["arc", "cos"])
+def test_a_head_trained_with_the_packaged_policy_loads_it(unpack, kind):
+    root = unpack("default_policy") / "default_policy"
+    state = torch.load(root / "final" / kind / "head.pt", weights_only=True)
+    head = FairLoss(8, 8, KEEP, kind=kind)
+    head.load_state_dict(state)
+    stored = Policy.load(root / kind / "policy.json")
+    assert np.array_equal(head.policy.table, stored.table)
+    assert not np.array_equal(head.policy.table, KEEP.table)
+
+
+def test_a_new_run_does_not_take_the_packaged_policy_for_another_kind(unpack):
+    root = unpack("data", "default_policy")
+    policy = root / "default_policy" / "cos" / "policy.json"
+    head = HeadConfig(name="FairLoss", kind="cos", policy=str(policy))
+    with pytest.raises(
+        ValueError, match=r"head.policy: expected .*kind=cos, got one with kind=arc"
+    ):
+        build_head(head, 8, 8)
 
 
 def test_the_tolerance_separates_a_resumed_run_from_an_untrained_one(unpack):
@@ -126,6 +172,10 @@ def test_a_run_starts_from_an_old_one(unpack, expected, tmp_path):
     np.testing.assert_allclose(head["margins"].numpy(), expected["runs"]["margins"], rtol=1e-6)
 
 
+# Settings whose default is not that of 0.1.0, a policy that the package had.
+NEW_DEFAULTS = {"head.name": "'CosFace'"}
+
+
 def test_every_default_is_what_it_was(expected):
     configs = {
         "train": TrainConfig(data="faces", output="run"),
@@ -136,7 +186,9 @@ def test_every_default_is_what_it_was(expected):
     assert configs.keys() == expected["defaults"].keys()
     for name, config in configs.items():
         actual = flat(yaml.safe_load(as_yaml(config)))
-        assert flat(yaml.safe_load(expected["defaults"][name])).items() <= actual.items(), name
+        stored = flat(yaml.safe_load(expected["defaults"][name]))
+        changed = {key: value for key, value in NEW_DEFAULTS.items() if key in stored}
+        assert (stored | changed).items() <= actual.items(), name
 
 
 def test_a_head_loads_its_state_and_computes_its_loss(unpack, expected, head_name):

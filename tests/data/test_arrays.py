@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from synthetic import write_folder
 from fairloss.data import image_batches, read_images, write_arrays
 from fairloss.data.images import list_identified, may_mirror
 from fairloss.io.atomic import FormatError
+from fairloss.io.mapped import MappedArray
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 1, 4, 6), dtype=np.uint8)
 LABELS = np.array([0, 0, 1, 2, 2])
@@ -38,13 +40,14 @@ def test_round_trip(folder: Path):
     assert {path.name for path in folder.iterdir()} == files
 
 
-def test_pixels_stay_on_disk(folder: Path):
+def test_pixels_stay_on_disk_and_may_not_change_while_they_are_read(folder: Path):
     faces = read_images(folder, (4, 6), 1)
-    other = 255 - PIXELS
-    with (folder / "images.npy").open("r+b") as file:
-        file.seek(-PIXELS.size, 2)
-        file.write(other.tobytes())
-    assert torch.equal(faces.images([3])[0], torch.from_numpy(other[3]))
+    assert isinstance(vars(faces)["_mapped"], MappedArray)
+    path = folder / "images.npy"
+    os.truncate(path, path.stat().st_size - PIXELS[0].size)
+    for read in (lambda: faces.images([0]), lambda: faces[0], lambda: faces.subset([0])):
+        with pytest.raises(FormatError, match="images.npy: changed while it was read"):
+            read()
 
 
 def test_writing_to_an_image_does_not_reach_the_file(folder: Path):

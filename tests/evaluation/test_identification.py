@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fairloss.embeddings import unit_embeddings
 from fairloss.evaluation import search_gallery
 
 
@@ -51,3 +52,35 @@ def test_equal_scores_of_unmated_probes_pass_together():
 def test_identities_that_cannot_be_compared_are_refused(gallery, probes, problem):
     with pytest.raises(ValueError, match=problem):
         search_gallery(np.eye(3), gallery, np.eye(3)[:2], probes)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1024])
+@pytest.mark.parametrize("dimension", [1, 3, 64, 512])
+def test_a_copy_of_the_mate_under_another_name_ties_with_it(dimension, chunk):
+    rng = np.random.default_rng(0)
+    gallery = rng.normal(size=(151, dimension)).astype(np.float32)
+    gallery[75:150] = gallery[rng.permutation(75)]
+    probes = gallery[:75] + 0.7 * rng.normal(size=(75, dimension)).astype(np.float32)
+    probes = np.concatenate((probes, probes[::-1], probes[::-1]))
+    # each probe once with the mate, once with its copy as mate and once without
+    copies = [int(np.flatnonzero((gallery[75:] == row).all(1))[0]) + 75 for row in gallery[:75]]
+    identities = np.concatenate((np.arange(75), copies[::-1], np.full(75, 999)))
+    search = search_gallery(gallery, np.arange(151), probes, identities, chunk)
+    unit, other = (unit_embeddings(x).astype(np.float64) for x in (probes, gallery))
+    mates = other[identities[:150]]
+    closer = [((other - mate) @ probe > 0).sum() for probe, mate in zip(unit, mates, strict=False)]
+    assert search.rank[:150].tolist() == closer
+    # where the mate is first, its copy and the search without a mate have its score
+    score, best = search.mate_score, search.best_other
+    assert np.array_equal(score[:75], score[75:150][::-1])
+    hit = search.rank[:75] == 0
+    assert hit.sum() >= 5
+    assert np.array_equal(score[:75][hit], best[:75][hit])
+    assert np.array_equal(score[:75][hit], best[150:][::-1][hit])
+
+
+def test_the_only_template_has_no_other():
+    search = search_gallery([[1.0, 0.0]], [1], [[3.0, 4.0], [0.0, 1.0]], [1, 2])
+    assert search.best_other.tolist() == [-np.inf, 0]
+    assert search.rank.tolist() == [0, -1]
+    assert search.mate_score[0] == np.float32(0.6)

@@ -173,7 +173,9 @@ def test_bad_settings_are_named(pretrained, tmp_path, name):
 def test_a_chain_starts_from_the_margins_that_were_trained_with(pretrained, tmp_path):
     Policy.constant("raise").save(tmp_path / "raise.json")
     trained = load_config(pretrained / "config.yaml", [], TrainConfig)
-    trained.head = HeadConfig(kind="cos", margin=0.15, policy=str(tmp_path / "raise.json"))
+    trained.head = HeadConfig(
+        name="FairLoss", kind="cos", margin=0.15, policy=str(tmp_path / "raise.json")
+    )
     trained.output, trained.epochs = str(tmp_path / "fair"), 2
     fair = train(trained, faces(COUNTS))
     observed = chain(fair, tmp_path / "chain")

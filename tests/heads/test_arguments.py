@@ -216,22 +216,24 @@ def test_an_unknown_option_is_named_with_the_options_of_the_head(name):
         (
             lambda: heads.SphereFace(7, 5, bass=1),
             "bass: expected an option of SphereFace (margin, base, gamma, power, lowest, "
-            "reduction, ignore_index), got 1",
+            "reduction, ignore_index, initial_norm), got 1",
         ),
         (
             lambda: heads.AdaCos(7, 5, scale=8),
-            "scale: expected an option of AdaCos (dynamic, reduction, ignore_index, extension, "
-            "margin_grad, sample_rate, sample_seed, workspace, compute_dtype, fused), got 8",
+            "scale: expected an option of AdaCos (dynamic, reduction, ignore_index, initial_norm, "
+            "extension, margin_grad, sample_rate, sample_seed, workspace, compute_dtype, fused), "
+            "got 8",
         ),
         (
             lambda: heads.VirtualSoftmax(7, 5, scale=8),
-            "scale: expected an option of VirtualSoftmax (reduction, ignore_index), got 8",
+            "scale: expected an option of VirtualSoftmax (reduction, ignore_index, initial_norm), "
+            "got 8",
         ),
         (
             lambda: heads.MagFace(7, 5, color="red"),
             "color: expected an option of MagFace (margins_at, norms_at, regularizer, reduction, "
-            "ignore_index, extension, margin_grad, sample_rate, sample_seed, workspace, "
-            "compute_dtype, fused, scale), got 'red'",
+            "ignore_index, initial_norm, extension, margin_grad, sample_rate, sample_seed, "
+            "workspace, compute_dtype, fused, scale), got 'red'",
         ),
     ],
 )

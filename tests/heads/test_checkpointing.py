@@ -168,6 +168,44 @@ def test_a_copy_remembers_no_pass(copied):
     assert len(pickle.dumps(copied(head))) == len(pickle.dumps(AdaCos(CLASSES, DIM)))
 
 
+STATEFUL = [name for name, make in LOSSES.items() if {*make().moving} & {*make()._buffers}]
+
+
+def slow_but(names, fast):
+    return [n if n in fast else pytest.param(n, marks=pytest.mark.slow) for n in names]
+
+
+@pytest.mark.parametrize("name", slow_but(STATEFUL, ["CenterLoss"]))
+@REENTRANT
+def test_a_loss_that_is_compiled_alone_is_refused_before_its_state_moves_twice(name, reentrant):
+    (x, y), *_ = batches()
+    loss, once = LOSSES[name](), LOSSES[name]()
+    once.load_state_dict(loss.state_dict())
+    once(x, y)
+    compiled = torch.compile(loss, backend="eager")
+    value = checkpoint(compiled, x.requires_grad_(), y, use_reentrant=reentrant)
+    with pytest.raises(RuntimeError, match=f"{type(loss).__name__}: expected a call outside of"):
+        value.backward()
+    for name, buffer in once.named_buffers():
+        torch.testing.assert_close(loss.get_buffer(name), buffer)
+
+
+@pytest.mark.parametrize("name", slow_but(STATEFUL, ["AdaCos"]))
+def test_a_compiled_function_that_holds_the_checkpoint_is_as_without(name):
+    gradients = []
+    for compiled in (False, True):
+        (x, y), *_ = batches()
+        torch.manual_seed(1)
+        loss, x = LOSSES[name](), x.requires_grad_()
+
+        def run(x, y, loss=loss):
+            return checkpoint(loss, 2 * x, y, use_reentrant=False)
+
+        (torch.compile(run, backend="aot_eager")(x, y) if compiled else loss(2 * x, y)).backward()
+        gradients.append(([x.grad], list(loss.buffers())))
+    assert_same(*gradients)
+
+
 def test_plain_training_remembers_nothing():
     head, ((x, y), *_) = AdaFace(CLASSES, DIM), batches()
     head(x.requires_grad_(), y).backward()

@@ -88,7 +88,7 @@ def test_any_precision_is_close_to_float64(name, dtype, tolerance, cast):
 
 
 # Their gradient is not that of the value: a slope of 1, or a margin that is a constant of it.
-STRAIGHT_THROUGH = ("SphereFaceR", "SphereFace2 detached")
+STRAIGHT_THROUGH = ("SphereFaceR", "SphereFace2")
 
 
 @pytest.mark.parametrize("name", [n for n in [*CASES, *REGULARIZERS] if n not in STRAIGHT_THROUGH])
@@ -157,6 +157,32 @@ def test_accumulated_gradients_are_those_of_one_batch(name):
     for a, b in zip(both[0].parameters(), both[1].parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-3, atol=1e-4)
     assert torch.nn.utils.clip_grad_norm_(both[0].parameters(), 1.0).isfinite()
+
+
+# Their loss of a sample depends on the others of its batch: on statistics of it, or on pairs.
+OF_THE_BATCH = ("AdaCos", "CurricularFace", "UniformFace", "RingLoss", "Triplet")
+
+
+@EVERY
+@pytest.mark.parametrize("training", [False, True])
+def test_a_batch_of_one_sample(name, training):
+    plain = {"sigma": 0.0} if name.startswith("Elastic") else {}
+    head = make(name, reduction="none", **plain).train(training)
+    first = copy.deepcopy(head)
+    embeddings, labels = rows()[1:2].requires_grad_(), LABELS[1:2]
+    loss = run(head, embeddings, labels)
+    if loss.requires_grad:  # UniformFace in eval mode is one of its buffers alone
+        loss.sum().backward()
+        roots = [embeddings, *head.parameters()]
+        assert all(root.grad.isfinite().all() for root in roots if root.grad is not None)
+    assert all(tensor.isfinite().all() for tensor in head.buffers())
+    if name not in OF_THE_BATCH or (not training and name != "Triplet"):
+        torch.testing.assert_close(loss, run(first, rows(), LABELS)[1:2], rtol=1e-4, atol=1e-5)
+    if name in CASES and training and name != "AdaFace":  # whose formula has a deviation
+        x, weight = embeddings.detach().double(), first.weight.detach().double()
+        assert worst(loss, CASES[name].losses(first, x, weight, labels)) < 1e-4
+    elif name in ("Triplet", "RingLoss"):  # no pair; the radius is the length of the sample
+        assert loss == 0
 
 
 def test_integer_operators_refuse_other_kinds():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 
 import numpy as np
 import pytest
@@ -90,3 +91,25 @@ def test_a_plain_loop_with_amp_and_accumulation_trains_it():
         (loss / 2).backward()
     optimizer.step()
     assert not torch.equal(before, head.weight)
+
+
+@pytest.mark.parametrize(
+    ("images", "cuts", "message"),
+    [
+        ([1] * 7 + [2, 3, 4], None, "some images by the cuts 1 and 1, so 12 of 36 states"),
+        ([5] * 4, None, "some or many images by the cuts 5 and 5, so 24 of 36 states"),
+        ([1, 2, 3], (5, 9), "some or many images by the cuts 5 and 9, so 24 of 36 states"),
+        ([1] * 7 + [2, 3, 4], (1, 3), None),
+        ([1, 2, 3], None, None),
+    ],
+)
+def test_bins_of_image_counts_without_a_class_are_named_once(images, cuts, message):
+    head = FairLoss(len(images), 4, Policy.constant("keep"), count_cuts=cuts)
+    labels = torch.arange(len(images)).repeat_interleave(torch.tensor(images))
+    statistics = class_statistics(torch.randn(len(labels), 4), labels, len(images))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        head.end_of_epoch(statistics)
+        head.end_of_epoch(statistics)
+    texts = [str(warning.message) for warning in caught]
+    assert [f"no class has {message}" in text for text in texts] == [True] * (message is not None)

@@ -6,8 +6,10 @@ import inspect
 import pydoc
 
 import pytest
+import torch
 
 from fairloss import heads
+from fairloss.heads.registry import build_head
 
 CALLS = """
 import torch
@@ -38,6 +40,31 @@ def test_help_and_signature_list_every_option_with_its_default(name):
     assert all(f"{option}: " in text for option in options)
     if issubclass(head, heads.CosineHead):
         assert {"sample_rate", "workspace"} <= options
+
+
+@pytest.mark.parametrize("name", list(heads.HEADS))
+def test_weights_start_at_the_given_norm_in_the_directions_of_the_default(name):
+    torch.manual_seed(3)
+    weight = build_head(name, 7, 40).weight.detach()
+    torch.manual_seed(3)
+    with torch.device("meta"):
+        head = build_head(name, 7, 40, options={"initial_norm": 1.5})
+    head.to_empty(device="cpu").reset_parameters()
+    again = head.weight.detach().clone()
+    torch.manual_seed(3)
+    head = build_head(name, 7, 40, options={"initial_norm": 1.5})
+    for drawn in (again, head.weight.detach()):
+        torch.testing.assert_close(drawn.norm(dim=1), torch.full((7,), 1.5))
+        cosine = torch.nn.functional.cosine_similarity(drawn, weight)
+        torch.testing.assert_close(cosine, torch.ones(7))
+    assert weight.norm(dim=1).max() < 0.1
+    assert head.initial_norm == 1.5
+
+
+def test_a_norm_that_is_none_is_refused():
+    for norm in (0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="^initial_norm: expected a .*number"):
+            heads.ArcFace(3, 4, initial_norm=norm)
 
 
 @pytest.mark.slow

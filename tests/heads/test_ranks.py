@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from unittest import mock
 
 import pytest
 import torch
@@ -81,9 +82,13 @@ def work(rank, folder):
         "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
     )
     states = {}
+    calls = {}
     for name, make in SHARED.items():
         torch.manual_seed(1)
-        states[name] = train(make(), rank)
+        with mock.patch(
+            "torch.distributed.all_gather", wraps=torch.distributed.all_gather
+        ) as calls[name]:
+            states[name] = train(make(), rank)
     x, y = torch.randn(4, DIM), torch.arange(4)
     parallel = [nn.parallel.DistributedDataParallel(Network(rate)) for rate in (0.3, 1.0)]
     errors = [
@@ -92,8 +97,15 @@ def work(rank, folder):
         refusal(UniformFace(CLASSES, DIM), x, y),
         refusal(parallel[1], x, y),
     ]
-    gathered = gather_ranks(torch.full((3 * rank, 2), float(rank)))
-    torch.save((states, errors, gathered), f"{folder}/{rank}.pt")
+    rows = 3 * rank
+    gathered = gather_ranks(
+        torch.full((rows, 2), float(rank)),
+        torch.arange(rows) > 0,
+        torch.arange(rows) + 2**60,
+        torch.ones(rows, 2, 2, dtype=torch.float64),
+    )
+    counts = {name: all_gather.call_count for name, all_gather in calls.items()}
+    torch.save((states, errors, gathered, counts), f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
@@ -120,7 +132,7 @@ def test_statistics_are_those_of_one_process_with_the_whole_batch(results, name)
 
 @pytest.mark.slow
 def test_what_ranks_cannot_share_is_refused_by_name(results):
-    for _, errors, _ in results:
+    for _, errors, *_ in results:
         for error in errors[:2]:
             assert error.startswith("sample_rate: expected 1 with several ranks")
             assert "RowSGD" in error
@@ -131,14 +143,24 @@ def test_what_ranks_cannot_share_is_refused_by_name(results):
 
 @pytest.mark.slow
 def test_parts_of_unequal_length_are_gathered(results):
-    for *_, gathered in results:
-        assert gathered.tolist() == [[1.0, 1.0]] * 3
+    for _, _, gathered, _ in results:
+        expected = [[1.0, 1.0]] * 3, [False, True, True], [2**60, 2**60 + 1, 2**60 + 2]
+        assert tuple(values.tolist() for values in gathered[:3]) == expected
+        assert torch.equal(gathered[3], torch.ones(3, 2, 2, dtype=torch.float64))
+
+
+@pytest.mark.slow
+def test_a_step_gathers_sizes_and_one_tensor_and_ring_loss_until_its_radius_is_set(results):
+    for *_, counts in results:
+        assert counts == dict.fromkeys(SHARED, 2 * STEPS) | {"RingLoss": 2}
 
 
 def test_one_process_gathers_its_own_values():
-    values = torch.randn(3, requires_grad=True)
-    assert torch.equal(gather_ranks(values), values)
-    assert not gather_ranks(values).requires_grad
+    values, labels = torch.randn(3, requires_grad=True), torch.arange(3)
+    gathered = gather_ranks(values, labels)
+    assert torch.equal(gathered[0], values)
+    assert torch.equal(gathered[1], labels)
+    assert not gathered[0].requires_grad
 
 
 def test_sampled_classes_in_a_distributed_module_of_one_rank_are_refused(tmp_path):

@@ -71,13 +71,19 @@ def test_a_cast_loss_has_the_value_and_the_state_of_its_weights_in_float32(name)
         plain = copy.deepcopy(cast).float()
         embeddings, labels = batch(dtype)
         for _ in range(2):
-            values = []
+            values, grads = [], []
             for loss in (cast, plain):
                 torch.manual_seed(1)
-                values.append(
-                    loss(embeddings.to(next(loss.parameters(), embeddings).dtype), labels)
-                )
+                loss.zero_grad()
+                rows = embeddings.detach().to(next(loss.parameters(), embeddings).dtype)
+                values.append(loss(rows.requires_grad_(), labels))
+                values[-1].backward()
+                roots = [rows, *loss.parameters()]
+                assert all(root.grad.dtype == root.dtype for root in roots)
+                grads.append([root.grad.to_dense().double() for root in roots])
             torch.testing.assert_close(*values, rtol=1e-4, atol=1e-4, check_dtype=False)
+            for grad, expected in zip(*grads, strict=True):
+                assert (grad - expected).norm() <= 0.01 * expected.norm() + 1e-6
         torch.testing.assert_close(
             state(cast), state(plain), rtol=1e-4, atol=1e-5, check_dtype=False
         )
@@ -109,6 +115,33 @@ def test_an_averaged_copy_has_an_end_of_epoch(name):
         loss.end_of_epoch(statistics)
     average.module.end_of_epoch(statistics)
     assert average.module(embeddings, labels).isfinite()
+
+
+@pytest.mark.parametrize("averaging", [{}, {"multi_avg_fn": get_ema_multi_avg_fn(0.999)}])
+@pytest.mark.parametrize("name", ["sampled", "LSoftmax", "LDAM weighted"])
+def test_an_averaged_copy_of_an_equal_count_has_that_count(name, averaging):
+    loss = LOSSES[name]()
+    count = loss.epoch if name.startswith("LDAM") else loss.step
+    count.fill_(3)
+    average = AveragedModel(loss, use_buffers=True, **averaging)
+    for _ in range(5):
+        average.update_parameters(loss)
+    for key, buffer in average.module.named_buffers():
+        torch.testing.assert_close(buffer, loss.get_buffer(key))
+        assert buffer.is_floating_point()
+
+
+@pytest.mark.parametrize("name", ["sampled", "LSoftmax", "LDAM weighted"])
+def test_integer_counts_of_earlier_checkpoints_load(name):
+    loss, other = LOSSES[name](), LOSSES[name]()
+    for _ in range(3):
+        loss(*batch())
+        loss.end_of_epoch(None) if name.startswith("LDAM") else None
+    saved = loss.state_dict()
+    counts = [key for key in saved if key in ("step", "epoch")]
+    assert [int(saved[key]) for key in counts] == [3]
+    other.load_state_dict(saved | {key: saved[key].long() for key in counts})
+    assert_equal(other.state_dict(), saved)
 
 
 def test_margins_between_two_of_the_grid_count_as_the_nearest():

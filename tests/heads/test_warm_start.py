@@ -46,6 +46,9 @@ def test_fair_loss_takes_margins_of_its_kind_on_its_grid():
     head = heads.FairLoss(5, 3)
     head.warm_start(heads.ArcFace(5, 3, 0.45))
     assert head.margins.tolist() == pytest.approx([0.45] * 5)
+    head.warm_start(heads.ArcFace(5, 3, 0.25005))  # within the grid's tolerance
+    assert head.margins.tolist() == pytest.approx([0.25005] * 5)
+    head.warm_start(heads.ArcFace(5, 3, 0.45))
     for other in (heads.ArcFace(5, 3, 0.5), heads.CosFace(5, 3, 0.25)):
         head.warm_start(other)
         assert head.margins.tolist() == pytest.approx([0.45] * 5)
@@ -72,3 +75,14 @@ def test_the_state_of_another_head_is_refused_with_a_hint():
         heads.FairLoss(5, 3).load_state_dict(heads.ArcFace(5, 3).state_dict(), strict=False)
     with pytest.raises(RuntimeError, match="(?s)Missing key.*warm_start"):
         heads.AdaFace(5, 3).load_state_dict(heads.Softmax(5, 3).state_dict())
+
+
+def test_a_whole_state_keeps_the_margins_it_was_saved_with():
+    head, start = heads.CosFace(5, 3, 0.35), heads.ArcFace(5, 3, 0.5, scale=48.0)
+    head.load_state_dict(start.state_dict())  # same names and shapes: a cosine head of margin 0.5
+    assert (head.kind, float(head.margins), float(head.scale)) == ("cos", 0.5, 48.0)
+    head = heads.CosFace(5, 3, 0.35)
+    head.warm_start(start.state_dict())  # class weights alone
+    assert (head.kind, float(head.scale)) == ("cos", 64.0)
+    assert float(head.margins) == pytest.approx(0.35)
+    assert torch.equal(head.weight, start.weight)

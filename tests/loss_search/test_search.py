@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from dataclasses import replace
 from itertools import pairwise
 
@@ -29,6 +30,7 @@ from fairloss.training import (
     read_json,
     read_loss,
     train,
+    write_loss,
 )
 
 
@@ -131,11 +133,33 @@ def test_at_learning_rate_0_the_mean_stays_exactly(tmp_path, whole):
 
 
 def test_random_softmax_is_one_model_with_another_a_every_round(tmp_path):
-    search(config(tmp_path, method="random-softmax"), faces(COUNTS))
+    settings = config(tmp_path, method="random-softmax")
+    result = search(settings, faces(COUNTS))
     lines = rounds(tmp_path)
     assert len({line["points"][0][0] for line in lines}) == 3
     assert [len(line["points"]) for line in lines] == [1, 1, 1]
     assert all(line["new_mean"] == [0.2] for line in lines)
+    # No one loss stands for it: the result is the model, with the a that it was last trained with.
+    assert result == tmp_path / "model" / "model.pt"
+    assert not (tmp_path / "loss.json").exists()
+    (a,) = -np.expm1(32 * np.array(lines[-1]["points"][0]))
+    assert torch.load(tmp_path / "model" / "head.pt")["a"].item() == pytest.approx(a, rel=1e-6)
+    assert load_backbone(result)[1].head.options["a"] == pytest.approx(a)
+    assert [path.name for path in write_search_figures(tmp_path)] == ["trajectory.svg"]
+    before = RunFolder(tmp_path).metrics()
+    assert search(settings, faces(COUNTS)) == result  # finished: nothing left to do
+    assert RunFolder(tmp_path).metrics() == before
+
+
+def test_an_old_loss_file_of_random_softmax_is_named_for_what_it_is(tmp_path):
+    head = HeadConfig(name="SearchSoftmax", scale=32.0, options={"a": -math.expm1(32 * 0.206)})
+    write_loss(tmp_path / "loss.json", head, {"method": "random-softmax"})
+    with pytest.warns(UserWarning, match=r"loss.json is the mean .* CosFace at margin 0.206\."):
+        assert read_loss(tmp_path / "loss.json") == head
+    write_loss(tmp_path / "loss.json", head, {"method": "search-softmax"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_loss(tmp_path / "loss.json") == head
 
 
 def test_an_interrupted_search_resumes_to_the_same_bits(tmp_path, whole):

@@ -111,7 +111,7 @@ def test_nan_embedding_is_named(tmp_path):
 
 def test_fair_loss_moves_margins_after_each_epoch(tmp_path):
     Policy.constant("raise").save(tmp_path / "raise.json")
-    head = HeadConfig(policy=str(tmp_path / "raise.json"), margin=0.15)
+    head = HeadConfig(name="FairLoss", policy=str(tmp_path / "raise.json"), margin=0.15)
     run = train(config(tmp_path / "run", head=head, epochs=5), faces(COUNTS))
     epochs = [line for line in RunFolder(run).metrics() if line["event"] == "epoch"]
     margins = [{group["margin"] for group in line["groups"]} - {None} for line in epochs]

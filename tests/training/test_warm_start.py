@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from synthetic import faces
 from training_runs import COUNTS, config
 
+from fairloss.agent import Policy
 from fairloss.data import FaceImages
 from fairloss.training import HeadConfig, ModelConfig, RunFolder, train
 from fairloss.training.build import build_trainer
@@ -16,7 +19,13 @@ from fairloss.training.build import build_trainer
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run of FairLoss whose six margins are 0.15, 0.25, 0.35, 0.45, 0.45, 0.25."""
-    return trained(tmp_path_factory.mktemp("runs") / "fair", HeadConfig(), MARGINS)
+    folder = tmp_path_factory.mktemp("runs")
+    return trained(folder / "fair", fair(folder), MARGINS)
+
+
+def fair(folder, **changes):
+    Policy.constant("keep").save(folder / "keep.json")
+    return HeadConfig(name="FairLoss", policy=str(folder / "keep.json"), **changes)
 
 
 MARGINS = [0.15, 0.25, 0.35, 0.45, 0.45, 0.25]
@@ -28,6 +37,14 @@ def trained(folder, head, margins=None, counts=COUNTS):
         state = torch.load(folder / "head.pt", weights_only=True)
         torch.save(state | {"margins": torch.tensor(margins)}, folder / "head.pt")
     return folder
+
+
+def changed_state(folder, run, **changes):
+    """A copy of a run with another head.pt."""
+    shutil.copytree(run, folder / "changed")
+    state = torch.load(run / "head.pt", weights_only=True)
+    torch.save(state | changes, folder / "changed" / "head.pt")
+    return folder / "changed"
 
 
 def weight(run):
@@ -46,7 +63,7 @@ def renamed(order):
 
 
 def test_a_run_gives_backbone_class_weights_and_margins(tmp_path, run):
-    trainer = started(tmp_path, init=str(run))
+    trainer = started(tmp_path, init=str(run), head=fair(tmp_path))
     state = torch.load(run / "model.pt", weights_only=True)
     assert all(torch.equal(value, state[key]) for key, value in trainer.model.state_dict().items())
     assert torch.equal(trainer.head.weight, weight(run))
@@ -56,8 +73,9 @@ def test_a_run_gives_backbone_class_weights_and_margins(tmp_path, run):
 def test_class_weights_follow_the_names_of_identities(tmp_path, run):
     order = ["id3", "new", "id0", "id5", "other", "id1"]
     rows = [3, None, 0, 5, None, 1]
-    fresh = started(tmp_path / "fresh", renamed(order)).head
-    head = started(tmp_path, renamed(order), init=str(run)).head
+    settings = {"head": fair(tmp_path)}
+    fresh = started(tmp_path / "fresh", renamed(order), **settings).head
+    head = started(tmp_path, renamed(order), init=str(run), **settings).head
     for position, row in enumerate(rows):
         expected = fresh.weight[position] if row is None else weight(run)[row]
         assert torch.equal(head.weight[position], expected)
@@ -79,9 +97,9 @@ def test_any_head_starts_from_any_other(tmp_path, run, name):
     to_other = started(tmp_path, init=str(run), head=HeadConfig(name=name)).head
     assert torch.equal(to_other.weight, weight(run))
     other = trained(tmp_path / "other", HeadConfig(name=name))
-    fair = started(tmp_path / "back", init=str(other)).head
-    assert torch.equal(fair.weight, weight(other))
-    torch.testing.assert_close(fair.margins, torch.full((6,), 0.35))
+    back = started(tmp_path / "back", init=str(other), head=fair(tmp_path)).head
+    assert torch.equal(back.weight, weight(other))
+    torch.testing.assert_close(back.margins, torch.full((6,), 0.35))
 
 
 @pytest.mark.parametrize(
@@ -95,8 +113,47 @@ def test_any_head_starts_from_any_other(tmp_path, run, name):
 )
 def test_margins_are_taken_where_kind_and_grid_agree(tmp_path, source, kind, margin):
     first = trained(tmp_path / "first", source)
-    head = started(tmp_path, init=str(first), head=HeadConfig(kind=kind)).head
+    head = started(tmp_path, init=str(first), head=fair(tmp_path, kind=kind)).head
     np.testing.assert_allclose(head.margins.numpy(), margin, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("margins", "kind", "got"),
+    [
+        ([0.15, 0.25, 0.35, 0.4, 0.45, 0.25], "arc", r'\[0.15, 0.25, 0.35\], of kind "arc"'),
+        (MARGINS, "cos", r'\[0.15, 0.25, 0.35\], of kind "arc"'),
+    ],
+)
+def test_margins_that_do_not_fit_are_named_in_one_warning(tmp_path, run, margins, kind, got):
+    other = changed_state(tmp_path, run, margins=torch.tensor(margins))
+    message = f'init: takes the class weights of .* kind "{kind}" at .* got FairLoss at {got}'
+    with pytest.warns(UserWarning, match=message) as warned:
+        head = started(tmp_path, init=str(other), head=HeadConfig(kind=kind)).head
+    assert len(warned) == 1
+    assert torch.equal(head.weight, weight(run))
+    torch.testing.assert_close(head.margins, torch.full((6,), 0.35))
+
+
+@pytest.mark.parametrize(
+    ("changes", "got"),
+    [
+        ({"margins": torch.tensor(MARGINS[:4])}, r"shape \(4,\)"),
+        ({"margins": torch.full((6,), torch.nan)}, r"shape \(6,\)"),
+        ({"margins": None}, "None"),
+        ({"weight": None}, "none"),
+    ],
+)
+def test_damaged_margins_are_an_error_that_names_the_file(tmp_path, run, changes, got):
+    other = changed_state(tmp_path, run, **changes)
+    with pytest.raises(ValueError, match=f"init: expected .*head.pt with .*{got}"):
+        started(tmp_path, init=str(other))
+
+
+def test_a_damaged_configuration_of_the_run_is_an_error(tmp_path, run):
+    other = changed_state(tmp_path, run)
+    (other / "config.yaml").write_text("head: [1", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"config.yaml is not a YAML file of settings"):
+        started(tmp_path, init=str(other))
 
 
 def test_a_backbone_of_other_identities_leaves_the_head_new(tmp_path, run):
@@ -114,11 +171,11 @@ def test_a_backbone_of_other_identities_leaves_the_head_new(tmp_path, run):
 def test_errors_name_the_setting(tmp_path, run):
     (tmp_path / "bad.pt").write_bytes(b"junk")
     model = str(run / "model.pt")
-    size = ModelConfig(embedding_size=8)
+    size, beside = ModelConfig(embedding_size=8), fair(tmp_path, margin=0.45)
     for changes, message in (
         ({"init": str(tmp_path)}, "init: expected a finished run, got .* without con"),
         ({"init": str(run), "model": size}, "init: expected the weights of a small_cnn .* size 8"),
-        ({"init": str(run), "head": HeadConfig(margin=0.45)}, "head.margin: expected none beside"),
+        ({"init": str(run), "head": beside}, "head.margin: expected none beside"),
         ({"init_backbone": model, "model": size}, "init_backbone: expected the weights of a small"),
         ({"init_backbone": str(run / "head.pt")}, "init_backbone: expected the weights of a small"),
         ({"init_backbone": str(tmp_path / "bad.pt")}, "init_backbone: .*bad.pt cannot be read"),

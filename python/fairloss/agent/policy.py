@@ -25,7 +25,6 @@ from fairloss.io.atomic import FormatError, write_text
 from fairloss.typing import Float64s, Ints
 
 _VERSION = 1
-_DEFAULT_PATH = Path(__file__).with_name("default_policy.json")
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,8 +116,9 @@ class Policy:
 
     @classmethod
     def default(cls) -> Policy:
-        """Return the table that comes with the package."""
-        return cls.load(_DEFAULT_PATH)
+        """Raise ValueError: the table that version 0.1.0 had is not packaged any more."""
+        made = "a policy of `fairloss collect` and `fairloss fit-policy`, or Policy.constant"
+        raise ValueError(f"policy: expected {made}, got Policy.default, which was removed")
 
     def act(self, states: npt.ArrayLike) -> Ints:
         """Return (C,) actions for (C,) state ids; ValueError if one is out of range."""

@@ -60,7 +60,8 @@ class GroupState:
     paper does not give them. A class on a cut belongs to the bin below: `bin = (x > cut0) +
     (x > cut1)`. So equal values always share a bin, and if more than a third of them are tied at
     the smallest value (say zero variance) then cut0 is that value and the tie stays together in
-    bin 0. With `x >= cut` going up, the same tie would leave bin 0 empty.
+    bin 0. With `x >= cut` going up, the same tie would leave bin 0 empty. If more than two thirds
+    are tied at the smallest value, both cuts are that value and bin 1 is empty.
 
     Args:
         counts: (C,) integers, images per class. 0 marks an empty class: it takes no part in any
@@ -99,6 +100,12 @@ class GroupState:
         expect(ascending, "count_cuts", "two ascending numbers", repr(count_cuts))
         self.count_cuts = count_cuts
         self.count_bins = _bins(images, count_cuts)
+
+    @property
+    def empty_count_bins(self) -> list[str]:
+        """Names of the count bins without a class, as `describe` writes them."""
+        bins = set(self.count_bins[self.counts > 0].tolist())
+        return [word for number, word in enumerate(_COUNT_WORDS) if number not in bins]
 
     @property
     def num_states(self) -> int:

@@ -52,7 +52,7 @@ def run() -> None:
     except KeyboardInterrupt:
         sys.exit(130)  # as a shell reports SIGINT
     except (ValueError, OSError, ImportError, RuntimeError) as error:
-        print_message("error", "bold red", " ".join(str(error).splitlines()))
+        print_message("error", "bold red", " ".join(str(error).split("\n")))
         sys.exit(2)
 
 

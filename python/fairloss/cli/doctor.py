@@ -44,5 +44,5 @@ def doctor(
 
 
 def _print(text: str) -> None:
-    for line in text.splitlines():
+    for line in text.split("\n"):
         print_line(line)

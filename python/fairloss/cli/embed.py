@@ -13,6 +13,7 @@ from fairloss.data import read_devkit_list, read_landmarks
 from fairloss.data.images import list_identified
 from fairloss.data.npy import check_npy
 from fairloss.data.text_files import read_lines
+from fairloss.io.output import check_output
 from fairloss.progress import labeled
 from fairloss.training import embed_to_devkit, embed_to_npy
 from fairloss.typing import Float32s
@@ -47,6 +48,7 @@ def embed(
     """
     if suffix is None:
         check_npy(output)
+    check_output(output, folder=suffix is not None)
     expect(
         suffix is None or landmarks is None,
         "landmarks",

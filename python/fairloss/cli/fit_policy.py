@@ -22,10 +22,11 @@ def fit_policy(
     """Learn the policy from experience, by deep Q-learning checked against the exact solution.
 
     Example: `fairloss fit-policy runs/experience/experience.npz --output policy.json`, then
-    `fairloss train data=faces output=runs/fair head.policy=policy.json`
+    `fairloss train data=faces output=runs/fair head.name=FairLoss head.policy=policy.json`, with
+    head.kind=cos where the experience is of a run of CosFace
     """
-    check_file("experience", experience)
     check_output(output, folder=False)
+    check_file("experience", experience)
     transitions = fairloss.experience.Experience.load(experience)
     with progress_bars() as progress:
         fit = fairloss.experience.fit_policy(transitions, gamma=gamma, seed=seed, progress=progress)

@@ -4,7 +4,7 @@ from fairloss import loss_search
 from fairloss.cli._console import print_line
 from fairloss.cli._progress import progress_bars
 from fairloss.cli._settings import Settings, load_settings
-from fairloss.io.json import read_json
+from fairloss.io.run_folder import RunFolder
 
 
 def search_loss(settings: Settings = None) -> None:
@@ -14,7 +14,8 @@ def search_loss(settings: Settings = None) -> None:
     `fairloss train data=faces output=runs/found head.loss=runs/search/loss.json`
 
     Writes output/loss.json, output/model (the run folder of the last best model), and
-    trajectory.svg and loss.svg. Settings are those of `fairloss train`, of the head only
+    trajectory.svg and loss.svg; random-softmax draws a loss in every round and searches none, so it
+    writes no loss.json and no loss.svg. Settings are those of `fairloss train`, of the head only
     head.scale and head.sample_rate, and:
 
     - search.method=search-softmax, random-softmax or am-lfs
@@ -28,14 +29,15 @@ def search_loss(settings: Settings = None) -> None:
     config = load_settings(settings, loss_search.SearchConfig)
     with progress_bars() as progress, loss_search.ProcessMap(config.workers) as processes:
         path = loss_search.search(config, None, progress, map if config.workers == 1 else processes)
-    provenance = read_json(path)["provenance"]
+    folder = RunFolder(config.output)
+    (*_, last) = (line for line in folder.metrics() if line.get("event") == "round")
     print_line(
-        f"{provenance['steps']} optimizer steps in {provenance['rounds']} rounds, reward "
-        f"{provenance['reward']:.4f}: {path}"
+        f"{last['cost']} optimizer steps in {last['epoch']} rounds, reward "
+        f"{max(last['rewards']):.4f}: {path}"
     )
     try:
         from fairloss.report.loss_search import write_search_figures
     except ImportError:
         print_line('no figures: they need pip install "fairloss-ext[report]"')
     else:
-        print_line(f"figures: {', '.join(map(str, write_search_figures(path.parent)))}")
+        print_line(f"figures: {', '.join(map(str, write_search_figures(folder.path)))}")

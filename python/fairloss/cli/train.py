@@ -21,12 +21,14 @@ def train(settings: Settings = None) -> None:
     - image_size=[112,112], channels=3 (1: gray), augment=true (mirror and shift)
     - model.name=small_cnn (or iresnet18, iresnet34, iresnet50, iresnet100),
       model.embedding_size=128
-    - head.name=FairLoss (or any head of docs/losses.md), head.scale=32, head.margin (its first
-      margin), head.kind=arc (or cos), head.policy=policy.json (default: the package's),
-      head.options={t: 1.12} (what else the head takes), head.sample_rate=1; or
-      head.loss=loss.json (of `fairloss search-loss`)
+    - head.name=CosFace (or any head of docs/losses.md), head.scale=32, head.margin=0.35,
+      head.kind=arc (or cos, where the head has both), head.options={t: 1.12} (what else the head
+      takes), head.sample_rate=1; or head.loss=loss.json (of `fairloss search-loss`)
+    - head.policy=policy.json (of `fairloss fit-policy`): required by head.name=FairLoss
     - optimizer.learning_rate=0.1, optimizer.decay_at=[0.625,0.875] (fractions of the epochs),
       optimizer.momentum=0.9, optimizer.weight_decay=5e-4, optimizer.clip=5
+    - statistics=when_needed: class angles after each epoch, for a head that reads them; always:
+      also for metrics.jsonl and the report of any other
     - tensorboard=false: also write scalars to output/tensorboard
     """
     config = load_settings(settings, training.TrainConfig)

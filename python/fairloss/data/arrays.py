@@ -14,11 +14,9 @@ import numpy as np
 
 from fairloss.checks import expect
 from fairloss.data.face_images import FaceImages
-from fairloss.data.npy import is_flat, write_npy, write_npy_parts
+from fairloss.data.npy import is_flat, map_npy, write_npy, write_npy_parts
 from fairloss.data.text_files import StrPath, check_format
-from fairloss.io.atomic import FormatError
 from fairloss.io.json import read_json, write_json
-from fairloss.io.mapped import open_npy
 from fairloss.typing import Bytes, Ints
 
 IMAGES, LABELS, VARIANTS, INDEX = "images.npy", "labels.npy", "variants.npy", "index.json"
@@ -31,7 +29,7 @@ def holds_arrays(folder: StrPath) -> bool:
 
 def read_index(folder: StrPath) -> dict[str, Any]:
     """Return index.json of a folder of arrays; FormatError for another version."""
-    return read_json(Path(folder) / INDEX)
+    return read_json(Path(folder) / INDEX, identities=list, variants=list, mirror=bool)
 
 
 def read_names(folder: StrPath, index: dict[str, Any]) -> tuple[Ints, list[str]]:
@@ -47,10 +45,7 @@ def read_names(folder: StrPath, index: dict[str, Any]) -> tuple[Ints, list[str]]
 
 def _positions(path: Path, size: int) -> Ints:
     """Return (N,) integers 0..size-1 of any dtype, also from a column; FormatError otherwise."""
-    try:
-        array = np.asarray(open_npy(path))
-    except (ValueError, EOFError) as error:
-        raise FormatError(path, f"no array of integers: {error}") from error
+    array = np.asarray(map_npy(path))
     got = f"shape {array.shape} and type {array.dtype}"
     valid = is_flat(array) and array.dtype.kind in "iu"
     check_format(valid, path, f"expected (N,) integers, got {got}")
@@ -70,7 +65,7 @@ def read_arrays(folder: StrPath, image_size: tuple[int, int], channels: int) -> 
     root = Path(folder)
     index = read_index(root)
     # copy on write: torch has no read-only tensors, and nothing may reach the file
-    pixels = open_npy(root / IMAGES, "c")
+    pixels = map_npy(root / IMAGES, "c")
     got = f"shape {pixels.shape} and type {pixels.dtype}"
     valid = pixels.ndim == 4 and pixels.dtype == np.uint8
     check_format(valid, root / IMAGES, f"expected (N, channels, H, W) uint8, got {got}")

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fairloss.checks import check_choice, expect
-from fairloss.io.mapped import MappedArray
+from fairloss.io.mapped import MappedArray, check_unchanged
 from fairloss.typing import Ints
 
 MEMORY_LIMIT = 8 * 2**30
@@ -97,6 +97,7 @@ class FaceImages(Dataset[tuple[Tensor, int]]):
         return len(self.names)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        self._check_file()
         return self._pixels[index], int(self.labels[index])
 
     def __repr__(self) -> str:
@@ -104,8 +105,12 @@ class FaceImages(Dataset[tuple[Tensor, int]]):
         return f"FaceImages({len(self)} images of {self.num_classes} identities, {shape})"
 
     def images(self, indices: Indices) -> Tensor:
-        """Return the images at `indices` (n,), as uint8 (n, channels, H, W)."""
-        return self._pixels[self._positions(indices)]
+        """Return the images at `indices` (n,), as uint8 (n, channels, H, W).
+
+        Raises:
+            FormatError: the file of mapped images was changed or replaced.
+        """
+        return self._read(self._positions(indices))
 
     def subset(self, indices: Indices) -> FaceImages:
         """Return the images at `indices` (n,), in that order.
@@ -120,7 +125,7 @@ class FaceImages(Dataset[tuple[Tensor, int]]):
         expect(len(positions), "indices", "at least one image", "none")
         remaining, labels = torch.unique(self.labels[positions], return_inverse=True)
         return FaceImages(
-            self._pixels[positions],
+            self._read(positions),
             labels,
             [self.identities[label] for label in remaining.tolist()],
             [self.names[position] for position in positions.tolist()],
@@ -140,6 +145,18 @@ class FaceImages(Dataset[tuple[Tensor, int]]):
         expect(not unknown, "identities", expected, got)
         selected = torch.tensor([name in names for name in self.identities])
         return self.subset(selected[self.labels].nonzero().flatten())
+
+    def _read(self, positions: Tensor) -> Tensor:
+        self._check_file()
+        return self._pixels[positions]
+
+    def _check_file(self) -> None:
+        """Raise FormatError if pixels are mapped from a file that is not the same any more.
+
+        To read behind the end of a file that was cut off would end the process.
+        """
+        if self._mapped is not None and self._mapped.version is not None:
+            check_unchanged(self._mapped)
 
     def _positions(self, indices: Indices) -> Tensor:
         positions = _integers("indices", indices)

@@ -1,14 +1,12 @@
 """Groups of identities, from a column of a table."""
 
-import csv
-import io
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from fairloss.checks import expect
-from fairloss.data.text_files import StrPath, read_listing
+from fairloss.data.text_files import StrPath, check_format, read_table
 
 
 def read_groups(
@@ -28,10 +26,13 @@ def read_groups(
     Raises:
         ValueError: a column is missing, or an identity has no row.
     """
-    reader = csv.DictReader(io.StringIO(read_listing(table)))
-    missing = {column, key}.difference(reader.fieldnames or ())
-    expect(not missing, f"table {table}", f"columns {column!r} and {key!r}", reader.fieldnames)
-    group_of = {row[key]: row[column] for row in reader}
+    header, *rows = read_table(table) or [[]]
+    missing = {column, key}.difference(header)
+    expect(not missing, f"table {table}", f"columns {column!r} and {key!r}", header)
+    for number, row in enumerate(rows, 2):
+        got = f"row {number}: expected {len(header)} columns, got {len(row)}"
+        check_format(len(row) >= len(header), table, got)
+    group_of = {row[header.index(key)]: row[header.index(column)] for row in rows}
     unknown = [name for name in identities if name not in group_of]
     lacking = f"none for {len(unknown)} identities, the first {next(iter(unknown), None)!r}"
     expect(not unknown, f"table {table}", "a row for each identity", lacking)

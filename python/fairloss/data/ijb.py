@@ -10,7 +10,6 @@ from fairloss.data.text_files import (
     check_format,
     is_count,
     read_lines,
-    read_listing,
     split_fields,
 )
 from fairloss.io.atomic import FormatError, read_text
@@ -96,7 +95,7 @@ def read_enrolled(path: StrPath) -> Enrolled:
 
 
 def _fields(path: StrPath, count: int) -> list[list[str]]:
-    rows = [split_fields(line, count) for line in read_listing(path).splitlines()]
+    rows = [split_fields(line, count) for line in read_lines(path)]
     for number, row in enumerate(rows, 1):
         message = f"line {number}: expected {count} fields, got {len(row)}"
         check_format(len(row) == count, path, message)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -62,14 +62,21 @@ def is_flat(array: Array) -> bool:
     return array.ndim > 0 and array.size == max(array.shape)
 
 
-def read_matrix(path: StrPath) -> MappedArray:
-    """Return an (N, D) floating-point array, memory-mapped; FormatError for anything else."""
+def map_npy(path: StrPath, mode: Literal["r", "c"] = "r") -> MappedArray:
+    """Return `open_npy`; FormatError if the file cannot be read or is damaged."""
     try:
-        array = open_npy(path)
+        return open_npy(path, mode)
+    except FormatError:
+        raise
     except OSError as error:
         raise FormatError(path, f"cannot be read: {error}") from error
     except Exception as error:  # numpy parses the header as Python: any kind of error may follow
         raise FormatError(path, f"no array, or truncated: {error}") from error
+
+
+def read_matrix(path: StrPath) -> MappedArray:
+    """Return an (N, D) floating-point array, memory-mapped; FormatError for anything else."""
+    array = map_npy(path)
     check_format(
         array.ndim == 2 and array.dtype.kind == "f" and array.size,
         path,

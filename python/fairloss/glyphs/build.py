@@ -19,6 +19,7 @@ from fairloss.glyphs.selection import PAIR, CharacterSplit, hold_out
 from fairloss.glyphs.sets import Samples, write_sets
 from fairloss.glyphs.shards import Shard, draw_shards
 from fairloss.io.json import VERSION, read_json, write_json
+from fairloss.io.output import locked_beside
 from fairloss.progress import Progress, no_progress
 
 PLAN, MANIFEST = "plan.json", "manifest.json"
@@ -62,6 +63,17 @@ def make_glyphs(
     options.check()
     check_integer("jobs", jobs)
     target = Path(output).resolve()
+    with locked_beside(target, folder=True):
+        return _make(target, options, jobs, cache, progress)
+
+
+def _make(
+    target: Path,
+    options: GlyphOptions,
+    jobs: int,
+    cache: str | os.PathLike[str] | None,
+    progress: Progress,
+) -> Path:
     designs = find_designs(_font_folders(options, cache, progress), progress)
     held_out = hold_out(designs.styles, options.held_out_typefaces, options.seed)
     plan = _plan(options, designs, held_out)

@@ -1,12 +1,12 @@
 """The usable faces of a set of fonts, grouped into designs."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fairloss.checks import expect
+from fairloss.data.text_files import read_json_object
 from fairloss.glyphs.cleaning import (
     DUPLICATE,
     Inspection,
@@ -19,7 +19,6 @@ from fairloss.glyphs.packages import RECORD
 from fairloss.glyphs.rendering import Shift
 from fairloss.glyphs.shards import Drawing
 from fairloss.glyphs.typefaces import Typeface, find_typefaces
-from fairloss.io.atomic import read_text
 from fairloss.io.digest import sha256
 from fairloss.progress import Progress, no_progress
 
@@ -110,7 +109,7 @@ def find_designs(folders: Sequence[Path], progress: Progress = no_progress) -> D
     for face_number in sorted(range(len(faces)), key=lambda n: -len(faces[n].characters)):
         members[numbers[face_number]].append(face_number)
     records = [folder / RECORD for folder in folders]
-    packages = [json.loads(read_text(path)) for path in records if path.is_file()]
+    packages = [read_json_object(path) for path in records if path.is_file()]
     return Designs(
         faces, [inspection.shift for inspection in inspections], members, left_out, packages
     )

@@ -98,7 +98,7 @@ def _download(
         _run(["apt-get", "--quiet", "update", *options], folder, lambda line: None)
         code, output = _run([*command, *options], folder, report)
     if code:
-        errors = "\n".join(line for line in output.splitlines() if line.startswith("E:"))
+        errors = "\n".join(line for line in output.split("\n") if line.startswith("E:"))
         raise RuntimeError(f"could not fetch fonts. {HINT}\napt-get:\n{errors or output}")
 
 
@@ -108,7 +108,7 @@ def _unpack(archive: Path, root: Path) -> None:
     scratch.mkdir()
     _checked(["dpkg", "-x", str(archive), str(scratch / "all")])
     fields = _checked(["dpkg-deb", "-W", "--showformat", "${Package}\n${Version}", str(archive)])
-    package, version = fields.splitlines()
+    package, version = fields.strip("\n").split("\n")
     selected = scratch / "selected"
     selected.mkdir()
     files = [path for path in (scratch / "all").rglob("*") if not path.is_symlink()]

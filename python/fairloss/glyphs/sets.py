@@ -12,6 +12,7 @@ from fairloss.glyphs.options import GlyphOptions
 from fairloss.glyphs.selection import CharacterSplit, kept_images
 from fairloss.glyphs.shards import LOSSES, Shard
 from fairloss.io.digest import sha256
+from fairloss.io.npz import read_npz
 from fairloss.progress import Progress, no_progress
 from fairloss.typing import Bools, Bytes, Ints
 
@@ -54,8 +55,7 @@ class Samples:
 
 def _without_images(path: Path) -> tuple[Ints, ...]:
     """Return characters, faces and losses of a shard without reading its images."""
-    with np.load(path) as arrays:
-        return arrays["characters"], arrays["faces"], arrays["losses"]
+    return tuple(read_npz(path, ("characters", "faces", "losses")).values())
 
 
 def write_sets(

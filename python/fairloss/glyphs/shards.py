@@ -15,6 +15,7 @@ import numpy as np
 from fairloss.glyphs.rendering import Pen, Shift, is_blank
 from fairloss.glyphs.typefaces import Typeface
 from fairloss.io.atomic import write_atomic
+from fairloss.io.npz import read_npz
 from fairloss.typing import Bytes, Ints
 
 # Characters of a shard: some 5,000 images, 5 MB and half a second, which an interruption can lose.
@@ -60,9 +61,8 @@ class Shard(NamedTuple):
 
     @classmethod
     def load(cls, path: Path) -> Shard:
-        """Read a file of `save`."""
-        with np.load(path) as arrays:
-            return cls(**{name: arrays[name] for name in cls._fields})
+        """Read a file of `save`; FormatError if it is damaged."""
+        return cls(**read_npz(path, cls._fields))
 
     def save(self, path: Path) -> None:
         """Write the file atomically."""

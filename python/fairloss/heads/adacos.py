@@ -49,7 +49,7 @@ class AdaCos(CosineHead):
         if self.dynamic and self.training:
             with torch.no_grad():
                 batch = *super().partition(embeddings, weight, labels), labels >= 0
-                self._update_scale(*map(gather_ranks, batch))
+                self._update_scale(*gather_ranks(*batch))
         return super().partition(embeddings, weight, labels)
 
     def step_scale(self) -> Tensor:
@@ -64,4 +64,4 @@ class AdaCos(CosineHead):
         angles = torch.acos(target_cosine.clamp(-1, 1)).masked_fill(~labeled, math.nan)
         scale = log_mean / torch.cos(angles.nanmedian().clamp(max=math.pi / 4))
         # Not with a non-finite sample, nor without a labeled one or another class.
-        self.scale.copy_(torch.where(scale.isfinite(), scale.clamp(min=1), self.scale))
+        self._update("scale", torch.where(scale.isfinite(), scale.clamp(min=1), self.scale))

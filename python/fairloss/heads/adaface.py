@@ -75,9 +75,11 @@ class AdaFace(NormHead):
         return torch.stack([torch.ones_like(z), angle, self.margin * (z + 1)], dim=1)
 
     def _update_averages(self, norm: Tensor, counted: Tensor) -> None:
-        norm, counted = gather_ranks(norm), gather_ranks(counted)
+        norm, counted = gather_ranks(norm, counted)
         count, mean = counted.sum(), masked_mean(norm, counted)
         variance = torch.where(counted, (norm - mean).square(), 0).sum() / (count - 1)
         several = count > 1  # one sample has no spread
-        for average, new in ((self.norm_mean, mean), (self.norm_std, variance.sqrt())):
-            average.lerp_(torch.where(several, new.to(average.dtype), average), self.momentum)
+        for name, new in (("norm_mean", mean), ("norm_std", variance.sqrt())):
+            average = self.get_buffer(name)
+            target = torch.where(several, new.to(average.dtype), average)
+            self._update(name, average.lerp(target, self.momentum))

@@ -1,30 +1,41 @@
 """AdaptiveFace: a learned margin for every class."""
 
+import warnings
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from fairloss.checks import check_number
 from fairloss.deprecation import RenamedAttribute, renamed_keywords
 from fairloss.heads.base import CosineHead, CosineOptions, Unpack
 
 
 class AdaptiveFace(CosineHead):
-    """``s (cos theta - m_y)`` with learned margins, and ``+ lambda (1 - mean_c m_c)``.
+    """``s (cos theta - m_y)`` with learned margins, and ``+ r s (1 - mean_c m_c)``.
 
-    (Liu et al., AdaptiveFace's AdaM-Softmax, CVPR 2019.) Defaults are FaceX-Zoo's: first margins
-    uniform in (0.3, 0.4), clamped to [0, 1] before each use, lambda 70, s = 64. The mean counts
-    every class alike and is added to every sample's loss. The survey arXiv 2212.13038 prints an arc
-    form.
+    (Liu et al., AdaptiveFace's AdaM-Softmax, CVPR 2019.) First margins are uniform in (0.3, 0.4);
+    after a step they are clamped to [0, 1]. The mean counts every class alike and is added to every
+    sample's loss. Defaults are those of FaceX-Zoo's configuration: s = 32 and lambda = r s = 70
+    (its class has s = 30). The survey arXiv 2212.13038 prints an arc form.
+
+    The margin of a class is at rest where its samples have ``1 - p = r N / (C n_c)`` on average,
+    with p their softmax probability, n_c of the N images and C classes. So with r of 1 or more,
+    as by default, no class of average size is at rest below the largest margin, 1.
 
     Args:
         num_classes: C.
         embedding_size: D.
-        regularizer: lambda.
+        regularizer_ratio: r, lambda in units of s.
+        regularizer: lambda, the old name.
         options: see `CosineOptions`.
 
     Attributes:
-        margins: parameter, (C,).
+        margins: parameter, (C,), clamped to [0, 1] wherever it is read or saved.
+        regularizer: lambda.
     """
 
+    defaults = CosineHead.defaults | {"scale": 32.0}
     regulariser = RenamedAttribute("regularizer")
 
     @renamed_keywords(regulariser="regularizer")
@@ -33,13 +44,42 @@ class AdaptiveFace(CosineHead):
         num_classes: int,
         embedding_size: int,
         *,
-        regularizer: float = 70.0,
+        regularizer_ratio: float = 70.0 / 32.0,
+        regularizer: float | None = None,
         **options: Unpack[CosineOptions],
     ) -> None:
+        check_number("regularizer_ratio", regularizer_ratio, 0)
         super().__init__(num_classes, embedding_size, 0.35, kind="cos", **options)
         self.register_state("margins", 0.35, (num_classes,), learned=True)
         nn.init.uniform_(self.margins, 0.3, 0.4)
-        self.regularizer = regularizer
+        self.regularizer_ratio = regularizer_ratio
+        if regularizer is not None:
+            check_number("regularizer", regularizer, 0)
+            message = "AdaptiveFace: regularizer was replaced by regularizer_ratio, times the scale"
+            warnings.warn(message, DeprecationWarning, stacklevel=4)
+            self.regularizer_ratio = regularizer / float(self._first_values["scale"])
+
+    @property
+    def margins(self) -> Tensor:  # type: ignore[override]
+        """(C,) margins in [0, 1].
+
+        An optimizer leaves them anywhere. As they are clamped in place where they are read, a
+        log, a checkpoint and the next loss have the same ones.
+        """
+        margins = self._parameters.get("margins", self._buffers.get("margins"))
+        if margins is None:  # not registered yet
+            raise AttributeError("margins")
+        with torch.no_grad():
+            return margins.clamp_(0, 1)
+
+    @property
+    def regularizer(self) -> float:
+        """Lambda, ``r s``."""
+        return self.regularizer_ratio * float(self.scale)
+
+    @regularizer.setter
+    def regularizer(self, value: float) -> None:
+        self.regularizer_ratio = value / float(self.scale)
 
     def reset_parameters(self) -> None:
         """Draw weights and margins anew."""
@@ -48,8 +88,9 @@ class AdaptiveFace(CosineHead):
 
     def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Compute (B,) losses with the regularizer, 0 where the label is -1."""
-        if self.training:
-            with torch.no_grad():
-                self.margins.clamp_(0, 1)
-        penalty = self.regularizer * (1 - self.margins.mean())
+        penalty = self.regularizer_ratio * self.scale * (1 - self.margins.mean())
         return super().losses(embeddings, labels) + torch.where(labels >= 0, penalty, 0)
+
+    def _save_to_state_dict(self, *arguments: Any) -> None:
+        _ = self.margins  # clamped
+        super()._save_to_state_dict(*arguments)

@@ -42,6 +42,6 @@ class CenterLoss(ClassCenters):
         embeddings = as_precise(embeddings)
         difference = embeddings - self.centers[labels.clamp(min=0)]
         if self.training:
-            rows = gather_ranks(embeddings)
-            self._update("centers", self.updated_centers(rows, gather_ranks(labels)))
+            batch = gather_ranks(embeddings, labels)
+            self._update("centers", self.updated_centers(*batch))
         return torch.where(labels >= 0, self.weight / 2 * difference.square().sum(dim=1), 0)

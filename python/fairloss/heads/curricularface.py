@@ -53,7 +53,8 @@ class CurricularFace(HardNegativeHead):
         """Update t and return (1, t, 0)."""
         counted = (labels >= 0) & target_cosine.isfinite()  # NaN would stay in t
         if self.training:
-            cosines, counted = gather_ranks(target_cosine), gather_ranks(counted)
+            cosines, counted = gather_ranks(target_cosine, counted)
             mean = masked_mean(cosines, counted).to(self.t.dtype)
-            self.t.lerp_(torch.where(counted.any(), mean, self.t), 1 - self.momentum)
+            t = torch.where(counted.any(), mean, self.t)
+            self._update("t", self.t.lerp(t, 1 - self.momentum))
         return torch.stack([torch.ones_like(self.t), self.t, torch.zeros_like(self.t)])

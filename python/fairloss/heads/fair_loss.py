@@ -1,6 +1,8 @@
 """Fair Loss: a margin for every class, changed after each epoch by a learned policy."""
 
 import json
+import warnings
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -8,10 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from fairloss.agent import GroupState, MarginGrid, Policy
-from fairloss.checks import check_choice, check_length
+from fairloss.agent.state import BINS
+from fairloss.checks import check_choice, check_length, expect
 from fairloss.heads.base import CosineHead, CosineOptions, Unpack
 from fairloss.typing import Float64s, Ints
 from fairloss_ext import ClassStatistics
+
+NO_POLICY = (
+    "FairLoss without a policy keeps its margins; `fairloss collect` and `fairloss fit-policy` "
+    "make a policy, and Policy.constant('keep') is this one without the warning"
+)
+PACKAGED_SOURCE = "fairloss demo seed=0:"
 
 
 class FairLoss(CosineHead):
@@ -30,11 +39,12 @@ class FairLoss(CosineHead):
     Args:
         num_classes: C.
         embedding_size: D.
-        policy: by default the table that comes with the package (see `Policy.default`); better is
-            one collected on your own data.
+        policy: moves the margins; it was learned with this `kind`. None: margins are kept, with a
+            warning.
         kind: "arc" (margins in radians) or "cos" (in cosine).
         initial_margin: on the policy's grid; 0.35 is our choice, the paper gives none.
-        count_cuts: two cuts between the bins of image counts; default terciles over the classes.
+        count_cuts: two cuts between the bins of image counts; default terciles over the classes. A
+            warning names bins that these leave empty, as where two thirds have one image.
         options: see `CosineOptions`.
 
     Attributes:
@@ -42,6 +52,8 @@ class FairLoss(CosineHead):
             copy with averaged margins (`torch.optim.swa_utils.AveragedModel`) has an epoch's end.
         policy: in checkpoints as extra state, JSON in a uint8 tensor.
     """
+
+    _first_epoch = True
 
     def __init__(
         self,
@@ -57,9 +69,25 @@ class FairLoss(CosineHead):
         check_choice("kind", kind, ("arc", "cos"))
         super().__init__(num_classes, embedding_size, initial_margin, kind=kind, **options)
         self.register_state("margins", initial_margin, (num_classes,))
-        self.policy = Policy.default() if policy is None else policy
+        if policy is None:
+            warnings.warn(NO_POLICY, stacklevel=3)  # of the caller: `show_options` wraps this
+            policy = Policy.constant("keep")
+        self.policy = policy
         self.policy.grid.index(np.array([initial_margin]))  # refuses a margin off the grid
         self.count_cuts = count_cuts
+
+    @property
+    def policy(self) -> Policy:
+        """The policy; ValueError when it is set to one that was learned with another kind."""
+        policy: Policy = self.__dict__["policy"]
+        return policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        expect(isinstance(policy, Policy), "policy", "a Policy", repr(policy))
+        learned, expected = policy.provenance.get("kind"), f"one learned with kind={self.kind}"
+        expect(learned in (None, self.kind), "policy", expected, f"one with kind={learned}")
+        self.__dict__["policy"] = policy  # where modules pickled before have it
 
     def end_of_epoch(self, statistics: ClassStatistics) -> None:
         """Change every margin as the policy says; classes without images keep theirs.
@@ -76,14 +104,16 @@ class FairLoss(CosineHead):
         """Return whether `warm_start` takes over margins: any of this kind that are on the grid."""
         if other.kind != self.kind or isinstance(other.margins, nn.Parameter):
             return False
-        margins = other.margins.double().cpu().numpy()
-        grid = np.array(self.policy.grid.values)
-        return bool(np.isclose(margins[..., None], grid, atol=1e-6).any(axis=-1).all())
+        return self.policy.grid.contains(other.margins.double().cpu().numpy())
 
     def group_state(self, statistics: ClassStatistics) -> GroupState:
         """Return the map from the classes of this training set to states."""
         check_length("statistics", len(statistics.count), self.num_classes, "classes")
-        return GroupState(statistics.count.cpu().numpy(), self.policy.grid, self.count_cuts)
+        groups = GroupState(statistics.count.cpu().numpy(), self.policy.grid, self.count_cuts)
+        if self._first_epoch:
+            self._first_epoch = False
+            _warn_of_empty_bins(groups)
+        return groups
 
     def states(self, statistics: ClassStatistics) -> Ints:
         """Return the (C,) state of every class."""
@@ -116,16 +146,42 @@ class FairLoss(CosineHead):
         """Restore the policy from a checkpoint; version 0.1 wrote a dict.
 
         Raises:
-            ValueError: the state is damaged.
+            ValueError: the state is damaged, or the policy was learned with another kind.
         """
         try:
-            self.policy = _policy(_read_json(state) if isinstance(state, Tensor) else state)
+            policy = _policy(_read_json(state) if isinstance(state, Tensor) else state)
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             got = f"{type(error).__name__}: {error}"
             raise ValueError(f"_extra_state: expected a policy of FairLoss, got {got}") from error
+        self.policy = as_trained(policy, self.kind)
 
     def _grid_margins(self) -> Float64s:
         return self.policy.grid.nearest(self.margins.double().cpu().numpy())
+
+
+def _warn_of_empty_bins(groups: GroupState) -> None:
+    empty = groups.empty_count_bins
+    if empty:
+        unused = groups.num_states * len(empty) // BINS
+        low, high = groups.count_cuts
+        warnings.warn(
+            f"FairLoss: no class has {' or '.join(empty)} images by the cuts {low:g} and {high:g}, "
+            f"so {unused} of {groups.num_states} states are not used; count_cuts sets other cuts.",
+            stacklevel=5,
+        )
+
+
+def as_trained(policy: Policy, kind: str) -> Policy:
+    """Return the policy of a checkpoint or run that was trained with it.
+
+    The table that version 0.1.0 packaged was learned with margins in radians, and used for both
+    kinds: what was trained with it loads and resumes, whatever its kind.
+    """
+    provenance = policy.provenance
+    packaged = str(provenance.get("source")).startswith(PACKAGED_SOURCE)
+    if not packaged or provenance.get("kind") == kind:
+        return policy
+    return replace(policy, provenance={k: v for k, v in provenance.items() if k != "kind"})
 
 
 def _read_json(state: Tensor) -> Any:

@@ -57,7 +57,7 @@ class LDAM(CosineHead):
         super().__init__(num_classes, embedding_size, margins, kind="cos", **options)
         self.reweight_from, self.beta = reweight_from, beta
         self.register_state("counts", counts)
-        self.register_state("epoch", 0, dtype=torch.int64)
+        self.register_count("epoch")
 
     def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Compute (B,) losses, weighted from `reweight_from` on, 0 where the label is -1."""
@@ -65,7 +65,7 @@ class LDAM(CosineHead):
         if self.reweight_from is None:
             return losses
         weights = self.class_weights()[labels.clamp(min=0)]
-        return losses * torch.where(self.epoch < self.reweight_from, 1, weights)
+        return losses * torch.where(self.epoch.round() < self.reweight_from, 1, weights)
 
     def class_weights(self) -> Tensor:
         """Compute the (C,) float32 weights of DRW."""
@@ -74,6 +74,11 @@ class LDAM(CosineHead):
 
     def fits_margins(self, other: CosineHead) -> bool:
         """Return False: the margins follow from the counts."""
+        return False
+
+    @property
+    def needs_statistics(self) -> bool:
+        """False: epochs are counted."""
         return False
 
     def end_of_epoch(self, statistics: ClassStatistics) -> None:

@@ -55,7 +55,7 @@ class LSoftmax(DenseHead):
         super().__init__(num_classes, embedding_size, **options)
         self.margin = int(margin)
         self.base, self.gamma, self.power, self.lowest = base, gamma, power, lowest
-        self.register_state("step", 0, dtype=torch.int64)
+        self.register_count("step")
 
     def dense_losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Compute the cross-entropy with the lowered target, (B,)."""
@@ -76,7 +76,7 @@ class LSoftmax(DenseHead):
 
     def ease(self) -> Tensor:
         """Compute lambda, the weight of the plain cosine, at the current step."""
-        decayed = self.base * (1 + self.gamma * self.step.double()) ** -self.power
+        decayed = self.base * (1 + self.gamma * self.step) ** -self.power
         return decayed.clamp(min=self.lowest).float()
 
     def plain_logits(self, embeddings: Tensor) -> Tensor:

@@ -14,8 +14,10 @@ class MVSoftmax(HardNegativeHead):
 
     (Wang et al., Mis-classified Vector Guided Softmax, AAAI 2020; m = 0.35, s = 32, t = 1.2.) With
     adaptive=False it becomes ``cos theta_j + t - 1``, the same raise for every hard negative. The
-    authors' code writes t for our t - 1, and keeps the plain target where ``cos theta_y <= 0``
-    (extension="easy"); FaceX-Zoo has t = 1.12.
+    authors' code writes t for our t - 1; FaceX-Zoo has t = 1.12. By default the authors keep the
+    plain target where ``cos theta_y <= 0``, as extension="easy" does here, but not in the
+    threshold. So there they also raise cosines between phi with the margin and ``cos theta_y``; we
+    do not.
 
     Args:
         num_classes: C.

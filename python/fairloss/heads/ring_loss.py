@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from fairloss.heads.base import SampleLoss, as_precise, gather_ranks, masked_mean
+from fairloss.heads.base.ranks import num_ranks
 from fairloss_ext.options import Reduction
 
 
@@ -35,8 +36,10 @@ class RingLoss(SampleLoss):
         labeled = labels >= 0
         counted = labeled & norm.isfinite()  # the radius would stay NaN
         with torch.no_grad():
-            lengths = gather_ranks(norm) if self.training else norm
-            counted = gather_ranks(counted) if self.training else counted
+            lengths = norm.detach()
+            # All ranks have the same radius, and take part while it is not set.
+            if self.training and num_ranks() > 1 and bool(self.radius < 0):
+                lengths, counted = gather_ranks(norm, counted)
             first = (self.radius < 0) & counted.any()
             mean = masked_mean(lengths, counted).to(self.radius.dtype)
             radius = torch.where(first, mean, self.radius)

@@ -13,6 +13,9 @@ class UniFace(DenseHead):
     """``softplus(b - s (cos theta_y - m)) + l sum_{j != y} softplus(s cos theta_j - b)``.
 
     (Zhou et al., ICCV 2023; s = 64, m = 0.4, l = 1.) One bias b for all classes, from ln(10 C).
+    The authors' code clamps both logits to [-s, s] before the softplus. So there a sample with
+    ``cos theta_y < m - 1 + b / s`` (-0.42 at first with 10,575 classes) has a constant target term
+    and no gradient of it; here the formula has no such limit. Above it the two are equal.
 
     Args:
         num_classes: C.

@@ -63,6 +63,20 @@ def report_failure(path: Path) -> Iterator[None]:
         raise failure from error
 
 
+@contextmanager
+def report_malformed(path: Path) -> Iterator[None]:
+    """Raise FormatError where content read from `path` lacks an entry, or has one of a wrong type.
+
+    For readers that look up entries; `ValueError` is raised with the name of the file as well.
+    """
+    try:
+        yield
+    except FormatError:
+        raise
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        raise FormatError(path, f"malformed: {error!r}") from error
+
+
 def _system_error(error: BaseException | None) -> OSError | None:
     """Return the first error of the operating system among an error and its causes."""
     while error is not None:

@@ -3,8 +3,9 @@
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from fairloss.checks import expect
 from fairloss.io.atomic import report_failure
@@ -53,31 +54,52 @@ def locked_output(folder: Path, name: str = "output") -> Iterator[None]:
 
 
 @contextmanager
+def locked_beside(output: Path, name: str = "output", *, folder: bool) -> Iterator[None]:
+    """Hold the lock of an output that appears when it is complete; see `locked`."""
+    check_output(output, name, folder=folder)
+    with locked(output, output.with_name(f".{output.name}.lock"), name):
+        yield
+
+
+@contextmanager
 def locked(output: Path, path: Path, name: str = "output") -> Iterator[None]:
     """Hold a lock, the file at `path`, which ends with the process.
 
-    The lock is that of `flock`, where the system has it: also over NFS on Linux.
+    The lock is that of `flock`, where the system has it: also over NFS on Linux. Folders that are
+    made for it are removed again if nothing else was written there.
 
     Raises:
         ValueError: naming the process, if another one holds it.
     """
-    with report_failure(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+", encoding="utf-8")
-    with file:
-        if not _lock(file.fileno(), path):
-            file.seek(0)
-            got = f"{output} (process {file.read().strip() or 'unknown'})"
-            raise ValueError(f"{name}: expected one that no other run writes, got {got}")
-        try:
-            with report_failure(path):
-                file.truncate(0)
-                file.write(str(os.getpid()))
-                file.flush()
+    folders = (path.parent, *path.parent.parents)
+    new = [folder for folder in folders if not folder.exists()]
+    try:
+        with report_failure(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("a+", encoding="utf-8")
+        with file, _held(file, output, path, name):
             yield
-        finally:
-            if os.name != "nt":  # where an open file cannot be removed
-                path.unlink(missing_ok=True)
+    finally:
+        with suppress(OSError):  # of the first that is not empty
+            for folder in new:
+                folder.rmdir()
+
+
+@contextmanager
+def _held(file: TextIO, output: Path, path: Path, name: str) -> Iterator[None]:
+    if not _lock(file.fileno(), path):
+        file.seek(0)
+        got = f"{output} (process {file.read().strip() or 'unknown'})"
+        raise ValueError(f"{name}: expected one that no other run writes, got {got}")
+    try:
+        with report_failure(path):
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+        yield
+    finally:
+        if os.name != "nt":  # where an open file cannot be removed
+            path.unlink(missing_ok=True)
 
 
 def _lock(descriptor: int, path: Path) -> bool:

@@ -40,14 +40,18 @@ class RunFolder:
     def metrics(self) -> list[dict[str, Any]]:
         """Return the lines of metrics.jsonl; a last line cut off by an interruption is left out."""
         path = self / "metrics.jsonl"
-        lines = read_text(path).splitlines() if path.exists() else []
+        lines = read_text(path).rstrip("\n").split("\n") if path.exists() else []
         parsed = []
-        for number, line in enumerate(lines):
+        for number, line in enumerate(lines, 1):
             try:
-                parsed.append(json.loads(line))
-            except json.JSONDecodeError:
-                if number + 1 < len(lines):
-                    raise ValueError(f"{path}: line {number + 1} is not JSON") from None
+                value = json.loads(line)
+            except (ValueError, RecursionError):
+                if number < len(lines):
+                    raise FormatError(path, f"line {number} is not JSON") from None
+                break
+            if not isinstance(value, dict):
+                raise FormatError(path, f"line {number}: expected a JSON object")
+            parsed.append(value)
         return parsed
 
     def forget_after(self, step: int) -> None:
@@ -73,17 +77,15 @@ class RunFolder:
         checkpoints = self._checkpoints()
         if not checkpoints:
             return None
+        newest = checkpoints[-1]
         try:
-            state = read_state(checkpoints[-1])
+            state = read_state(newest)
         except FormatError as error:
-            raise FormatError(
-                checkpoints[-1],
-                f"damaged ({error.problem}); remove it to resume from the one before",
-            ) from error
-        if state.get("version") != VERSION:
-            raise ValueError(
-                f"{checkpoints[-1]}: version {state.get('version')}, expected {VERSION}"
-            )
+            before = f"resume from {checkpoints[-2].name}" if checkpoints[1:] else "begin anew"
+            problem = f"damaged ({error.problem}); remove it to {before}"
+            raise FormatError(newest, problem) from error
+        if state.get("version") != VERSION or not isinstance(state.get("epoch"), int):
+            raise FormatError(newest, f"expected a checkpoint of version {VERSION}")
         return state
 
     def _checkpoints(self) -> list[Path]:

@@ -10,7 +10,8 @@ from fairloss.training import HeadConfig, TrainConfig
 from fairloss.training.config import choice, number, positive
 from fairloss.training.settings import absolute, map_paths
 
-METHODS = {"search-softmax": "SearchSoftmax", "random-softmax": "SearchSoftmax", "am-lfs": "AMLFS"}
+RANDOM = "random-softmax"  # draws a loss in every round and searches none
+METHODS = {"search-softmax": "SearchSoftmax", RANDOM: "SearchSoftmax", "am-lfs": "AMLFS"}
 UNITS = ("margin", "linear")
 
 
@@ -39,18 +40,26 @@ class SearchConfig(TrainConfig):
     def check(self) -> None:
         """Raise ValueError naming the first setting that is out of range."""
         super().check()
-        if self.search.method != "random-softmax":
+        if self.finds_loss:
             check_number("search.population", self.search.population, 2)
         default = HeadConfig(scale=self.head.scale, sample_rate=self.head.sample_rate)
         allowed = default, replace(default, name=METHODS[self.search.method])
         expected = "scale and sample_rate alone, as the search sets the rest"
         expect(self.head in allowed, "head", expected, f"other settings of {self.head.name}")
         expect(not self.tensorboard, "tensorboard", "false, as a search writes no scalars", "true")
+        expect(
+            self.statistics != "always", "statistics", "when_needed, as a search has none", "always"
+        )
+
+    @property
+    def finds_loss(self) -> bool:
+        """True if the result is a loss; that of random-softmax is the model alone."""
+        return self.search.method != RANDOM
 
     @property
     def members(self) -> int:
         """Number of models in a round."""
-        return 1 if self.search.method == "random-softmax" else self.search.population
+        return self.search.population if self.finds_loss else 1
 
     def resolve(self, reads_data: bool) -> SearchConfig:
         """Return the settings with the searched head and absolute paths."""

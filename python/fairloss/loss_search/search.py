@@ -47,6 +47,9 @@ def search(
 ) -> Path:
     """Search a loss and return the path of `output/loss.json`.
 
+    Random-Softmax is no one loss but a new one in every round: it leaves no loss.json, and the path
+    is that of its model, `output/model/model.pt`.
+
     In each of `config.epochs` rounds every member of the population starts from the same model,
     head and optimizer, trains an epoch with a loss of its own, and is rewarded for verifying
     held-out identities; then the mean of the losses is updated, and all members of the next round
@@ -111,17 +114,17 @@ class _Search:
         self.space = space_of(config.search, config.head.scale)
         self.agent = search_of(config.search, self.space, config.seed)
         self.cost, self.rewards = 0, [0.0]
+        self.result = folder / ("loss.json" if config.finds_loss else "model/model.pt")
 
     def run(self, map: Map) -> Path:
-        """Run the remaining rounds and return the path of loss.json."""
+        """Run the remaining rounds and return the path of the result."""
         started, first = time.perf_counter(), self._start_or_resume()
         for number in range(first, self.config.epochs + 1):
             self._round(number, map)
-        result = self.folder / "loss.json"
-        if first <= self.config.epochs or not result.is_file():
-            self._save_result(result)
+        if first <= self.config.epochs or not self.result.is_file():
+            self._save_result()
             self.folder.log("end", cost=self.cost, seconds=time.perf_counter() - started)
-        return result
+        return self.result
 
     def _round(self, number: int, map: Map) -> None:
         started = time.perf_counter()
@@ -180,7 +183,7 @@ class _Search:
         self.cost, self.rewards = state["search"]["cost"], state["search"]["rewards"]
         self.folder.forget_after(state["step"])
         self._remove_members_before(state["epoch"] + 1)  # in case the search stopped before it
-        if state["epoch"] < self.config.epochs or not (self.folder / "loss.json").is_file():
+        if state["epoch"] < self.config.epochs or not self.result.is_file():
             self.folder.log("resume", epoch=state["epoch"], step=state["step"])
         return int(state["epoch"]) + 1
 
@@ -189,7 +192,8 @@ class _Search:
         if self.config.init is not None:
             run = Path(self.config.init)
             check_finished("init", run)
-            trained = set(read_json(run / "identities.json")["identities"])
+            record = read_json(run / "identities.json", identities=list)
+            trained = set(map(str, record["identities"]))
             seen = sorted(trained.intersection(self.held_out.identities))
             expected = "a run without the held-out identities, which the reward is measured on"
             expect(not seen, "init", expected, f"{run} with {len(seen)}, such as {seen[:1]}")
@@ -199,9 +203,11 @@ class _Search:
         search = {"mean": mean, "cost": self.cost, "rewards": self.rewards}
         self.folder.save_checkpoint(number, state | {"search": search})
 
-    def _save_result(self, path: Path) -> None:
-        """Write model/, a run folder, and last loss.json, which marks a finished search."""
-        head = replace(self.config.head, options=self.space.options(self.agent.expected()))
+    def _save_result(self) -> None:
+        """Write model/, a run folder, and last loss.json, if a loss was searched."""
+        finds_loss, last = self.config.finds_loss, self.config.epochs
+        point = self.agent.expected() if finds_loss else self.agent.sample(1, last)[0]
+        head = replace(self.config.head, options=self.space.options(point))
         folder = RunFolder(self.folder / "model")
         common = {field.name: getattr(self.config, field.name) for field in fields(TrainConfig)}
         config = TrainConfig(**common | {"output": str(folder.path), "head": head})
@@ -212,19 +218,19 @@ class _Search:
         set_options(trainer.head, head.options)
         write_run_files(config, trainer, folder)
         save_result(trainer, folder)
+        if finds_loss:
+            write_loss(self.result, head, self._provenance())
+
+    def _provenance(self) -> dict[str, Any]:
         settings = self.config.search
-        write_loss(
-            path,
-            head,
-            {
-                "method": settings.method,
-                "mean": self.agent.mean.tolist(),
-                "sigma": settings.sigma,
-                "rounds": self.config.epochs,
-                "population": self.config.members,
-                "steps": self.cost,
-                "held_out": settings.held_out,
-                "reward": max(self.rewards),
-                "seed": self.config.seed,
-            },
-        )
+        return {
+            "method": settings.method,
+            "mean": self.agent.mean.tolist(),
+            "sigma": settings.sigma,
+            "rounds": self.config.epochs,
+            "population": self.config.members,
+            "steps": self.cost,
+            "held_out": settings.held_out,
+            "reward": max(self.rewards),
+            "seed": self.config.seed,
+        }

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fairloss.loss_search.config import SearchSettings
+from fairloss.loss_search.config import RANDOM, SearchSettings
 from fairloss.loss_search.gaussian import GaussianSearch
 from fairloss.typing import Float64s
 
@@ -70,5 +70,5 @@ def piecewise_linear(intervals: int) -> Space:
 
 def search_of(settings: SearchSettings, space: Space, seed: int) -> GaussianSearch:
     """Return the agent; that of Random-Softmax draws from a constant Gaussian."""
-    rate = 0.0 if settings.method == "random-softmax" else settings.learning_rate
+    rate = 0.0 if settings.method == RANDOM else settings.learning_rate
     return GaussianSearch(space.start, settings.sigma, rate, lower=space.lower, seed=seed)

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from fairloss.io.atomic import write_text
+from fairloss.io.atomic import FormatError, write_text
 from fairloss.io.output import check_output
 from fairloss.report.run_view import read_run
 
@@ -34,7 +34,7 @@ def write_report(run: str | os.PathLike[str], output: str | os.PathLike[str] | N
     check_output(path, folder=False)
     content = read_run(folder)
     try:
-        import jinja2  # noqa: F401
+        import jinja2
         import matplotlib  # noqa: F401
         import PIL  # noqa: F401
     except ImportError as error:
@@ -42,5 +42,9 @@ def write_report(run: str | os.PathLike[str], output: str | os.PathLike[str] | N
         raise ImportError(message) from error
     from fairloss.report.page import render_page
 
-    write_text(path, render_page(content))
+    try:
+        page = render_page(content)
+    except (KeyError, IndexError, TypeError, AttributeError, jinja2.TemplateError) as error:
+        raise FormatError(folder, f"a file of the run is malformed: {error!r}") from error
+    write_text(path, page)
     return path

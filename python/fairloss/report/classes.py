@@ -1,5 +1,6 @@
 """Images per class, in the count bins of Fair Loss."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ def section(run: Run) -> dict[str, Any] | None:
     """Return the figure and the number of images of each class, sorted."""
     if run.main is None or run.main.counts is None:
         return None
-    groups = GroupState(run.main.counts)
+    groups = GroupState(run.main.counts, count_cuts=run.main.count_cuts)
     order = np.argsort(-groups.counts, kind="stable")
     rows = [
         (rank, groups.counts[index], COUNT_WORDS[groups.count_bins[index]])
@@ -32,8 +33,8 @@ def class_counts(groups: GroupState) -> Figure:
     """Draw the images per class, sorted, in the bins of `groups`."""
     order = np.argsort(-groups.counts, kind="stable")
     heights, bins = groups.counts[order], groups.count_bins[order]
-    low, high = groups.count_cuts
-    ranges = (f"at most {low:g} each", f"{low + 1:g} to {high:g} each", f"over {high:g} each")
+    low, high = map(math.floor, groups.count_cuts)
+    ranges = (f"at most {low} each", f"{low + 1} to {high} each", f"over {high} each")
     figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
     axes = figure.subplots()
     for number in (2, 1, 0):

@@ -25,9 +25,14 @@ DASHES = ("-", "--")
 
 
 def section(run: Run) -> dict[str, Any] | None:
-    """Return the figures of margins and angles, and a row for each group of each epoch."""
+    """Return the figures of margins and angles, and a row for each group of each epoch.
+
+    None without statistics in any epoch.
+    """
     training = run.main
     if training is None or not training.epochs:
+        return None
+    if np.isnan(training.group_series("classes")).all():
         return None
     grid = None if run.policy is None else tuple(run.policy.grid.values)
     keys = ("count_bin", "variance_bin", "classes", "margin", "intra_angle", "inter_angle")

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from fairloss.io.atomic import write_text
-from fairloss.io.json import read_json
+from fairloss.io.json import read_json_if_exists
 from fairloss.io.run_folder import RunFolder
 from fairloss.report.drawing import COUNT_COLORS, FAINT, MUTED, WIDTH, inline_svg
 
@@ -18,11 +18,16 @@ _COLORS = (*COUNT_COLORS, "#CC79A7", "#E69F00", "#56B4E9")
 
 
 def write_search_figures(folder: Path) -> list[Path]:
-    """Write trajectory.svg and loss.svg from a finished search's metrics.jsonl and loss.json."""
-    rounds = [line for line in RunFolder(folder).metrics() if line["event"] == "round"]
-    head = read_json(folder / "loss.json")["head"]
-    draw = _am_lfs if head["name"] == "AMLFS" else _modulated
-    figures = {"trajectory": trajectory(rounds), "loss": draw(head["options"])}
+    """Write trajectory.svg and loss.svg from a finished search's metrics.jsonl and loss.json.
+
+    Random-Softmax searches no loss: loss.svg is left out.
+    """
+    rounds = [line for line in RunFolder(folder).metrics() if line.get("event") == "round"]
+    figures = {"trajectory": trajectory(rounds)}
+    loss = read_json_if_exists(folder / "loss.json", head=dict, provenance=dict)
+    if loss is not None and loss["provenance"].get("method") != "random-softmax":
+        draw = _am_lfs if loss["head"]["name"] == "AMLFS" else _modulated
+        figures["loss"] = draw(loss["head"]["options"])
     for name, svg in figures.items():
         write_text(folder / f"{name}.svg", svg)
     return [folder / f"{name}.svg" for name in figures]

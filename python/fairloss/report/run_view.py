@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from fairloss.agent import Policy
-from fairloss.checks import expect
-from fairloss.io.atomic import read_text
+from fairloss.checks import check_integers, expect
+from fairloss.io.atomic import read_text, report_malformed
 from fairloss.io.json import read_json_if_exists
+from fairloss.io.npz import read_npz
 from fairloss.io.run_folder import RunFolder
 from fairloss.typing import Bytes, Float64s, Ints
 
@@ -31,14 +32,23 @@ class TrainingRun:
     counts: Ints | None
     config: str | None
 
+    @property
+    def count_cuts(self) -> tuple[float, float] | None:
+        """Cuts between the count bins of the log; None: terciles, as of runs without any."""
+        cuts = self.epochs[-1].get("count_cuts") if self.epochs else None
+        return None if cuts is None else (cuts[0], cuts[1])
+
     def group_series(self, key: str) -> Float64s:
         """Return the (9, E) values of "margin", "intra_angle", "inter_angle" or "classes".
 
-        Row = count bin * 3 + variance bin, column = epoch - 1; NaN where the group was empty.
+        Row = count bin * 3 + variance bin, column = epoch - 1; NaN where the group was empty, and
+        in epochs without statistics.
         """
         series = np.full((GROUPS, self.epochs[-1]["epoch"]), np.nan)
         for line in self.epochs:
             for group in line["groups"]:
+                if group["variance_bin"] is None:
+                    continue
                 row = group["count_bin"] * 3 + group["variance_bin"]
                 series[row, line["epoch"] - 1] = np.nan if group[key] is None else group[key]
         return series
@@ -108,24 +118,34 @@ def read_run(folder: Path) -> Run:
 
 def _read_training(folder: Path) -> TrainingRun:
     """Read a training run, with the last line of every epoch."""
-    identities = read_json_if_exists(folder / "identities.json")
+    names = folder / "identities.json"
+    identities = read_json_if_exists(names, counts=list)
     config = folder / "config.yaml"
     metrics = RunFolder(folder).metrics()
-    epochs = {line["epoch"]: line for line in metrics if line["event"] == "epoch"}
+    with report_malformed(folder / "metrics.jsonl"):
+        epochs = {int(line["epoch"]): line for line in metrics if line["event"] == "epoch"}
     return TrainingRun(
         epochs=[epochs[number] for number in sorted(epochs)],
-        counts=None if identities is None else np.array(identities["counts"], dtype=np.int64),
+        counts=None if identities is None else _counts(names, identities["counts"]),
         config=read_text(config) if config.is_file() else None,
     )
 
 
+def _counts(path: Path, counts: list[Any]) -> Ints:
+    with report_malformed(path):
+        return check_integers("counts", counts)
+
+
 def _read_queries(folder: Path) -> Queries | None:
-    listing, images = read_json_if_exists(folder / "queries.json"), folder / "queries.npz"
+    images = folder / "queries.npz"
+    listing = read_json_if_exists(folder / "queries.json", queries=list)
     if listing is None or not images.is_file():
         return None
-    with np.load(images) as arrays:
-        queries = Queries(listing["queries"], arrays["probes"], arrays["matches"])
-    listed = [len(query["matches"]) for query in queries.listing]
+    queries = Queries(listing["queries"], **read_npz(images, ("probes", "matches")))
+    for array in (queries.probes, queries.matches):
+        expect(array.ndim >= 4, str(images), "images", f"an array of shape {array.shape}")
+    with report_malformed(folder / "queries.json"):
+        listed = [len(query["matches"]) for query in queries.listing]
     given = [queries.matches.shape[1]] * len(queries.probes)
     expect(listed == given, str(images), f"images for {listed} matches of queries.json", given)
     return queries

@@ -1,6 +1,5 @@
 """The backbone, head and trainer that a configuration describes."""
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from fairloss.agent import Policy
 from fairloss.checks import check_file, expect
 from fairloss.data import FaceImages
 from fairloss.heads import Head, registry
+from fairloss.heads.fair_loss import as_trained
 from fairloss.io.run_folder import RunFolder
 from fairloss.training.backbone import backbone, load_weights
 from fairloss.training.config import HeadConfig, TrainConfig, device_of
@@ -25,6 +25,7 @@ def build_head(
     embedding_size: int,
     seed: int = 0,
     counts: Tensor | None = None,
+    policy: Policy | None = None,
 ) -> Head:
     """Return the configured head; ValueError naming the setting that does not fit.
 
@@ -34,9 +35,10 @@ def build_head(
         embedding_size: D.
         seed: draws the classes where `sample_rate` is below 1, and nothing else.
         counts: (C,) images of each class, for the head that uses them (LDAM); default one each.
+        policy: instead of reading `config.policy`.
     """
     config = with_loss(config)
-    policy = _read_policy(config)
+    policy = _read_policy(config) if policy is None else policy
     try:
         return registry.build_head(
             config.name,
@@ -58,26 +60,32 @@ def build_head(
 def _read_policy(config: HeadConfig) -> Policy | None:
     if config.policy is None:
         return None
-    none = f"no policy for {config.name}"
+    none = f"no policy for {config.name}, as head.name=FairLoss alone takes one"
     expect(config.name == "FairLoss", "head.policy", none, config.policy)
     check_file("head.policy", Path(config.policy))
-    policy = Policy.load(config.policy)
-    kind, learned = config.kind or "arc", policy.provenance.get("kind")
-    got = f"{config.policy}, learned with {learned}"
-    expect(learned in (None, kind), "head.policy", f"one learned with head.kind={kind}", got)
-    return policy
+    return Policy.load(config.policy)
 
 
-def build_trainer(config: TrainConfig, faces: FaceImages, folder: RunFolder) -> Trainer:
-    """Return backbone and head, new or from another run, ready for the first step."""
+def build_trainer(
+    config: TrainConfig, faces: FaceImages, folder: RunFolder, policy: Policy | None = None
+) -> Trainer:
+    """Return backbone and head, new or from another run, ready for the first step.
+
+    Args:
+        config: of the run.
+        faces: the training set.
+        folder: of the run.
+        policy: of Fair Loss, instead of the one that the run names or has.
+    """
     torch.manual_seed(config.seed)
     model = backbone(config)
     head = build_head(
-        run_head(config, folder),
+        config.head,
         faces.num_classes,
         config.model.embedding_size,
         config.seed,
         faces.counts,
+        run_policy(config, folder) if policy is None else policy,
     )
     if config.init is not None and not folder.begun:
         start_from_run(config, model, head, faces)
@@ -100,8 +108,14 @@ def _log_skip(folder: RunFolder, step: int, reason: str) -> None:
     folder.log("skip", step=step, reason=reason)
 
 
-def run_head(config: TrainConfig, folder: RunFolder) -> HeadConfig:
-    """Return the head's settings; a run that has begun reads its own copy of the policy."""
-    policy = folder / "policy.json"
-    copied = policy.is_file() and folder.begun
-    return replace(config.head, policy=str(policy)) if copied else config.head
+def run_policy(config: TrainConfig, folder: RunFolder) -> Policy | None:
+    """Return the policy that a run names; one that has begun reads its own copy.
+
+    Version 0.1.0 packaged a policy, and wrote it to the runs whose settings name none: they read
+    it there, also where they were interrupted before the first checkpoint.
+    """
+    copy = folder / "policy.json"
+    unnamed = config.head.policy is None and (folder / "config.yaml").is_file()
+    if copy.is_file() and (folder.begun or unnamed):
+        return as_trained(Policy.load(copy), config.head.kind or "arc")
+    return _read_policy(config.head)

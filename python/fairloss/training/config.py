@@ -10,6 +10,7 @@ from fairloss.checks import check_choice, check_number, expect
 
 RESUME = ("auto", "never")
 DEVICES = ("auto", "cpu", "cuda")
+STATISTICS = ("when_needed", "always")
 
 
 def positive(default: float) -> Any:
@@ -44,11 +45,13 @@ class ModelConfig:
 class HeadConfig:
     """The loss."""
 
-    name: str = "FairLoss"  # a name of fairloss.heads.HEADS
+    # A name of fairloss.heads.HEADS. Of the published fixed margins, CosFace's 0.35 (arXiv
+    # 1801.05599 at scale 30, 1801.09414 at 64) is one that `fairloss collect` can start from.
+    name: str = "CosFace"
     kind: str | None = None  # FairLoss, MVSoftmax, ElasticFace: arc (margins in radians) or cos
     margin: float | None = None  # FairLoss: the initial one (0.35); default: the head's own
     scale: float | None = None  # default: 32, where the head has one
-    policy: str | None = path(None)  # FairLoss only: a policy.json; default: the package's
+    policy: str | None = path(None)  # FairLoss only, and required: a policy.json
     sample_rate: float = 1.0  # fraction of the classes outside the batch that a step compares with
     options: dict[str, Any] = field(default_factory=dict)  # more arguments of the head
     loss: str | None = path(None)  # loss.json of search-loss: gives name, scale and options
@@ -84,6 +87,8 @@ class TrainConfig:
     device: str = choice("auto", DEVICES)  # cpu, cuda, or auto: a GPU where torch finds one
     init: str | None = path(None)  # run folder whose backbone and class weights to start from
     init_backbone: str | None = path(None)  # model.pt to start the backbone from, of any identities
+    # After each epoch: for a head that needs them, or always, for the angles in metrics.jsonl.
+    statistics: str = choice("when_needed", STATISTICS)
     tensorboard: bool = False  # also write scalars to output/tensorboard
     model: ModelConfig = field(default_factory=ModelConfig)
     head: HeadConfig = field(default_factory=HeadConfig)

@@ -1,5 +1,6 @@
 """Feature files of a list of images, written so that an interrupted run resumes."""
 
+import functools
 import hashlib
 import json
 import os
@@ -15,7 +16,7 @@ from fairloss.data.features import remove_manifest
 from fairloss.data.images import may_mirror
 from fairloss.data.npy import check_npy
 from fairloss.io.atomic import report_failure, write_atomic, write_text
-from fairloss.io.output import check_output, locked
+from fairloss.io.output import locked_beside, locked_output
 from fairloss.models import embed_batches
 from fairloss.training.backbone import load_backbone, load_identified
 from fairloss.training.config import TrainConfig
@@ -55,11 +56,10 @@ def embed_to_npy(
         ValueError: naming an image that cannot be read.
     """
     check_npy(output)
-    check_output(output, folder=False)
-    model, config, digest = load_identified(checkpoint)
-    flip = flip and may_mirror(root)
-    record = {"flip": flip, "checkpoint_sha256": digest}
-    with locked(output, output.with_name(f".{output.name}.lock")):
+    with locked_beside(output, folder=False):
+        model, config, digest = load_identified(checkpoint)
+        flip = flip and may_mirror(root)
+        record = {"flip": flip, "checkpoint_sha256": digest}
         job = _job(digest, names, points, flip)
         _embed(model, config, root, names, output, job, points, progress)
         write_manifest(output, names, identities, **record)
@@ -128,20 +128,21 @@ def embed_to_devkit(
     not written again, so that an interrupted run resumes; take another suffix for another
     checkpoint.
     """
-    check_output(output, folder=True)
-    model, config = load_backbone(checkpoint)
-    flip = flip and may_mirror(root)
-    missing = [name for name in names if not (output / f"{name}{suffix}").is_file()]
-    height, width = config.image_size
-    batches = image_batches(root, missing, (height, width), config.channels, BATCH)
-    done = 0
-    for embeddings in embed_batches(model, batches, flip=flip):
-        unit = embeddings / embeddings.norm(dim=1, keepdim=True)
-        for name, vector in zip(missing[done:], unit.cpu().numpy(), strict=False):
-            write_atomic(output / f"{name}{suffix}", lambda path, v=vector: write_vector(path, v))  # type: ignore[misc]
-        done += len(embeddings)
-        if progress is not None:
-            progress(len(names) - len(missing) + done, len(names))
+    with locked_output(output):
+        model, config = load_backbone(checkpoint)
+        flip = flip and may_mirror(root)
+        missing = [name for name in names if not (output / f"{name}{suffix}").is_file()]
+        height, width = config.image_size
+        batches = image_batches(root, missing, (height, width), config.channels, BATCH)
+        done = 0
+        for embeddings in embed_batches(model, batches, flip=flip):
+            unit = embeddings / embeddings.norm(dim=1, keepdim=True)
+            for name, vector in zip(missing[done:], unit.cpu().numpy(), strict=False):
+                write = functools.partial(write_vector, vector=vector)
+                write_atomic(output / f"{name}{suffix}", write)
+            done += len(embeddings)
+            if progress is not None:
+                progress(len(names) - len(missing) + done, len(names))
 
 
 def _job(
@@ -158,7 +159,7 @@ def _done(state: Path, job: dict[str, Any]) -> int:
     """Return the rows of an interrupted run of the same job; 0 if it was another."""
     try:
         record = json.loads(state.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return 0
-    done = int(record.pop("done"))
-    return done if record == job else 0
+    done = record.pop("done", 0) if isinstance(record, dict) else 0
+    return done if record == job and isinstance(done, int) else 0

@@ -23,7 +23,7 @@ def identities_record(faces: FaceImages) -> dict[str, Any]:
 
 def check_same_identities(setting: str, faces: FaceImages, run: Path) -> None:
     """Raise ValueError, naming the first difference, if `run` was trained on other images."""
-    before, now = read_json(run / "identities.json"), identities_record(faces)
+    before, now = _read(run), identities_record(faces)
     if before["identities"] != now["identities"]:
         differing = sorted(set(before["identities"]) ^ set(now["identities"]))[:1]
         raise ValueError(
@@ -34,3 +34,7 @@ def check_same_identities(setting: str, faces: FaceImages, run: Path) -> None:
     same = before["image_names_sha256"] == now["image_names_sha256"]
     expected = f"the images that {run} was trained on"
     expect(same, setting, expected, "different images of the same identities")
+
+
+def _read(run: Path) -> dict[str, Any]:
+    return read_json(run / "identities.json", identities=list, image_names_sha256=str)

@@ -34,7 +34,7 @@ def check_existing(config: Any, folder: RunFolder, free: Sequence[str], what: st
     hint = f"{folder.path}; resume=auto resumes it"
     expect(config.resume != "never", "output", f"a folder without a {what}", hint)
     different = changes(path, config, free)
-    got = f"{folder.path} with other settings ({different}); use them, or name another folder"
+    got = f"{folder.path} with other settings ({different}); use {path}, or name another folder"
     expect(not different, "output", f"a {what} with these settings", got)
 
 

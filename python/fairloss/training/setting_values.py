@@ -161,7 +161,10 @@ def _integer(value: Any) -> int:
 def _number(value: Any) -> float:
     if type(value) not in (int, float, str):
         raise TypeError
-    return float(value)
+    number = float(value)
+    if not math.isfinite(number):
+        raise OverflowError
+    return number
 
 
 _CONVERSIONS = {bool: _boolean, int: _integer, float: _number, dict: _mapping}

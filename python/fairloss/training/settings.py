@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar, cast, get_origin, get_type_hints
 
 from fairloss.checks import check_file, expect
+from fairloss.io.atomic import FormatError
 
 
 class _Checked(Protocol):
@@ -132,7 +133,10 @@ def _read_file(path: Path, settings: dict[str, _Setting], values: dict[str, Any]
     except ValueError as error:
         raise ValueError(f"config: {path} is not a YAML file of settings: {error}") from error
     for name, entry in entries:
-        _assign(name, entry, settings, values)
+        try:
+            _assign(name, entry, settings, values)
+        except ValueError as error:
+            raise FormatError(path, str(error)) from error
 
 
 def _override(text: str, settings: dict[str, _Setting], values: dict[str, Any]) -> None:

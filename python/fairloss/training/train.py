@@ -12,15 +12,15 @@ from fairloss.io.output import locked_output
 from fairloss.io.run_folder import RunFolder
 from fairloss.progress import Progress, labeled, no_progress
 from fairloss.training.backbone import backbone
-from fairloss.training.build import build_head, run_head
+from fairloss.training.build import build_head, run_policy
 from fairloss.training.config import TrainConfig
 from fairloss.training.loss_file import with_loss
 from fairloss.training.resume import check_existing, save_result, start_or_resume
-from fairloss.training.settings import absolute, map_paths
+from fairloss.training.settings import absolute, expand_home, map_paths
 from fairloss.training.trainer import Trainer, group_table
 
 # Settings that a resumed run may change.
-FREE_SETTINGS = ("output", "resume", "tensorboard", "device")
+FREE_SETTINGS = ("output", "resume", "statistics", "tensorboard", "device")
 
 
 def train(
@@ -40,6 +40,7 @@ def train(
         ValueError: a setting, the data or an existing run does not fit.
         RuntimeError: training diverged.
     """
+    config = map_paths(config, expand_home)
     config.check()
     check_one_process()
     config = _with_absolute_paths(config, reads_data=faces is None)
@@ -51,7 +52,15 @@ def _train(config: TrainConfig, faces: FaceImages | None, progress: Progress | N
     folder = RunFolder(config.output)
     check_existing(config, folder, FREE_SETTINGS)
     backbone(config)  # errors of these two settings come before the images are read
-    build_head(run_head(config, folder), 2, config.model.embedding_size)
+    policy = run_policy(config, folder)
+    expect(
+        config.head.name != "FairLoss" or policy is not None or folder.begun,
+        "head.policy",
+        "a policy.json of `fairloss collect run=RUN output=FOLDER` and `fairloss fit-policy "
+        "FOLDER/experience.npz --output policy.json`",
+        "none",
+    )
+    build_head(config.head, 2, config.model.embedding_size, policy=policy)
     faces = read_faces(config, progress) if faces is None else faces
     expect(faces.num_classes > 1, "data", "at least two identities", f"one in {config.data}")
     trainer, finished = start_or_resume(config, faces, folder)
@@ -90,7 +99,8 @@ def _epoch(
 
     result = trainer.run_epoch(epoch, progress=report_steps)
     started = time.perf_counter()
-    statistics = trainer.statistics()
+    needed = config.statistics == "always" or trainer.head.needs_statistics
+    statistics = trainer.statistics() if needed else trainer.counts()
     line = {
         "epoch": epoch,
         "epochs": config.epochs,
@@ -99,7 +109,8 @@ def _epoch(
         "learning_rate": trainer.learning_rate,
         "seconds": {"train": result.seconds, "statistics": time.perf_counter() - started},
         "skipped": result.skipped,
-        "groups": group_table(statistics, trainer.head.class_margins()),
+        "count_cuts": trainer.head.count_cuts,
+        "groups": group_table(statistics, trainer.head.class_margins(), trainer.head.count_cuts),
     }
     if epoch < config.epochs:  # the saved margins are those of the last epoch's training
         trainer.head.end_of_epoch(statistics)
@@ -117,7 +128,9 @@ def _write_scalars(folder: RunFolder, line: dict[str, Any]) -> None:
         writer.add_scalar("learning_rate", line["learning_rate"], line["step"])
         for group in line["groups"]:
             if group["margin"] is not None:
-                name = f"margin/count{group['count_bin']}_variance{group['variance_bin']}"
+                name = f"margin/count{group['count_bin']}"
+                if group["variance_bin"] is not None:
+                    name += f"_variance{group['variance_bin']}"
                 writer.add_scalar(name, group["margin"], line["step"])
 
 

@@ -146,6 +146,14 @@ class Trainer:
         statistics = class_statistics(embeddings, labels, self.faces.num_classes)
         return ClassStatistics(*(values.cpu() for values in statistics))
 
+    def counts(self) -> ClassStatistics:
+        """Return the image counts in the form of `statistics`, without a pass; the rest is NaN."""
+        counts = self.faces.counts
+        missing = torch.full((len(counts),), torch.nan)
+        centers = missing[:, None].expand(-1, self.head.embedding_size)
+        nearest = torch.full_like(counts, -1)
+        return ClassStatistics(counts, centers, missing, missing, missing, nearest)
+
     def state(self) -> dict[str, Any]:
         """Return all that the next epoch depends on."""
         return {
@@ -223,23 +231,31 @@ def _finite(gradient: Tensor | None) -> bool:
     return bool(values.isfinite().all())
 
 
-def group_table(statistics: ClassStatistics, margins: Tensor) -> list[dict[str, Any]]:
+def group_table(
+    statistics: ClassStatistics,
+    margins: Tensor,
+    count_cuts: tuple[float, float] | None = None,
+) -> list[dict[str, Any]]:
     """Return the nine groups (count bin x variance bin) with mean margin and angles in radians.
 
-    Classes with one image are left out of the intra-class angle: theirs is 0 by definition.
+    Classes with one image are left out of the intra-class angle: theirs is 0 by definition. Without
+    variances there are three groups, the count bins, whose variance bin is None.
 
     Args:
-        statistics: of the training set.
+        statistics: of the training set, or its counts.
         margins: () or (C,), of the epoch that was trained.
+        count_cuts: those of the head; by default terciles, as the head's.
     """
-    groups = GroupState(statistics.count.numpy())
+    groups = GroupState(statistics.count.numpy(), count_cuts=count_cuts)
     variance_bins = groups.variance_bins(statistics.intra_variance.numpy())
+    measured = not statistics.intra_variance.isnan().all()
     class_margins = np.broadcast_to(margins.double().cpu().numpy(), groups.counts.shape)
     table = []
     for count_bin in range(BINS):
-        for variance_bin in range(BINS):
-            members = (groups.count_bins == count_bin) & (variance_bins == variance_bin)
-            members &= groups.counts > 0
+        for variance_bin in range(BINS) if measured else (None,):
+            members = (groups.count_bins == count_bin) & (groups.counts > 0)
+            if variance_bin is not None:
+                members &= variance_bins == variance_bin
             several = members & (groups.counts > 1)
             table.append(
                 {

@@ -1,7 +1,10 @@
 """Weights that training starts from: those of another run, or of a backbone alone."""
 
+import warnings
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,17 +23,18 @@ def start_from_run(config: TrainConfig, model: nn.Module, head: Head, faces: Fac
     """Take the backbone, the class weights and, in Fair Loss, the margins of `config.init`.
 
     Class weights are matched by the name of the identity; an identity that the run does not have
-    keeps its new weight and the first margin of `head`. Margins are taken from a run with margins
-    of the same kind on the grid; from any other run the weights alone are taken.
+    keeps its new weight and the first margin of `head`. The weights of any loss start any other;
+    Fair Loss takes margins from a run with margins of its kind on its grid, and warns otherwise.
 
     Raises:
-        ValueError: it is no finished run, its backbone does not fit, or no identity is shared.
+        ValueError: it is no finished run, its backbone does not fit, no identity is shared, or a
+            file is damaged.
     """
     run = Path(config.init or "")
     check_finished("init", run)
     load_weights("init", model, run / "model.pt", config)
     rows = class_rows("init", faces, run)
-    head.warm_start(read_state("init", run / "head.pt"), rows)
+    head.warm_start(_head_state("init", run), rows)
     if isinstance(head, FairLoss):
         _take_margins(config, head, run, rows)
 
@@ -41,7 +45,7 @@ def class_rows(setting: str, faces: FaceImages, run: Path) -> Tensor:
     Raises:
         ValueError: naming `setting`: the two have no identity in common.
     """
-    identities = read_json(run / "identities.json")["identities"]
+    identities = read_json(run / "identities.json", identities=list)["identities"]
     row_of = {name: row for row, name in enumerate(identities)}
     rows = torch.tensor([row_of.get(name, -1) for name in faces.identities])
     expected = "a run on some of these identities; init_backbone takes a backbone of others"
@@ -50,38 +54,72 @@ def class_rows(setting: str, faces: FaceImages, run: Path) -> Tensor:
 
 
 def _take_margins(config: TrainConfig, head: FairLoss, run: Path, rows: Tensor) -> None:
-    try:
-        kind, margins = trained_margins("init", run, head.policy.grid)
-    except ValueError:  # its head has no margins that the policy could move
+    name, kind, margins = _read_margins("init", run)
+    if kind != head.kind or not head.policy.grid.contains(margins):
+        expected = f'those of kind "{head.kind}" at {head.policy.grid.values}'
+        warnings.warn(
+            f"init: takes the class weights of {run}, and not its margins: expected {expected}, "
+            f"got {_described(name, kind, margins)}",
+            stacklevel=2,
+        )
         return
-    if kind == head.kind:
-        # A class starts from the margin it was trained with: any other would be a mere label.
-        given = config.head.margin is not None
-        expect(not given, "head.margin", "none beside init, whose margins are taken", "one")
-        shared = rows.numpy() >= 0
-        changed = head.margins.double().cpu().numpy().copy()
-        changed[shared] = margins if margins.ndim == 0 else margins[rows.numpy()[shared]]
-        head.set_margins(changed)
+    # A class starts from the margin it was trained with: any other would be a mere label.
+    given = config.head.margin is not None
+    expect(not given, "head.margin", "none beside init, whose margins are taken", "one")
+    shared = rows.numpy() >= 0
+    changed = head.margins.double().cpu().numpy().copy()
+    changed[shared] = margins if margins.ndim == 0 else margins[rows.numpy()[shared]]
+    head.set_margins(changed)
 
 
 def trained_margins(setting: str, run: Path, grid: MarginGrid) -> tuple[str, Float64s]:
     """Return the kind ("arc" or "cos") and the margins, () or (C,), that a run ended with.
 
     Raises:
-        ValueError: naming `setting`: no finished run, no such kind, or a margin off the grid.
+        ValueError: naming `setting`: no finished run, no such kind, a margin off the grid, or a
+            damaged file.
     """
     check_finished(setting, run)
-    head = load_config(run / "config.yaml", [], TrainConfig).head
-    kinds = {"ArcFace": "arc", "CosFace": "cos", "FairLoss": head.kind or "arc"}
-    state = read_state(setting, run / "head.pt")
-    margins = state.get("margins", torch.tensor(torch.nan)).double().numpy()
-    if head.name not in kinds or not grid.contains(margins):
-        distinct = sorted(set(margins.ravel().tolist()))[:3]
+    name, kind, margins = _read_margins(setting, run)
+    if kind is None or not grid.contains(margins):
         raise ValueError(
             f"{setting}: expected a run of FairLoss, or of ArcFace or CosFace at one of "
-            f"{grid.values}, got {run}, trained with {head.name} at {distinct}"
+            f"{grid.values}, got {run}, trained with {_described(name, kind, margins)}"
         )
-    return kinds[head.name], margins
+    return kind, margins
+
+
+def _read_margins(setting: str, run: Path) -> tuple[str, str | None, Float64s]:
+    """Return the head's name, the kind of its margins and these, () or (C,).
+
+    The kind is None where the head has none that a policy could move, and the margins are NaN.
+    """
+    head = load_config(run / "config.yaml", [], TrainConfig).head
+    kinds = {"ArcFace": "arc", "CosFace": "cos", "FairLoss": head.kind or "arc"}
+    if head.name not in kinds:
+        return head.name, None, np.array(np.nan)
+    state = _head_state(setting, run)
+    margins = state.get("margins")
+    shapes = (), (len(state["weight"]),)
+    valid = isinstance(margins, Tensor) and margins.shape in shapes and margins.isfinite().all()
+    expected = "finite margins, one for all classes or one for each"
+    expect(valid, setting, f"{run / 'head.pt'} with {expected}", margins)
+    return head.name, kinds[head.name], state["margins"].double().numpy()
+
+
+def _head_state(setting: str, run: Path) -> dict[str, Any]:
+    state = read_state(setting, run / "head.pt")
+    is_head = isinstance(state.get("weight"), Tensor)
+    expect(is_head, setting, f"{run / 'head.pt'} with class weights", "none")
+    return state
+
+
+def _described(name: str, kind: str | None, margins: Float64s) -> str:
+    if kind is None:
+        return name
+    distinct = sorted(set(margins.ravel().tolist()))
+    shown = [float(f"{margin:g}") for margin in distinct[:3]]
+    return f'{name} at {shown}, of kind "{kind}"'
 
 
 def check_finished(setting: str, run: Path) -> None:

@@ -13,6 +13,7 @@ from fairloss.data.images import image_files
 from fairloss.data.suffixes import without_suffix
 from fairloss.data.text_files import check_format
 from fairloss.io.atomic import write_atomic
+from fairloss.io.output import locked_output
 
 
 def align(
@@ -25,6 +26,13 @@ def align(
     Images that exist are kept, so an interrupted run resumes. Example:
     `fairloss data align --data raw --landmarks points.txt --output aligned`
     """
+    with locked_output(output):
+        count = _align(data, landmarks, output)
+    print_line(f"{count} aligned images: {output}")
+
+
+def _align(data: Path, landmarks: Path, output: Path) -> int:
+    """Write the aligned images that are missing, and return the number of all."""
     listed = read_landmarks(landmarks)
     targets = [output / f"{without_suffix(name)}.png" for name in listed.names]
     different = len(set(targets)) == len(set(listed.names))
@@ -37,4 +45,4 @@ def align(
                 face = open_aligned(files[row], listed.points[row])
                 write_atomic(target, partial(face.save, format="PNG"))
             progress("align", row + 1, len(listed.names))
-    print_line(f"{len(listed.names)} aligned images: {output}")
+    return len(targets)

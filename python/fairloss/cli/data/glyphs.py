@@ -8,6 +8,7 @@ import typer
 
 from fairloss.cli._progress import progress_bars
 from fairloss.cli._tables import print_table
+from fairloss.io.atomic import report_malformed
 from fairloss.io.json import read_json
 
 
@@ -64,11 +65,13 @@ def glyphs(
     )
     with progress_bars() as progress:
         folder = make_glyphs(output, options, jobs=jobs or os.cpu_count() or 1, progress=progress)
-    manifest = read_json(folder / MANIFEST)
+    manifest = read_json(folder / MANIFEST, designs=int, typefaces=list, sets=dict)
+    with report_malformed(folder / MANIFEST):
+        rows = [_set_row(output / name, counts) for name, counts in manifest["sets"].items()]
     print_table(
         f"{manifest['designs']} designs, {len(manifest['typefaces'])} faces",
         ("set", "characters", "images", "fewest", "median", "most"),
-        [_set_row(output / name, counts) for name, counts in manifest["sets"].items()],
+        rows,
     )
 
 

@@ -7,6 +7,7 @@ import typer
 
 from fairloss.cli._console import print_line
 from fairloss.data import planted_megaface, write_planted
+from fairloss.io.output import locked_output
 
 
 def megaface(
@@ -20,8 +21,9 @@ def megaface(
 
     Example: `fairloss data megaface planted --distractors 10000`
     """
-    challenge = planted_megaface(identities, probes, distractors, dimension)
-    write_planted(output, challenge)
+    with locked_output(output):
+        challenge = planted_megaface(identities, probes, distractors, dimension)
+        write_planted(output, challenge)
     print_line(
         f"{output}: rank-1 must be {challenge.recall():.6f}, TAR@FAR=1e-6 "
         f"{challenge.tar(1e-6):.6f} among {distractors} distractors"

@@ -1,7 +1,5 @@
 """The command `fairloss evaluate groups`."""
 
-import csv
-import io
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -22,7 +20,7 @@ from fairloss.cli.evaluate._report import (
 from fairloss.cli.evaluate._source import known_identities
 from fairloss.data import read_features
 from fairloss.data.suffixes import match_names
-from fairloss.data.text_files import read_listing
+from fairloss.data.text_files import read_table
 from fairloss.evaluation import (
     all_pairs,
     compare_groups,
@@ -65,7 +63,7 @@ def groups(
         table = _read_attributes(attributes, column)
         group: npt.ArrayLike = _match_attributes(table, file.names, attributes)
     elif frequency is not None and attributes is None:
-        run = read_json(frequency)
+        run = read_json(frequency, identities=list, counts=list)
         counts = dict(zip(run["identities"], run["counts"], strict=True))
         group = frequency_groups(_look_up(counts, identities, frequency), cuts)
     else:
@@ -100,7 +98,7 @@ def groups(
 
 def _read_attributes(path: Path, column: str) -> dict[str, str]:
     """Return image name (first column) -> attribute."""
-    rows = list(csv.reader(io.StringIO(read_listing(path))))
+    rows = read_table(path)
     if not rows or column not in rows[0][1:]:
         raise FormatError(path, f"expected a column {column!r} after the image names, got none")
     position = rows[0].index(column)

@@ -23,7 +23,7 @@ from fairloss.data import (
 from fairloss.data.suffixes import find_names
 from fairloss.evaluation import MegaFace, compare_megaface, evaluate_megaface, replace_noisy
 from fairloss.io.json import write_json
-from fairloss.io.output import check_output
+from fairloss.io.output import check_output, locked_output
 from fairloss.progress import Progress, labeled
 from fairloss.typing import Floats
 
@@ -62,7 +62,7 @@ def megaface(
     noisy_distractors = read_noise_list(megaface_noises) if megaface_noises else frozenset()
     noisy = _in_list([Path(path).name for path in probe_list.paths], noisy_probes)
     models = [(facescrub, megaface)] if against is None else [against, (facescrub, megaface)]
-    with progress_bars() as progress:
+    with locked_output(output), progress_bars() as progress:
         probes = [
             replace_noisy(_read(path, probe_list, suffix, progress), identities, noisy, seed)
             for path, _ in models

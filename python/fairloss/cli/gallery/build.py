@@ -21,7 +21,7 @@ from fairloss.data import image_batches, read_features
 from fairloss.data.images import list_identified, may_mirror
 from fairloss.gallery import Embedder, claim_gallery, fill
 from fairloss.io.atomic import FormatError
-from fairloss.io.output import check_output, locked_output
+from fairloss.io.output import locked_output
 from fairloss.models import embed_batches
 from fairloss.progress import labeled
 from fairloss.training.backbone import load_identified
@@ -47,9 +47,8 @@ def build(
     `fairloss gallery build --features features.npy --output gallery`
     """
     check_index(index)
-    check_output(output, folder=True)
-    faces = _read_faces(data, checkpoint, features)
     with locked_output(output):
+        faces = _read_faces(data, checkpoint, features)
         gallery = load_or_create(output, faces.embedding_size)
         claim_gallery(output, faces.embedder, empty=not len(gallery))
         present = set(gallery.names)

@@ -10,9 +10,9 @@ from fairloss.cli._console import print_line
 from fairloss.cli._options import IndexKind, IndexMemory
 from fairloss.cli._progress import progress_bars
 from fairloss.cli.gallery._folder import check_index, load_gallery, rebuild_index, save_gallery
-from fairloss.gallery import claim_gallery, read_embedder
+from fairloss.gallery import Embedder, Gallery, claim_gallery, read_embedder
 from fairloss.gallery.storage import MANIFEST
-from fairloss.io.output import check_output, locked_output
+from fairloss.io.output import locked_output
 
 
 def merge(
@@ -27,7 +27,17 @@ def merge(
     """
     check_index(index)
     expect(not (output / MANIFEST).is_file(), "output", "a folder without a gallery", output)
-    check_output(output, folder=True)
+    with locked_output(output):
+        merged, embedder = _load(galleries)
+        with progress_bars() as progress:
+            claim_gallery(output, embedder, empty=True)
+            rebuild_index(merged, index, memory, progress)
+        save_gallery(merged, output)
+    print_line(f"{len(merged)} embeddings, {merged.index} index: {output}")
+
+
+def _load(galleries: list[Path]) -> tuple[Gallery, Embedder | None]:
+    """Return a gallery of all faces, in memory, and their network if it is known."""
     loaded = [load_gallery(folder) for folder in galleries]
     parts = zip(galleries, loaded, strict=True)
     embedders = {read_embedder(folder) for folder, part in parts if len(part)}
@@ -42,8 +52,4 @@ def merge(
     merged = loaded[0]
     for part in loaded[1:]:
         merged.merge(part)
-    with locked_output(output), progress_bars() as progress:
-        claim_gallery(output, next(iter(embedders), None), empty=True)
-        rebuild_index(merged, index, memory, progress)
-        save_gallery(merged, output)
-    print_line(f"{len(merged)} embeddings, {merged.index} index: {output}")
+    return merged, next(iter(embedders), None)

@@ -19,6 +19,7 @@ from fairloss.data import image_batches
 from fairloss.data.decode import decode_image
 from fairloss.data.images import find_images
 from fairloss.gallery import Match, check_embedder
+from fairloss.io.output import check_output
 from fairloss.models import embed_batches
 from fairloss.training import TrainConfig, load_backbone
 from fairloss.typing import Bytes
@@ -72,12 +73,13 @@ def _read_image(path: Path, config: TrainConfig) -> Tensor:
 
 
 def _check_picture(output: Path, data: Path | None) -> None:
-    """Raise ValueError unless the picture's suffix is known and `data` is given."""
+    """Raise ValueError unless the picture can be written and `data` is given."""
     from fairloss.report.drawing import picture_kind
 
     if data is None:
         raise ValueError("data: expected --data with --output, the folder of the faces, got none")
     picture_kind(output)
+    check_output(output, folder=False)
 
 
 def _draw_matches(

@@ -14,6 +14,7 @@ from fairloss.data import read_features
 from fairloss.gallery import Tuning, check_same_embedder
 from fairloss.gallery.kinds import KINDS
 from fairloss.io.json import write_json
+from fairloss.io.output import check_output, locked_output
 
 
 def tune(
@@ -35,20 +36,23 @@ def tune(
 
     Example: `fairloss gallery tune --gallery gallery --recall 0.99`
     """
-    loaded = load_gallery(gallery, device)
+    path = output or gallery / "tune.json"
+    check_output(path, folder=False)
     features = None if probes is None else read_features(probes)
     if features is not None:
         check_same_embedder(gallery, features_embedder(features))
-    with progress_bars() as progress:
-        tuning = loaded.tune(
-            recall,
-            probes=None if features is None else features.embeddings,
-            batch=batch,
-            kinds=index or KINDS,
-            memory=as_bytes(memory),
-            progress=progress,
-        )
-    save_gallery(loaded, gallery)
+    with locked_output(gallery, "gallery"):
+        loaded = load_gallery(gallery, device)
+        with progress_bars() as progress:
+            tuning = loaded.tune(
+                recall,
+                probes=None if features is None else features.embeddings,
+                batch=batch,
+                kinds=index or KINDS,
+                memory=as_bytes(memory),
+                progress=progress,
+            )
+        save_gallery(loaded, gallery)
     report = {
         "recall": recall,
         "batch": batch,
@@ -59,7 +63,7 @@ def tune(
         "points": [asdict(point) for point in tuning.points],
         "chosen": asdict(tuning.chosen),
     }
-    write_json(output or gallery / "tune.json", report)
+    write_json(path, report)
     _print_points(tuning)
 
 

@@ -38,10 +38,10 @@ class CosineHead(Head):
         options: see `CosineOptions`.
 
     Attributes:
-        weight: (C, D) raw class weights, N(0, 0.01) as in insightface.
+        weight: (C, D) raw class weights, see `Head`.
         margins: buffer, float32.
         scale: buffer, float32.
-        step: buffer, int64, with sampled classes only: forward passes in training mode so far, so
+        step: buffer, float64, with sampled classes only: forward passes in training mode so far, so
             that a resumed run draws what an uninterrupted one would have drawn.
     """
 
@@ -51,6 +51,7 @@ class CosineHead(Head):
         "margin_grad": "exact",
         "reduction": "mean",
         "ignore_index": -1,
+        "initial_norm": None,
         "sample_rate": 1.0,
         "sample_seed": 0,
         "workspace": "auto",
@@ -78,6 +79,7 @@ class CosineHead(Head):
             embedding_size,
             reduction=settings["reduction"],
             ignore_index=settings["ignore_index"],
+            initial_norm=settings["initial_norm"],
         )
         check_choice("kind", kind, KINDS)
         check_positive("scale", settings["scale"])
@@ -96,7 +98,7 @@ class CosineHead(Head):
         self.register_state("scale", settings["scale"])
         self._check_margins(self.register_state("margins", margins), margins)
         if self.sample_rate < 1:
-            self.register_state("step", 0, dtype=torch.int64)
+            self.register_count("step")
 
     def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Compute (B,) losses, 0 where the label is -1."""
@@ -178,9 +180,9 @@ class CosineHead(Head):
         if not torch.compiler.is_compiling():
             check_one_rank("sample_rate", ONE_RANK, self.sample_rate)
         classes, labels = sample_classes(
-            labels, self.num_classes, self.sample_rate, self.step, self.sample_seed
+            labels, self.num_classes, self.sample_rate, self.step.round().long(), self.sample_seed
         )
-        self.step += 1
+        self._update("step", self.step + 1)
         one_for_all = self.margins.dim() == (1 if self.kind == "combined" else 0)
         margins = self.margins if one_for_all else self.margins[classes]
         return F.embedding(classes, self.weight, sparse=True), margins, labels

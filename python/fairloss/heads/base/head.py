@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import Unpack
 
-from fairloss.checks import check_integer, check_shape, expect
+from fairloss.checks import check_integer, check_positive, check_shape, expect
 from fairloss.heads.base.checks import check_embeddings
 from fairloss.heads.base.options import HeadOptions, show_options
 from fairloss.heads.base.sample_loss import SampleLoss, as_precise
@@ -28,17 +28,24 @@ class Head(SampleLoss):
         options: see `HeadOptions`.
 
     Attributes:
-        weight: (C, D) raw class weights, N(0, 0.01) as in insightface.
+        weight: (C, D) raw class weights, N(0, 0.01) as in insightface, or of norm `initial_norm`.
         margin: margin to report where all classes have the same, else NaN.
         sample_rate: part of the classes that a training step compares with.
+        count_cuts: between the bins of image counts, where the head has given ones; see `FairLoss`.
         defaults: options of the class and their defaults.
         scaled: whether the class takes a `scale`.
     """
 
-    defaults: ClassVar[HeadOptions] = {"reduction": "mean", "ignore_index": -1}
+    defaults: ClassVar[HeadOptions] = {
+        "reduction": "mean",
+        "ignore_index": -1,
+        "initial_norm": None,
+    }
     scaled: ClassVar[bool] = False
     margin: float = math.nan
     sample_rate: float = 1.0
+    count_cuts: tuple[float, float] | None = None
+    initial_norm: float | None = None  # of modules pickled before it was an option
 
     def __init__(
         self, num_classes: int, embedding_size: int, **options: Unpack[HeadOptions]
@@ -50,12 +57,21 @@ class Head(SampleLoss):
             check_integer("embedding_size", embedding_size),
         )
         self.weight = nn.Parameter(weight)
-        nn.init.normal_(self.weight, 0, 0.01)
+        self.initial_norm = settings["initial_norm"]
+        if self.initial_norm is not None:
+            check_positive("initial_norm", self.initial_norm)
+        self._draw_weight()
 
     def reset_parameters(self) -> None:
         """Draw the class weights anew and give every other tensor its first value."""
         super().reset_parameters()
+        self._draw_weight()
+
+    @torch.no_grad()
+    def _draw_weight(self) -> None:
         nn.init.normal_(self.weight, 0, 0.01)
+        if self.initial_norm is not None:
+            self.weight.copy_(self.initial_norm * unit_rows(self.weight))
 
     @property
     def num_classes(self) -> int:

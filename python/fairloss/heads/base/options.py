@@ -29,10 +29,13 @@ class HeadOptions(TypedDict, total=False):
     Attributes:
         reduction: "mean" over the samples that are not ignored, "sum" or "none".
         ignore_index: label of samples to ignore, as -1 is in any case; -100 in torch.
+        initial_norm: length of every class weight at first, with directions uniform on the sphere.
+            None: entries from N(0, 0.01), so a length of about ``0.01 sqrt(D)``.
     """
 
     reduction: Reduction
     ignore_index: int
+    initial_norm: float | None
 
 
 class UnscaledOptions(HeadOptions, total=False):
@@ -53,6 +56,7 @@ class CosineOptions(UnscaledOptions, total=False):
     Attributes:
         reduction: see `HeadOptions`.
         ignore_index: see `HeadOptions`.
+        initial_norm: see `HeadOptions`.
         scale: s; a buffer, so it may change without recompiling a graph.
         extension: see `fairloss_ext.margin_softmax_loss`.
         margin_grad: see `fairloss_ext.margin_softmax_loss`.

@@ -88,6 +88,29 @@ class Recomputation:
         return [one for one in alike if one.sequence <= number or one is alike[0]][-1]
 
 
+@torch.library.custom_op("fairloss_heads::first_pass", mutates_args=())
+def first_pass(labels: Tensor, loss: str) -> Tensor:
+    """Return a copy of the (B,) labels of a compiled training pass, an op of its graph.
+
+    A graph does not see whether it runs in a forward pass or is repeated in a backward pass.
+
+    Raises:
+        RuntimeError: naming the loss: `torch.utils.checkpoint` repeats the pass.
+    """
+    if torch._C._current_graph_task_id() != -1:
+        raise RuntimeError(
+            f"{loss}: expected a call outside of torch.utils.checkpoint, got a compiled loss that "
+            "is repeated in the backward pass and would change its state twice. Compile the "
+            "function that holds the checkpoint, without fullgraph, or keep the loss out of it"
+        )
+    return labels.clone()
+
+
+@first_pass.register_fake
+def _(labels: Tensor, loss: str) -> Tensor:
+    return torch.empty_like(labels)
+
+
 def _may_be_repeated() -> bool:
     """Return whether this is the first pass of a checkpoint: without graph, or one with hooks."""
     hooks: object = torch._C._autograd._top_saved_tensors_default_hooks(True)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fairloss.checks import check_choice, check_integer, expect
 from fairloss.heads.base.checks import batch_labels, check_embeddings, check_sample_weights
-from fairloss.heads.base.recomputation import Recomputation
+from fairloss.heads.base.recomputation import Recomputation, first_pass
 from fairloss.heads.base.state import StatefulModule
 from fairloss_ext import ClassStatistics
 from fairloss_ext.numerics import reduce_losses
@@ -95,7 +95,12 @@ class SampleLoss(StatefulModule):
 
     def _repeatable_losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         moving = [name for name in self.moving if name in self._buffers]
-        if not (self.training and (moving or self.draws)) or torch.compiler.is_compiling():
+        changes = self.training and bool(moving or self.draws)
+        if torch.compiler.is_compiling():
+            if changes and moving and not torch.compiler.is_exporting():
+                labels = first_pass(labels, type(self).__name__)
+            return self.losses(embeddings, labels)
+        if not changes:
             return self.losses(embeddings, labels)
         with self._recomputation.run(self, moving, self.draws, embeddings, labels):
             return self.losses(embeddings, labels)
@@ -111,6 +116,11 @@ class SampleLoss(StatefulModule):
             setattr(self, buffer, value)
         else:
             getattr(self, buffer).copy_(value)
+
+    @property
+    def needs_statistics(self) -> bool:
+        """True if `end_of_epoch` reads more of the statistics than the image counts."""
+        return type(self).end_of_epoch is not SampleLoss.end_of_epoch
 
     def end_of_epoch(self, statistics: ClassStatistics) -> None:
         """Update the state after an epoch from statistics of the training set; here a no-op."""

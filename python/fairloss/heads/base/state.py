@@ -51,6 +51,10 @@ class StatefulModule(nn.Module):
         setattr(self, name, nn.Parameter(tensor) if learned else nn.Buffer(tensor))
         return first
 
+    def register_count(self, name: str) -> None:
+        """Add a buffer that counts from 0, float64: an average of integers would be cut."""
+        self.register_state(name, 0, dtype=torch.float64)
+
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Give every tensor its first value; what is drawn is drawn anew."""
