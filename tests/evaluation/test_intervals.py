@@ -16,7 +16,12 @@ from fairloss.evaluation import (
 )
 from fairloss.evaluation.clusters import pair_clusters, trial_clusters
 from fairloss.evaluation.influence import RocInfluence, share_function
-from fairloss.evaluation.intervals import difference_interval, influence_interval, t_quantile
+from fairloss.evaluation.intervals import (
+    crossed_interval,
+    difference_interval,
+    influence_interval,
+    t_quantile,
+)
 from fairloss.evaluation.roc import RocCorners
 
 
@@ -135,3 +140,23 @@ def test_intervals_of_searches_are_as_wide_as_those_of_the_bootstrap():
     del report["galleries"]["G1"]["tpir"]["0.01"], report["galleries"]["G2"]["tpir"]["0.01"]
     del report["mean"]["tpir"]["0.01"]  # three of 300 unmated probes
     assert_as_wide_as_the_bootstrap(report, numbers=12)
+
+
+def test_intervals_of_several_networks_count_their_spread():
+    # No method is better; networks differ, and so do identities to all networks alike.
+    generator = np.random.default_rng(0)
+    identity = np.repeat(np.arange(40), 3)
+    clusters = trial_clusters(identity)
+    covered, alone = 0, 0
+    for _ in range(200):
+        ease = generator.normal(size=40)[identity]
+        level = generator.normal(0.5, 0.3, size=(2, 4, 1))
+        hits = ease + level + generator.normal(size=(2, 4, 120)) > 0
+        a, b = ([share_function(hit)(clusters) for hit in side] for side in hits)
+        crossed = crossed_interval(a, b, clusters)
+        single = difference_interval(a[0], b[0], clusters)
+        covered += crossed.low <= 0 <= crossed.high
+        alone += single.low <= 0 <= single.high
+    assert crossed.value == pytest.approx(hits[1].mean() - hits[0].mean())
+    assert 0.91 <= covered / 200 <= 0.99
+    assert alone / 200 < 0.85  # of the two checkpoints, not of the methods

@@ -18,7 +18,7 @@ def test_the_difference_holds_the_reason_for_a_missing_number():
         def weighted(self, weights):
             return {("number",): 0.5}
 
-    report = compare(Never(), Never(), trial_sampling(np.arange(4), 0, 0))
+    report = compare([Never()], [Never()], trial_sampling(np.arange(4), 0, 0))
     assert report["difference"]["tar"] == {"0.1": "not measurable with 3 identities"}
     assert report["difference"]["number"]["value"] == 0
     assert "bootstrap" not in report["difference"]["number"]

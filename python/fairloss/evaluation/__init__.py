@@ -27,13 +27,13 @@ from fairloss.evaluation.ijb import (
     nearest_tar,
 )
 from fairloss.evaluation.insightface import InsightfaceVerification, insightface_verification
+from fairloss.evaluation.intervals import IdentityInterval
 from fairloss.evaluation.megaface import (
     MegaFace,
     compare_megaface,
     evaluate_megaface,
     replace_noisy,
 )
-from fairloss.evaluation.intervals import IdentityInterval
 from fairloss.evaluation.pair_list import (
     compare_pair_list,
     compare_scores,

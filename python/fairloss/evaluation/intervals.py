@@ -1,9 +1,12 @@
 """Intervals of numbers from their standard errors: logit scale, t quantiles, Wilson at a bound."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any
+
+import numpy as np
 
 from fairloss.checks import check_integer, check_number
 from fairloss.evaluation.clusters import Clusters, Influence, Moments
@@ -60,9 +63,7 @@ def difference_interval(
     intervals add up as squares (Newcombe, "Interval estimation for the difference between
     independent proportions", 1998).
     """
-    effects = b.effects - a.effects
-    variance = a.variance + b.variance if effects.any() else 0.0
-    both = Influence(b.value - a.value, effects, b.observations, b.scale, variance)
+    both = _minus(a, b)
     moments = clusters.moments(both)
     below = above = _quantile(moments, confidence) * math.sqrt(moments.variance)
     if b.scale == "share" and _at_bound(a) and _at_bound(b):
@@ -73,6 +74,55 @@ def difference_interval(
     limit = 1.0 if b.scale == "share" else math.inf
     low, high = max(both.value - below, -limit), min(both.value + above, limit)
     return _interval(both, moments, low, high, confidence)
+
+
+def crossed_interval(
+    a: Sequence[Influence], b: Sequence[Influence], clusters: Clusters, confidence: float = 0.95
+) -> IdentityInterval:
+    """Compute the interval of the mean of b minus the mean of a, over networks of several seeds.
+
+    All networks see the same identities. The variance between networks counts once what is of a
+    network on an identity, and so does that over identities of the means of each side: their sum
+    less the variance of the deviations from these means, and not below either. The degrees of
+    freedom are Satterthwaite's. A side of one network is taken as it is.
+    """
+    sides = [_mean(side) for side in (a, b)]
+    values = [np.array([each.value for each in side]) for side in (a, b)]
+    by_network = sum(float(v.var(ddof=1)) / len(v) for v in values if len(v) > 1)
+    by_both = sum(
+        clusters.moments(_minus(mean, each)).variance / (len(side) * (len(side) - 1))
+        for side, mean in zip((a, b), sides, strict=True)
+        if len(side) > 1
+        for each in side
+    )
+    both = _minus(*sides)
+    moments = clusters.moments(both)
+    variance = max(by_network + moments.variance - by_both, by_network, moments.variance)
+    parts = ((by_network, len(a) + len(b) - 2), (moments.variance, moments.identities - 1))
+    spread = sum(part**2 / max(degrees, 1) for part, degrees in parts)
+    degrees = max(int(variance**2 / spread), 1) if spread else moments.identities - 1
+    width = t_quantile((1 + confidence) / 2, degrees) * math.sqrt(variance)
+    limit = 1.0 if both.scale == "share" else math.inf
+    low, high = max(both.value - width, -limit), min(both.value + width, limit)
+    return _interval(both, moments._replace(variance=variance), low, high, confidence)
+
+
+def _mean(side: Sequence[Influence]) -> Influence:
+    """Return the mean of the influences on the same number of several networks."""
+    return Influence(
+        sum(each.value for each in side) / len(side),
+        np.mean([each.effects for each in side], axis=0),
+        side[0].observations,
+        side[0].scale,
+        sum(each.variance for each in side) / len(side) ** 2,
+    )
+
+
+def _minus(a: Influence, b: Influence) -> Influence:
+    """Return the influence on b minus a; without effects the thresholds cannot matter either."""
+    effects = b.effects - a.effects
+    variance = a.variance + b.variance if effects.any() else 0.0
+    return Influence(b.value - a.value, effects, b.observations, b.scale, variance)
 
 
 def t_quantile(probability: float, degrees: int) -> float:

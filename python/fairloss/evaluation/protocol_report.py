@@ -26,6 +26,7 @@ from fairloss.evaluation.influence import InfluenceFunction
 from fairloss.evaluation.intervals import (
     FEW_IDENTITIES,
     IdentityInterval,
+    crossed_interval,
     difference_interval,
     influence_interval,
 )
@@ -80,7 +81,7 @@ def protocol_report(models: Sequence[Statistics], sampling: Sampling) -> dict[st
         two what `compare` returns. Where few identities are behind a number, "warnings" says so.
     """
     if len(models) == 2:
-        return compare(models[0], models[1], sampling)
+        return compare(models[:1], models[1:], sampling)
     (model,) = models
     intervals = {
         keys: influence_interval(influence(sampling.clusters), sampling.clusters)
@@ -90,25 +91,41 @@ def protocol_report(models: Sequence[Statistics], sampling: Sampling) -> dict[st
     return _with_intervals(report, intervals, sampling.bootstrap, model.weighted)
 
 
-def compare(a: Statistics, b: Statistics, sampling: Sampling) -> dict[str, Any]:
-    """Compare two models on the same data, by the differences of the effects of each pair.
+def compare(a: Sequence[Statistics], b: Sequence[Statistics], sampling: Sampling) -> dict[str, Any]:
+    """Compare two models on the same data, or two sides of several networks each.
+
+    Of two models the effects of each pair are subtracted. Of several a side, such as networks of
+    different seeds, the means are compared, with a variance over networks and identities
+    (`crossed_interval`); the bootstrap, which draws no networks, does not check it.
 
     Returns:
-        JSON-ready: "a" and "b" (`point` each) and "difference" (b minus a in the layout of `point`,
-        an `IdentityInterval` each or the reason why there is none).
+        JSON-ready: "a" and "b" (`point` each, or "networks": a list of these) and "difference" (b
+        minus a in the layout of `point`, an `IdentityInterval` each or the reason why there is
+        none).
     """
-    clusters = sampling.clusters
-    intervals = {
-        keys: difference_interval(influence(clusters), b.influences[keys](clusters), clusters)
-        for keys, influence in a.influences.items()
-        if keys in b.influences
-    }
-    weighted = difference_of(a.weighted, b.weighted)
-    difference = _with_intervals({}, intervals, sampling.bootstrap, weighted)
-    for keys, reason in (_reasons(a.point) | _reasons(b.point)).items():
-        _set(difference, keys, reason)
+    clusters, every = sampling.clusters, [*a, *b]
+    single = len(every) == 2
+    intervals = {}
+    for keys in a[0].influences:
+        if all(keys in model.influences for model in every):
+            sides = [[model.influences[keys](clusters) for model in side] for side in (a, b)]
+            intervals[keys] = (
+                difference_interval(sides[0][0], sides[1][0], clusters)
+                if single
+                else crossed_interval(sides[0], sides[1], clusters)
+            )
+    weighted = difference_of(a[0].weighted, b[0].weighted)
+    bootstrap = sampling.bootstrap if single else None
+    difference = _with_intervals({}, intervals, bootstrap, weighted)
+    for model in every:
+        for keys, reason in _reasons(model.point).items():
+            _set(difference, keys, reason)
+    points = [
+        side[0].point if len(side) == 1 else {"networks": [model.point for model in side]}
+        for side in (a, b)
+    ]
     head = {"version": REPORT_VERSION} | _warnings(intervals)
-    return head | {"a": a.point, "b": b.point, "difference": difference}
+    return head | {"a": points[0], "b": points[1], "difference": difference}
 
 
 def pair_sampling(pairs: Pairs, identities: npt.ArrayLike, replicates: int, seed: int) -> Sampling:

@@ -11,6 +11,7 @@ from fairloss.io.json import write_json
 Report = Mapping[str, Any]
 
 CHECKPOINTS = "a difference of two checkpoints, not of two methods: another seed gives another"
+NETWORKS = "intervals count other identities, and other networks of a side that has several"
 
 
 def evaluate_models(
@@ -47,7 +48,8 @@ def print_notes(report: Report) -> None:
     for warning in report.get("warnings", []):
         print_line(f"note: {warning}")
     if "difference" in report:
-        print_line(f"note: {CHECKPOINTS}")
+        several = any("networks" in report.get(side, {}) for side in "ab")
+        print_line(f"note: {NETWORKS if several else CHECKPOINTS}")
 
 
 def print_report(
@@ -80,4 +82,5 @@ def verification_rows(report: Report) -> dict[str, Any]:
 def pairs_title(report: Report) -> str:
     """Return the number of pairs of a report, or of both reports of a comparison."""
     counts = report.get("b", report)
+    counts = counts["networks"][0] if "networks" in counts else counts
     return f"{counts['genuine']} genuine and {counts['impostor']} impostor pairs"
