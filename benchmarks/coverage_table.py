@@ -13,7 +13,16 @@ from typing import Any
 
 CELLS = ("10 x 10", "20 x 5", "50 x 4", "200 x 3", "lists")
 KINDS = ("value", "difference")
-NAMES = {"auc": "AUC", "eer": "EER", "rank_1": "rank-1"}
+SCORES = ("strong", "strong, harder", "weak", "embeddings", "megaface")
+NAMES = {  # in the order of the rows
+    "auc": "AUC",
+    "eer": "EER",
+    "tar@0.1": "TAR@0.1",
+    "tar@0.01": "TAR@0.01",
+    "tar@0.001": "TAR@0.001",
+    "accuracy": "accuracy",
+    "rank_1": "rank-1",
+}
 
 Record = dict[str, Any]
 
@@ -37,10 +46,10 @@ def markdown(records: Sequence[Record]) -> str:
     cells = [cell for cell in CELLS if any(record["cell"] == cell for record in records)]
     lines = [f"| scores | number | {' | '.join(cells)} |", "|" + " --- |" * (len(cells) + 2)]
     rows: dict[tuple[str, str], dict[tuple[str, str], Record]] = {}
-    for record in records:
+    for record in sorted(records, key=_order):
         scores = record["scores"] + (", bootstrap" if record["method"] == "bootstrap" else "")
-        name = NAMES.get(record["statistic"], record["statistic"].replace("tar", "TAR"))
-        rows.setdefault((scores, name), {})[record["cell"], record["kind"]] = record
+        row = rows.setdefault((scores, NAMES[record["statistic"]]), {})
+        row[record["cell"], record["kind"]] = record
     for head, row in rows.items():
         texts = [
             [entry(row.get((cell, kind))) for kind in ("value", "difference")] for cell in cells
@@ -48,6 +57,12 @@ def markdown(records: Sequence[Record]) -> str:
         joined = [a if a == b else f"{a}; {b}" for a, b in texts]
         lines.append(f"| {' | '.join([*head, *joined])} |")
     return "\n".join(lines)
+
+
+def _order(record: Record) -> tuple[bool, int, int]:
+    """Return the bootstrap last, then by scores and number."""
+    number = list(NAMES).index(record["statistic"])
+    return record["method"] == "bootstrap", SCORES.index(record["scores"]), number
 
 
 if __name__ == "__main__":
