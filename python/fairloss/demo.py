@@ -116,7 +116,7 @@ def _demo(config: DemoConfig, progress: Progress | None) -> Path:
     experience = collect(_collection(config), seen, progress)
     costs.add_runs("collect", *sorted((output / "collect").glob("chain-*")))
     with costs.measure("fit-policy"):
-        fit = fit_policy(experience, seed=config.seed, progress=progress)
+        fit = fit_policy(experience, seed=config.seed, reward="paper", progress=progress)
         fit.policy.save(output / "policy.json")
     for arm, head in ARMS.items():
         train(_training(config, arm, config.epochs, head), seen, progress)

@@ -11,6 +11,7 @@ from fairloss.agent import ACTIONS, Policy
 from fairloss.experience import CollectConfig, Experience, collect, fit_policy
 from fairloss.experience.chain import Chain
 from fairloss.experience.collect import chain_config, run_chain
+from fairloss.loss_search import ProcessMap
 from fairloss.training import (
     HeadConfig,
     ModelConfig,
@@ -77,6 +78,9 @@ def test_one_epoch_by_hand(pretrained, tmp_path):
             fractions = np.bincount(after[cell], minlength=36) / len(cell)
             assert row["successor"] == fractions.tolist()
             assert row["classes"] == len(cell)
+            shift = (head.margins - margins).double().mean().item()
+            assert row["mean_action"] == pytest.approx(shift / 0.1, abs=1e-5)
+            assert row["mean_margin"] == pytest.approx(margins.double().mean().item(), abs=1e-6)
             inter = before.inter_angle[cell].double().mean().item()
             assert row["inter_before"] == pytest.approx(inter)
             several = cell[before.count[cell].numpy() > 1]
@@ -145,7 +149,7 @@ def test_another_map_gives_the_same(pretrained, tmp_path):
 
 def test_policy_from_experience(pretrained, tmp_path):
     experience = collect(settings(pretrained, tmp_path), faces(COUNTS))
-    fit = fit_policy(experience)
+    fit = fit_policy(experience, reward="paper")
     assert fit.policy.visits.sum() == len(experience)
     assert fit.disagreements == 0
     assert fit.largest_gap < 0.05
@@ -159,8 +163,8 @@ def test_files_of_another_kind_are_refused(tmp_path):
     (tmp_path / "x.npz").write_bytes(b"no zip")
     with pytest.raises(ValueError, match=r"x.npz: not an experience file"):
         Experience.load(tmp_path / "x.npz")
-    np.savez(tmp_path / "y.npz", version=2)
-    with pytest.raises(ValueError, match="of version 1"):
+    np.savez(tmp_path / "y.npz", version=3)
+    with pytest.raises(ValueError, match="of version 1 to 2"):
         Experience.load(tmp_path / "y.npz")
 
 
@@ -217,7 +221,7 @@ def test_a_gamma_too_large_for_the_network_is_refused(pretrained, tmp_path):
     with pytest.raises(
         ValueError, match="gamma: expected one at which the Q-network converges, got 0.9999"
     ):
-        fit_policy(experience, gamma=0.9999)
+        fit_policy(experience, gamma=0.9999, reward="paper")
 
 
 def test_several_ranks_are_refused(pretrained, tmp_path, monkeypatch):
@@ -229,3 +233,48 @@ def test_several_ranks_are_refused(pretrained, tmp_path, monkeypatch):
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match="run: expected a run folder with config.yaml"):
         collect(settings(tmp_path, tmp_path / "out"), faces(COUNTS))
+
+
+def test_a_collection_takes_another_grid(pretrained, tmp_path):
+    grid = [0.35, 0.4, 0.5]
+    wide = settings(pretrained, tmp_path, grid=grid, epochs=2)
+    experience = collect(wide, faces(COUNTS))
+    assert experience.grid.tolist() == grid
+    assert Experience.load(tmp_path / "experience.npz").grid.tolist() == grid
+    assert experience.successor.shape[1] == 9 * 3
+    assert experience.margin_grid().values == tuple(grid)  # that of the policy
+    with pytest.raises(ValueError, match=r"output: .*grid was \[0.35, 0.4, 0.5\], is None"):
+        collect(settings(pretrained, tmp_path, epochs=2), faces(COUNTS))
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ([0.15, 0.25], "run: expected a run of FairLoss, .* at one of .0.15, 0.25."),
+        ([0.45, 0.35], "grid: expected ascending margins"),
+        ([], "grid: expected a sequence of finite margins"),
+    ],
+)
+def test_a_grid_that_does_not_fit_is_named(pretrained, tmp_path, grid, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        collect(settings(pretrained, tmp_path / "out", grid=grid), faces(COUNTS))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow  # two processes import torch
+def test_the_experience_is_the_same_for_two_workers(pretrained, tmp_path):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        one = collect(settings(pretrained, tmp_path / "a", chains=2), faces(COUNTS))
+        seen: list[tuple[str, int, int]] = []
+        pair = settings(pretrained, tmp_path / "b", chains=2, workers=2)
+        with ProcessMap(2) as processes:
+            two = collect(pair, faces(COUNTS), lambda *call: seen.append(call), processes)
+    finally:
+        torch.set_num_threads(threads)
+    assert seen == [("chains", 1, 2), ("chains", 2, 2)]
+    for name, value in vars(one).items():
+        np.testing.assert_equal(getattr(two, name), value, err_msg=name)
+    again = collect(pair, faces(COUNTS))  # finished chains are read, by one process as well
+    np.testing.assert_equal(again.intra_after, one.intra_after)

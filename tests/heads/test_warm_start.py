@@ -5,8 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from head_cases import CASES
+from torch import nn
 
 from fairloss import heads
+from fairloss.agent import Policy
+
+KEEP = Policy.constant("keep")
 
 
 def make(name, classes=5):
@@ -70,19 +74,42 @@ def test_other_shapes_and_rows_are_refused():
         head.warm_start(heads.ArcFace(4, 3), rows=torch.arange(5))
 
 
-def test_the_state_of_another_head_is_refused_with_a_hint():
-    with pytest.raises(RuntimeError, match="(?s)size mismatch for margins.*warm_start"):
-        heads.FairLoss(5, 3).load_state_dict(heads.ArcFace(5, 3).state_dict(), strict=False)
-    with pytest.raises(RuntimeError, match="(?s)Missing key.*warm_start"):
-        heads.AdaFace(5, 3).load_state_dict(heads.Softmax(5, 3).state_dict())
+@pytest.mark.parametrize(
+    ("head", "source", "got"),
+    [
+        (heads.FairLoss(5, 3, policy=KEEP), heads.ArcFace(5, 3), 'ArcFace, kind "arc"'),
+        (heads.AdaFace(5, 3), heads.Softmax(5, 3), "Softmax"),
+        (heads.CosFace(5, 3), heads.ArcFace(5, 3, 0.5), 'ArcFace, kind "arc"'),
+        (
+            heads.MVSoftmax(5, 3, kind="cos"),
+            heads.MVSoftmax(5, 3, kind="arc"),
+            'MVSoftmax, kind "arc"',
+        ),
+        (heads.UniFace(5, 3), heads.SphereFace2(5, 3), "SphereFace2"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_state_of_another_head_is_refused_with_a_hint(head, source, got):
+    before = {name: tensor.clone() for name, tensor in head.named_parameters()}
+    message = f"(?s)state_dict: expected the state of {type(head).__name__}.*got {got}.*warm_start"
+    for part in (head, nn.ModuleDict({"head": head})):
+        state = (
+            source.state_dict() if part is head else nn.ModuleDict({"head": source}).state_dict()
+        )
+        with pytest.raises(RuntimeError, match=message if part is head else message[:-12]):
+            part.load_state_dict(state, strict=False)
+    for name, tensor in head.named_parameters():
+        assert torch.equal(tensor, before[name])
+    head.warm_start(source.state_dict())  # class weights alone
+    assert torch.equal(head.weight, source.weight)
 
 
-def test_a_whole_state_keeps_the_margins_it_was_saved_with():
-    head, start = heads.CosFace(5, 3, 0.35), heads.ArcFace(5, 3, 0.5, scale=48.0)
-    head.load_state_dict(start.state_dict())  # same names and shapes: a cosine head of margin 0.5
-    assert (head.kind, float(head.margins), float(head.scale)) == ("cos", 0.5, 48.0)
-    head = heads.CosFace(5, 3, 0.35)
-    head.warm_start(start.state_dict())  # class weights alone
-    assert (head.kind, float(head.scale)) == ("cos", 64.0)
-    assert float(head.margins) == pytest.approx(0.35)
-    assert torch.equal(head.weight, start.weight)
+def test_a_derived_loss_and_a_state_without_a_record_load():
+    class Narrow(heads.CosFace):
+        pass
+
+    source = heads.CosFace(5, 3, 0.25)
+    for state in (source.state_dict(), dict(source.state_dict())):
+        head = Narrow(5, 3)
+        head.load_state_dict(state)
+        assert float(head.margins) == 0.25

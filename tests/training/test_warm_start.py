@@ -128,7 +128,7 @@ def test_margins_that_do_not_fit_are_named_in_one_warning(tmp_path, run, margins
     other = changed_state(tmp_path, run, margins=torch.tensor(margins))
     message = f'init: takes the class weights of .* kind "{kind}" at .* got FairLoss at {got}'
     with pytest.warns(UserWarning, match=message) as warned:
-        head = started(tmp_path, init=str(other), head=HeadConfig(kind=kind)).head
+        head = started(tmp_path, init=str(other), head=fair(tmp_path, kind=kind)).head
     assert len(warned) == 1
     assert torch.equal(head.weight, weight(run))
     torch.testing.assert_close(head.margins, torch.full((6,), 0.35))
@@ -146,14 +146,14 @@ def test_margins_that_do_not_fit_are_named_in_one_warning(tmp_path, run, margins
 def test_damaged_margins_are_an_error_that_names_the_file(tmp_path, run, changes, got):
     other = changed_state(tmp_path, run, **changes)
     with pytest.raises(ValueError, match=f"init: expected .*head.pt with .*{got}"):
-        started(tmp_path, init=str(other))
+        started(tmp_path, init=str(other), head=fair(tmp_path))
 
 
 def test_a_damaged_configuration_of_the_run_is_an_error(tmp_path, run):
     other = changed_state(tmp_path, run)
     (other / "config.yaml").write_text("head: [1", encoding="utf-8")
     with pytest.raises(ValueError, match=r"config.yaml is not a YAML file of settings"):
-        started(tmp_path, init=str(other))
+        started(tmp_path, init=str(other), head=fair(tmp_path))
 
 
 def test_a_backbone_of_other_identities_leaves_the_head_new(tmp_path, run):

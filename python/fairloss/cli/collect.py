@@ -6,6 +6,7 @@ import fairloss.experience
 from fairloss.cli._console import print_line
 from fairloss.cli._progress import progress_bars
 from fairloss.cli._settings import Settings, load_settings
+from fairloss.loss_search import ProcessMap
 
 
 def collect(settings: Settings = None) -> None:
@@ -16,15 +17,20 @@ def collect(settings: Settings = None) -> None:
     Writes output/experience.npz; an interrupted chain resumes. Settings and their defaults:
 
     - run=RUN, output=FOLDER: must be given; a run of FairLoss, or of ArcFace or CosFace at a
-      margin of the grid (0.15, 0.25, 0.35, 0.45)
+      margin of the grid
+    - grid=[0.15,0.25,0.35,0.45]: margins; default those of the run's policy, or these
     - epochs=45, chains=1, seed=0: chains run with seeds seed, seed + 1, ...
     - min_cell=5: cells of fewer classes are dropped, and counted
     - learning_rate=0.01
     - data=FOLDER: default that of the run
+    - workers=1: processes, each with an equal part of the threads; the experience is the same to
+      the bit where each has the same number of threads (OMP_NUM_THREADS=1)
     """
     config = load_settings(settings, fairloss.experience.CollectConfig)
-    with progress_bars() as progress:
-        experience = fairloss.experience.collect(config, progress=progress)
+    with progress_bars() as progress, ProcessMap(config.workers) as processes:
+        experience = fairloss.experience.collect(
+            config, progress=progress, map=map if config.workers == 1 else processes
+        )
     print_line(
         f"{len(experience)} transitions in {experience.steps} optimizer steps, "
         f"{experience.dropped} cells below {experience.min_cell} classes dropped: "

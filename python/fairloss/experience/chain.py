@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from fairloss.agent.grid import KEEP
 from fairloss.experience.experience import Experience
 from fairloss.heads import FairLoss
 from fairloss.io.run_folder import RunFolder
 from fairloss.training import Trainer
 from fairloss.typing import Float64s, Ints
 from fairloss_ext import ClassStatistics
+
+Row = dict[str, Any]
 
 
 @dataclass
@@ -39,7 +42,7 @@ class Chain:
         self.trainer, self.head = trainer, trainer.head
         self.min_cell, self.seed = min_cell, seed
         self.dropped, self.first_step = 0, trainer.step
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[Row] = []
         self.statistics = trainer.statistics()
         states = self.head.group_state(self.statistics)
         self.legal, self.counts = states.legal, states.counts
@@ -51,6 +54,9 @@ class Chain:
         cells = self._choose(self.head.states(before), epoch)
         margins = self.head.margins.double().cpu().numpy().copy()
         grid = np.array(self.head.policy.grid.values)
+        shared = {"mean_margin": float(margins[self.counts > 0].mean())}
+        moves = sum(len(cell.classes) * (cell.action - KEEP) for cell in cells)
+        shared["mean_action"] = moves / int((self.counts > 0).sum())
         for cell in cells:
             index = self.head.policy.grid.index(margins[cell.classes])
             action = np.full(len(index), cell.action)
@@ -62,7 +68,7 @@ class Chain:
         measured = time.perf_counter() - started
         after = self.head.states(self.statistics)
         for cell in cells:
-            self._record(cell, before, after, epoch)
+            self._record(cell, before, after, {"epoch": epoch, "seed": self.seed, **shared})
         return {
             "epoch": epoch,
             "step": self.trainer.step,
@@ -76,7 +82,8 @@ class Chain:
         """Return the transitions so far."""
         columns: dict[str, Any] = {}
         for name, dtype in _COLUMNS.items():
-            columns[name] = np.array([row[name] for row in self.rows], dtype)
+            # Chains that began before means were recorded have rows without them.
+            columns[name] = np.array([row.get(name, math.nan) for row in self.rows], dtype)
         columns["successor"] = columns["successor"].reshape(len(self.rows), len(self.legal))
         return Experience(
             grid=np.array(self.head.policy.grid.values),
@@ -110,7 +117,7 @@ class Chain:
             cells.append(Cell(state, classes, action))
         return cells
 
-    def _record(self, cell: Cell, before: ClassStatistics, after: Ints, epoch: int) -> None:
+    def _record(self, cell: Cell, before: ClassStatistics, after: Ints, shared: Row) -> None:
         distances = [
             _inter(before, cell.classes),
             _inter(self.statistics, cell.classes),
@@ -132,9 +139,8 @@ class Chain:
                 "intra_before": distances[2],
                 "intra_after": distances[3],
                 "classes": len(cell.classes),
-                "epoch": epoch,
-                "seed": self.seed,
             }
+            | shared
         )
 
 
@@ -149,6 +155,8 @@ _COLUMNS: dict[str, type] = {
     "classes": np.int64,
     "epoch": np.int64,
     "seed": np.int64,
+    "mean_action": np.float64,
+    "mean_margin": np.float64,
 }
 
 

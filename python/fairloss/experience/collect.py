@@ -48,10 +48,17 @@ class CollectConfig:
     learning_rate: float = positive(0.01)  # constant; that of the last epochs changes little
     data: str | None = path(None)  # default: that of the run
     device: str = choice("auto", DEVICES)  # cpu, cuda, or auto: a GPU where torch finds one
+    grid: list[float] | None = None  # margins, ascending; default: those of the run's policy
+    workers: int = number(1, 1)  # processes that run the chains
 
     def check(self) -> None:
         """Raise ValueError naming the first setting that is out of range."""
         check_settings(self)
+        if self.grid is not None:
+            try:
+                MarginGrid(self.grid)
+            except ValueError as error:
+                raise ValueError(str(error).replace("values", "grid", 1)) from error
 
 
 def collect(
@@ -69,7 +76,8 @@ def collect(
         faces: the training set, instead of reading the run's.
         progress: called as progress(label, done, total).
         map: runs the chains; the builtin one by one, or any other with its signature. For
-            processes `faces` and `progress` must be picklable, or None.
+            processes, such as those of `fairloss.loss_search.ProcessMap(config.workers)`, `faces`
+            must be picklable, or None. With several workers `progress` counts finished chains.
 
     Raises:
         ValueError: a setting does not fit, or an existing chain had other settings.
@@ -80,7 +88,13 @@ def collect(
     seeds = [config.seed + number for number in range(config.chains)]
     with locked_output(Path(config.output)):
         chain_config(config, config.seed)  # errors of the run come before images are read
-        chains = list(map(partial(run_chain, config, faces, progress), seeds))
+        # A callback of this process cannot be called in another: there, chains are counted here.
+        inside, outside = (progress, None) if config.workers == 1 else (None, progress)
+        chains = []
+        for chain in map(partial(run_chain, config, faces, inside), seeds):
+            chains.append(chain)
+            if outside is not None:
+                outside("chains", len(chains), len(seeds))
         experience = Experience.merge(chains)
         experience.save(Path(config.output) / "experience.npz")
     return experience
@@ -146,7 +160,9 @@ def chain_config(config: CollectConfig, seed: int) -> TrainConfig:
 
 
 def run_grid(config: CollectConfig) -> MarginGrid:
-    """Return the grid of the run's policy, or the default one."""
+    """Return the configured grid, that of the run's policy, or the default one."""
+    if config.grid is not None:
+        return MarginGrid(config.grid)
     policy = Path(config.run) / "policy.json"
     return Policy.load(policy).grid if policy.is_file() else MarginGrid()
 
@@ -155,6 +171,8 @@ def _check_same_chain(config: CollectConfig, folder: RunFolder) -> None:
     path = folder / "config.yaml"
     if path.exists():
         # More epochs and more chains extend the experience.
-        different = changes(path, config, ("epochs", "chains", "seed", "output", "device"))
+        different = changes(
+            path, config, ("epochs", "chains", "seed", "output", "device", "workers")
+        )
         got = f"{folder.path} with other settings ({different})"
         expect(not different, "output", "a chain with these settings", got)

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from fairloss.agent import MarginGrid, Transitions, standardized_reward
-from fairloss.checks import expect
+from fairloss.agent import EffectModel, MarginGrid, Transitions, standardized_change
+from fairloss.agent.grid import KEEP
+from fairloss.agent.reward import ROUNDING, center_epochs
+from fairloss.checks import check_choice, expect
 from fairloss.io.atomic import FormatError, write_atomic
 from fairloss.typing import Float64s, Ints
 
-VERSION = 1
+VERSION = 2
+# Version 1 has no means over all classes, those of dropped cells included.
+_ADDED = ("mean_action", "mean_margin")
+# Not of a transition but of all.
+_SHARED = ("grid", "dropped", "min_cell", "steps", "kind")
+REWARDS = ("own_and_common", "paper")
 
 
 @dataclass(eq=False)
@@ -32,6 +41,9 @@ class Experience:
             classes with two images or more; NaN in a cell that has none.
         classes: (n,) classes in the cell.
         epoch, seed: (n,) of the chain, epochs counted from 1.
+        mean_action: (n,) mean over all classes with images, in grid steps, in that epoch.
+        mean_margin: (n,) their mean margin before the epoch. Both are those of the recorded cells
+            where a file of version 1 has not stored them.
         dropped: cells left out because they were smaller than `min_cell`.
         min_cell: that bound.
         steps: optimizer steps that the collection took, all chains together.
@@ -49,6 +61,8 @@ class Experience:
     classes: Ints
     epoch: Ints
     seed: Ints
+    mean_action: Float64s
+    mean_margin: Float64s
     dropped: int
     min_cell: int
     steps: int
@@ -57,18 +71,67 @@ class Experience:
     def __len__(self) -> int:
         return len(self.state)
 
-    def transitions(self, weights: tuple[float, float] = (1.0, 1.0)) -> Transitions:
-        """Return transitions with standardized rewards (see `fairloss.agent.standardized_reward`).
+    def __post_init__(self) -> None:
+        columns = {
+            "mean_action": (self.action - KEEP).astype(np.float64),
+            "mean_margin": self.grid[self.state % len(self.grid)],
+        }
+        for name, cells in columns.items():
+            given = getattr(self, name)
+            if np.isnan(given).any():
+                recorded = _class_means(cells, self.classes, self.epoch_labels)
+                setattr(self, name, np.where(np.isnan(given), recorded, given))
+
+    @property
+    def epoch_labels(self) -> Ints:
+        """(n,) labels that differ between epochs, and between chains."""
+        return self.seed * (int(self.epoch.max(initial=0)) + 1) + self.epoch
+
+    def changes(self, weights: tuple[float, float] = (1.0, 1.0)) -> Float64s:
+        """Return the (n,) changes of the cells, see `fairloss.agent.standardized_change`."""
+        return standardized_change(
+            self.inter_before, self.inter_after, self.intra_before, self.intra_after, weights
+        )
+
+    def rewards(self, reward: str) -> Callable[[Float64s], Float64s]:
+        """Return the function from changes to rewards in the same unit.
+
+        Args:
+            reward: "own_and_common", the effect of an action on its own cell and its share of that
+                on all cells (see `fairloss.agent.EffectModel`), or "paper", the change less the
+                mean of the epoch (see `fairloss.agent.standardized_reward`).
+        """
+        check_choice("reward", reward, REWARDS)
+        if reward == "paper":
+            return partial(center_epochs, epoch=self.epoch_labels)
+        return self.effect_model().reward
+
+    def effect_model(self) -> EffectModel:
+        """Return the regression of changes on the action of a cell and the mean of all."""
+        return EffectModel(
+            self.state,
+            self.action,
+            self.classes,
+            self.seed,
+            self.epoch,
+            self.mean_action,
+            self.mean_margin,
+            self.margin_grid(),
+        )
+
+    def transitions(
+        self, weights: tuple[float, float] = (1.0, 1.0), reward: str = "paper"
+    ) -> Transitions:
+        """Return transitions with rewards of standard deviation 1.
 
         Args:
             weights: of the inter- and the intra-class term.
+            reward: see `rewards`.
         """
-        # Epochs of different chains get different labels.
-        label = self.seed * (int(self.epoch.max(initial=0)) + 1) + self.epoch
-        reward = standardized_reward(
-            self.inter_before, self.inter_after, self.intra_before, self.intra_after, label, weights
-        )
-        return Transitions(self.state, self.action, reward, self.successor)
+        values = self.rewards(reward)(self.changes(weights))
+        spread = values.std()
+        scaled = values / spread if spread > ROUNDING else np.zeros_like(values)
+        return Transitions(self.state, self.action, scaled, self.successor)
 
     def margin_grid(self) -> MarginGrid:
         """Return the margins as a grid of the agent."""
@@ -96,8 +159,10 @@ class Experience:
             raise FormatError(path, f"not an experience file ({error})") from error
         version = arrays.pop("version", None)
         names = {f.name for f in fields(cls)}
-        if version is None or int(version) != VERSION or set(arrays) != names:
-            raise FormatError(path, f"not an experience file of version {VERSION}")
+        if version == 1 and set(arrays) == names - set(_ADDED):
+            arrays |= {name: np.full(arrays["state"].shape, np.nan) for name in _ADDED}
+        elif version != VERSION or set(arrays) != names:
+            raise FormatError(path, f"not an experience file of version 1 to {VERSION}")
         for name in ("dropped", "min_cell", "steps"):
             arrays[name] = int(arrays[name])
         arrays["kind"] = str(arrays["kind"])
@@ -114,7 +179,7 @@ class Experience:
         arrays = {
             f.name: np.concatenate([getattr(part, f.name) for part in parts])
             for f in fields(cls)
-            if f.name not in ("grid", "dropped", "min_cell", "steps", "kind")
+            if f.name not in _SHARED
         }
         return cls(
             grid=first.grid,
@@ -124,3 +189,19 @@ class Experience:
             kind=first.kind,
             **arrays,
         )
+
+    def chain(self, seed: int) -> Experience:
+        """Return the transitions of one chain; the counts stay those of all."""
+        rows = self.seed == seed
+        columns = {
+            f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name not in _SHARED
+        }
+        return replace(self, **columns)
+
+
+def _class_means(cells: npt.NDArray[np.floating[Any]], classes: Ints, epochs: Ints) -> Float64s:
+    """Return the (n,) mean over the classes of all cells of the same epoch."""
+    _, epoch = np.unique(epochs, return_inverse=True)
+    total = np.bincount(epoch, weights=cells * classes)
+    mean: Float64s = (total / np.bincount(epoch, weights=classes))[epoch]
+    return mean

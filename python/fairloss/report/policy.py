@@ -9,6 +9,7 @@ from matplotlib.patches import Rectangle
 
 from fairloss.agent import ACTIONS, Policy
 from fairloss.agent.state import decode_state
+from fairloss.experience import evidence
 from fairloss.report.drawing import (
     COUNT_COLORS,
     COUNT_WORDS,
@@ -47,7 +48,14 @@ def section(run: Run) -> dict[str, Any] | None:
     ]
     per_action = [f"{kind}_{action}" for kind in ("q", "visits") for action in ACTIONS]
     head = ("state", "images", "variance", "margin", "action", *per_action, "q_spread")
-    return {"svg": policy_table(policy), "csv": "Policy", "rows": [head, *rows]}
+    measured = policy.provenance.get("evidence")
+    return {
+        "svg": policy_table(policy),
+        "evidence": None if measured is None else evidence.rows(measured),
+        "doubts": None if measured is None else evidence.doubts(measured),
+        "csv": "Policy",
+        "rows": [head, *rows],
+    }
 
 
 def _number(value: float) -> float | None:

@@ -76,9 +76,38 @@ class StatefulModule(nn.Module):
         super()._apply(keep_dtype, recurse)  # type: ignore[no-untyped-call]
         return self
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *arguments: Any) -> None:
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if hasattr(destination, "_metadata"):  # which `state_dict` gives every state
+            loss = {"loss": type(self).__name__, "kind": getattr(self, "kind", None)}
+            destination._metadata[prefix[:-1]].update(loss)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        loss, kind = local_metadata.get("loss"), local_metadata.get("kind")
+        names = [base.__name__ for base in type(self).__mro__]
+        own_kind = getattr(self, "kind", None)
+        if loss is not None and (loss not in names or kind != own_kind):
+            # Margins and scales of the same name and shape mean something else there.
+            expected = f"the state of {_described(names[0], own_kind)}"
+            error_msgs.append(f"state_dict: expected {expected}, got {_described(loss, kind)}")
+            return
         for name in self._first_values:  # load_state_dict(assign=True) takes tensors as they are
             value = state_dict.get(prefix + name)
             if isinstance(value, Tensor):
                 state_dict[prefix + name] = value.to(getattr(self, name).dtype)
-        super()._load_from_state_dict(state_dict, prefix, *arguments)
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+
+
+def _described(loss: str, kind: str | None) -> str:
+    return loss if kind is None else f'{loss}, kind "{kind}"'
