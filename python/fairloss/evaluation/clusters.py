@@ -88,10 +88,14 @@ class Clusters:
         self._first, self._second = key // self._identities, key % self._identities
         self._two = self._first != self._second
         self._shares: dict[Observations, tuple[Float64s, Float64s]] = {}
+        self._subsets: dict[int, tuple[Ints, Clusters]] = {}
 
     def subset(self, rows: Ints) -> "Clusters":
         """Return the clusters of some observations."""
-        return Clusters(self._first[self._cell[rows]], self._second[self._cell[rows]])
+        if id(rows) not in self._subsets:  # the numbers of a group share an array of rows
+            cell = self._cell[rows]
+            self._subsets[id(rows)] = rows, Clusters(self._first[cell], self._second[cell])
+        return self._subsets[id(rows)][1]
 
     def moments(self, influence: Influence) -> Moments:
         """Return the variance of a number and what its quantiles depend on.
