@@ -27,6 +27,7 @@ from fairloss.evaluation.ijb import (
     nearest_tar,
 )
 from fairloss.evaluation.insightface import InsightfaceVerification, insightface_verification
+from fairloss.evaluation.intervals import IdentityInterval
 from fairloss.evaluation.megaface import (
     MegaFace,
     compare_megaface,
@@ -49,6 +50,7 @@ from fairloss.evaluation.ytf import mean_of_frames, pairwise_frame_scores, video
 __all__ = [
     "FARS",
     "FoldAccuracy",
+    "IdentityInterval",
     "InsightfaceVerification",
     "Interval",
     "MegaFace",
