@@ -7,33 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from compatibility_files import succeed
+from compatibility_files import assert_same_report, succeed
 
 from fairloss.data import read_cmc, read_features
 
-# The bounds of this interval counted scores of pairs that were not drawn.
-CHANGED = ("accuracy.low", "accuracy.high")
 CMC = "cmc_facescrub_megaface_{}_100_1.json"
-
-
-def assert_same_report(actual, stored, key: str = "report") -> None:
-    """The same keys, numbers, and kinds of entry; the text of a reason may differ."""
-    if key.endswith(CHANGED):
-        assert type(actual) is type(stored), key
-    elif isinstance(stored, dict):
-        assert actual.keys() == stored.keys(), key
-        for name, value in stored.items():
-            assert_same_report(actual[name], value, f"{key}.{name}")
-    elif isinstance(stored, list):
-        assert len(actual) == len(stored), key
-        for number, value in enumerate(stored):
-            assert_same_report(actual[number], value, f"{key}.{number}")
-    elif isinstance(stored, float):
-        assert actual == pytest.approx(stored, rel=1e-5, abs=1e-6), key
-    elif isinstance(stored, str) and stored.startswith("not measurable"):
-        assert actual.startswith("not measurable"), key
-    else:
-        assert actual == stored, key
 
 
 def compare(actual: Path, stored: Path) -> None:

@@ -60,8 +60,13 @@ def test_weights_and_interval_by_hand():
     }
     interval = result.report(replicates=400)["rank_10"]
     # draws: identity 0 twice 2/3, one of each 2/4, identity 1 twice 0
-    assert (interval["value"], interval["low"]) == (0.5, 0.0)
-    assert interval["high"] == pytest.approx(2 / 3)
+    assert (interval["value"], interval["bootstrap"]["low"]) == (0.5, 0.0)
+    assert interval["bootstrap"]["high"] == pytest.approx(2 / 3)
+    # without identity 0 the share is 0, without identity 1 it is 2/3; t has one degree of freedom
+    error = np.sqrt((0.5**2 + (2 / 3 - 0.5) ** 2) / 2)
+    assert interval["standard_error"] == pytest.approx(error)
+    log_odds = stats.t.ppf(0.975, 1) * error / 0.25
+    assert interval["high"] == pytest.approx(1 / (1 + np.exp(-log_odds)))
     few = compare_megaface(*(challenge([0, 1], [0, 1], distractors=9) for _ in "ab"), replicates=9)
     assert few["difference"]["tar"] == "not measurable with 9000 impostors"
 
@@ -91,7 +96,8 @@ def test_comparison_is_the_difference_of_both():
     gain = good.recall()[0] - poor.recall()[0]
     assert result["rank_1"]["value"] == pytest.approx(gain)
     assert result["tar"]["value"] == pytest.approx(good.tar_at() - poor.tar_at())
-    same = compare_megaface(good, good, replicates=10)["difference"]["rank_1"]
+    half = challenge([0, 4, 12, 20], [0, 0, 1, 1])
+    same = compare_megaface(half, half)["difference"]["rank_10"]
     assert same["low"] == same["high"] == 0
     with pytest.raises(ValueError, match="b: expected the same probes"):
         compare_megaface(good, evaluate_megaface(features, identities, rows[:10]))

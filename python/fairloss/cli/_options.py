@@ -15,10 +15,26 @@ Images = Annotated[Path | None, typer.Option(help="Folder of the named images, o
 Against = Annotated[
     Path | None, typer.Option(help="Another checkpoint or .npy: report the difference to it.")
 ]
+Checkpoints = Annotated[
+    list[Path] | None,
+    typer.Option("--checkpoint", help="model.pt of a run folder; of several seeds with --against."),
+]
+FeatureFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--features", help="A .npy of `fairloss embed`, in place of images; or several."),
+]
+AgainstSeveral = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--against", help="Another checkpoint or .npy, or several: report the difference to it."
+    ),
+]
 AgainstFeatures = Annotated[
     Path | None, typer.Option("--against", help="Another .npy: report the difference to it.")
 ]
-Replicates = Annotated[int, typer.Option(help="Of the identity-clustered bootstrap.")]
+Replicates = Annotated[
+    int, typer.Option(help="Of a bootstrap, added to the report as a check of the intervals.")
+]
 Seed = Annotated[int, typer.Option(help="Of the bootstrap.")]
 ReportFile = Annotated[Path, typer.Option("--output", help="The JSON report.")]
 

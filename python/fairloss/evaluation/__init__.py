@@ -33,6 +33,7 @@ from fairloss.evaluation.ijb import (
     nearest_tar,
 )
 from fairloss.evaluation.insightface import InsightfaceVerification, insightface_verification
+from fairloss.evaluation.intervals import IdentityInterval
 from fairloss.evaluation.megaface import (
     MegaFace,
     compare_megaface,
@@ -58,6 +59,7 @@ __all__ = [
     "FARS",
     "CrossedMean",
     "FoldAccuracy",
+    "IdentityInterval",
     "InsightfaceVerification",
     "Interval",
     "Looks",

@@ -7,8 +7,13 @@ import numpy.typing as npt
 
 from fairloss.checks import check_length
 from fairloss.evaluation.folds import fold_within, identity_folds
-from fairloss.evaluation.pairs import Pairs, identity_index, pair_scores
-from fairloss.evaluation.protocol_report import Unmeasured, pair_bootstrap, protocol_report
+from fairloss.evaluation.pairs import Pairs, identity_index, networks, pair_scores
+from fairloss.evaluation.protocol_report import (
+    Unmeasured,
+    compare,
+    pair_sampling,
+    protocol_report,
+)
 from fairloss.evaluation.verification import PairStatistics
 
 MAX_FOLDS = 10  # as LFW
@@ -30,27 +35,29 @@ def evaluate_pairs(
     identities: npt.ArrayLike,
     *,
     folds: int | None = None,
-    replicates: int = 1000,
+    replicates: int = 0,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Compute verification metrics over every pair of samples, with 95% intervals.
 
-    Time and memory grow with N^2; each bootstrap replicate makes a few passes over all
-    N (N - 1) / 2 pairs.
+    Time and memory grow with N^2: an interval takes a few passes over all N (N - 1) / 2 pairs, and
+    so does each replicate of the bootstrap.
 
     Args:
         embeddings: (N, D) real numbers; normalized here.
         identities: (N,) integers or strings.
         folds: number of identity-disjoint folds. By default 10, or as many as can be given 2
             identities, one of them with several samples.
-        replicates: of the identity-clustered bootstrap.
+        replicates: of the bootstrap, whose interval is then added to each as "bootstrap", as a
+            check; 0 for none.
         seed: of the folds and of the bootstrap.
 
     Returns:
         A JSON-ready report: "version", "samples", "identities", "seed", "genuine",
-        "impostor", "auc" and "eer" (an `Interval`), "tar" (FAR -> `Interval`), "thresholds"
-        (FAR -> score), "accuracy" (`Interval` of the mean over folds) and "fold_accuracy" (a
-        `FoldAccuracy`). A number that cannot be measured is replaced by the reason.
+        "impostor", "auc" and "eer" (an `IdentityInterval`), "tar" (FAR -> `IdentityInterval`),
+        "thresholds" (FAR -> score), "accuracy" (`IdentityInterval` of the mean over folds) and
+        "fold_accuracy" (a `FoldAccuracy`); "warnings" where there are few identities. A number that
+        cannot be measured is replaced by the reason.
 
     Raises:
         ValueError: embeddings and identities differ in length, a row is zero or not finite,
@@ -64,18 +71,21 @@ def compare_pairs(
     embeddings_b: npt.ArrayLike,
     identities: npt.ArrayLike,
     *,
-    replicates: int = 1000,
+    replicates: int = 0,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Compare two models on the same samples: metrics of b minus metrics of a, with 95% intervals.
 
-    Both are resampled together, so what the draw of identities does to both cancels.
+    The effects of a pair on both are subtracted, so what an identity does to both cancels. The
+    difference of two networks is not that of the methods that trained them: for these pass the
+    embeddings of networks of several seeds each.
 
     Args:
-        embeddings_a: (N, D_a) real numbers; normalized here.
-        embeddings_b: (N, D_b) real numbers; normalized here.
+        embeddings_a: (N, D_a) real numbers, or (S, N, D_a) of S networks; normalized here.
+        embeddings_b: (N, D_b) or (S, N, D_b), likewise.
         identities: (N,) integers or strings.
-        replicates: of the identity-clustered bootstrap.
+        replicates: of the bootstrap, whose interval is then added to each as "bootstrap", as a
+            check; 0 for none.
         seed: of the folds and of the bootstrap.
 
     Returns:
@@ -97,12 +107,19 @@ def _report(
     seed: int,
 ) -> dict[str, Any]:
     index = identity_index(identities)
-    for name, embeddings in models.items():
-        check_length(name, len(np.asarray(embeddings)), len(index), "rows, as identities")
+    sides = {name: networks(embeddings) for name, embeddings in models.items()}
+    for name, side in sides.items():
+        check_length(name, len(side[0]), len(index), "rows, as identities")
     pairs = all_pairs(index)
-    statistics = [_statistics(x, pairs, index, folds, seed) for x in models.values()]
+    statistics = [
+        [_statistics(x, pairs, index, folds, seed) for x in side] for side in sides.values()
+    ]
     header = {"samples": len(index), "identities": int(index.max()) + 1, "seed": seed}
-    return header | protocol_report(statistics, pair_bootstrap(pairs, index, replicates, seed))
+    sampling = pair_sampling(pairs, index, replicates, seed)
+    if len(statistics) == 1:
+        return header | protocol_report(statistics[0], sampling)
+    a, b = statistics
+    return header | compare(a, b, sampling)
 
 
 def _statistics(

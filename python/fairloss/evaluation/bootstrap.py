@@ -1,10 +1,11 @@
-"""Identity-clustered bootstrap.
+"""Identity-clustered bootstrap: intervals of any statistic, and a check of those of reports.
 
 Pairs that share an identity are not independent, so identities are drawn, not pairs. An identity
 drawn c times counts as c different identities with the same photos: a genuine pair of identity i
 weighs c_i, an impostor pair of i and j weighs c_i c_j. Two copies of one identity are never
-compared. Resampling pairs instead gives intervals that are too narrow. Trials, such as the probes
-of an identification, weigh as often as their cluster is drawn.
+compared. Trials, such as the probes of an identification, weigh as often as their cluster is drawn.
+The intervals are too narrow below about 100 identities, and up to 1.7 times too wide on lists in
+which an identity is in one or two pairs; those of `intervals` are not.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fairloss.checks import check_integer, check_number, check_shape, expect
+from fairloss.evaluation.clusters import paired_identities
 from fairloss.evaluation.pairs import Pairs, identity_index
 from fairloss.evaluation.roc import Roc, RocCorners
 from fairloss.typing import Float64s
@@ -152,15 +154,8 @@ def identity_weights(
     As many identities are drawn, with replacement, as appear in the pairs. A published list may
     call two photos of one identity an impostor pair; it weighs c_i as well.
     """
-    index = identity_index(identities)
-    first, second = index[pairs.first], index[pairs.second]
-    differ = int((first != second)[pairs.genuine].sum())
-    expect(not differ, "pairs.genuine", "pairs of one identity", f"{differ} pairs of two")
-    present = np.zeros(int(index.max(initial=-1)) + 1, dtype=np.bool_)
-    present[first] = present[second] = True
-    number, count = np.cumsum(present) - 1, int(present.sum())
-    first, second = number[first], number[second]
-    expect(count >= 2, "pairs", "at least 2 identities", count)
+    first, second = paired_identities(pairs, identities)
+    count = int(max(first.max(), second.max())) + 1
     second[first == second] = count  # a number beyond all identities, always drawn once
     for multiplicity in draws(count, replicates, seed):
         yield multiplicity[first] * np.append(multiplicity, 1.0)[second]

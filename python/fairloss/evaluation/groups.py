@@ -1,17 +1,24 @@
 """Verification by group: an attribute of the samples, or the class frequency in training."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fairloss.checks import check_length, expect
+from fairloss.evaluation.influence import (
+    InfluenceFunction,
+    rate_influence,
+    summary_influences,
+    within,
+)
 from fairloss.evaluation.pairs import Pairs
 from fairloss.evaluation.protocol_report import (
     KeyPath,
     Unmeasured,
-    pair_bootstrap,
+    pair_sampling,
     protocol_report,
 )
 from fairloss.evaluation.roc import SortedScores, check_both_classes, check_scored_pairs
@@ -28,24 +35,24 @@ def evaluate_groups(
     groups: npt.ArrayLike,
     *,
     far: float = 1e-3,
-    replicates: int = 1000,
+    replicates: int = 0,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Verify within each group, and at one threshold that is common to all groups.
 
     A group's pairs are those whose two samples are in it; pairs of two groups, which are easier
     impostors, are left out. The common threshold is the one that accepts a share of at most
-    `far` of all groups' impostor pairs together. Identities are drawn from all groups at once, and
-    each replicate computes its common threshold.
+    `far` of all groups' impostor pairs together. Intervals count what the pairs of other groups do
+    to the common threshold.
 
     Args:
         scores: (P,) finite, higher means more similar.
         pairs: P pairs of samples.
-        identities: (N,) of the samples, for the bootstrap.
+        identities: (N,) of the samples, for the intervals.
         groups: (N,) text or integers.
         far: of the common threshold, in (0, 1].
-        replicates: of the identity-clustered bootstrap.
-        seed: of the identity-clustered bootstrap.
+        replicates: of the bootstrap that checks the intervals, 0 for none.
+        seed: of the bootstrap.
 
     Returns:
         A JSON-ready report: "groups" (name -> AUC, EER, TAR@FAR, and "at_common_threshold" with
@@ -67,10 +74,10 @@ def compare_groups(
     groups: npt.ArrayLike,
     *,
     far: float = 1e-3,
-    replicates: int = 1000,
+    replicates: int = 0,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Compare two models on the same pairs and groups: b minus a, under the same draws.
+    """Compare two models on the same pairs and groups: b minus a.
 
     The common threshold is computed for each model.
 
@@ -96,11 +103,11 @@ def _report(
     statistics = [
         GroupStatistics(np.asarray(each)[rows], inside.genuine, group, far) for each in scores
     ]
-    return protocol_report(statistics, pair_bootstrap(inside, identities, replicates, seed))
+    return protocol_report(statistics, pair_sampling(inside, identities, replicates, seed))
 
 
 class GroupStatistics:
-    """Numbers of each group and their summary, as functions of weights of pairs within groups.
+    """Numbers of each group and their summary, of pairs within groups.
 
     Args:
         scores: (P,) finite, higher means more similar.
@@ -137,6 +144,30 @@ class GroupStatistics:
             "skewed_error_ratio": numbers["skewed_error_ratio",]
             or Unmeasured("not measurable: a group has no error"),
             "worst": max(eer, key=lambda name: eer[name]),
+        }
+
+    @property
+    def influences(self) -> dict[KeyPath, InfluenceFunction]:
+        """Every number of `weighted` that can be measured."""
+        functions: dict[KeyPath, InfluenceFunction] = {}
+        for name, statistics in self._statistics.items():
+            rows = self._rows[name]
+            for keys, function in statistics.influences.items():
+                path = ("groups", name, *keys)
+                functions[path] = within(rows, function)
+            genuine = self._genuine[rows]
+            for rate, kind in (("far", rows[~genuine]), ("tar", rows[genuine])):
+                functions["groups", name, "at_common_threshold", rate] = partial(
+                    rate_influence, self._ranked.roc(), self._scores, self._genuine, kind, self._far
+                )
+        parts = [functions["groups", name, "eer"] for name in self._statistics]
+        names = ("mean_eer", "std_eer", "skewed_error_ratio")
+        return functions | {
+            (name,): function
+            for name, function in zip(
+                names, summary_influences(parts, len(self._genuine), errors=True), strict=True
+            )
+            if not isinstance(self.point[name], Unmeasured)
         }
 
     def weighted(self, weights: Float64s) -> dict[KeyPath, float | None]:

@@ -1,6 +1,7 @@
 """IJB-B and IJB-C: 1:1 verification and open-set 1:N identification."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,14 +9,21 @@ import numpy.typing as npt
 
 from fairloss.checks import expect
 from fairloss.deprecation import renamed_keywords
+from fairloss.evaluation.clusters import Clusters, Influence
 from fairloss.evaluation.identification import Search
+from fairloss.evaluation.influence import (
+    InfluenceFunction,
+    RocInfluence,
+    mean_influence,
+    share_function,
+)
 from fairloss.evaluation.pairs import Pairs
 from fairloss.evaluation.protocol_report import (
     KeyPath,
     Unmeasured,
-    cluster_bootstrap,
-    pair_bootstrap,
+    pair_sampling,
     protocol_report,
+    trial_sampling,
 )
 from fairloss.evaluation.roc import RocCorners, SortedScores
 from fairloss.evaluation.verification import FARS, PairStatistics, check_fars
@@ -32,7 +40,7 @@ def evaluate_ijb_verification(
     pairs: Pairs,
     identities: npt.ArrayLike,
     *,
-    replicates: int = 1000,
+    replicates: int = 0,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Verify template pairs (1:1): TAR at FAR 1e-6..1e-1, AUC and EER.
@@ -41,8 +49,8 @@ def evaluate_ijb_verification(
         scores: (P,) cosine of each pair of templates.
         pairs: P pairs of templates.
         identities: (T,) identity of each template, as from `linked_identities`.
-        replicates: of the identity-clustered bootstrap.
-        seed: of the identity-clustered bootstrap.
+        replicates: of the bootstrap that checks the intervals, 0 for none.
+        seed: of the bootstrap.
 
     Returns:
         A JSON-ready report: as `Verification`, with intervals, and "tar_nearest" (FAR -> TAR at the
@@ -61,7 +69,7 @@ def compare_ijb_verification(
     pairs: Pairs,
     identities: npt.ArrayLike,
     *,
-    replicates: int = 1000,
+    replicates: int = 0,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Compare two models on the same template pairs: b minus a; see `compare`."""
@@ -76,8 +84,8 @@ def _verification(
     seed: int,
 ) -> dict[str, Any]:
     statistics = [PairStatistics(each, pairs.genuine) for each in scores]
-    bootstrap = pair_bootstrap(pairs, identities, replicates, seed)
-    return {"seed": seed} | protocol_report(statistics, bootstrap)
+    sampling = pair_sampling(pairs, identities, replicates, seed)
+    return {"seed": seed} | protocol_report(statistics, sampling)
 
 
 def nearest_tar(
@@ -102,7 +110,7 @@ def evaluate_ijb_identification(
     searches: Mapping[str, Search],
     probe_identities: npt.ArrayLike,
     *,
-    replicates: int = 1000,
+    replicates: int = 0,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Identify probes (1:N): closed-set ranks and open-set TPIR@FPIR, averaged over galleries.
@@ -113,17 +121,17 @@ def evaluate_ijb_identification(
 
     Args:
         searches: name of the gallery -> its search, of the same probes.
-        probe_identities: (Q,), for the bootstrap: the identities of the probes are drawn, for all
-            galleries at once, and the galleries stay as they are.
-        replicates: of the bootstrap.
+        probe_identities: (Q,), for the intervals: the identities of the probes are a sample, of all
+            galleries at once, and the galleries are fixed.
+        replicates: of the bootstrap that checks the intervals, 0 for none.
         seed: of the bootstrap.
 
     Returns:
         A JSON-ready report: "galleries" (name -> "mated", "unmated", "rank", "tpir" and
         "thresholds") and "mean" of "rank" and "tpir", where all galleries have a number.
     """
-    bootstrap = cluster_bootstrap(probe_identities, replicates, seed)
-    return {"seed": seed} | protocol_report([IdentificationStatistics(searches)], bootstrap)
+    sampling = trial_sampling(probe_identities, replicates, seed)
+    return {"seed": seed} | protocol_report([IdentificationStatistics(searches)], sampling)
 
 
 @renamed_keywords(probe_subject="probe_identities")
@@ -132,7 +140,7 @@ def compare_ijb_identification(
     b: Mapping[str, Search],
     probe_identities: npt.ArrayLike,
     *,
-    replicates: int = 1000,
+    replicates: int = 0,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Compare two models on the same probes and galleries: b minus a; see `compare`.
@@ -148,12 +156,12 @@ def compare_ijb_identification(
             f"others in {name!r}",
         )
     statistics = [IdentificationStatistics(searches) for searches in (a, b)]
-    bootstrap = cluster_bootstrap(probe_identities, replicates, seed)
-    return {"seed": seed} | protocol_report(statistics, bootstrap)
+    sampling = trial_sampling(probe_identities, replicates, seed)
+    return {"seed": seed} | protocol_report(statistics, sampling)
 
 
 class IdentificationStatistics:
-    """Ranks and TPIR@FPIR of each gallery and their means, as functions of weights of probes.
+    """Ranks and TPIR@FPIR of each gallery and their means.
 
     The threshold is that of the weights: TPIR@FPIR is the TAR@FAR of mates that come first against
     the best scores of unmated probes.
@@ -169,6 +177,34 @@ class IdentificationStatistics:
             for key, table in limits.items()
         }
         self.point: dict[str, Any] = {"galleries": galleries, "mean": means}
+
+    @property
+    def influences(self) -> dict[KeyPath, InfluenceFunction]:
+        """The numbers of `weighted`, where they can be measured."""
+        functions: dict[KeyPath, InfluenceFunction] = {}
+        for name, search in self._searches.items():
+            if search.mated.any():
+                rows = np.flatnonzero(search.mated)
+                for rank in RANKS:
+                    hits = search.rank[rows] < rank
+                    functions["galleries", name, "rank", str(rank)] = share_function(hits, rows)
+            corners = self._corners[name]
+            for fpir, value in self.point["galleries"][name]["tpir"].items():
+                if corners is not None and not isinstance(value, Unmeasured):
+                    roc = RocInfluence(corners, search.mated)
+                    functions["galleries", name, "tpir", fpir] = partial(
+                        roc.tar_at, far=float(fpir)
+                    )
+        for key, table in self.point["mean"].items():
+            for limit, mean in table.items():
+                if not isinstance(mean, Unmeasured):
+                    parts = [functions["galleries", n, key, limit] for n in self._searches]
+                    functions["mean", key, limit] = partial(self._mean_influence, parts)
+        return functions
+
+    def _mean_influence(self, parts: list[InfluenceFunction], clusters: Clusters) -> Influence:
+        probes = len(next(iter(self._searches.values())).mated)
+        return mean_influence([part(clusters) for part in parts], probes)
 
     def weighted(self, weights: Float64s) -> dict[KeyPath, float | None]:
         """Return "rank" and "tpir" of each gallery, and their means, where they can be measured."""

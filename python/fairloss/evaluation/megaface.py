@@ -11,11 +11,12 @@ from torch import Tensor, distributed
 
 from fairloss.checks import check_flags, check_integers, check_shape, expect
 from fairloss.embeddings import equal_rows, pair_products, unit_embeddings
+from fairloss.evaluation.influence import InfluenceFunction, share_function
 from fairloss.evaluation.pairs import identity_index
-from fairloss.evaluation.protocol_report import KeyPath, cluster_bootstrap, protocol_report
+from fairloss.evaluation.protocol_report import KeyPath, protocol_report, trial_sampling
 from fairloss.evaluation.roc import RELATIVE_TOLERANCE
 from fairloss.evaluation.verification import not_measurable
-from fairloss.typing import Float32s, Float64s, Ints
+from fairloss.typing import Bools, Float32s, Float64s, Ints
 from fairloss_ext import distractor_ranks
 
 FAR = 1e-6
@@ -97,18 +98,33 @@ class MegaFace:
             "threshold": self.threshold_at(),
         }
 
-    def weighted(self, weights: Float64s) -> dict[KeyPath, float | None]:
-        """Return "rank_1", "rank_10" and "tar" under (T,) weights, at the data's threshold."""
-        hits = {("rank_1",): self.rank < 1, ("rank_10",): self.rank < 10}
+    @property
+    def _hits(self) -> dict[KeyPath, Bools]:
+        """The (T,) trials that "rank_1", "rank_10" and "tar", at the data's threshold, count."""
+        hits: dict[KeyPath, Bools] = {("rank_1",): self.rank < 1, ("rank_10",): self.rank < 10}
         threshold = self.threshold_at()
         if threshold is not None:
             hits["tar",] = self.score > threshold
-        total = weights.sum()
-        return {keys: float(weights @ hit / total) for keys, hit in hits.items()}
+        return hits
 
-    def report(self, replicates: int = 1000, seed: int = 0) -> dict[str, Any]:
-        """Return `point` with identity-clustered intervals of "rank_1", "rank_10" and "tar"."""
-        return protocol_report([self], cluster_bootstrap(self.identity, replicates, seed))
+    @property
+    def influences(self) -> dict[KeyPath, InfluenceFunction]:
+        """The influences of trials on "rank_1", "rank_10" and "tar"."""
+        return {keys: share_function(hits) for keys, hits in self._hits.items()}
+
+    def weighted(self, weights: Float64s) -> dict[KeyPath, float | None]:
+        """Return "rank_1", "rank_10" and "tar" under (T,) weights, at the data's threshold."""
+        total = weights.sum()
+        return {keys: float(weights @ hit / total) for keys, hit in self._hits.items()}
+
+    def report(self, replicates: int = 0, seed: int = 0) -> dict[str, Any]:
+        """Return `point` with identity-clustered intervals of "rank_1", "rank_10" and "tar".
+
+        Args:
+            replicates: of the bootstrap that checks the intervals, 0 for none.
+            seed: of the bootstrap.
+        """
+        return protocol_report([self], trial_sampling(self.identity, replicates, seed))
 
 
 def evaluate_megaface(
@@ -156,9 +172,9 @@ def evaluate_megaface(
 
 
 def compare_megaface(
-    a: MegaFace, b: MegaFace, replicates: int = 1000, seed: int = 0
+    a: MegaFace, b: MegaFace, replicates: int = 0, seed: int = 0
 ) -> dict[str, Any]:
-    """Compare two models on the same challenge: b minus a, under the same draws of identities.
+    """Compare two models on the same challenge: b minus a.
 
     Returns:
         JSON-ready: as `compare`, with "rank_1", "rank_10" and "tar" at FAR 1e-6.
@@ -172,7 +188,7 @@ def compare_megaface(
         "the same probes and number of distractors as in a",
         "others",
     )
-    return protocol_report([a, b], cluster_bootstrap(a.identity, replicates, seed))
+    return protocol_report([a, b], trial_sampling(a.identity, replicates, seed))
 
 
 def trials(identity: Ints) -> tuple[Ints, Ints]:

@@ -1,13 +1,13 @@
 """Verification over a given list of pairs: the protocol of LFW and the sets made after it."""
 
-from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from fairloss.evaluation.insightface import insightface_verification
-from fairloss.evaluation.pairs import Pairs, identity_index, pair_scores
-from fairloss.evaluation.protocol_report import pair_bootstrap, protocol_report
+from fairloss.evaluation.pairs import Pairs, identity_index, networks, pair_scores
+from fairloss.evaluation.protocol_report import compare, pair_sampling, protocol_report
 from fairloss.evaluation.verification import PairStatistics
 
 
@@ -17,7 +17,7 @@ def evaluate_pair_list(
     fold_of_pair: npt.ArrayLike,
     identities: npt.ArrayLike,
     *,
-    replicates: int = 1000,
+    replicates: int = 0,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Compute ten-fold accuracy, AUC, EER and TAR@FAR of listed pairs, with 95% intervals.
@@ -29,8 +29,8 @@ def evaluate_pair_list(
         embeddings: (N, D) real numbers; normalized here.
         pairs: P pairs of rows.
         fold_of_pair: (P,) fold number 0, 1, ... of each pair.
-        identities: (N,) integers or strings, for the identity-clustered bootstrap.
-        replicates: of the bootstrap.
+        identities: (N,) integers or strings, of the samples, for the intervals.
+        replicates: of the bootstrap that checks the intervals, 0 for none.
         seed: of the bootstrap.
 
     Returns:
@@ -55,14 +55,16 @@ def evaluate_scores(
     fold_of_pair: npt.ArrayLike,
     identities: npt.ArrayLike,
     *,
-    replicates: int = 1000,
+    replicates: int = 0,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Evaluate as `evaluate_pair_list`, from (P,) scores and without "insightface".
 
     A higher score means more similar.
     """
-    return _report([scores], pairs, fold_of_pair, identities, replicates, seed)
+    statistics = [PairStatistics(scores, pairs.genuine, fold_of_pair)]
+    sampling = pair_sampling(pairs, identities, replicates, seed)
+    return pairs_header(pairs, identities, seed) | protocol_report(statistics, sampling)
 
 
 def compare_pair_list(
@@ -72,12 +74,12 @@ def compare_pair_list(
     fold_of_pair: npt.ArrayLike,
     identities: npt.ArrayLike,
     *,
-    replicates: int = 1000,
+    replicates: int = 0,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Compare two models on the same list: metrics of b minus metrics of a, with 95% intervals.
 
-    Both are resampled together, so what the draw of identities does to both cancels.
+    Each takes the embeddings of one network or of several, as `compare_pairs`.
 
     Returns:
         A JSON-ready report: as `compare`, with "auc", "eer", "accuracy" and "tar".
@@ -85,7 +87,10 @@ def compare_pair_list(
     Raises:
         ValueError: as `evaluate_pair_list`.
     """
-    a, b = (pair_scores(embeddings, pairs) for embeddings in (embeddings_a, embeddings_b))
+    a, b = (
+        np.stack([pair_scores(each, pairs) for each in networks(embeddings)])
+        for embeddings in (embeddings_a, embeddings_b)
+    )
     return compare_scores(a, b, pairs, fold_of_pair, identities, replicates=replicates, seed=seed)
 
 
@@ -96,27 +101,22 @@ def compare_scores(
     fold_of_pair: npt.ArrayLike,
     identities: npt.ArrayLike,
     *,
-    replicates: int = 1000,
+    replicates: int = 0,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Compare as `compare_pair_list`, from (P,) scores of each model, higher is more similar."""
-    return _report([scores_a, scores_b], pairs, fold_of_pair, identities, replicates, seed)
+    """Compare as `compare_pair_list`, from scores, higher is more similar.
+
+    They are (P,), or (S, P) of S networks.
+    """
+    a, b = (
+        [PairStatistics(each, pairs.genuine, fold_of_pair) for each in networks(scores, 1)]
+        for scores in (scores_a, scores_b)
+    )
+    sampling = pair_sampling(pairs, identities, replicates, seed)
+    return pairs_header(pairs, identities, seed) | compare(a, b, sampling)
 
 
 def pairs_header(pairs: Pairs, identities: npt.ArrayLike, seed: int) -> dict[str, Any]:
     """Return the counts at the head of a report on pairs."""
     index = identity_index(identities)
     return {"pairs": len(pairs), "seed": seed, "identities": int(index.max()) + 1}
-
-
-def _report(
-    scores: Sequence[npt.ArrayLike],
-    pairs: Pairs,
-    fold_of_pair: npt.ArrayLike,
-    identities: npt.ArrayLike,
-    replicates: int,
-    seed: int,
-) -> dict[str, Any]:
-    statistics = [PairStatistics(each, pairs.genuine, fold_of_pair) for each in scores]
-    bootstrap = pair_bootstrap(pairs, identities, replicates, seed)
-    return pairs_header(pairs, identities, seed) | protocol_report(statistics, bootstrap)

@@ -13,12 +13,24 @@ from fairloss.evaluation.bootstrap import (
     identity_weights,
     intervals,
 )
+from fairloss.evaluation.clusters import Clusters, paired_identities
+from fairloss.evaluation.influence import (
+    InfluenceFunction,
+    summary_influences,
+    within,
+)
 from fairloss.evaluation.insightface import insightface_verification
 from fairloss.evaluation.pair_list import pairs_header
 from fairloss.evaluation.pairs import Pairs, pair_scores
-from fairloss.evaluation.protocol_report import Bootstrap, KeyPath, Unmeasured, protocol_report
+from fairloss.evaluation.protocol_report import (
+    KeyPath,
+    Sampling,
+    Unmeasured,
+    optional_bootstrap,
+    protocol_report,
+)
 from fairloss.evaluation.verification import PairStatistics
-from fairloss.typing import Float64s
+from fairloss.typing import Float64s, Ints
 
 
 class PairSet(NamedTuple):
@@ -31,18 +43,18 @@ class PairSet(NamedTuple):
 
 
 def evaluate_rfw(
-    subsets: Mapping[str, PairSet], *, replicates: int = 1000, seed: int = 0
+    subsets: Mapping[str, PairSet], *, replicates: int = 0, seed: int = 0
 ) -> dict[str, Any]:
     """Compute the ten-fold accuracy of each subset, mean, spread and the skewed error ratio.
 
     Thresholds are chosen within each subset, as published; for one common
     threshold see `evaluate_groups`. The skewed error ratio is the largest over the
     smallest error (Wang and Deng, "Mitigating Bias in Face Recognition Using Skewness-Aware
-    Reinforcement Learning", CVPR 2020). Subsets are resampled apart, by identity.
+    Reinforcement Learning", CVPR 2020). Subsets share no identity.
 
     Args:
         subsets: name -> its pairs; RFW has African, Asian, Caucasian and Indian.
-        replicates: of the bootstrap.
+        replicates: of the bootstrap that checks the intervals, 0 for none.
         seed: of the bootstrap.
 
     Returns:
@@ -53,8 +65,8 @@ def evaluate_rfw(
     Raises:
         ValueError: fewer than 2 subsets, or as `evaluate_pair_list`.
     """
-    bootstrap = _bootstrap(subsets, replicates, seed)
-    report = protocol_report([RfwStatistics(subsets, seed)], bootstrap)
+    sampling = _sampling(subsets, replicates, seed)
+    report = protocol_report([RfwStatistics(subsets, seed)], sampling)
     for name, subset in subsets.items():
         insightface = insightface_verification(*subset[:3])
         report["subsets"][name]["insightface"] = insightface.as_dict()
@@ -62,9 +74,9 @@ def evaluate_rfw(
 
 
 def compare_rfw(
-    a: Mapping[str, PairSet], b: Mapping[str, PairSet], *, replicates: int = 1000, seed: int = 0
+    a: Mapping[str, PairSet], b: Mapping[str, PairSet], *, replicates: int = 0, seed: int = 0
 ) -> dict[str, Any]:
-    """Compare two models on the same subsets: b minus a of every number, under the same draws.
+    """Compare two models on the same subsets: b minus a of every number.
 
     Returns:
         JSON-ready: as `compare`, in the layout of `evaluate_rfw`.
@@ -80,11 +92,11 @@ def compare_rfw(
             f"others in {name!r}",
         )
     statistics = [RfwStatistics({name: model[name] for name in b}, seed) for model in (a, b)]
-    return protocol_report(statistics, _bootstrap(b, replicates, seed))
+    return protocol_report(statistics, _sampling(b, replicates, seed))
 
 
 class RfwStatistics:
-    """Numbers of each subset and their summary, as functions of the concatenated pair weights."""
+    """Numbers of each subset and their summary, of the concatenated pairs of all subsets."""
 
     def __init__(self, subsets: Mapping[str, PairSet], seed: int = 0) -> None:
         expect(len(subsets) >= 2, "subsets", "at least 2", list(subsets))
@@ -106,6 +118,28 @@ class RfwStatistics:
             "skewed_error_ratio": summary["skewed_error_ratio",]
             or Unmeasured("not measurable: a subset has no error"),
             "worst": min(accuracy, key=lambda name: accuracy[name]),
+        }
+
+    @property
+    def influences(self) -> dict[KeyPath, InfluenceFunction]:
+        """Every number of every subset, "mean", "std" and, with errors, "skewed_error_ratio"."""
+        functions: dict[KeyPath, InfluenceFunction] = {}
+        starts = [0, *self._ends[:-1]]
+        for (name, part), start, end in zip(
+            self._statistics.items(), starts, self._ends, strict=True
+        ):
+            rows = np.arange(start, end)
+            for keys, function in part.influences.items():
+                path = ("subsets", name, *keys)
+                functions[path] = within(rows, function)
+        parts = [functions["subsets", name, "accuracy"] for name in self._statistics]
+        names = ("mean", "std", "skewed_error_ratio")
+        return functions | {
+            (name,): function
+            for name, function in zip(
+                names, summary_influences(parts, int(self._ends[-1]), errors=False), strict=True
+            )
+            if not isinstance(self.point[name], Unmeasured)
         }
 
     def weighted(self, weights: Float64s) -> dict[KeyPath, float | None]:
@@ -139,8 +173,8 @@ def _summary(accuracies: Sequence[float | None]) -> dict[KeyPath, float | None]:
     }
 
 
-def _bootstrap(subsets: Mapping[str, PairSet], replicates: int, seed: int) -> Bootstrap:
-    """Draw the identities of each subset with a different seed: subsets share no identity."""
+def _sampling(subsets: Mapping[str, PairSet], replicates: int, seed: int) -> Sampling:
+    """Return the sampling of subsets that share no identity; each has its own seed."""
 
     def bootstrap(statistics: WeightedStatistics[KeyPath]) -> dict[KeyPath, Interval | None]:
         drawn = [
@@ -151,4 +185,12 @@ def _bootstrap(subsets: Mapping[str, PairSet], replicates: int, seed: int) -> Bo
         pairs = sum(len(subset.pairs) for subset in subsets.values())
         return intervals(statistics, pairs, weights, replicates)
 
-    return bootstrap
+    sides: tuple[list[Ints], list[Ints]] = ([], [])
+    identities = 0
+    for subset in subsets.values():
+        numbers = paired_identities(subset.pairs, subset.identities)
+        for side, number in zip(sides, numbers, strict=True):
+            side.append(number + identities)
+        identities = int(max(side[-1].max() for side in sides)) + 1
+    first, second = (np.concatenate(side) for side in sides)
+    return Sampling(Clusters(first, second), optional_bootstrap(bootstrap, replicates))

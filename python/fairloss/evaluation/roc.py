@@ -112,6 +112,10 @@ class RocCorners:
     AUC, EER and TAR@FAR are those of the whole curve, at the cost of one pass over the pairs.
 
     Args and Raises: as `SortedScores`.
+
+    Attributes:
+        bins: (P,) number of the step between two points of the curve at which each pair is, plus
+            the number of steps for a genuine pair.
     """
 
     def __init__(self, scores: npt.ArrayLike, genuine: npt.ArrayLike) -> None:
@@ -123,7 +127,7 @@ class RocCorners:
         # steps from the top: 0 above all levels, 1 at the highest, 2 between it and the next, ...
         step = 2 * (len(level) - above) - tied
         self._steps = 2 * len(level) + 1
-        self._bin = step + self._steps * genuine
+        self.bins = step + self._steps * genuine
         self._threshold = np.empty(self._steps + 1, dtype=scores.dtype)
         self._threshold[0] = np.nextafter(scores.max(), np.inf, dtype=scores.dtype)
         self._threshold[1:-1:2] = np.nextafter(level[::-1], np.inf, dtype=scores.dtype)
@@ -132,7 +136,7 @@ class RocCorners:
 
     def roc(self, weights: Float64s) -> Roc | None:
         """Return the curve under (P,) non-negative weights; None if they leave only one class."""
-        counts = np.bincount(self._bin, weights, 2 * self._steps).reshape(2, self._steps)
+        counts = np.bincount(self.bins, weights, 2 * self._steps).reshape(2, self._steps)
         far, tar = np.concatenate((np.zeros((2, 1)), np.cumsum(counts, axis=1)), axis=1)
         if not tar[-1] or not far[-1]:
             return None

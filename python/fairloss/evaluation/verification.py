@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 from fairloss.checks import check_integers, expect
 from fairloss.evaluation.bootstrap import RocStatistic
+from fairloss.evaluation.clusters import Clusters, Influence
 from fairloss.evaluation.folds import FoldScores, pair_fold_accuracy
+from fairloss.evaluation.influence import InfluenceFunction, RocInfluence, accuracy_influence
 from fairloss.evaluation.protocol_report import KeyPath, Unmeasured
 from fairloss.evaluation.roc import Roc, RocCorners, SortedScores, check_scored_pairs
 from fairloss.typing import Bools, Float64s
@@ -108,7 +110,7 @@ def verification(
 
 
 class PairStatistics:
-    """AUC, EER, every measurable TAR and the mean fold accuracy, as functions of pair weights.
+    """AUC, EER, every measurable TAR and the mean fold accuracy.
 
     Args:
         scores: (P,) finite, higher means more similar.
@@ -128,12 +130,25 @@ class PairStatistics:
             for far, tar in self.verification.tar.items()
             if tar is not None
         }
+        roc = RocInfluence(self._corners, genuine)
+        self.influences: dict[KeyPath, InfluenceFunction] = {("auc",): roc.auc, ("eer",): roc.eer}
+        self.influences |= {
+            keys: partial(roc.tar_at, far=float(keys[1]))
+            for keys in self._roc_statistics
+            if keys[0] == "tar"
+        }
         self._folds: FoldScores | None = None
         if fold_of_pair is not None:
-            folds = int(check_integers("fold_of_pair", fold_of_pair).max(initial=-1)) + 1
+            fold = check_integers("fold_of_pair", fold_of_pair)
+            folds = int(fold.max(initial=-1)) + 1
             self._folds = FoldScores(scores, genuine, fold_of_pair, folds)
             accuracy = pair_fold_accuracy(scores, genuine, fold_of_pair, folds)
             self.point |= {"accuracy": accuracy.mean, "fold_accuracy": accuracy.as_dict()}
+
+            def influence(_: Clusters) -> Influence:
+                return accuracy_influence(scores, genuine, fold, accuracy)
+
+            self.influences["accuracy",] = influence
 
     def weighted(self, weights: Float64s) -> dict[KeyPath, float | None]:
         """Return "auc", "eer", "tar" and, with folds, "accuracy" under (P,) weights."""

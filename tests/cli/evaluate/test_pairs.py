@@ -79,6 +79,8 @@ def test_difference_between_two_checkpoints(images, model, features, tmp_path):
     assert gain == pytest.approx(report["b"]["auc"] - report["a"]["auc"])
     assert gain != 0
     assert "minus" in done.stdout
+    assert done.stdout.count("a difference of two checkpoints, not of two methods") == 1
+    assert done.stdout.count("intervals from fewer than 50 may be too narrow") == 1
     succeed("evaluate", "pairs", *options, "--against", features, "--replicates", 5)
     same = json.loads((tmp_path / "d.json").read_text(encoding="utf-8"))["difference"]
     assert same["auc"]["value"] == pytest.approx(0, abs=1e-6)
@@ -124,3 +126,19 @@ def test_missing_inputs_are_named(images, model, tmp_path):
     refuse(message, "evaluate", "pairs", "--data", images)
     write_pair_bin(tmp_path / "x.bin", [b"x"] * 40, [True, False] * 10)
     refuse("checkpoint: expected --checkpoint", "evaluate", "pairs", "--bin", tmp_path / "x.bin")
+
+
+def test_several_checkpoints_a_side_are_compared_by_their_means(images, model, features, tmp_path):
+    others = [write_checkpoint(tmp_path / f"b{seed}", seed=seed) for seed in (1, 2)]
+    options = ["--data", images, "--output", tmp_path / "d.json", "--against", model]
+    for other in others:
+        options += ["--checkpoint", other]
+    done = succeed("evaluate", "pairs", *options)
+    report = json.loads((tmp_path / "d.json").read_text(encoding="utf-8"))
+    values = [network["auc"] for network in report["b"]["networks"]]
+    gain = report["difference"]["auc"]
+    assert gain["value"] == pytest.approx(np.mean(values) - report["a"]["auc"])
+    assert gain["standard_error"] >= np.std(values, ddof=1) / np.sqrt(2) > 0
+    assert done.stdout.count("other networks of a side that has several") == 1
+    message = "checkpoint: expected one, or several with --against, got 2 without it"
+    refuse(message, "evaluate", "pairs", *options[:4], *options[6:])

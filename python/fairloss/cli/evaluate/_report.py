@@ -10,6 +10,9 @@ from fairloss.io.json import write_json
 
 Report = Mapping[str, Any]
 
+CHECKPOINTS = "a difference of two checkpoints, not of two methods: another seed gives another"
+NETWORKS = "intervals count other identities, and other networks of a side that has several"
+
 
 def evaluate_models(
     models: Sequence[Any],
@@ -36,7 +39,17 @@ def write_report(
     """Write a report as JSON, print its rows, and print the path."""
     write_json(path, dict(report))
     print_report(title, report, rows, against)
+    print_notes(report)
     print_line(f"wrote {path}")
+
+
+def print_notes(report: Report) -> None:
+    """Print what to know about the intervals of a report, a line each."""
+    for warning in report.get("warnings", []):
+        print_line(f"note: {warning}")
+    if "difference" in report:
+        several = any("networks" in report.get(side, {}) for side in "ab")
+        print_line(f"note: {NETWORKS if several else CHECKPOINTS}")
 
 
 def print_report(
@@ -69,4 +82,5 @@ def verification_rows(report: Report) -> dict[str, Any]:
 def pairs_title(report: Report) -> str:
     """Return the number of pairs of a report, or of both reports of a comparison."""
     counts = report.get("b", report)
+    counts = counts["networks"][0] if "networks" in counts else counts
     return f"{counts['genuine']} genuine and {counts['impostor']} impostor pairs"

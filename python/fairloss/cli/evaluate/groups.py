@@ -13,6 +13,7 @@ from fairloss.cli._options import AgainstFeatures, Replicates, ReportFile, Seed
 from fairloss.cli.evaluate._report import (
     evaluate_models,
     pairs_title,
+    print_notes,
     print_report,
     verification_rows,
 )
@@ -47,7 +48,7 @@ def groups(
     far: Annotated[float, typer.Option(help="Of the threshold that all groups share.")] = 1e-3,
     against: AgainstFeatures = None,
     output: ReportFile = Path("groups.json"),
-    replicates: Replicates = 1000,
+    replicates: Replicates = 0,
     seed: Seed = 0,
 ) -> None:
     """Verify pairs within each group, and at one threshold that all groups share.
@@ -91,6 +92,7 @@ def groups(
         title = f"{name}: {pairs_title(counted)}"
         print_report(title, report, partial(_group_rows, name=name), against)
     print_report("all groups", report, _summary_rows, against)
+    print_notes(report)
     print_line(f"wrote {output}")
 
 

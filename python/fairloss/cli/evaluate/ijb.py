@@ -10,7 +10,12 @@ import typer
 from fairloss.checks import check_choice, expect
 from fairloss.cli._console import print_line
 from fairloss.cli._options import AgainstFeatures, Replicates, ReportFile, Seed
-from fairloss.cli.evaluate._report import evaluate_models, print_report, verification_rows
+from fairloss.cli.evaluate._report import (
+    evaluate_models,
+    print_notes,
+    print_report,
+    verification_rows,
+)
 from fairloss.data import (
     Enrolled,
     read_enrolled,
@@ -45,7 +50,7 @@ def ijb(
     detector_score: Annotated[bool, typer.Option(help="Weight images by it, as published.")] = True,
     against: AgainstFeatures = None,
     output: ReportFile = Path("ijb.json"),
-    replicates: Replicates = 1000,
+    replicates: Replicates = 0,
     seed: Seed = 0,
 ) -> None:
     """Verify (1:1) on IJB-B or IJB-C, and identify (1:N) where the gallery files exist.
@@ -64,8 +69,10 @@ def ijb(
         report["identification"] = _identify(meta, name, models, options)
     write_json(output, report)
     print_report(f"{name} 1:1", report["verification"], verification_rows, against)
+    print_notes(report["verification"])
     if "identification" in report:
         print_report(f"{name} 1:N", report["identification"], _mean_rows, against)
+        print_notes(report["identification"])
     print_line(f"wrote {output}")
 
 

@@ -10,7 +10,7 @@ import typer
 from fairloss.cli._console import print_line
 from fairloss.cli._options import Replicates, Seed
 from fairloss.cli._progress import progress_bars
-from fairloss.cli.evaluate._report import evaluate_models, print_report
+from fairloss.cli.evaluate._report import evaluate_models, print_notes, print_report
 from fairloss.data import (
     DevkitList,
     cmc_name,
@@ -45,7 +45,7 @@ def megaface(
     ] = None,
     algorithm: Annotated[str, typer.Option(help="Name in the result files.")] = "fairloss",
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("megaface"),
-    replicates: Replicates = 1000,
+    replicates: Replicates = 0,
     seed: Seed = 0,
 ) -> None:
     """Evaluate MegaFace challenge 1: exact rank-1, CMC and TAR@FAR=1e-6 from the kit's layout.
@@ -89,6 +89,7 @@ def megaface(
             variant = "refined" if report["refined"] else "unrefined"
             title = f"{len(result.rank)} trials, {count} distractors, {variant} list"
             print_report(title, report, _rows, against and against[0])
+            print_notes(report)
     print_line(f"wrote {output}")
 
 

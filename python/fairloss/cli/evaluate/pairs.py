@@ -8,7 +8,14 @@ import numpy as np
 import typer
 
 from fairloss.checks import expect
-from fairloss.cli._options import Against, Checkpoint, FeatureFile, Images, Replicates, Seed
+from fairloss.cli._options import (
+    AgainstSeveral,
+    Checkpoints,
+    FeatureFiles,
+    Images,
+    Replicates,
+    Seed,
+)
 from fairloss.cli._progress import progress_bars
 from fairloss.cli.evaluate._report import (
     evaluate_models,
@@ -29,12 +36,13 @@ from fairloss.evaluation import (
 )
 from fairloss.io.output import check_output
 from fairloss.progress import Progress
+from fairloss.typing import Floats
 
 
 def pairs(
     data: Images = None,
-    checkpoint: Checkpoint = None,
-    features: FeatureFile = None,
+    checkpoint: Checkpoints = None,
+    features: FeatureFiles = None,
     pairs: Annotated[
         Path | None, typer.Option(help="A pair list; without it, all pairs of the images.")
     ] = None,
@@ -45,44 +53,76 @@ def pairs(
     interleave: Annotated[
         bool, typer.Option(help="A .bin of all positives, then all negatives.")
     ] = False,
-    against: Against = None,
+    against: AgainstSeveral = None,
     output: Annotated[
         Path | None, typer.Option(help="JSON report; default pairs.json beside the checkpoint.")
     ] = None,
-    replicates: Replicates = 1000,
+    replicates: Replicates = 0,
     seed: Seed = 0,
 ) -> None:
     """Verify pairs: accuracy over folds, AUC, EER, TAR at fixed FAR, 95% intervals.
 
     Examples: `fairloss evaluate pairs --data faces --checkpoint runs/mine/model.pt` (all pairs),
     `... --pairs lfw/pairs.txt --layout lfw`, `... --bin agedb_30.bin --against runs/other/model.pt`
+
+    A difference of methods needs several seeds of each: repeat --checkpoint and --against.
     """
-    model = checkpoint or features
-    path = output or (model.parent if model else Path()) / "pairs.json"
+    models = checkpoint or features
+    path = output or (models[0].parent if models else Path()) / "pairs.json"
     check_output(path, folder=False)
-    sources = model_sources(data, checkpoint, features, against)
+    sides = _sides(data, checkpoint or [], features or [], against or [])
     options = {"replicates": replicates, "seed": seed}
     with progress_bars() as progress:
         if bin is not None:
-            report = _evaluate_listed(_bin_sets(bin, interleave, sources, progress), options)
+            sets = [_bin_sets(bin, interleave, side, progress) for side in sides]
+            report = _evaluate_listed(sets, options)
         elif pairs is not None:
             named = read_pairs(pairs, layout)
-            sets = [source.read_pair_set(named, layout, progress) for source in sources]
+            sets = [
+                [source.read_pair_set(named, layout, progress) for source in side] for side in sides
+            ]
             report = _evaluate_listed(sets, options)
         else:
-            report = _evaluate_all_pairs(sources, progress, options)
-    write_report(path, report, pairs_title(report), verification_rows, against)
+            report = _evaluate_all_pairs(sides, progress, options)
+    names = ", ".join(str(each) for each in against or [])
+    write_report(path, report, pairs_title(report), verification_rows, names)
 
 
-def _evaluate_listed(sets: list[PairSet], options: dict[str, int]) -> dict[str, Any]:
-    models = [each.embeddings for each in sets]
-    return evaluate_models(models, evaluate_pair_list, compare_pair_list, *sets[-1][1:], **options)
+def _sides(
+    data: Path | None, checkpoints: list[Path], features: list[Path], against: list[Path]
+) -> list[list[Source]]:
+    """Return the sources of the networks of the baseline, if there is one, and of this side."""
+    sources = [Source(data, each, None) for each in checkpoints]
+    sources += [Source(data, None, each) for each in features]
+    if checkpoints and features:  # which take the place of images
+        sources = [Source(data, checkpoints[0], features[0])]
+    sources = sources or [Source(data, None, None)]
+    got = f"{len(sources)} without it"
+    expect(len(sources) == 1 or against, "checkpoint", "one, or several with --against", got)
+    baseline = [model_sources(data, None, None, each)[0] for each in against]
+    return [baseline, sources] if against else [sources]
+
+
+def _evaluate_listed(sides: list[list[PairSet]], options: dict[str, int]) -> dict[str, Any]:
+    models = [_networks([np.asarray(each.embeddings) for each in side]) for side in sides]
+    data = sides[-1][0][1:]
+    return evaluate_models(models, evaluate_pair_list, compare_pair_list, *data, **options)
+
+
+def _networks(embeddings: list[Floats]) -> Floats:
+    """Return the embeddings of one network, or (S, N, D) of several."""
+    shapes = {each.shape for each in embeddings}
+    expect(len(shapes) == 1, "checkpoint", "networks of one embedding size a side", shapes)
+    return embeddings[0] if len(embeddings) == 1 else np.stack(embeddings)
 
 
 def _evaluate_all_pairs(
-    sources: list[Source], progress: Progress, options: dict[str, int]
+    sides: list[list[Source]], progress: Progress, options: dict[str, int]
 ) -> dict[str, Any]:
-    models, identities = zip(*[source.read_all(progress) for source in sources], strict=True)
+    read = [[source.read_all(progress) for source in side] for side in sides]
+    models = [_networks([embeddings for embeddings, _ in side]) for side in read]
+    sources = [source for side in sides for source in side]
+    identities = [names for side in read for _, names in side]
     counts = Counter(identities[-1])
     most = max(counts.values())
     expect(
@@ -92,7 +132,7 @@ def _evaluate_all_pairs(
         f"{len(counts)} with {most} images at most in {sources[-1].features or sources[-1].data}",
     )
     expect(
-        identities[0] == identities[-1],
+        all(names == identities[-1] for names in identities),
         "against",
         "the same identities in the same order",
         "different ones",

@@ -32,7 +32,7 @@ def rfw(
     features: FeatureFile = None,
     against: Against = None,
     output: ReportFile = Path("rfw.json"),
-    replicates: Replicates = 1000,
+    replicates: Replicates = 0,
     seed: Seed = 0,
 ) -> None:
     """Verify Racial Faces in the Wild: each subset, their mean and spread, the worst.

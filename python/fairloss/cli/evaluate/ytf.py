@@ -36,7 +36,7 @@ def ytf(
     ] = False,
     against: AgainstFeatures = None,
     output: ReportFile = Path("ytf.json"),
-    replicates: Replicates = 1000,
+    replicates: Replicates = 0,
     seed: Seed = 0,
 ) -> None:
     """Verify YouTube Faces: ten folds over pairs of videos.

@@ -1,0 +1,162 @@
+"""Intervals of reports: quantiles, bounds, coverage, and agreement with the bootstrap."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from fairloss.evaluation import (
+    Search,
+    all_pairs,
+    compare_pairs,
+    evaluate_groups,
+    evaluate_ijb_identification,
+    evaluate_pairs,
+)
+from fairloss.evaluation.clusters import pair_clusters, trial_clusters
+from fairloss.evaluation.influence import RocInfluence, share_function
+from fairloss.evaluation.intervals import (
+    crossed_interval,
+    difference_interval,
+    influence_interval,
+    t_quantile,
+)
+from fairloss.evaluation.roc import RocCorners
+
+
+@pytest.mark.parametrize("degrees", [*range(1, 12), 19, 49, 199, 5000])
+@pytest.mark.parametrize("probability", [0.75, 0.95, 0.975, 0.025])
+def test_t_quantiles_agree_with_scipy(degrees, probability):
+    expected = stats.t.ppf(probability, degrees)
+    assert t_quantile(probability, degrees) == pytest.approx(expected, rel=2e-3)
+
+
+def test_perfect_scores_of_ten_identities_are_not_certain():
+    generator = np.random.default_rng(0)
+    identity = np.repeat(np.arange(10), 4)
+    embeddings = np.eye(10)[identity] + 0.05 * generator.normal(size=(40, 10))
+    report = evaluate_pairs(embeddings, identity)
+    quantile = stats.t.ppf(0.975, 9)
+    wilson = 10 / (10 + quantile**2)  # of ten of ten
+    for interval in (report["auc"], report["tar"]["0.1"]):
+        assert (interval["value"], interval["high"]) == (1.0, 1.0)
+        assert interval["low"] == pytest.approx(wilson, rel=1e-3)
+    assert report["eer"]["low"] == 0
+    assert report["eer"]["high"] == pytest.approx(1 - wilson, rel=1e-3)
+    difference = compare_pairs(embeddings, embeddings, identity)["difference"]["auc"]
+    assert difference["low"] == pytest.approx(wilson - 1, rel=1e-3) == -difference["high"]
+
+
+def test_intervals_lie_within_the_range_of_the_number():
+    hits = np.arange(8) < 7
+    clusters = trial_clusters(np.arange(8))
+    interval = influence_interval(share_function(hits)(clusters), clusters)
+    assert 0 < interval.low < interval.value < interval.high < 1
+    none, every = (share_function(np.full(8, each))(clusters) for each in (False, True))
+    gain = difference_interval(none, every, clusters)
+    assert (gain.value, gain.high) == (1, 1)
+    assert gain.low < 1
+    assert influence_interval(none, clusters).low == 0 < influence_interval(none, clusters).high
+
+
+def score_model(generator, pairs, identity, strong):
+    """Scores with effects of identities and photos, of AUC 0.9615 or 0.9544."""
+    genuine, impostor, photo, noise = (0.08, 0.04, 0.04, 0.08) if strong else (
+        0.03, 0.015, 0.015, 0.121)  # fmt: skip
+    ease, likeness = generator.normal(size=(2, identity.max() + 1))
+    quality = generator.normal(size=len(identity))
+    common = photo * (quality[pairs.first] + quality[pairs.second])
+    common += noise * generator.normal(size=len(pairs))
+    i, j = identity[pairs.first], identity[pairs.second]
+    different = impostor * (likeness[i] + likeness[j])
+    return np.where(pairs.genuine, 0.3 + genuine * ease[i], different) + common
+
+
+@pytest.mark.parametrize(
+    ("strong", "auc", "tar"), [(True, 0.9615, 0.8898), (False, 0.9544, 0.8663)]
+)
+def test_intervals_cover_under_strong_and_weak_identity_effects(strong, auc, tar):
+    identity = np.repeat(np.arange(20), 4)
+    pairs = all_pairs(identity)
+    clusters = pair_clusters(pairs, identity)
+    truth, ends = {"auc": auc, "tar": tar}, {"auc": [], "tar": []}
+    for run in range(200):
+        scores = score_model(np.random.default_rng(run), pairs, identity, strong)
+        roc = RocInfluence(RocCorners(scores, pairs.genuine), pairs.genuine)
+        for name, influence in (("auc", roc.auc(clusters)), ("tar", roc.tar_at(clusters, 0.1))):
+            interval = influence_interval(influence, clusters)
+            ends[name].append((interval.value, interval.low, interval.high))
+    for name, drawn in ends.items():
+        value, low, high = np.array(drawn).T
+        assert 0.90 <= np.mean((low <= truth[name]) & (truth[name] <= high)) <= 0.99
+        spread = np.subtract(*np.quantile(value, (0.975, 0.025)))
+        assert (high - low).mean() < 1.35 * spread
+
+
+def numbers_with_checks(report, keys=()):
+    """Yield the keys and values of all intervals that the bootstrap checks."""
+    for name, value in report.items():
+        if isinstance(value, dict) and "bootstrap" in value:
+            yield (*keys, name), value
+        elif isinstance(value, dict):
+            yield from numbers_with_checks(value, (*keys, name))
+
+
+def assert_as_wide_as_the_bootstrap(report, numbers, low=0.6, high=1.6):
+    checked = dict(numbers_with_checks(report))
+    assert len(checked) == numbers
+    for keys, interval in checked.items():
+        width = interval["bootstrap"]["high"] - interval["bootstrap"]["low"]
+        assert low < (interval["high"] - interval["low"]) / width < high, keys
+
+
+def test_intervals_of_groups_are_as_wide_as_those_of_the_bootstrap():
+    identity = np.repeat(np.arange(120), 4)
+    pairs = all_pairs(identity)
+    scores = score_model(np.random.default_rng(0), pairs, identity, strong=True)
+    scores -= 0.1 * (pairs.genuine & (identity[pairs.first] < 60))
+    options = {"far": 0.02, "replicates": 150}
+    report = evaluate_groups(scores, pairs, identity, identity < 60, **options)
+    for group in report["groups"].values():  # too few pairs for these
+        del group["tar"]["0.001"], group["tar"]["0.0001"]
+    assert_as_wide_as_the_bootstrap(report, numbers=15)
+
+
+def test_intervals_of_searches_are_as_wide_as_those_of_the_bootstrap():
+    generator = np.random.default_rng(0)
+    identity = np.repeat(np.arange(150), 4)
+    ease = generator.normal(size=150)[identity]
+
+    def search(mated):
+        score = (2.5 + ease + generator.normal(size=600)).astype(np.float32)
+        other = (ease + generator.normal(size=600)).astype(np.float32)
+        rank = np.where(score > other, 0, generator.integers(1, 12, 600))
+        missing = np.where(mated, score, np.nan).astype(np.float32)
+        return Search(mated, np.where(mated, rank, -1), missing, other)
+
+    searches = {"G1": search(identity < 75), "G2": search(identity >= 75)}
+    report = evaluate_ijb_identification(searches, identity, replicates=300)
+    del report["galleries"]["G1"]["tpir"]["0.01"], report["galleries"]["G2"]["tpir"]["0.01"]
+    del report["mean"]["tpir"]["0.01"]  # three of 300 unmated probes
+    assert_as_wide_as_the_bootstrap(report, numbers=12)
+
+
+def test_intervals_of_several_networks_count_their_spread():
+    # No method is better; networks differ, and so do identities to all networks alike.
+    generator = np.random.default_rng(0)
+    identity = np.repeat(np.arange(40), 3)
+    clusters = trial_clusters(identity)
+    covered, alone = 0, 0
+    for _ in range(200):
+        ease = generator.normal(size=40)[identity]
+        level = generator.normal(0.5, 0.3, size=(2, 4, 1))
+        hits = ease + level + generator.normal(size=(2, 4, 120)) > 0
+        a, b = ([share_function(hit)(clusters) for hit in side] for side in hits)
+        crossed = crossed_interval(a, b, clusters)
+        single = difference_interval(a[0], b[0], clusters)
+        covered += crossed.low <= 0 <= crossed.high
+        alone += single.low <= 0 <= single.high
+    assert crossed.value == pytest.approx(hits[1].mean() - hits[0].mean())
+    assert 0.91 <= covered / 200 <= 0.99
+    assert alone / 200 < 0.85  # of the two checkpoints, not of the methods
