@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 import pytest
-from compatibility_files import assert_same_report, lines, succeed
+from compatibility_files import lines, succeed
 
 from fairloss.agent import Policy
 from fairloss.demo import DemoConfig, demo
@@ -91,31 +91,10 @@ def test_a_search_is_refused(unpack):
     assert "search" in done.stderr
 
 
-def without_times(value):
-    """JSON without seconds, numbers rounded."""
-    if isinstance(value, dict):
-        return {key: without_times(part) for key, part in value.items() if key != "seconds"}
-    if isinstance(value, list):
-        return [without_times(part) for part in value]
-    return pytest.approx(value, abs=1e-4) if isinstance(value, float) else value
-
-
-def test_a_finished_demo_trains_nothing_again(unpack):
+def test_a_finished_demo_of_one_network_an_arm_only_gets_its_page_again(unpack):
     folder = unpack("data", "demo") / "demo"
-    weights = {path: path.read_bytes() for path in folder.rglob("*.pt")}
-    assert len(weights) == 10  # a checkpoint of four runs, and the results of three
-    stored = {
-        name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        for name in ("demo", "evaluation", "queries")
-    }
+    stored = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert len([path for path in stored if path.suffix == ".pt"]) == 10
     assert demo(load_config(folder / "config.yaml", [], DemoConfig)) == folder / "report.html"
-    assert {path: path.read_bytes() for path in folder.rglob("*.pt")} == weights
-    for name, value in stored.items():
-        again = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        if name == "demo":
-            for part in (again, value):
-                part["phases"] = [phase["steps"] for phase in part["phases"]]
-        if name == "evaluation":
-            assert_same_report(again, value, name)
-        else:
-            assert again == without_times(value), name
+    kept = {path: path.read_bytes() for path in stored if path.name != "report.html"}
+    assert kept == {path: content for path, content in stored.items() if path in kept}
