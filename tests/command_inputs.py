@@ -54,7 +54,8 @@ def write_inputs(folder):
     gallery.save(folder / "gallery [b]")
     write_lists(folder)
     write_challenge(folder)
-    write_json(folder / "loss.json", {"provenance": {"steps": 1, "rounds": 1, "reward": 0.5}})
+    write_json(folder / "loss.json", {})
+    write_json(folder / "demo [b]" / "evaluation.json", {})
     write_json(
         folder / "glyphs [b]" / MANIFEST,
         {

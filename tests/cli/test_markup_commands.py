@@ -11,9 +11,10 @@ import pytest
 from cli_cases import SMALL
 from command import fairloss
 from command_inputs import PROGRAM
+from policy_cases import measured_policy
 
-from fairloss.agent import Policy
 from fairloss.data import cmc_name
+from fairloss.io.run_folder import RunFolder
 
 
 def returns(value) -> Callable:
@@ -25,13 +26,18 @@ class Collected(SimpleNamespace):
         return self.steps
 
 
-FIT = SimpleNamespace(policy=Policy.constant("keep"), largest_gap=0.0, disagreements=0)
+def search(config, *_):
+    RunFolder(config.output).log("round", cost=1, epoch=1, rewards=[0.5])
+    return Path("loss.json")
+
+
+FIT = SimpleNamespace(policy=measured_policy(), largest_gap=0.0, disagreements=0)
 # What takes long or fetches files, by its module and name.
 REPLACED = {
     "fairloss.experience:collect": returns(Collected(steps=1, dropped=0, min_cell=5)),
     "fairloss.experience:fit_policy": returns(FIT),
     "fairloss.experience:Experience": SimpleNamespace(load=returns(None)),
-    "fairloss.loss_search:search": returns(Path("loss.json")),
+    "fairloss.loss_search:search": search,
     "fairloss.report.loss_search:write_search_figures": returns([Path("loss [b].svg")]),
     "fairloss.demo:demo": returns(Path("demo [b]/report.html")),
     "fairloss.cli.report:write_report": lambda run, output: output,

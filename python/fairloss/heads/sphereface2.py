@@ -16,8 +16,8 @@ class SphereFace2(DenseHead):
     ``w alpha softplus(-s (g_y - m) - b) + w (1 - alpha) sum_{j != y} softplus(s (g_j + m) + b)``,
     where ``g = 2 ((cos theta + 1) / 2)^t - 1``; s = 40 (r in the paper), m = 0.4, t = 3,
     alpha = 0.7, w = 50 / s. OpenSphere writes the same as 50 C / s times the mean over B C terms,
-    and takes the slope of g as 1: margin_grad="straight_through". The default here is the
-    formula's own.
+    and takes the slope of g as 1: margin_grad="straight_through", here the default as in
+    `SphereFaceR`. "exact" is the formula's own gradient.
 
     Args:
         num_classes: C.
@@ -27,7 +27,7 @@ class SphereFace2(DenseHead):
         t: exponent of g.
         alpha: weight of the target.
         loss_weight: w s.
-        margin_grad: "exact" or "straight_through".
+        margin_grad: "straight_through" or "exact".
         options: see `HeadOptions`.
 
     Attributes:
@@ -47,7 +47,7 @@ class SphereFace2(DenseHead):
         t: float = 3.0,
         alpha: float = 0.7,
         loss_weight: float = 50.0,
-        margin_grad: MarginGrad = "exact",
+        margin_grad: MarginGrad = "straight_through",
         **options: Unpack[HeadOptions],
     ) -> None:
         check_positive("scale", scale)
