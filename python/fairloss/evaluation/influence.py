@@ -48,7 +48,8 @@ class RocInfluence:
         """Return the influence on the EER, where FAR and 1 - TAR change with the threshold too."""
         far, tar, _ = self._roc
         eer, point = self._roc.eer(), int(np.argmax(far >= 1 - tar))
-        slope, accepted = self._slope(eer, point, clusters)
+        misses = eer * (1 - eer) / self._genuine  # their variance, as the chord needs some pairs
+        slope, accepted = self._slope(eer, point, clusters, misses)
         genuine, impostor = tar[point] - accepted, slope * (accepted - far[point])
         return self._influence(eer, genuine / (1 + slope), impostor / (1 + slope))
 
@@ -59,12 +60,17 @@ class RocInfluence:
         tar = float(self._roc.tar[point])
         return self._influence(tar, accepted - tar, -slope * (accepted - self._roc.far[point]))
 
-    def _slope(self, far: float, point: int, clusters: Clusters) -> tuple[float, Float64s]:
-        """Return the slope of the ROC at a FAR, and 1.0 for each step that a point accepts."""
+    def _slope(
+        self, far: float, point: int, clusters: Clusters, least: float = 0.0
+    ) -> tuple[float, Float64s]:
+        """Return the slope of the ROC at a FAR, and 1.0 for each step that a point accepts.
+
+        The square of half of the chord is the variance of the FAR plus `least`.
+        """
         accepted = (self._step < point).astype(np.float64)
         share = float(self._roc.far[point])
         effects = self._influence(share, np.zeros(len(accepted)), accepted - share)
-        low, high = far_range(far, effects, self._impostor, clusters)
+        low, high = far_range(far, effects, self._impostor, clusters, least)
         return (self._roc.tar_at(high) - self._roc.tar_at(low)) / (high - low), accepted
 
     def _influence(self, value: float, genuine: Float64s, impostor: Float64s) -> Influence:
@@ -104,14 +110,15 @@ def rate_influence(
 
 
 def far_range(
-    far: float, accepted: Influence, impostor: int, clusters: Clusters
+    far: float, accepted: Influence, impostor: int, clusters: Clusters, least: float = 0.0
 ) -> tuple[float, float]:
     """Return a FAR less and plus its standard deviation, within [0, 1].
 
-    It is at least that of independent pairs and one pair, also where no pair is accepted.
+    It is at least that of independent pairs and one pair, also where no pair is accepted, and its
+    variance is larger by `least`.
     """
     independent = max(far * (1 - far), 1 / impostor) / impostor
-    variance = max(clusters.moments(accepted).variance, independent)
+    variance = max(clusters.moments(accepted).variance, independent) + least
     return max(far - variance**0.5, 0.0), min(far + variance**0.5, 1.0)
 
 
