@@ -145,3 +145,10 @@ def test_difference_of_accuracies_of_all_pairs():
     assert gain["low"] > 0
     few = compare_pairs(worse[:12], embeddings[:12], identity[:12], replicates=5)
     assert few["difference"]["accuracy"].startswith("not measurable with 3 identities")
+
+
+@pytest.mark.parametrize("networks", [1, 2, 3])
+def test_one_report_is_of_one_network(networks):
+    embeddings, identity = few_features()
+    with pytest.raises(ValueError, match=r"embeddings: expected an \(N, D\) array.*got shape \("):
+        evaluate_pairs(np.stack([embeddings] * networks), identity)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.checks import check_length
+from fairloss.checks import check_length, expect
 from fairloss.evaluation.folds import fold_within, identity_folds
 from fairloss.evaluation.pairs import Pairs, identity_index, networks, pair_scores
 from fairloss.evaluation.protocol_report import (
@@ -63,6 +63,8 @@ def evaluate_pairs(
         ValueError: embeddings and identities differ in length, a row is zero or not finite,
             there is no genuine or no impostor pair, or the given folds cannot be filled.
     """
+    shape = np.shape(embeddings)  # several networks a side are for `compare_pairs`
+    expect(len(shape) == 2, "embeddings", "an (N, D) array of real numbers", f"shape {shape}")
     return _report({"embeddings": embeddings}, identities, folds, replicates, seed)
 
 
