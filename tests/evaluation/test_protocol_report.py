@@ -23,3 +23,22 @@ def test_the_difference_holds_the_reason_for_a_missing_number():
     assert report["difference"]["number"]["value"] == 0
     assert "bootstrap" not in report["difference"]["number"]
     assert report["warnings"] == ["4 identities: intervals from fewer than 50 may be too narrow"]
+
+
+def test_influences_of_a_model_are_made_once():
+    class Counted:
+        point = {"a": 0.5, "b": 0.25}  # noqa: RUF012
+        made = 0
+
+        @property
+        def influences(self):
+            self.made += 1
+            hits = (np.arange(8) < 4, np.arange(8) < 2)
+            return {(name,): share_function(hit) for name, hit in zip("ab", hits, strict=True)}
+
+        def weighted(self, weights):
+            return {("a",): 0.5, ("b",): 0.25}
+
+    models = [Counted() for _ in range(4)]
+    compare(models[:2], models[2:], trial_sampling(np.arange(8), 0, 0))
+    assert [model.made for model in models] == [1] * 4

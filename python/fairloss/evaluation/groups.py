@@ -150,6 +150,7 @@ class GroupStatistics:
     def influences(self) -> dict[KeyPath, InfluenceFunction]:
         """Every number of `weighted` that can be measured."""
         functions: dict[KeyPath, InfluenceFunction] = {}
+        curve = self._ranked.roc()
         for name, statistics in self._statistics.items():
             rows = self._rows[name]
             for keys, function in statistics.influences.items():
@@ -158,7 +159,7 @@ class GroupStatistics:
             genuine = self._genuine[rows]
             for rate, kind in (("far", rows[~genuine]), ("tar", rows[genuine])):
                 functions["groups", name, "at_common_threshold", rate] = partial(
-                    rate_influence, self._ranked.roc(), self._scores, self._genuine, kind, self._far
+                    rate_influence, curve, self._scores, self._genuine, kind, self._far
                 )
         parts = [functions["groups", name, "eer"] for name in self._statistics]
         names = ("mean_eer", "std_eer", "skewed_error_ratio")

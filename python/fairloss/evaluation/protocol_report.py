@@ -105,14 +105,15 @@ def compare(a: Sequence[Statistics], b: Sequence[Statistics], sampling: Sampling
     """
     clusters, every = sampling.clusters, [*a, *b]
     single = len(every) == 2
+    functions = [model.influences for model in every]  # once: it may sort all pairs
     intervals = {}
-    for keys in a[0].influences:
-        if all(keys in model.influences for model in every):
-            sides = [[model.influences[keys](clusters) for model in side] for side in (a, b)]
+    for keys in functions[0]:
+        if all(keys in each for each in functions):
+            influences = [each[keys](clusters) for each in functions]
             intervals[keys] = (
-                difference_interval(sides[0][0], sides[1][0], clusters)
+                difference_interval(influences[0], influences[1], clusters)
                 if single
-                else crossed_interval(sides[0], sides[1], clusters)
+                else crossed_interval(influences[: len(a)], influences[len(a) :], clusters)
             )
     weighted = difference_of(a[0].weighted, b[0].weighted)
     bootstrap = sampling.bootstrap if single else None
