@@ -58,3 +58,12 @@ def test_bad_looks_are_named():
         obrien_fleming([1], alpha=1.5)
     with pytest.raises(ValueError, match="sides: expected"):
         obrien_fleming([1], sides=3)
+
+
+@pytest.mark.parametrize("sides", [1, 2])
+@pytest.mark.parametrize("early", [0.04, 0.01, 0.001])
+def test_a_look_that_spends_nothing_leaves_the_others_alone(early, sides):
+    looks = obrien_fleming([early, 0.5, 1], sides=sides)
+    assert looks.bounds[0] > 9
+    assert looks.levels[0] < 1e-20
+    np.testing.assert_allclose(looks.bounds[1:], obrien_fleming([0.5, 1], sides=sides).bounds)

@@ -11,6 +11,7 @@ from fairloss.typing import Float64s
 
 NODES = 200  # of the Gauss-Legendre rule: bounds are right to about 1e-9
 REACH = 9.0  # standard deviations where a density is cut: 1e-19 lies beyond
+HIGHEST = 38.0  # bound of a look that spends less than 1e-315, as nothing exceeds it
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,13 @@ def obrien_fleming(fractions: Sequence[float], alpha: float = 0.05, sides: int =
     bounds: list[float] = []
     for time, level in zip(times, np.diff(spent, prepend=0.0), strict=True):
         deviation, reach = np.sqrt(time - before), REACH * np.sqrt(time)
-        limit = optimize.brentq(_excess, -reach, reach, (nodes, mass, deviation, level), 1e-12)
+        limit = HIGHEST * np.sqrt(time)
+        arguments = (nodes, mass, deviation, level)
+        if _excess(limit, *arguments) < 0:
+            limit = optimize.brentq(_excess, -reach, limit, arguments, 1e-12)
         bounds.append(float(limit / np.sqrt(time)))
-        points, weights = _quadrature(-limit if sides == 2 else -reach, limit)
+        high = min(limit, reach)
+        points, weights = _quadrature(-high if sides == 2 else -reach, high)
         gaps = (points[:, None] - nodes) / deviation
         density = np.exp(-(gaps**2) / 2) @ mass / (deviation * np.sqrt(2 * np.pi))
         nodes, mass, before = points, density * weights, time
