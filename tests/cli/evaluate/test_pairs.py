@@ -142,3 +142,9 @@ def test_several_checkpoints_a_side_are_compared_by_their_means(images, model, f
     assert done.stdout.count("other networks of a side that has several") == 1
     message = "checkpoint: expected one, or several with --against, got 2 without it"
     refuse(message, "evaluate", "pairs", *options[:4], *options[6:])
+
+
+def test_features_of_several_networks_are_not_dropped_silently(images, model, features, tmp_path):
+    several = ("--checkpoint", model, "--features", features, "--features", features)
+    options = ("--data", images, *several, "--against", model, "--output", tmp_path / "d.json")
+    refuse("expected one with --checkpoint, or several", "evaluate", "pairs", *options)

@@ -95,6 +95,9 @@ def _sides(
     sources = [Source(data, each, None) for each in checkpoints]
     sources += [Source(data, None, each) for each in features]
     if checkpoints and features:  # which take the place of images
+        one = len(checkpoints) == len(features) == 1
+        got = f"{len(checkpoints)} checkpoints and {len(features)} features"
+        expect(one, "features", "one with --checkpoint, or several without", got)
         sources = [Source(data, checkpoints[0], features[0])]
     sources = sources or [Source(data, None, None)]
     got = f"{len(sources)} without it"
