@@ -14,7 +14,7 @@ from fairloss.evaluation import (
     evaluate_ijb_identification,
     evaluate_pairs,
 )
-from fairloss.evaluation.clusters import pair_clusters, trial_clusters
+from fairloss.evaluation.clusters import Influence, Observations, pair_clusters, trial_clusters
 from fairloss.evaluation.influence import RocInfluence, share_function
 from fairloss.evaluation.intervals import (
     crossed_interval,
@@ -160,3 +160,50 @@ def test_intervals_of_several_networks_count_their_spread():
     assert crossed.value == pytest.approx(hits[1].mean() - hits[0].mean())
     assert 0.91 <= covered / 200 <= 0.99
     assert alone / 200 < 0.85  # of the two checkpoints, not of the methods
+
+
+def test_perfect_scores_of_several_networks_are_not_certain():
+    generator = np.random.default_rng(0)
+    identity = np.repeat(np.arange(10), 4)
+    embeddings = np.eye(10)[identity] + 0.05 * generator.normal(size=(4, 40, 10))
+    several = compare_pairs(embeddings[:2], embeddings[2:], identity)["difference"]
+    single = compare_pairs(embeddings[0], embeddings[2], identity)["difference"]
+    for keys in ("auc", "eer"):
+        assert several[keys] == single[keys]
+        assert several[keys]["low"] < 0 < several[keys]["high"]
+
+
+def networks_of(values, effects, variance=0.0):
+    """Influences of networks on a share of 60 trials."""
+    observations = Observations(np.ones(60, dtype=np.bool_))
+    return [
+        Influence(value, each - each.mean(), observations, variance=variance)
+        for value, each in zip(values, effects, strict=True)
+    ]
+
+
+def test_degrees_of_freedom_are_those_of_the_side_that_varies():
+    effects = 1e-6 * np.random.default_rng(0).normal(size=(12, 60))
+    clusters = trial_clusters(np.arange(60))
+    two, ten = (0.4, 0.5), np.full(10, 0.6)
+    a, b = networks_of(two, effects[:2]), networks_of(ten, effects[2:])
+    interval = crossed_interval(a, b, clusters)
+    assert interval.standard_error == pytest.approx(np.std(two, ddof=1) / np.sqrt(2), rel=1e-3)
+    width = stats.t.ppf(0.975, 1) * interval.standard_error
+    assert interval.high - interval.value == pytest.approx(width)
+
+
+def test_variance_of_thresholds_is_within_that_of_the_networks():
+    generator = np.random.default_rng(0)
+    effects = 1e-5 * generator.normal(size=(4, 60)) + 0.005 * generator.normal(size=60)
+    effects[2:] *= 2  # what identities do to the difference, beside what networks do
+    clusters = trial_clusters(np.arange(60))
+    errors = [
+        crossed_interval(
+            networks_of((0.4, 0.5), effects[:2], variance),
+            networks_of((0.6, 0.65), effects[2:], variance),
+            clusters,
+        ).standard_error
+        for variance in (0.0, 1e-3)
+    ]
+    assert errors[0] == pytest.approx(errors[1])

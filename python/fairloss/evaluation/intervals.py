@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -84,13 +84,15 @@ def crossed_interval(
     All networks see the same identities. The variance between networks counts once what is of a
     network on an identity, and so does that over identities of the means of each side: their sum
     less the variance of the deviations from these means, and not below either. The degrees of
-    freedom are Satterthwaite's. A side of one network is taken as it is.
+    freedom are Satterthwaite's. A side of one network is taken as it is. Where nothing varies, as
+    at a bound, the interval is that of `difference_interval`.
     """
     sides = [_mean(side) for side in (a, b)]
     values = [np.array([each.value for each in side]) for side in (a, b)]
-    by_network = sum(float(v.var(ddof=1)) / len(v) for v in values if len(v) > 1)
+    parts = [(float(v.var(ddof=1)) / len(v), len(v) - 1) for v in values if len(v) > 1]
+    by_network = sum(part for part, _ in parts)
     by_both = sum(
-        clusters.moments(_minus(mean, each)).variance / (len(side) * (len(side) - 1))
+        clusters.moments(_deviation(each, mean, len(side))).variance / (len(side) * (len(side) - 1))
         for side, mean in zip((a, b), sides, strict=True)
         if len(side) > 1
         for each in side
@@ -98,7 +100,9 @@ def crossed_interval(
     both = _minus(*sides)
     moments = clusters.moments(both)
     variance = max(by_network + moments.variance - by_both, by_network, moments.variance)
-    parts = ((by_network, len(a) + len(b) - 2), (moments.variance, moments.identities - 1))
+    if math.sqrt(variance) < ROUNDING:
+        return difference_interval(sides[0], sides[1], clusters, confidence)
+    parts.append((moments.variance, moments.identities - 1))
     spread = sum(part**2 / max(degrees, 1) for part, degrees in parts)
     degrees = max(int(variance**2 / spread), 1) if spread else moments.identities - 1
     width = t_quantile((1 + confidence) / 2, degrees) * math.sqrt(variance)
@@ -116,6 +120,12 @@ def _mean(side: Sequence[Influence]) -> Influence:
         side[0].scale,
         sum(each.variance for each in side) / len(side) ** 2,
     )
+
+
+def _deviation(each: Influence, mean: Influence, networks: int) -> Influence:
+    """Return the influence on a network's number less the mean of `networks`, itself included."""
+    variance = each.variance * (1 - 1 / networks)
+    return replace(_minus(mean, each), variance=variance)
 
 
 def _minus(a: Influence, b: Influence) -> Influence:
@@ -168,10 +178,11 @@ def _bounds(influence: Influence, moments: Moments, confidence: float) -> tuple[
         low, high = wilson_interval(min(max(value, 0.0), 1.0), moments.effective, quantile)
         return max(min(low, value - width), 0.0), min(max(high, value + width), 1.0)
     center, width = math.log(value / (1 - value)), width / (value * (1 - value))
-    return _share_at(center - width), _share_at(center + width)
+    return share_at(center - width), share_at(center + width)
 
 
-def _share_at(log_odds: float) -> float:
+def share_at(log_odds: float) -> float:
+    """Return the share with these log odds, which may be of any size."""
     return 1 / (1 + math.exp(-max(min(log_odds, LOGIT_LIMIT), -LOGIT_LIMIT)))
 
 
