@@ -123,3 +123,8 @@ def test_a_comparison_that_was_impossible_says_why(demo_of_seeds: Path) -> None:
     first, costs = verdict_lines(read(demo_of_seeds, "demo.json"), evaluation)
     assert first == "No verdict: not measurable with 2."
     assert costs.startswith("Steps: ")
+
+
+def test_intervals_of_any_width_have_words(demo_of_seeds: Path) -> None:
+    text = " ".join(lines(demo_of_seeds, low=-2000.0, high=2000.0))
+    assert "95% interval [0.0000, 1.0000]" in text

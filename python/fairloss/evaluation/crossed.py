@@ -1,5 +1,6 @@
 """Means over seeds and identities that are crossed: every network sees the same identities."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -81,8 +82,13 @@ def log_odds_auc(roc: Roc) -> float:
     so that the gain varies with the draw of identities; log-odds of all rise about equally.
     A difference of ln 1.25 is 1.25 times the odds of a right order of two pairs.
     """
-    auc = min(max(roc.auc(), EDGE), 1 - EDGE)
-    return float(np.log(auc / (1 - auc)))
+    return log_odds(roc.auc())
+
+
+def log_odds(auc: float) -> float:
+    """Return ln(AUC / (1 - AUC)) of an AUC that is `EDGE` or further from 0 and 1, or taken so."""
+    clipped = min(max(auc, EDGE), 1 - EDGE)
+    return math.log(clipped / (1 - clipped))
 
 
 def identity_contributions(

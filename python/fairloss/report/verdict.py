@@ -4,6 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from fairloss.evaluation.crossed import log_odds
+from fairloss.evaluation.intervals import share_at
+
 SENTENCES = {
     "ahead": "Ahead: Fair Loss is better than the fixed margin by more than counts as equal.",
     "behind": "Behind: Fair Loss is worse than the fixed margin by more than counts as equal.",
@@ -41,11 +44,10 @@ def _verdict(result: Mapping[str, Any]) -> str:
 def _intervals(result: Mapping[str, Any], evaluation: Mapping[str, Any]) -> list[str]:
     """Translate differences of log-odds to AUCs of Fair Loss beside that of the fixed margin."""
     aucs = [report["auc"]["value"] for report in evaluation["arms"]["fixed"]]
-    clipped = [min(max(auc, 1e-6), 1 - 1e-6) for auc in aucs]
-    level = sum(math.log(auc / (1 - auc)) for auc in clipped) / len(clipped)
+    level = sum(map(log_odds, aucs)) / len(aucs)
 
     def auc(difference: float) -> str:
-        return f"{1 / (1 + math.exp(-level - difference)):.4f}"
+        return f"{share_at(level + difference):.4f}"
 
     bound, smallest = result["bound"], result["smallest_difference"]
     return [
