@@ -51,9 +51,7 @@ def markdown(records: Sequence[Record]) -> str:
         row = rows.setdefault((scores, NAMES[record["statistic"]]), {})
         row[record["cell"], record["kind"]] = record
     for head, row in rows.items():
-        texts = [
-            [entry(row.get((cell, kind))) for kind in ("value", "difference")] for cell in cells
-        ]
+        texts = [[entry(row.get((cell, kind))) for kind in KINDS] for cell in cells]
         joined = [a if a == b else f"{a}; {b}" for a, b in texts]
         lines.append(f"| {' | '.join([*head, *joined])} |")
     return "\n".join(lines)
