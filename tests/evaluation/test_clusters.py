@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -113,3 +115,13 @@ def test_genuine_pairs_of_two_identities_are_refused():
         pair_clusters(Pairs(zero, one, np.array([True])), [0, 1])
     with pytest.raises(ValueError, match="pairs: expected at least 2 identities, got 1"):
         pair_clusters(Pairs(zero, one, np.array([True])), [0, 0])
+
+
+def test_observations_are_not_kept_once_their_number_is_done():
+    clusters = trial_clusters(np.arange(10))
+    observations = Observations(np.ones(10, dtype=np.bool_))
+    influence = Influence(0.5, np.linspace(-1, 1, 10), observations)
+    assert clusters.moments(influence) == clusters.moments(influence)
+    kept = weakref.ref(observations)
+    del influence, observations
+    assert kept() is None

@@ -10,6 +10,7 @@ which is in u_a and in u_b. Nothing is drawn, so one pass over the pairs is enou
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -87,7 +88,10 @@ class Clusters:
         key, self._cell = _compact(low * self._identities + high, self._identities**2)
         self._first, self._second = key // self._identities, key % self._identities
         self._two = self._first != self._second
-        self._shares: dict[Observations, tuple[Float64s, Float64s]] = {}
+        # weak, as observations of single numbers are as large as all pairs
+        self._shares: WeakKeyDictionary[Observations, tuple[Float64s, Float64s]] = (
+            WeakKeyDictionary()
+        )
         self._subsets: dict[int, tuple[Ints, Clusters]] = {}
 
     def subset(self, rows: Ints) -> "Clusters":
