@@ -96,7 +96,7 @@ def test_demo_has_every_section_in_order(demo_page: str) -> None:
 def test_sections_without_files_are_left_out(part: Any, files: list[str], expected: Any) -> None:
     page = write_report(part(*files)).read_text("utf-8")
     assert sections(page) == expected
-    assert "40 identities cannot rank losses" in page
+    assert "40 identities of one data set" in page
 
 
 def test_training_folder(training: Path) -> None:
@@ -128,7 +128,7 @@ def test_one_network_an_arm_has_no_verdict(part: Any) -> None:
     assert "<strong>+0.0200</strong>, 95% interval [+0.0100, +0.0300]" in page
     assert "the difference of two networks, of one seed each, and says nothing" in page
     assert "ahead" not in page
-    assert "40 identities cannot rank losses" in page
+    assert "40 identities of one data set" in page
 
 
 def test_names_are_escaped(demo_page: str, hostile: str) -> None:
