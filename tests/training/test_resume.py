@@ -67,6 +67,12 @@ def test_a_run_of_version_0_1_resumes_with_its_defaults(head, old, tmp_path, mon
     assert same(whole, train(settings, faces(COUNTS)))
 
 
+def test_a_policy_in_the_folder_of_another_loss_is_not_its_own(tmp_path):
+    run = train(config(tmp_path, head=HeadConfig("CosFace")), faces(COUNTS))
+    Policy.constant("raise").save(run / "policy.json")
+    assert train(config(tmp_path, head=HeadConfig("CosFace")), faces(COUNTS)) == run
+
+
 def test_sampled_classes_train_and_resume_with_the_same_bits(tmp_path, monkeypatch):
     counts = [4] * 20
     head = HeadConfig(sample_rate=0.3)
