@@ -109,8 +109,8 @@ TERMS = (
     r"platform\.processor",
     r"file\.tell\(\)",
     r"[\"'][\w ]+[\"']: *[\"'][\w. ]+:",  # old names in a table of fairloss.deprecation.renamed
-    # Keys of files that users have, and columns of data sets.
-    r"[\"'](?:processor|contender|ceilings|people|person|subject|race)[\"']",
+    # Keys of files and of pickles that users have, and columns of data sets.
+    r"[\"'](?:processor|contender|ceilings|people|person|subject|race|regulariser)[\"']",
 )
 
 # (paths, pattern): reason.

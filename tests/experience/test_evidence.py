@@ -70,6 +70,17 @@ def test_an_effect_is_seen_and_noise_is_not(reward):
     assert json.loads(json.dumps(unseen)) == unseen
 
 
+@pytest.mark.parametrize("reward", ["paper", "own_and_common"])
+def test_effects_of_states_do_not_hide_an_effect_of_actions(reward):
+    of_state = np.random.default_rng(1).normal(scale=3, size=36)
+    p = {}
+    for gain in (raising, nothing):
+        data = experience(lambda s, a, gain=gain: of_state[s] + gain(s, a))
+        p[gain] = evidence(data, policy(data), reward, 0.9, (1.0, 1.0))["permutation"]["p"]
+    assert p[raising] == 1 / 200
+    assert 0.05 < p[nothing] < 0.95
+
+
 def test_visits_and_chance_are_counted():
     data = experience(raising, chains=3)
     measured = evidence(data, policy(data), "paper", 0.0, (1.0, 1.0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 import torch
 from synthetic import faces
@@ -92,3 +94,13 @@ def test_the_old_regularizer_is_in_no_unit():
         head = heads.AdaptiveFace(3, 4, scale=20.0, regularizer=10.0)
     assert head.regularizer_ratio == 0.5
     assert head.regularizer == 10
+
+
+@pytest.mark.parametrize("name", ["regularizer", "regulariser"])
+def test_a_pickle_from_before_the_ratio_keeps_its_lambda(name):
+    head = heads.AdaptiveFace(3, 4, scale=64.0)
+    del head.regularizer_ratio
+    head.__dict__[name] = 70.0
+    other = pickle.loads(pickle.dumps(head))
+    assert (other.regularizer, other.regularizer_ratio) == (70, 70 / 64)
+    other(torch.randn(2, 4), torch.tensor([0, 1])).backward()

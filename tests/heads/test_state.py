@@ -15,7 +15,16 @@ from safetensors.torch import load, save
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fairloss.agent import MarginGrid, Policy
-from fairloss.heads import HEADS, CenterLoss, FairLoss, RingLoss, Triplet, UniformFace
+from fairloss.heads import (
+    HEADS,
+    ArcFace,
+    CenterLoss,
+    CosFace,
+    FairLoss,
+    RingLoss,
+    Triplet,
+    UniformFace,
+)
 from fairloss_ext import class_statistics
 
 CLASSES, DIM, BATCH = 7, 8, 24
@@ -285,3 +294,14 @@ def test_a_provenance_that_is_no_json_is_named():
 
 def test_every_loss_is_tested():
     assert {name.split()[0] for name in LOSSES} >= {*HEADS, "CenterLoss", "RingLoss"}
+
+
+def test_a_class_that_extends_a_loss_exchanges_states_with_it():
+    one, other = (type(name, (ArcFace,), {}) for name in ("Mine", "Renamed"))
+    for saved in (one, ArcFace):
+        for loaded in (other, ArcFace):
+            loaded(CLASSES, DIM).load_state_dict(saved(CLASSES, DIM).state_dict())
+    with pytest.raises(
+        RuntimeError, match=r'expected the state of CosFace.*, got ArcFace, kind "arc"'
+    ):
+        CosFace(CLASSES, DIM).load_state_dict(one(CLASSES, DIM).state_dict())

@@ -20,6 +20,7 @@ from fairloss.io.atomic import write_atomic
 from fairloss.training import (
     HeadConfig,
     RunFolder,
+    as_yaml,
     read_json,
     train,
 )
@@ -38,6 +39,38 @@ def test_a_longer_run_resumed_after_every_epoch_is_the_same_run(tmp_path, monkey
     events = [line["event"] for line in RunFolder(parts).metrics()]
     assert events.count("resume") == 3
     assert events.count("epoch") == 4
+
+
+@pytest.mark.parametrize(
+    ("head", "old"),
+    [
+        (HeadConfig("SphereFace2"), {"margin_grad": "exact"}),
+        (HeadConfig("SphereFace2", options={"margin_grad": "straight_through"}), {}),
+        (HeadConfig("AdaptiveFace", scale=64.0), {"regularizer_ratio": 70 / 64}),
+        (HeadConfig("AdaptiveFace", scale=64.0, options={"regularizer_ratio": 2.0}), {}),
+    ],
+)
+def test_a_run_of_version_0_1_resumes_with_its_defaults(head, old, tmp_path, monkeypatch):
+    options = dict(head.options)
+    head.options |= old
+    whole = train(config(tmp_path / "whole", head=head), faces(COUNTS))
+    settings = config(tmp_path / "parts", head=head)
+    stop_after_each_epoch(monkeypatch, last=4)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, faces(COUNTS))
+    head.options = options
+    written = as_yaml(settings).replace("statistics: when_needed\n", "")  # a later setting
+    (tmp_path / "parts" / "config.yaml").write_text(written, encoding="utf-8")
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, faces(COUNTS))
+    assert same(whole, train(settings, faces(COUNTS)))
+
+
+def test_a_policy_in_the_folder_of_another_loss_is_not_its_own(tmp_path):
+    run = train(config(tmp_path, head=HeadConfig("CosFace")), faces(COUNTS))
+    Policy.constant("raise").save(run / "policy.json")
+    assert train(config(tmp_path, head=HeadConfig("CosFace")), faces(COUNTS)) == run
 
 
 def test_sampled_classes_train_and_resume_with_the_same_bits(tmp_path, monkeypatch):

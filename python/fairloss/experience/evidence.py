@@ -138,9 +138,10 @@ def _greedy(advantages: Float64s, tried: Bools) -> Ints:
 def _permutation(experience: Experience, changes: Float64s, reward: str) -> dict[str, float | int]:
     """Compare the mean advantage of the best actions with that of permuted changes.
 
-    Changes are permuted within each epoch, and what the cells of an epoch share, less the trend of
-    the chain, among the epochs of the chain. The advantage is that of one epoch: where a step up
-    and the same step down cancel, discounted values of actions differ by less than their noise.
+    Changes less the effects of their states are permuted within each epoch, and what the cells of
+    an epoch share, less the trend of the chain, among the epochs of the chain. The advantage is
+    that of one epoch: where a step up and the same step down cancel, discounted values of actions
+    differ by less than their noise.
     """
     rewards = experience.rewards(reward)
 
@@ -164,14 +165,22 @@ def _permutation(experience: Experience, changes: Float64s, reward: str) -> dict
 def _permuter(experience: Experience, changes: Float64s) -> Callable[[], Float64s]:
     random = np.random.default_rng(0)
     _, first, epoch = np.unique(experience.epoch_labels, return_index=True, return_inverse=True)
-    chain = experience.seed[first]
-    mean = np.bincount(epoch, weights=changes) / np.bincount(epoch)
+    n, epochs, chain = len(changes), len(first), experience.seed[first]
+    _, state = np.unique(experience.state, return_inverse=True)
+    # Effects of states are no noise, and do not cancel in advantages once they are permuted.
+    design = np.hstack([np.eye(state.max() + 1)[state], np.eye(epochs)[epoch]])
+    effects, _, rank, _ = np.linalg.lstsq(design, changes, rcond=None)
+    of_states = effects[: state.max() + 1][state]
+    rest = changes - of_states
+    mean = np.bincount(epoch, weights=rest) / np.bincount(epoch)
+    # The fit leaves residuals of n - rank degrees of freedom; of noise, n - epochs are permuted.
+    residual = (rest - mean[epoch]) * np.sqrt((n - epochs) / max(n - rank, 1))
     design = chain_trends(chain, experience.epoch[first])
     trend = design @ np.linalg.lstsq(design, mean, rcond=None)[0]
 
     def permute() -> Float64s:
         shared = trend + _shuffled(mean - trend, chain, random)
-        permuted: Float64s = _shuffled(changes - mean[epoch], epoch, random) + shared[epoch]
+        permuted: Float64s = of_states + _shuffled(residual, epoch, random) + shared[epoch]
         return permuted
 
     return permute

@@ -91,6 +91,12 @@ class AdaptiveFace(CosineHead):
         penalty = self.regularizer_ratio * self.scale * (1 - self.margins.mean())
         return super().losses(embeddings, labels) + torch.where(labels >= 0, penalty, 0)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "regularizer_ratio" not in self.__dict__:  # of modules pickled before it was an option
+            old = self.__dict__.pop("regulariser", None)
+            self.regularizer = self.__dict__.pop("regularizer", old)
+
     def _save_to_state_dict(self, *arguments: Any) -> None:
         _ = self.margins  # clamped
         super()._save_to_state_dict(*arguments)

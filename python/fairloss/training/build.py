@@ -116,6 +116,7 @@ def run_policy(config: TrainConfig, folder: RunFolder) -> Policy | None:
     """
     copy = folder / "policy.json"
     unnamed = config.head.policy is None and (folder / "config.yaml").is_file()
-    if copy.is_file() and (folder.begun or unnamed):
+    is_fair_loss = config.head.name == "FairLoss"  # another's run may hold a policy for later
+    if is_fair_loss and copy.is_file() and (folder.begun or unnamed):
         return as_trained(Policy.load(copy), config.head.kind or "arc")
     return _read_policy(config.head)

@@ -1,19 +1,21 @@
 """Files written before the first and after the last step of a run, and its resumption."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fairloss.checks import expect
 from fairloss.data import FaceImages
-from fairloss.heads import FairLoss
-from fairloss.io.atomic import write_text
+from fairloss.heads import AdaptiveFace, FairLoss, Head, SphereFace2
+from fairloss.io.atomic import read_text, write_text
 from fairloss.io.json import write_json
 from fairloss.io.run_folder import RunFolder
 from fairloss.io.state import write_state
 from fairloss.training.build import build_trainer
 from fairloss.training.config import TrainConfig
 from fairloss.training.identities import check_same_identities, identities_record
+from fairloss.training.loss_file import with_loss
 from fairloss.training.settings import as_yaml, changes
 from fairloss.training.trainer import Trainer
 from fairloss.training.warm_start import class_rows
@@ -44,6 +46,8 @@ def start_or_resume(
     """Return a trainer and the number of finished epochs."""
     trainer = build_trainer(config, faces, folder)
     state = folder.load_checkpoint()
+    if state is not None and not re.search("^statistics:", read_text(folder / "config.yaml"), re.M):
+        _take_old_defaults(trainer.head, with_loss(config.head).options)
     if state is None:
         (folder / "metrics.jsonl").unlink(missing_ok=True)
         write_run_files(config, trainer, folder)
@@ -58,6 +62,15 @@ def start_or_resume(
     if state["epoch"] < config.epochs or not (folder / "model.pt").exists():
         folder.log("resume", epoch=state["epoch"], step=trainer.step)
     return trainer, state["epoch"]
+
+
+def _take_old_defaults(head: Head, options: Mapping[str, Any]) -> None:
+    """Give a head the options that version 0.1.0, which began the run, had by default."""
+    if isinstance(head, SphereFace2) and "margin_grad" not in options:
+        head.margin_grad = "exact"
+    names = {"regularizer_ratio", "regularizer", "regulariser"}
+    if isinstance(head, AdaptiveFace) and not names & options.keys():
+        head.regularizer = 70.0
 
 
 def write_run_files(config: TrainConfig, trainer: Trainer, folder: RunFolder) -> None:

@@ -79,7 +79,7 @@ class StatefulModule(nn.Module):
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         if hasattr(destination, "_metadata"):  # which `state_dict` gives every state
-            loss = {"loss": type(self).__name__, "kind": getattr(self, "kind", None)}
+            loss = {"loss": _loss_name(type(self)), "kind": getattr(self, "kind", None)}
             destination._metadata[prefix[:-1]].update(loss)
 
     def _load_from_state_dict(
@@ -97,7 +97,7 @@ class StatefulModule(nn.Module):
         own_kind = getattr(self, "kind", None)
         if loss is not None and (loss not in names or kind != own_kind):
             # Margins and scales of the same name and shape mean something else there.
-            expected = f"the state of {_described(names[0], own_kind)}"
+            expected = f"the state of {_described(_loss_name(type(self)), own_kind)}"
             error_msgs.append(f"state_dict: expected {expected}, got {_described(loss, kind)}")
             return
         for name in self._first_values:  # load_state_dict(assign=True) takes tensors as they are
@@ -107,6 +107,16 @@ class StatefulModule(nn.Module):
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
+
+
+def _loss_name(loss: type) -> str:
+    """Return the name of the loss of this package that a class is or extends.
+
+    Extensions in other packages may be renamed, and exchange states with what they extend.
+    """
+    package = __name__.partition(".")[0]
+    names = [each.__name__ for each in loss.__mro__ if each.__module__.split(".")[0] == package]
+    return names[0]
 
 
 def _described(loss: str, kind: str | None) -> str:
