@@ -1,6 +1,6 @@
 """Coverage of the intervals of reports by simulation, for docs/evaluation.md.
 
-    python benchmarks/interval_coverage.py --runs 2000 --results benchmarks/results/interval-coverage.json
+    python benchmarks/interval_coverage.py --results benchmarks/results/interval-coverage.json
 
 Scores follow a model with known truth. In the score model a genuine pair has mean `mean` and an
 effect of its identity, an impostor pair one of both identities, and both have effects of the two
