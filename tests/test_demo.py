@@ -92,6 +92,7 @@ def test_the_whole_method_end_to_end(data, finished):
     assert "The smallest difference that this could have seen, with a power of 80%" in words
 
 
+@pytest.mark.slow
 def test_numbers_do_not_depend_on_the_number_of_threads(data, finished, tmp_path):
     threads = torch.get_num_threads()
     try:
@@ -152,6 +153,7 @@ def test_perfect_networks_have_no_verdict():
     assert result.startswith("not measurable with 2 identities")
 
 
+@pytest.mark.slow
 def test_both_arms_start_alike(data, tmp_path, one_margin):
     """Same seed, same weights, same margin: the first epoch is the same, bit for bit."""
     demo(config(data, tmp_path))
