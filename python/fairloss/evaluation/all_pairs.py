@@ -8,12 +8,7 @@ import numpy.typing as npt
 from fairloss.checks import check_length, expect
 from fairloss.evaluation.folds import fold_within, identity_folds
 from fairloss.evaluation.pairs import Pairs, identity_index, networks, pair_scores
-from fairloss.evaluation.protocol_report import (
-    Unmeasured,
-    compare,
-    pair_sampling,
-    protocol_report,
-)
+from fairloss.evaluation.protocol_report import Unmeasured, pair_sampling, protocol_report
 from fairloss.evaluation.verification import PairStatistics
 
 MAX_FOLDS = 10  # as LFW
@@ -117,11 +112,7 @@ def _report(
         [_statistics(x, pairs, index, folds, seed) for x in side] for side in sides.values()
     ]
     header = {"samples": len(index), "identities": int(index.max()) + 1, "seed": seed}
-    sampling = pair_sampling(pairs, index, replicates, seed)
-    if len(statistics) == 1:
-        return header | protocol_report(statistics[0], sampling)
-    a, b = statistics
-    return header | compare(a, b, sampling)
+    return header | protocol_report(statistics, pair_sampling(pairs, index, replicates, seed))
 
 
 def _statistics(

@@ -18,6 +18,7 @@ from fairloss.evaluation.pairs import Pairs
 from fairloss.evaluation.protocol_report import (
     KeyPath,
     Unmeasured,
+    measured,
     pair_sampling,
     protocol_report,
 )
@@ -101,7 +102,7 @@ def _report(
     rows = np.flatnonzero(labels[pairs.first] == labels[pairs.second])
     group, inside = labels[pairs.first[rows]], pairs[rows]
     statistics = [
-        GroupStatistics(np.asarray(each)[rows], inside.genuine, group, far) for each in scores
+        [GroupStatistics(np.asarray(each)[rows], inside.genuine, group, far)] for each in scores
     ]
     return protocol_report(statistics, pair_sampling(inside, identities, replicates, seed))
 
@@ -162,14 +163,9 @@ class GroupStatistics:
                     rate_influence, curve, self._scores, self._genuine, kind, self._far
                 )
         parts = [functions["groups", name, "eer"] for name in self._statistics]
-        names = ("mean_eer", "std_eer", "skewed_error_ratio")
-        return functions | {
-            (name,): function
-            for name, function in zip(
-                names, summary_influences(parts, len(self._genuine), errors=True), strict=True
-            )
-            if not isinstance(self.point[name], Unmeasured)
-        }
+        names = ("mean_eer",), ("std_eer",), ("skewed_error_ratio",)
+        summary = summary_influences(parts, len(self._genuine), errors=True)
+        return functions | measured(self.point, dict(zip(names, summary, strict=True)))
 
     def weighted(self, weights: Float64s) -> dict[KeyPath, float | None]:
         """Return every number of every group, "mean_eer", "std_eer" and "skewed_error_ratio"."""

@@ -83,7 +83,7 @@ def _verification(
     replicates: int,
     seed: int,
 ) -> dict[str, Any]:
-    statistics = [PairStatistics(each, pairs.genuine) for each in scores]
+    statistics = [[PairStatistics(each, pairs.genuine)] for each in scores]
     sampling = pair_sampling(pairs, identities, replicates, seed)
     return {"seed": seed} | protocol_report(statistics, sampling)
 
@@ -131,7 +131,7 @@ def evaluate_ijb_identification(
         "thresholds") and "mean" of "rank" and "tpir", where all galleries have a number.
     """
     sampling = trial_sampling(probe_identities, replicates, seed)
-    return {"seed": seed} | protocol_report([IdentificationStatistics(searches)], sampling)
+    return {"seed": seed} | protocol_report([[IdentificationStatistics(searches)]], sampling)
 
 
 @renamed_keywords(probe_subject="probe_identities")
@@ -155,7 +155,7 @@ def compare_ijb_identification(
             "the galleries and mated probes of a",
             f"others in {name!r}",
         )
-    statistics = [IdentificationStatistics(searches) for searches in (a, b)]
+    statistics = [[IdentificationStatistics(searches)] for searches in (a, b)]
     sampling = trial_sampling(probe_identities, replicates, seed)
     return {"seed": seed} | protocol_report(statistics, sampling)
 

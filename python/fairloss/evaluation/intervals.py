@@ -71,9 +71,7 @@ def difference_interval(
         low_b, high_b = _bounds(b, moments, confidence)
         below = math.hypot(b.value - low_b, high_a - a.value)
         above = math.hypot(high_b - b.value, a.value - low_a)
-    limit = 1.0 if b.scale == "share" else math.inf
-    low, high = max(both.value - below, -limit), min(both.value + above, limit)
-    return _interval(both, moments, low, high, confidence)
+    return _difference(both, moments, below, above, confidence)
 
 
 def crossed_interval(
@@ -106,9 +104,7 @@ def crossed_interval(
     spread = sum(part**2 / max(degrees, 1) for part, degrees in parts)
     degrees = max(int(variance**2 / spread), 1) if spread else moments.identities - 1
     width = t_quantile((1 + confidence) / 2, degrees) * math.sqrt(variance)
-    limit = 1.0 if both.scale == "share" else math.inf
-    low, high = max(both.value - width, -limit), min(both.value + width, limit)
-    return _interval(both, moments._replace(variance=variance), low, high, confidence)
+    return _difference(both, moments._replace(variance=variance), width, width, confidence)
 
 
 def _mean(side: Sequence[Influence]) -> Influence:
@@ -193,6 +189,15 @@ def wilson_interval(share: float, number: float, quantile: float) -> tuple[float
     width = math.sqrt(share * (1 - share) * square + square * square / 4) / (1 + square)
     # rounding must not leave the value itself outside
     return min(max(center - width, 0.0), share), max(min(center + width, 1.0), share)
+
+
+def _difference(
+    difference: Influence, moments: Moments, below: float, above: float, confidence: float
+) -> IdentityInterval:
+    """Return the interval of a difference from its widths; that of two shares is in [-1, 1]."""
+    limit = 1.0 if difference.scale == "share" else math.inf
+    low, high = max(difference.value - below, -limit), min(difference.value + above, limit)
+    return _interval(difference, moments, low, high, confidence)
 
 
 def _interval(

@@ -124,7 +124,7 @@ class MegaFace:
             replicates: of the bootstrap that checks the intervals, 0 for none.
             seed: of the bootstrap.
         """
-        return protocol_report([self], trial_sampling(self.identity, replicates, seed))
+        return protocol_report([[self]], trial_sampling(self.identity, replicates, seed))
 
 
 def evaluate_megaface(
@@ -188,7 +188,7 @@ def compare_megaface(
         "the same probes and number of distractors as in a",
         "others",
     )
-    return protocol_report([a, b], trial_sampling(a.identity, replicates, seed))
+    return protocol_report([[a], [b]], trial_sampling(a.identity, replicates, seed))
 
 
 def trials(identity: Ints) -> tuple[Ints, Ints]:

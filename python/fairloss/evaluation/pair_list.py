@@ -1,5 +1,6 @@
 """Verification over a given list of pairs: the protocol of LFW and the sets made after it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy.typing as npt
 
 from fairloss.evaluation.insightface import insightface_verification
 from fairloss.evaluation.pairs import Pairs, identity_index, networks, pair_scores
-from fairloss.evaluation.protocol_report import compare, pair_sampling, protocol_report
+from fairloss.evaluation.protocol_report import pair_sampling, protocol_report
 from fairloss.evaluation.verification import PairStatistics
 
 
@@ -62,9 +63,7 @@ def evaluate_scores(
 
     A higher score means more similar.
     """
-    statistics = [PairStatistics(scores, pairs.genuine, fold_of_pair)]
-    sampling = pair_sampling(pairs, identities, replicates, seed)
-    return pairs_header(pairs, identities, seed) | protocol_report(statistics, sampling)
+    return _report([[scores]], pairs, fold_of_pair, identities, replicates, seed)
 
 
 def compare_pair_list(
@@ -108,15 +107,26 @@ def compare_scores(
 
     They are (P,), or (S, P) of S networks.
     """
-    a, b = (
-        [PairStatistics(each, pairs.genuine, fold_of_pair) for each in networks(scores, 1)]
-        for scores in (scores_a, scores_b)
-    )
-    sampling = pair_sampling(pairs, identities, replicates, seed)
-    return pairs_header(pairs, identities, seed) | compare(a, b, sampling)
+    sides = [networks(scores, 1) for scores in (scores_a, scores_b)]
+    return _report(sides, pairs, fold_of_pair, identities, replicates, seed)
 
 
 def pairs_header(pairs: Pairs, identities: npt.ArrayLike, seed: int) -> dict[str, Any]:
     """Return the counts at the head of a report on pairs."""
     index = identity_index(identities)
     return {"pairs": len(pairs), "seed": seed, "identities": int(index.max()) + 1}
+
+
+def _report(
+    sides: Sequence[Sequence[npt.ArrayLike]],
+    pairs: Pairs,
+    fold_of_pair: npt.ArrayLike,
+    identities: npt.ArrayLike,
+    replicates: int,
+    seed: int,
+) -> dict[str, Any]:
+    statistics = [
+        [PairStatistics(scores, pairs.genuine, fold_of_pair) for scores in side] for side in sides
+    ]
+    sampling = pair_sampling(pairs, identities, replicates, seed)
+    return pairs_header(pairs, identities, seed) | protocol_report(statistics, sampling)

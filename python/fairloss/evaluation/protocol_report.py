@@ -8,7 +8,8 @@ and comparisons are both made from it here.
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
+from operator import getitem
 from typing import Any, Protocol
 
 import numpy.typing as npt
@@ -73,16 +74,17 @@ class Sampling:
     bootstrap: Bootstrap | None = None
 
 
-def protocol_report(models: Sequence[Statistics], sampling: Sampling) -> dict[str, Any]:
-    """Report on one model, or compare two on the same data.
+def protocol_report(sides: Sequence[Sequence[Statistics]], sampling: Sampling) -> dict[str, Any]:
+    """Report on one model, or compare two sides of one or several on the same data.
 
     Returns:
         JSON-ready: of one model `point` with an `IdentityInterval` for each number that has one, of
         two what `compare` returns. Where few identities are behind a number, "warnings" says so.
     """
-    if len(models) == 2:
-        return compare(models[:1], models[1:], sampling)
-    (model,) = models
+    if len(sides) == 2:
+        a, b = sides
+        return compare(a, b, sampling)
+    ((model,),) = sides
     intervals = {
         keys: influence_interval(influence(sampling.clusters), sampling.clusters)
         for keys, influence in model.influences.items()
@@ -181,6 +183,17 @@ def _set(report: dict[str, Any], keys: KeyPath, value: Any) -> None:
     for parent in parents:
         report = report.setdefault(parent, {})
     report[name] = value
+
+
+def measured(
+    point: Mapping[str, Any], functions: Mapping[KeyPath, InfluenceFunction]
+) -> dict[KeyPath, InfluenceFunction]:
+    """Return the influence functions of the numbers of a report that have a value."""
+    return {
+        keys: function
+        for keys, function in functions.items()
+        if not isinstance(reduce(getitem, keys, point), Unmeasured)
+    }
 
 
 def _reasons(report: Mapping[str, Any], keys: KeyPath = ()) -> dict[KeyPath, Unmeasured]:

@@ -26,6 +26,7 @@ from fairloss.evaluation.protocol_report import (
     KeyPath,
     Sampling,
     Unmeasured,
+    measured,
     optional_bootstrap,
     protocol_report,
 )
@@ -66,7 +67,7 @@ def evaluate_rfw(
         ValueError: fewer than 2 subsets, or as `evaluate_pair_list`.
     """
     sampling = _sampling(subsets, replicates, seed)
-    report = protocol_report([RfwStatistics(subsets, seed)], sampling)
+    report = protocol_report([[RfwStatistics(subsets, seed)]], sampling)
     for name, subset in subsets.items():
         insightface = insightface_verification(*subset[:3])
         report["subsets"][name]["insightface"] = insightface.as_dict()
@@ -91,7 +92,7 @@ def compare_rfw(
             "the subsets and pairs of a",
             f"others in {name!r}",
         )
-    statistics = [RfwStatistics({name: model[name] for name in b}, seed) for model in (a, b)]
+    statistics = [[RfwStatistics({name: model[name] for name in b}, seed)] for model in (a, b)]
     return protocol_report(statistics, _sampling(b, replicates, seed))
 
 
@@ -133,14 +134,9 @@ class RfwStatistics:
                 path = ("subsets", name, *keys)
                 functions[path] = within(rows, function)
         parts = [functions["subsets", name, "accuracy"] for name in self._statistics]
-        names = ("mean", "std", "skewed_error_ratio")
-        return functions | {
-            (name,): function
-            for name, function in zip(
-                names, summary_influences(parts, int(self._ends[-1]), errors=False), strict=True
-            )
-            if not isinstance(self.point[name], Unmeasured)
-        }
+        names = ("mean",), ("std",), ("skewed_error_ratio",)
+        summary = summary_influences(parts, int(self._ends[-1]), errors=False)
+        return functions | measured(self.point, dict(zip(names, summary, strict=True)))
 
     def weighted(self, weights: Float64s) -> dict[KeyPath, float | None]:
         """Return every number of every subset, "mean", "std" and "skewed_error_ratio"."""
