@@ -7,9 +7,10 @@ import pickle
 import pytest
 import torch
 from synthetic import faces
+from training_runs import config
 
 from fairloss import heads
-from fairloss.training import HeadConfig, ModelConfig, RunFolder, TrainConfig, train
+from fairloss.training import HeadConfig, ModelConfig, OptimizerConfig, RunFolder, train
 
 
 def test_margins_stay_between_0_and_1():
@@ -58,14 +59,11 @@ def test_what_is_logged_and_saved_after_a_step_is_what_the_next_loss_has():
 
 def test_the_margins_of_a_run_are_in_range_and_those_of_its_log(tmp_path):
     run = train(
-        TrainConfig(
-            data="made up",
-            output=str(tmp_path / "run"),
+        config(
+            tmp_path / "run",
             epochs=2,
-            image_size=[32, 32],
-            channels=1,
-            batch_size=8,
             model=ModelConfig(embedding_size=8),
+            optimizer=OptimizerConfig(),
             head=HeadConfig(name="AdaptiveFace", options={"regularizer_ratio": 3.0}),
         ),
         faces([6, 6, 6]),

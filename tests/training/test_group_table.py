@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from synthetic import faces
+from training_runs import config
 
 from fairloss import heads
 from fairloss.agent import Policy
@@ -12,7 +13,7 @@ from fairloss.experience import CollectConfig
 from fairloss.experience.collect import chain_config
 from fairloss.report.classes import section
 from fairloss.report.run_view import read_run
-from fairloss.training import HeadConfig, ModelConfig, RunFolder, TrainConfig, group_table, train
+from fairloss.training import HeadConfig, RunFolder, group_table, train
 from fairloss_ext import ClassStatistics
 
 CUTS = (3, 20)
@@ -43,13 +44,9 @@ def test_log_report_and_collection_have_the_cuts_of_the_run(tmp_path):
     Policy.constant("keep").save(policy)
     options = {"count_cuts": [1, 3]}
     run = train(
-        TrainConfig(
-            data="made up",
-            output=str(tmp_path / "run"),
+        config(
+            tmp_path / "run",
             epochs=1,
-            image_size=[32, 32],
-            channels=1,
-            model=ModelConfig(embedding_size=8),
             head=HeadConfig(name="FairLoss", kind="cos", policy=str(policy), options=options),
         ),
         faces([1, 1, 1, 1, 2, 3, 4]),  # terciles: 1 and 1
