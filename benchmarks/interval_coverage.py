@@ -289,6 +289,9 @@ def summarize(drawn: list[Ends], truth: float, errors: float, identities: int) -
     coverage = float(((low <= truth) & (truth <= high)).mean())
     spread = float(np.subtract(*np.quantile(value, (0.975, 0.025))))
     width = float((high - low).mean()) / spread if spread else None
+    runs = np.random.default_rng(0).integers(len(value), size=(400, len(value)))
+    spreads = np.subtract(*np.quantile(value[runs], (0.975, 0.025), axis=1))
+    widths = (high - low)[runs].mean(axis=1) / np.where(spreads, spreads, np.nan)
     least, most = wilson_interval(coverage, len(drawn), 1.96)
     few = identities < FEW
     covers = most >= LOWEST_OF_FEW if few else most >= COVERAGE[0] and least <= COVERAGE[1]
@@ -303,6 +306,7 @@ def summarize(drawn: list[Ends], truth: float, errors: float, identities: int) -
         "below": float((high < truth).mean()),
         "above": float((low > truth).mean()),
         "width": width,
+        "width_interval": np.nanquantile(widths, (0.025, 0.975)).tolist() if spread else None,
         "covers": bool(covers),
         "narrow": width is not None and width <= WIDTH,
     }
