@@ -5,11 +5,10 @@
 How well can an interval do that is symmetric on a scale, such as the log odds? Here the standard
 deviation of the estimate on that scale is known: that of all runs. Half the width is a multiple
 of it, the same in all runs. The records have the coverage at the largest multiple whose mean width
-is as required, and the width at the smallest multiple that covers enough. `unbiased` also
-subtracts the mean error on the scale, which is known too.
+is as required, and the width at the smallest multiple that covers enough.
 
-Beside them are intervals that can be computed from the data: from the variance of a report, on
-both scales, as they are and with the bias of the scale to second order subtracted. The scores are
+Beside them are intervals from the variance of each run, with t quantiles: on the log odds those of
+a report, and "corrected" by the bias of the scale to second order. The scores are
 those of interval_coverage.py, of other seeds.
 """
 
@@ -19,12 +18,12 @@ import argparse
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import machine
 import numpy as np
+from coverage_table import NAMES
 from interval_coverage import LOWEST_OF_FEW, MODELS, WIDTH, Cell, draw_scores, score_truth
 from scipy import special
 
@@ -35,8 +34,7 @@ from fairloss.io.atomic import write_text
 from fairloss.typing import Float64s
 
 SEED = 1  # before the run and the number of identities
-CELLS = ("10 x 10", "20 x 5")
-SCORES = ("strong", "strong, harder", "weak")
+CELLS = (("strong", "10 x 10"), ("strong, harder", "10 x 10"), ("strong", "20 x 5"))
 NUMBERS = (("auc",), ("tar", "0.01"))
 MULTIPLES = np.linspace(0.5, 8, 751)
 CONFIDENCE = 0.95
@@ -94,14 +92,11 @@ def estimates(scores: str, cell: Cell, runs: int) -> dict[tuple[str, ...], Float
     return {keys: np.array(pairs) for keys, pairs in drawn.items()}
 
 
-def trade(value: Float64s, truth: float, scale: ShareScale, unbiased: bool) -> dict[str, Any]:
+def trade(value: Float64s, truth: float, scale: ShareScale) -> dict[str, Any]:
     """Return what intervals with a known standard deviation reach."""
     center = scale.forward(value)
-    deviation = center.std()
-    if unbiased:
-        center = center - (center.mean() - scale.forward(np.array(truth)))
     spread = np.subtract(*np.quantile(value, (0.975, 0.025)))
-    half = MULTIPLES[:, None] * deviation
+    half = MULTIPLES[:, None] * center.std()
     low, high = scale.backward(center - half), scale.backward(center + half)
     coverage = ((low <= truth) & (truth <= high)).mean(axis=1)
     width = (high - low).mean(axis=1) / spread
@@ -117,11 +112,11 @@ def _smallest(widths: Float64s) -> float | None:
 
 
 def from_data(
-    drawn: Float64s, truth: float, scale: ShareScale, unbiased: bool, identities: int
-) -> dict[str, Any]:
+    drawn: Float64s, truth: float, scale: ShareScale, corrected: bool, identities: int
+) -> dict[str, float]:
     """Return coverage and width of intervals from the variance of each run."""
     value, variance = drawn.T
-    low, high = ends(value, variance, scale, unbiased, identities)
+    low, high = ends(value, variance, scale, corrected, identities)
     spread = np.subtract(*np.quantile(value, (0.975, 0.025)))
     return {
         "coverage": float(((low <= truth) & (truth <= high)).mean()),
@@ -130,33 +125,56 @@ def from_data(
 
 
 def ends(
-    value: Float64s, variance: Float64s, scale: ShareScale, unbiased: bool, identities: int
+    value: Float64s, variance: Float64s, scale: ShareScale, corrected: bool, identities: int
 ) -> tuple[Float64s, Float64s]:
     """Return the ends of intervals from values and their variances."""
     deviation = np.sqrt(variance) * scale.derivative(value)
     center = scale.forward(value)
-    if unbiased:  # the mean of a function of an unbiased estimate, to second order
+    if corrected:  # the mean of a function of an unbiased estimate, to second order
         center = center - scale.curvature(value) * deviation**2 / 2
     half = t_quantile((1 + CONFIDENCE) / 2, identities - 1) * deviation
     return scale.backward(center - half), scale.backward(center + half)
 
 
 def run_cell(scores: str, name: str, runs: int) -> list[dict[str, Any]]:
-    """Return a record for each number and scale, with and without the bias of the scale."""
+    """Return a record for each number and scale."""
     cell, truth = Cell(name), score_truth(MODELS[scores])
     records: list[dict[str, Any]] = []
     for keys, drawn in estimates(scores, cell, runs).items():
         inside = drawn[(drawn[:, 0] > 0) & (drawn[:, 0] < 1)]  # the bounds are infinite on scales
         head = {"scores": scores, "cell": name, "statistic": "@".join(keys), "runs": len(inside)}
-        for (scale, each), unbiased in product(SHARE_SCALES.items(), (False, True)):
-            known = trade(inside[:, 0], truth[keys], each, unbiased)
-            estimated = from_data(inside, truth[keys], each, unbiased, cell.identities)
+        for scale, each in SHARE_SCALES.items():
+            plain, corrected = (
+                from_data(inside, truth[keys], each, correct, cell.identities)
+                for correct in (False, True)
+            )
+            known = trade(inside[:, 0], truth[keys], each)
             records.append(
-                head
-                | {"scale": scale, "unbiased": unbiased}
-                | {"known": known, "estimated": estimated}
+                head | {"scale": scale, "known": known, "plain": plain, "corrected": corrected}
             )
     return records
+
+
+def markdown(records: list[dict[str, Any]]) -> str:
+    """Return the table of the docs."""
+    names = [
+        f"known: coverage at {WIDTH}",
+        f"width at {LOWEST_OF_FEW}",
+        f"width at {CONFIDENCE}",
+        "from data",
+        "corrected",
+    ]
+    lines = [f"| scores | number | cell | scale | {' | '.join(names)} |", "|" + " --- |" * 9]
+    for record in records:
+        known, each = record["known"], (record["plain"], record["corrected"])
+        widths = [known["width_at_lowest"], known["width_at_nominal"]]
+        cells = [record[key] for key in ("scores", "statistic", "cell", "scale")]
+        cells[1] = NAMES[cells[1]]
+        cells.append(f"{known['coverage_at_width']:.3f}")
+        cells += ["" if width is None else f"{width:.2f}" for width in widths]
+        cells += [f"{one['coverage']:.3f} ({one['width']:.2f})" for one in each]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -165,17 +183,11 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=2000)
     parser.add_argument("--results", type=Path)
     given = parser.parse_args()
-    records = [
-        record
-        for cell in CELLS
-        for scores in SCORES
-        for record in run_cell(scores, cell, given.runs)
-    ]
+    records = [record for cell in CELLS for record in run_cell(*cell, given.runs)]
     results = {"version": 1, "machine": machine.describe(1), "records": records}
     if given.results:
         write_text(given.results, json.dumps(results, indent=1) + "\n")
-    for record in records:
-        print(json.dumps(record))
+    print(markdown(records))
 
 
 if __name__ == "__main__":
