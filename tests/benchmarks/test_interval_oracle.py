@@ -1,4 +1,4 @@
-"""Intervals with a known standard deviation, and the error rates of verdicts: scripts and tables."""
+"""Intervals with a known standard deviation, rates of verdicts, costs: scripts and tables."""
 
 from __future__ import annotations
 
