@@ -148,9 +148,9 @@ def run_cell(scores: str, name: str, runs: int) -> list[dict[str, Any]]:
                 from_data(inside, truth[keys], each, correct, cell.identities)
                 for correct in (False, True)
             )
-            known = trade(inside[:, 0], truth[keys], each)
+            oracle = trade(inside[:, 0], truth[keys], each)
             records.append(
-                head | {"scale": scale, "known": known, "plain": plain, "corrected": corrected}
+                head | {"scale": scale, "known": oracle, "plain": plain, "corrected": corrected}
             )
     return records
 
@@ -166,11 +166,11 @@ def markdown(records: list[dict[str, Any]]) -> str:
     ]
     lines = [f"| scores | number | cell | scale | {' | '.join(names)} |", "|" + " --- |" * 9]
     for record in records:
-        known, each = record["known"], (record["plain"], record["corrected"])
-        widths = [known["width_at_lowest"], known["width_at_nominal"]]
+        oracle, each = record["known"], (record["plain"], record["corrected"])
+        widths = [oracle["width_at_lowest"], oracle["width_at_nominal"]]
         cells = [record[key] for key in ("scores", "statistic", "cell", "scale")]
         cells[1] = NAMES[cells[1]]
-        cells.append(f"{known['coverage_at_width']:.3f}")
+        cells.append(f"{oracle['coverage_at_width']:.3f}")
         cells += ["" if width is None else f"{width:.2f}" for width in widths]
         cells += [f"{one['coverage']:.3f} ({one['width']:.2f})" for one in each]
         lines.append(f"| {' | '.join(cells)} |")

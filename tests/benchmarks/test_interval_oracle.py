@@ -75,10 +75,10 @@ def test_correction_removes_the_bias_of_a_scale():
 
 def test_a_normal_estimate_of_known_deviation_needs_no_more_width():
     value = stats.norm.cdf(0.5 + 0.01 * np.random.default_rng(1).normal(size=4_000))
-    known = interval_oracle.trade(value, stats.norm.cdf(0.5), DEVIATE)
-    assert known["width_at_nominal"] == pytest.approx(1, abs=0.04)
+    reached = interval_oracle.trade(value, stats.norm.cdf(0.5), DEVIATE)
+    assert reached["width_at_nominal"] == pytest.approx(1, abs=0.04)
     expected = 2 * stats.norm.cdf(1.15 * stats.norm.isf(0.025)) - 1
-    assert known["coverage_at_width"] == pytest.approx(expected, abs=0.01)
+    assert reached["coverage_at_width"] == pytest.approx(expected, abs=0.01)
 
 
 def test_rates_are_those_of_the_verdicts():
