@@ -24,7 +24,15 @@ from typing import Any
 import machine
 import numpy as np
 from coverage_table import NAMES
-from interval_coverage import LOWEST_OF_FEW, MODELS, WIDTH, Cell, draw_scores, score_truth
+from interval_coverage import (
+    LOWEST_OF_FEW,
+    MEASURABLE,
+    MODELS,
+    WIDTH,
+    Cell,
+    draw_scores,
+    score_truth,
+)
 from scipy import special
 
 from fairloss.evaluation.influence import RocInfluence
@@ -137,10 +145,12 @@ def ends(
 
 
 def run_cell(scores: str, name: str, runs: int) -> list[dict[str, Any]]:
-    """Return a record for each number and scale."""
+    """Return a record for each measurable number and scale."""
     cell, truth = Cell(name), score_truth(MODELS[scores])
     records: list[dict[str, Any]] = []
     for keys, drawn in estimates(scores, cell, runs).items():
+        if cell.errors(keys, truth) < MEASURABLE:
+            continue
         inside = drawn[(drawn[:, 0] > 0) & (drawn[:, 0] < 1)]  # the bounds are infinite on scales
         head = {"scores": scores, "cell": name, "statistic": "@".join(keys), "runs": len(inside)}
         for scale, each in SHARE_SCALES.items():
