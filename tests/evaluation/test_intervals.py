@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from agreement import largest_share
 from scipy import stats
 
 from fairloss.evaluation import (
@@ -17,7 +18,6 @@ from fairloss.evaluation import (
 from fairloss.evaluation.clusters import Influence, Observations, pair_clusters, trial_clusters
 from fairloss.evaluation.influence import RocInfluence, share_function
 from fairloss.evaluation.intervals import (
-    crossed_interval,
     difference_interval,
     influence_interval,
     t_quantile,
@@ -56,7 +56,7 @@ def test_intervals_lie_within_the_range_of_the_number():
     none, every = (share_function(np.full(8, each))(clusters) for each in (False, True))
     gain = difference_interval(none, every, clusters)
     assert (gain.value, gain.high) == (1, 1)
-    assert gain.low < 1
+    assert gain.low == pytest.approx(1 - 2 * largest_share(8, identities=8), rel=2e-3)
     assert influence_interval(none, clusters).low == 0 < influence_interval(none, clusters).high
 
 
@@ -153,7 +153,7 @@ def test_intervals_of_several_networks_count_their_spread():
         level = generator.normal(0.5, 0.3, size=(2, 4, 1))
         hits = ease + level + generator.normal(size=(2, 4, 120)) > 0
         a, b = ([share_function(hit)(clusters) for hit in side] for side in hits)
-        crossed = crossed_interval(a, b, clusters)
+        crossed = difference_interval(a, b, clusters)
         single = difference_interval(a[0], b[0], clusters)
         covered += crossed.low <= 0 <= crossed.high
         alone += single.low <= 0 <= single.high
@@ -182,12 +182,38 @@ def networks_of(values, effects, variance=0.0):
     ]
 
 
+def test_networks_with_the_same_hits_are_not_certain_to_be_equal():
+    hits = np.arange(200) % 20 > 0
+    clusters = trial_clusters(np.arange(200) // 4)
+    a, b = (share_function(hits)(clusters) for _ in range(2))
+    interval = difference_interval(a, b, clusters)
+    assert interval.value == interval.standard_error == 0
+    share = largest_share(50, identities=50)
+    assert -interval.low == interval.high == pytest.approx(share, rel=2e-3)
+    assert difference_interval([a, a], [b, b], clusters) == interval
+
+
+@pytest.mark.parametrize("share", [1 / 50, 3 / 50])
+def test_intervals_of_nearly_equal_models_cover(share):
+    # b is wrong where a is right on few identities, in some of the draws on none
+    generator = np.random.default_rng(0)
+    clusters = trial_clusters(np.arange(50))
+    covered = 0
+    for _ in range(300):
+        right = generator.random(50) < 0.9
+        both = right & (generator.random(50) >= share)
+        a, b = (share_function(hits)(clusters) for hits in (right, both))
+        interval = difference_interval(a, b, clusters)
+        covered += interval.low <= -0.9 * share <= interval.high
+    assert covered / 300 >= 0.93
+
+
 def test_degrees_of_freedom_are_those_of_the_side_that_varies():
     effects = 1e-6 * np.random.default_rng(0).normal(size=(12, 60))
     clusters = trial_clusters(np.arange(60))
     two, ten = (0.4, 0.5), np.full(10, 0.6)
     a, b = networks_of(two, effects[:2]), networks_of(ten, effects[2:])
-    interval = crossed_interval(a, b, clusters)
+    interval = difference_interval(a, b, clusters)
     assert interval.standard_error == pytest.approx(np.std(two, ddof=1) / np.sqrt(2), rel=1e-3)
     width = stats.t.ppf(0.975, 1) * interval.standard_error
     assert interval.high - interval.value == pytest.approx(width)
@@ -199,7 +225,7 @@ def test_variance_of_thresholds_is_within_that_of_the_networks():
     effects[2:] *= 2  # what identities do to the difference, beside what networks do
     clusters = trial_clusters(np.arange(60))
     errors = [
-        crossed_interval(
+        difference_interval(
             networks_of((0.4, 0.5), effects[:2], variance),
             networks_of((0.6, 0.65), effects[2:], variance),
             clusters,
