@@ -1,4 +1,4 @@
-"""What models that agree on all observations say about others."""
+"""The interval of models that agree on all observations."""
 
 from __future__ import annotations
 
