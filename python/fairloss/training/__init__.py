@@ -12,7 +12,6 @@ from fairloss.training.config import (
     OptimizerConfig,
     TrainConfig,
     check_device,
-    check_numbers,
 )
 from fairloss.training.feature_file import embed_to_devkit, embed_to_npy
 from fairloss.training.loss_file import read_loss, write_loss
@@ -34,7 +33,6 @@ __all__ = [
     "build_head",
     "changes",
     "check_device",
-    "check_numbers",
     "checkpoint_digest",
     "embed_to_devkit",
     "embed_to_npy",

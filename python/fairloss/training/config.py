@@ -140,14 +140,6 @@ def check_device(name: str) -> None:
     check_choice("device", name, DEVICES)
 
 
-def check_numbers(positive: dict[str, float], natural: dict[str, float]) -> None:
-    """Raise ValueError naming the first setting that is not above 0, or not 0 or more."""
-    for name, value in positive.items():
-        check_number(name, value, 0, open_low=True)
-    for name, value in natural.items():
-        check_number(name, value, 0)
-
-
 def device_of(name: str) -> torch.device:
     """Return the device that a setting names; ValueError if this machine has none."""
     if name == "cuda" and not torch.cuda.is_available():
