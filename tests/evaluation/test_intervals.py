@@ -11,6 +11,7 @@ from fairloss.evaluation import (
     Search,
     all_pairs,
     compare_pairs,
+    crossed_mean,
     evaluate_groups,
     evaluate_ijb_identification,
     evaluate_pairs,
@@ -160,6 +161,21 @@ def test_intervals_of_several_networks_count_their_spread():
     assert crossed.value == pytest.approx(hits[1].mean() - hits[0].mean())
     assert 0.91 <= covered / 200 <= 0.99
     assert alone / 200 < 0.85  # of the two checkpoints, not of the methods
+
+
+@pytest.mark.parametrize("level", [0.0, 0.1, 0.5])
+def test_variance_of_networks_is_that_of_a_table_of_networks_and_identities(level):
+    generator = np.random.default_rng(1)
+    shift, ease = level * generator.normal(size=(5, 1)), generator.normal(size=30)
+    hits = ease + shift + 0.7 * generator.normal(size=(5, 30)) > 0
+    clusters = trial_clusters(np.arange(30))
+    none = share_function(np.zeros(30, dtype=np.bool_))(clusters)
+    networks = [share_function(row)(clusters) for row in hits]
+    table, interval = crossed_mean(hits), difference_interval(none, networks, clusters)
+    assert interval.value == pytest.approx(table.value)
+    assert interval.standard_error == pytest.approx(table.variance**0.5)
+    width = stats.t.ppf(0.975, int(table.degrees_of_freedom + 1e-9)) * table.variance**0.5
+    assert interval.high - interval.value == pytest.approx(width, rel=2e-3)
 
 
 def test_perfect_scores_of_several_networks_are_not_certain():
