@@ -246,7 +246,8 @@ class Trainer:
         return float(loss.detach())
 
     def _non_finite(self, embeddings: Tensor, indices: Tensor) -> str:
-        rows = (~self.head.weight.isfinite().all(dim=1)).nonzero().flatten().tolist()
+        lowest, highest = self.head.weight.aminmax(dim=1)  # NaN of a row with one; no (C, D) copy
+        rows = (~(lowest.isfinite() & highest.isfinite())).nonzero().flatten().tolist()
         if rows:
             classes = ", ".join(f"{row} ({self.faces.identities[row]})" for row in rows[:5])
             return f"{len(rows)} rows of the head's weight are not finite: class {classes}"
