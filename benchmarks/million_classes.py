@@ -131,7 +131,7 @@ def main() -> None:
 
     head = in_new_process(head_alone, given)
     runs = []
-    with tempfile.TemporaryDirectory(dir=given.results.parent) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "checkpoint.pt")
         for batch in given.batches:
             run = in_new_process(train, given, batch, path)
