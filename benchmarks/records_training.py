@@ -59,8 +59,9 @@ def casia_sized(images: int, identities: int) -> Iterator[tuple[int, bytes]]:
 
 def processes(pid: int) -> list[int]:
     """Return a process and all that it started, directly or not."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
     try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+        children = [child for task in tasks for child in task.read_text("ascii").split()]
     except OSError:  # it has ended
         return []
     return [pid, *(p for child in children for p in processes(int(child)))]
