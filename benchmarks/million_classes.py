@@ -129,17 +129,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3)
     given = parser.parse_args()
 
-    head = in_new_process(head_alone, given)
-    runs = []
+    record: dict[str, Any] = {
+        "machine": machine.describe(torch.get_num_threads()),
+        "settings": {"classes": given.classes, "rate": given.rate, "steps": given.steps},
+        "head": in_new_process(head_alone, given),
+        "trainer": [],
+    }
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "checkpoint.pt")
         for batch in given.batches:
             run = in_new_process(train, given, batch, path)
-            runs.append(run | in_new_process(resume, given, batch, path))
-    settings = {"classes": given.classes, "rate": given.rate, "steps": given.steps}
-    description = machine.describe(torch.get_num_threads())
-    record = {"machine": description, "settings": settings, "head": head, "trainer": runs}
-    write_json(given.results, record)
+            record["trainer"].append(run | in_new_process(resume, given, batch, path))
+            write_json(given.results, record)
 
 
 if __name__ == "__main__":
