@@ -95,11 +95,11 @@ def train(given: argparse.Namespace, output: Path) -> dict[str, Any]:
         "log_every": given.steps // 4,
     }
     command = [sys.executable, "-m", "fairloss", "train"]
-    started, own, together, lines = time.perf_counter(), 0, 0, []
+    started, alone, together, lines = time.perf_counter(), 0, 0, []
     run = subprocess.Popen([*command, *(f"{name}={value}" for name, value in settings.items())])
     while run.poll() is None and (not lines or lines[-1]["step"] < given.steps):
         time.sleep(SAMPLE_EVERY)
-        own = max(own, kib(Path(f"/proc/{run.pid}/status"), "VmHWM"))
+        alone = max(alone, kib(Path(f"/proc/{run.pid}/status"), "VmHWM"))
         parts = [Path(f"/proc/{pid}/smaps_rollup") for pid in processes(run.pid)]
         together = max(together, sum(kib(part, "Pss") for part in parts))
         lines = steps_of(output)
@@ -108,7 +108,7 @@ def train(given: argparse.Namespace, output: Path) -> dict[str, Any]:
     if status != TERMINATED:
         raise SystemExit(f"exit status: expected {TERMINATED}, got {status}")
     return {
-        "process_gib": own / 2**20,
+        "process_gib": alone / 2**20,
         "with_workers_gib": together / 2**20,
         "steps": lines[-1]["step"],
         "seconds": time.perf_counter() - started,
