@@ -2,8 +2,7 @@
 
     python benchmarks/records_training.py casia.rec --results benchmarks/results/NAME.json
 
-Writes the file if it does not exist: 494,500 images of 112 x 112 in 10,572 identities, which repeat
-2,000 different JPEGs, as their content does not matter. Trains on it for 200 steps and then stops
+Writes the file of records_reading.py if it does not exist. Trains on it for 200 steps and then stops
 the run as an interruption does. Memory is sampled: that of the process itself (its peak of resident
 pages), and of it and its workers together, where pages that they share count once.
 """
@@ -11,50 +10,24 @@ pages), and of it and its workers together, where pages that they share count on
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import machine
-import numpy as np
 import torch
-from PIL import Image
+from records_reading import IDENTITIES, IMAGES, items
 
 from fairloss.data import write_records
 from fairloss.io.json import write_json
 
-SIDE = 112
-DIFFERENT = 2000  # JPEGs
 SAMPLE_EVERY = 0.2  # seconds between two samples of memory
 TERMINATED = 143  # exit status of a run that SIGTERM stopped
-
-
-def jpegs(count: int) -> list[bytes]:
-    """Return smooth random images with noise: about 5 kB each, as aligned faces have."""
-    generator = np.random.default_rng(0)
-    encoded = []
-    for _ in range(count):
-        coarse = Image.fromarray(generator.integers(256, size=(8, 8, 3), dtype=np.uint8))
-        pixels = np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC), dtype=np.float64)
-        noisy = (pixels + generator.normal(0, 8, pixels.shape)).clip(0, 255).astype(np.uint8)
-        file = io.BytesIO()
-        Image.fromarray(noisy).save(file, "JPEG", quality=85)
-        encoded.append(file.getvalue())
-    return encoded
-
-
-def casia_sized(images: int, identities: int) -> Iterator[tuple[int, bytes]]:
-    """Yield the label and the JPEG of each image, identity by identity."""
-    different = jpegs(min(DIFFERENT, images))
-    for number in range(images):
-        yield number * identities // images, different[number % len(different)]
 
 
 def processes(pid: int) -> list[int]:
@@ -120,8 +93,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, help="a .rec file")
     parser.add_argument("--results", type=Path, help="a .json file")
-    parser.add_argument("--images", type=int, default=494_500)
-    parser.add_argument("--identities", type=int, default=10_572)
+    parser.add_argument("--images", type=int, default=IMAGES)
+    parser.add_argument("--identities", type=int, default=IDENTITIES)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--workers", type=int, default=2)
@@ -129,7 +102,7 @@ def main() -> None:
     given = parser.parse_args()
 
     if not given.data.exists():
-        write_records(given.data, casia_sized(given.images, given.identities))
+        write_records(given.data, items(given.images, given.identities))
     with tempfile.TemporaryDirectory() as folder:
         record = train(given, Path(folder, "run"))
     settings = {name: getattr(given, name) for name in ("images", "identities", "batch", "workers")}

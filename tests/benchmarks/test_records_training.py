@@ -8,16 +8,6 @@ from pathlib import Path
 import pytest
 import records_training
 
-from fairloss.data import RecordImages, write_records
-
-
-def test_the_file_has_images_of_every_identity(tmp_path, monkeypatch):
-    monkeypatch.setattr(records_training, "DIFFERENT", 3)
-    write_records(tmp_path / "a.rec", records_training.casia_sized(10, 4))
-    images = RecordImages(tmp_path / "a.rec")
-    assert images.counts.tolist() == [3, 2, 3, 2]
-    assert images[0][0].shape == (3, records_training.SIDE, records_training.SIDE)
-
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_processes_and_their_memory_are_read():
