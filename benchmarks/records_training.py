@@ -2,9 +2,9 @@
 
     python benchmarks/records_training.py casia.rec --results benchmarks/results/NAME.json
 
-Writes the file of records_reading.py if it does not exist. Trains on it for 200 steps and then stops
-the run as an interruption does. Memory is sampled: that of the process itself (its peak of resident
-pages), and of it and its workers together, where pages that they share count once.
+Writes the file of records_reading.py if it does not exist. Trains on it for 200 steps and then
+stops the run as an interruption does. Memory is sampled: that of the process itself (its peak of
+resident pages), and of it and its workers together, where pages that they share count once.
 """
 
 from __future__ import annotations
