@@ -102,6 +102,7 @@ EXAMPLES = {
     loss_search.Space: lambda: loss_search.space_of(SETTINGS, 16.0),
     models.SmallCNN: lambda: models.SmallCNN(8, (32, 32), 1, width=4),
     models.IResNet: small_iresnet,
+    models.MobileFaceNet: lambda: models.MobileFaceNet(8, (16, 16), 1),
     RowSGD: optimizer,
     Diverged: lambda: Diverged("step 3"),
     RunFolder: lambda: RunFolder(tempfile.gettempdir()),

@@ -6,10 +6,19 @@ from fairloss.checks import check_choice
 from fairloss.models.cnn import SmallCNN
 from fairloss.models.embedding import embed, embed_batches
 from fairloss.models.iresnet import UNITS, IResNet
+from fairloss.models.mobilefacenet import MobileFaceNet
 
-MODEL_NAMES = ("small_cnn", *(f"iresnet{depth}" for depth in UNITS))
+MODEL_NAMES = ("small_cnn", "mobilefacenet", *(f"iresnet{depth}" for depth in UNITS))
 
-__all__ = ["MODEL_NAMES", "IResNet", "SmallCNN", "build_model", "embed", "embed_batches"]
+__all__ = [
+    "MODEL_NAMES",
+    "IResNet",
+    "MobileFaceNet",
+    "SmallCNN",
+    "build_model",
+    "embed",
+    "embed_batches",
+]
 
 
 def build_model(
@@ -30,5 +39,7 @@ def build_model(
     check_choice("name", name, MODEL_NAMES)
     if name == "small_cnn":
         return SmallCNN(embedding_size, image_size, channels)
+    if name == "mobilefacenet":
+        return MobileFaceNet(embedding_size, image_size, channels)
     depth = int(name.removeprefix("iresnet"))
     return IResNet(depth, embedding_size, image_size, channels)
