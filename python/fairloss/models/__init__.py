@@ -3,6 +3,7 @@
 from torch import nn
 
 from fairloss.checks import check_choice
+from fairloss.models.architecture import Architecture, infer_architecture
 from fairloss.models.cnn import SmallCNN
 from fairloss.models.embedding import embed, embed_batches
 from fairloss.models.iresnet import UNITS, IResNet
@@ -12,12 +13,14 @@ MODEL_NAMES = ("small_cnn", "mobilefacenet", *(f"iresnet{depth}" for depth in UN
 
 __all__ = [
     "MODEL_NAMES",
+    "Architecture",
     "IResNet",
     "MobileFaceNet",
     "SmallCNN",
     "build_model",
     "embed",
     "embed_batches",
+    "infer_architecture",
 ]
 
 
