@@ -8,7 +8,9 @@ from fairloss.models.cnn import SmallCNN
 from fairloss.models.embedding import embed, embed_batches
 from fairloss.models.iresnet import UNITS, IResNet
 from fairloss.models.mobilefacenet import MobileFaceNet
+from fairloss.models.timm_network import TimmNetwork
 
+TIMM = "timm:"
 MODEL_NAMES = ("small_cnn", "mobilefacenet", *(f"iresnet{depth}" for depth in UNITS))
 
 __all__ = [
@@ -30,15 +32,18 @@ def build_model(
     image_size: tuple[int, int] = (112, 112),
     channels: int = 3,
 ) -> nn.Module:
-    """Return a freshly initialized network by name, one of `MODEL_NAMES`.
+    """Return a freshly initialized network: of `MODEL_NAMES`, or "timm:" and a name of timm.
 
     It takes images (B, channels, *image_size), scaled to [-1, 1] by `fairloss.data.to_input`, and
     returns embeddings (B, embedding_size), not normalized. Weights come from torch's global
     generator.
 
     Raises:
+        ImportError: if the network is of timm, and timm is missing.
         ValueError: if the name is unknown or the network does not support the sizes.
     """
+    if name.startswith(TIMM):
+        return TimmNetwork(name.removeprefix(TIMM), embedding_size, image_size, channels)
     check_choice("name", name, MODEL_NAMES)
     if name == "small_cnn":
         return SmallCNN(embedding_size, image_size, channels)
