@@ -17,7 +17,7 @@ from fairloss.training import ModelConfig, load_backbone, train
 
 
 def create(name, *, pretrained, num_classes, in_chans, **options):
-    """What timm.create_model does for a network of any size and for one of a given size."""
+    """Stand in for timm.create_model: a network of any size, and one for a given size."""
     assert not pretrained
     if name == "any_size":
         if options:
