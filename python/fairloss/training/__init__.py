@@ -14,6 +14,7 @@ from fairloss.training.config import (
     check_device,
     check_numbers,
 )
+from fairloss.training.export import export_onnx
 from fairloss.training.feature_file import embed_to_devkit, embed_to_npy
 from fairloss.training.loss_file import read_loss, write_loss
 from fairloss.training.settings import as_yaml, changes, load_config
@@ -38,6 +39,7 @@ __all__ = [
     "checkpoint_digest",
     "embed_to_devkit",
     "embed_to_npy",
+    "export_onnx",
     "group_table",
     "load_backbone",
     "load_config",
