@@ -36,9 +36,15 @@ def network():
 
 
 @pytest.mark.parametrize(
-    "name", ["iresnet18", "iresnet34", "iresnet50", "iresnet100", "iresnet200"]
+    ("name", "sizes"),
+    [
+        ("iresnet18", (512, (112, 112), 3)),
+        ("iresnet34", (8, (32, 32), 1)),
+        ("iresnet50", (512, (112, 112), 3)),
+        ("iresnet100", (8, (32, 32), 1)),
+        ("iresnet200", (256, (64, 64), 3)),
+    ],
 )
-@pytest.mark.parametrize("sizes", [(512, (112, 112), 3), (8, (32, 32), 1)])
 def test_the_depth_and_sizes_of_an_iresnet_are_read_from_its_weights(name, sizes):
     with torch.device("meta"):
         state = build_model(name, *sizes).state_dict()
