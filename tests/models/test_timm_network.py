@@ -45,10 +45,11 @@ def timm(monkeypatch):
 @pytest.mark.parametrize("name", ["any_size", "one_size_patch16"])
 def test_the_size_is_given_to_networks_that_are_built_for_one(name):
     model = build_model(f"timm:{name}", 8, (32, 48), 1)
+    assert all(module.training for module in model.modules())
     images = torch.rand(64, 1, 32, 48)
     embeddings = model(images)
     assert embeddings.shape == (64, 8)
-    # Training mode after construction: batch normalization of scale 1 and shift 0.
+    # batch normalization of scale 1 and shift 0
     assert torch.allclose(embeddings.mean(0), torch.zeros(8), atol=1e-3)
     assert not model.features.weight.requires_grad
     with pytest.raises(ValueError, match=r"images: expected .*\(B, 1, 32, 48\)"):
