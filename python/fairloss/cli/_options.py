@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-RunCheckpoint = Annotated[Path, typer.Option(help="model.pt of a run folder.")]
+RunCheckpoint = Annotated[
+    Path, typer.Option(help="model.pt of a run folder, or a state dict of insightface.")
+]
 Checkpoint = Annotated[Path | None, typer.Option(help="model.pt of a run folder.")]
 FeatureFile = Annotated[
     Path | None, typer.Option(help="A .npy of `fairloss embed`, in place of images.")

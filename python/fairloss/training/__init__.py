@@ -13,6 +13,7 @@ from fairloss.training.config import (
     TrainConfig,
     check_device,
 )
+from fairloss.training.export import export_onnx
 from fairloss.training.feature_file import embed_to_devkit, embed_to_npy
 from fairloss.training.loss_file import read_loss, write_loss
 from fairloss.training.settings import as_yaml, changes, load_config
@@ -37,6 +38,7 @@ __all__ = [
     "checkpoint_digest",
     "embed_to_devkit",
     "embed_to_npy",
+    "export_onnx",
     "group_table",
     "load_backbone",
     "load_config",

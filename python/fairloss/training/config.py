@@ -37,7 +37,7 @@ def choice(default: str, allowed: Sequence[str]) -> Any:
 class ModelConfig:
     """The backbone."""
 
-    name: str = "small_cnn"  # small_cnn, iresnet18, iresnet34, iresnet50, iresnet100
+    name: str = "small_cnn"  # of fairloss.models.MODEL_NAMES, or timm:NAME, such as timm:resnet18
     embedding_size: int = number(128, 1, high=2**20)
 
 
