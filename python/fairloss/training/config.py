@@ -52,6 +52,7 @@ class HeadConfig:
     margin: float | None = None  # FairLoss: the initial one (0.35); default: the head's own
     scale: float | None = None  # default: 32, where the head has one
     policy: str | None = path(None)  # FairLoss only, and required: a policy.json
+    margins: str | None = path(None)  # PerClass only: JSON {identity: margin}, or .npy, one a class
     sample_rate: float = 1.0  # fraction of the classes outside the batch that a step compares with
     options: dict[str, Any] = field(default_factory=dict)  # more arguments of the head
     loss: str | None = path(None)  # loss.json of search-loss: gives name, scale and options

@@ -59,7 +59,7 @@ def _train(config: TrainConfig, faces: FaceImages | None, progress: Progress | N
         "FOLDER/experience.npz --output policy.json`",
         "none",
     )
-    build_head(config.head, 2, config.model.embedding_size, policy=policy)
+    build_head(config.head, 2, config.model.embedding_size, policy=policy, epochs=config.epochs)
     faces = read_faces(config, progress) if faces is None else faces
     expect(faces.num_classes > 1, "data", "at least two identities", f"one in {config.data}")
     trainer, finished = start_or_resume(config, faces, folder)
