@@ -52,7 +52,7 @@ def test_z_is_clipped_at_2_and_is_0_without_an_image():
     ("by", "values", "z"),
     [
         ("variance", [9.0, 0.2, 0.4], [0, -1, 1]),  # one image has no variance
-        ("nearest", [math.acos(0.2), math.acos(0.5), math.acos(0.8)], [-1.5**0.5, 0, 1.5**0.5]),
+        ("nearest", [math.acos(0.2), math.acos(0.5), math.acos(0.8)], [-(1.5**0.5), 0, 1.5**0.5]),
     ],
 )
 def test_a_tilt_by_the_embeddings_begins_after_the_first_epoch(by, values, z):

@@ -109,7 +109,8 @@ class PerClass(CosineHead):
         """Return the level after this number of epochs."""
         if self.schedule is None or self.epochs is None:
             return self.margin
-        return float(np.interp(finished / self.epochs, *zip(*self.schedule, strict=True)))
+        fractions, levels = np.asarray(self.schedule, dtype=np.float64).T
+        return float(np.interp(finished / self.epochs, fractions, levels))
 
     @property
     def needs_statistics(self) -> bool:
