@@ -25,6 +25,7 @@ def train(settings: Settings = None) -> None:
       head.kind=arc (or cos, where the head has both), head.options={t: 1.12} (what else the head
       takes), head.sample_rate=1; or head.loss=loss.json (of `fairloss search-loss`)
     - head.policy=policy.json (of `fairloss fit-policy`): required by head.name=FairLoss
+    - head.margins=FILE: margins of the identities (JSON or .npy), for head.name=PerClass
     - optimizer.learning_rate=0.1, optimizer.decay_at=[0.625,0.875] (fractions of the epochs),
       optimizer.momentum=0.9, optimizer.weight_decay=5e-4, optimizer.clip=5
     - statistics=when_needed: class angles after each epoch, for a head that reads them; always:
