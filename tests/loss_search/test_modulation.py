@@ -59,8 +59,7 @@ def arguments(name, head, x, y, cosine, log_odds):
         return {"length": length * head.weight.detach().double().norm(dim=1)[y]}
     if isinstance(head, heads.SphereFace):
         return {"length": length}
-    own = ("FairLoss", "FairLoss cos", "AdaptiveFace", "LDAM", "KappaFace", "PerClass")
-    if name.removesuffix(" arc") in own:
+    if name.split()[0] in ("FairLoss", "AdaptiveFace", "LDAM", "KappaFace", "PerClass"):
         return {"margins": head.margins[y]}
     if name.startswith(("ElasticFace", "AdaFace", "MagFace")):
         torch.manual_seed(11)

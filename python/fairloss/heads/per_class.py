@@ -84,7 +84,8 @@ class PerClass(CosineHead):
         check_number("tilt", tilt)
         if shuffled is not None:
             check_integer("shuffled", shuffled, 0)
-        expect(None in (margin, schedule), "margin", "none beside a schedule", margin)
+        alone = margin is None or schedule is None
+        expect(alone, "margin", "none beside a schedule", margin)
         expect(not tilt or margins is None, "tilt", "0 beside margins", tilt)
         if schedule is not None:
             check_schedule(schedule)
