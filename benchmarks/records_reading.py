@@ -26,6 +26,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from machine import describe
+
 from fairloss.data import FolderImages, RecordImages, write_records
 from fairloss.io.json import write_json
 
@@ -155,6 +157,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     _, scanned = opened(folder / "train.rec")
     peaks = [resource.getrusage(who).ru_maxrss / 2**10 for who in (0, resource.RUSAGE_CHILDREN)]
     return {
+        "machine": describe(1),
         "images": options.images,
         "identities": identities,
         "decoder": records.decoder,
