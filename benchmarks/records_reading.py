@@ -22,11 +22,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from machine import describe
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
-
-from machine import describe
 
 from fairloss.data import FolderImages, RecordImages, write_records
 from fairloss.io.json import write_json
