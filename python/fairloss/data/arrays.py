@@ -104,6 +104,18 @@ def write_arrays(
         mirror: as in `FaceImages`.
     """
     write_npy_parts(folder / IMAGES, parts, len(labels))
+    write_index(folder, labels, variants, identities, variant_names, mirror)
+
+
+def write_index(
+    folder: Path,
+    labels: Ints,
+    variants: Ints,
+    identities: Sequence[str],
+    variant_names: Sequence[str],
+    mirror: bool,
+) -> None:
+    """Write what `write_arrays` writes beside the images."""
     write_npy(folder / LABELS, labels.astype(np.int32))
     write_npy(folder / VARIANTS, variants.astype(np.int32))
     names = {"identities": list(identities), "variants": list(variant_names)}

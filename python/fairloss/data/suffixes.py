@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from io import BytesIO
 from pathlib import PurePosixPath
 
 from fairloss.data.decode import pillow
@@ -11,6 +12,8 @@ from fairloss.data.text_files import StrPath, check_format
 COMMON = frozenset(
     (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 )
+# First bytes of what nearly all sets of faces hold.
+SIGNATURES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png"}
 
 
 def image_suffixes() -> frozenset[str]:
@@ -24,6 +27,26 @@ def image_suffixes() -> frozenset[str]:
     readable = image.OPEN.keys() - other
     extensions = image.registered_extensions()
     return frozenset(suffix for suffix, format in extensions.items() if format in readable)
+
+
+def content_suffix(content: bytes) -> str:
+    """Return the usual suffix of an encoded image, by its first bytes.
+
+    Raises:
+        Exception: any that Pillow raises where it knows no such format.
+    """
+    for start, suffix in SIGNATURES.items():
+        if content.startswith(start):
+            return suffix
+    image = pillow()
+    with image.open(BytesIO(content)) as opened:
+        suffixes = [s for s, name in image.registered_extensions().items() if name == opened.format]
+    return suffixes[0]
+
+
+def suffix_format(suffix: str) -> str | None:
+    """Return the name of the format of a suffix in any case, as Pillow has it."""
+    return pillow().registered_extensions().get(suffix.lower())
 
 
 def without_suffix(name: str) -> str:
