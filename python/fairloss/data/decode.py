@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from types import ModuleType
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from fairloss.typing import Bytes
 BATCH = 256
 # Pillow releases the interpreter lock while it decodes; more threads than this wait for one another
 MAX_THREADS = 8
+
+_Image = TypeVar("_Image")  # decoded, or in another form
 
 
 class UnreadableImage(UserWarning):
@@ -111,8 +113,8 @@ def as_pixels(image: Any, image_size: tuple[int, int], channels: int) -> Tensor:
 
 
 def decode_batches(
-    readers: Sequence[Callable[[], Tensor]], batch_size: int = BATCH
-) -> Iterator[list[Tensor | Exception]]:
+    readers: Sequence[Callable[[], _Image]], batch_size: int = BATCH
+) -> Iterator[list[_Image | Exception]]:
     """Call the readers in threads; yield their images in order, a list for each batch.
 
     An image that cannot be decoded is replaced by its error, which the caller raises or skips.
@@ -123,7 +125,7 @@ def decode_batches(
             yield list(pool.map(_image_or_error, readers[start : start + batch_size]))
 
 
-def _image_or_error(read: Callable[[], Tensor]) -> Tensor | Exception:
+def _image_or_error(read: Callable[[], _Image]) -> _Image | Exception:
     # Malformed files raise OSError, ValueError, SyntaxError, struct.error and more, depending on
     # the format.
     try:

@@ -113,6 +113,9 @@ class _Files:
     def describe(self, row: int) -> tuple[StrPath, str]:
         return self._path(row), ""
 
+    def version(self) -> bytes:
+        return self._versions.tobytes()
+
     def _path(self, row: int) -> str:
         return os.path.join(self._root, self._names[row])
 

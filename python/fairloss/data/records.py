@@ -102,6 +102,10 @@ class RecordFile:
         """Return the path and the name of a record, for errors."""
         return self._file.path, f"record {self.keys[row]} "
 
+    def version(self) -> bytes:
+        """Return what changes when the file is written."""
+        return repr((self._file.size, self._file.time)).encode()
+
     def _check(self, row: int, valid: object, problem: str) -> None:
         check_format(valid, self._file.path, f"record {self.keys[row]}: {problem}")
 
