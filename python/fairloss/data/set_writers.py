@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, ClassVar, NamedTuple
 
 import numpy as np
+from typing_extensions import Self
 
 from fairloss.checks import expect
 from fairloss.data.arrays import IMAGES, write_index
@@ -77,9 +78,8 @@ class SetWriter(ABC):
         self.folder, self.shape = folder, shape
         folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
-            opened = {name: stack.enter_context(self._open(name, sizes)) for name in self.appended}
-            self._close = stack.pop_all().close
-        self.files = opened
+            self.files = {n: stack.enter_context(self._open(n, sizes)) for n in self.appended}
+            self._stack = stack.pop_all()
         if not sizes:
             self.begin()
 
@@ -99,15 +99,21 @@ class SetWriter(ABC):
             os.fsync(file.fileno())
         return {name: file.tell() for name, file in self.files.items()}
 
-    def close(self) -> None:
-        """Close the files."""
-        self._close()
+    def __enter__(self) -> Self:
+        return self
 
-    def check(self, identities: list[str]) -> None:
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @classmethod
+    def check(cls, identities: list[str]) -> None:
         """Raise ValueError, before anything is written, for identities that cannot be."""
+        count = len(identities)
+        expect(count <= MAX_LABEL, "identities", f"at most {MAX_LABEL}", count)
 
+    @abstractmethod
     def begin(self) -> None:
-        """Write the beginnings of the files."""
+        """Write the beginnings of the files that grow."""
 
     @abstractmethod
     def write(self, image: Image) -> None:
@@ -121,13 +127,19 @@ class SetWriter(ABC):
 class FolderWriter(SetWriter):
     """Writes `identity/image` files, with a suffix that fits their content."""
 
-    def check(self, identities: list[str]) -> None:
+    @classmethod
+    def check(cls, identities: list[str]) -> None:
         """Raise ValueError for names that cannot be those of folders, or would be hidden."""
+        super().check(identities)
         bad = [name for name in identities if not is_file_name(name)]
         got = f"{len(bad)} other, the first {next(iter(bad), None)!r}"
         expect(not bad, "identities", "names of folders", got)
 
+    def begin(self) -> None:
+        """Write nothing: no file grows."""
+
     def write(self, image: Image) -> None:
+        """Write a file."""
         folder = self.folder / image.identity
         folder.mkdir(exist_ok=True)
         (folder / file_name(image.name, image.content)).write_bytes(image.content)
@@ -148,12 +160,15 @@ class ArrayWriter(SetWriter):
     appended = (IMAGES,)
 
     def begin(self) -> None:
+        """Write the header of an empty array."""
         self._write_header(0)
 
     def write(self, image: Image) -> None:
+        """Append the pixels of an image."""
         self.files[IMAGES].write(image.content)
 
     def finish(self, written: Written) -> None:
+        """Write the number of images into the header, and the other files."""
         self.files[IMAGES].seek(0)
         self._write_header(len(written.labels))  # of the same length for any number
         self.flush()
@@ -183,21 +198,19 @@ class RecordWriter(SetWriter):
 
     appended = (RECORDS, RECORDS_INDEX)
 
-    def check(self, identities: list[str]) -> None:
-        """Raise ValueError for labels that float32 does not have."""
-        count = len(identities)
-        expect(count <= MAX_LABEL, "identities", f"at most {MAX_LABEL} in records", count)
-
     def begin(self) -> None:
+        """Write record 0, whose labels follow at the end."""
         self._append(0, 0, (0, 0))
 
     def write(self, image: Image) -> None:
+        """Append a record."""
         self._append(image.number + 1, image.label, (), image.content)
         if image.number == 0:
             with pillow().open(BytesIO(image.content)) as opened:
                 write_text(self.folder / PROPERTY, f"{opened.height},{opened.width}")
 
     def finish(self, written: Written) -> None:
+        """Append the records of the identities, and write the other files."""
         sizes = np.bincount(written.labels)
         ends = np.cumsum(sizes) + 1
         first, last = len(written.labels) + 1, len(written.labels) + len(sizes) + 1
@@ -210,9 +223,7 @@ class RecordWriter(SetWriter):
         write_text(self.folder / PROPERTY, ",".join([str(len(sizes)), *side]))
         parts = zip(written.labels.tolist(), written.names, strict=True)
         names = [f"{written.identities[label]}/{name}" for label, name in parts]
-        write_json(
-            self.folder / RECORDS_NAMES, {"identities": written.identities, "names": names}
-        )
+        write_json(self.folder / RECORDS_NAMES, {"identities": written.identities, "names": names})
 
     def _append(self, key: int, label: int, labels: Sequence[int], image: bytes = b"") -> None:
         line = f"{key}\t{self.files[RECORDS].tell()}\n"
@@ -232,7 +243,7 @@ def file_name(name: str, content: bytes) -> str:
     return name if same else name + suffix
 
 
-def names_in_identity(identity: str, names: list[str]) -> list[str]:
+def names_in_identity(names: list[str]) -> list[str]:
     """Return different names for the images of an identity, for files in one folder.
 
     They are the last parts of the names, or where two of these are equal, all parts joined by "_".

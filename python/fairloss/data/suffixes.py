@@ -40,13 +40,14 @@ def content_suffix(content: bytes) -> str:
             return suffix
     image = pillow()
     with image.open(BytesIO(content)) as opened:
-        suffixes = [s for s, name in image.registered_extensions().items() if name == opened.format]
-    return suffixes[0]
+        formats: dict[str, str] = image.registered_extensions()
+        return next(suffix for suffix, name in formats.items() if name == opened.format)
 
 
 def suffix_format(suffix: str) -> str | None:
     """Return the name of the format of a suffix in any case, as Pillow has it."""
-    return pillow().registered_extensions().get(suffix.lower())
+    formats: dict[str, str] = pillow().registered_extensions()
+    return formats.get(suffix.lower())
 
 
 def without_suffix(name: str) -> str:
