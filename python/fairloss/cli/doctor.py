@@ -26,7 +26,7 @@ def doctor(
 
     Examples: `fairloss doctor`, `fairloss doctor --data faces`
     """
-    from fairloss.doctor import diagnose, diagnose_data, render
+    from fairloss.doctor import diagnose, diagnose_data, is_complete, render
 
     if data is None:
         _print(render(diagnose()))
@@ -39,7 +39,7 @@ def doctor(
         survey = survey_images(data, image_size, channels, labeled(progress, "read images"))
     findings = diagnose_data(survey)
     _print(render(findings))
-    if any(finding.status != "ok" for finding in findings):
+    if not is_complete(findings):
         raise typer.Exit(1)
 
 

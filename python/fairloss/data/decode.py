@@ -63,6 +63,17 @@ def decode_image(source: Path | BinaryIO, image_size: tuple[int, int], channels:
         return as_pixels(ImageOps.exif_transpose(image), image_size, channels)
 
 
+class EncodedImage(BytesIO):
+    """An encoded image in memory, with a name for Pillow's errors."""
+
+    def __init__(self, data: bytes, name: str | None = None) -> None:
+        super().__init__(data)
+        self._name = f"of {len(data)} bytes" if name is None else repr(name)
+
+    def __repr__(self) -> str:
+        return self._name
+
+
 def jpeg_decoder() -> str:
     """Return the decoder that `decode_bytes` takes for JPEG here: "simplejpeg", else "pillow"."""
     return "pillow" if find_spec("simplejpeg") is None else "simplejpeg"
@@ -81,7 +92,7 @@ def decode_bytes(
     """
     pixels = _decode_jpeg(data, image_size) if decoder == "simplejpeg" and channels == 3 else None
     if pixels is None:
-        return decode_image(BytesIO(data), image_size, channels).contiguous()
+        return decode_image(EncodedImage(data), image_size, channels).contiguous()
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 

@@ -253,4 +253,4 @@ def names_in_identity(names: list[str]) -> list[str]:
         last = [name.replace("/", "_") for name in names]
     if len(set(last)) < len(last):
         last = [f"{number}_{name}" for number, name in enumerate(last)]
-    return [f"_{name}" if name.startswith(".") else name for name in last]
+    return [name if name and name[0] != "." else f"_{name}" for name in last]

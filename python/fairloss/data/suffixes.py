@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from io import BytesIO
 from pathlib import PurePosixPath
 
-from fairloss.data.decode import pillow
+from fairloss.data.decode import EncodedImage, pillow
 from fairloss.data.text_files import StrPath, check_format
 
 # Where Pillow is not installed, as beside features alone.
@@ -39,7 +38,7 @@ def content_suffix(content: bytes) -> str:
         if content.startswith(start):
             return suffix
     image = pillow()
-    with image.open(BytesIO(content)) as opened:
+    with image.open(EncodedImage(content)) as opened:
         formats: dict[str, str] = image.registered_extensions()
         return next(suffix for suffix, name in formats.items() if name == opened.format)
 
