@@ -12,6 +12,8 @@ from fairloss.data.records import RecordFile, image_rows
 from fairloss.data.text_files import StrPath, check_format
 from fairloss.io.json import read_json_if_exists
 
+NAMES = ".json"  # suffix of the file with names beside records
+
 
 class RecordImages(EncodedImages):
     """The images of MXNet's `train.rec`, decoded when they are asked for; without mxnet.
@@ -48,7 +50,7 @@ class RecordImages(EncodedImages):
         keys = zip(labels.tolist(), records.keys[rows].tolist(), strict=True)
         names = PackedNames(f"{identities[label]}/{key}" for label, key in keys)
         size = image_size, channels
-        beside = _read_names(Path(path).with_suffix(".json"), len(values), len(rows))
+        beside = _read_names(Path(path).with_suffix(NAMES), len(values), len(rows))
         identities, names = beside or (identities, names)
         super().__init__(records, rows, labels, identities, names, *size, mirror=mirror)
 

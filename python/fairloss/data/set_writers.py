@@ -233,7 +233,8 @@ class RecordWriter(SetWriter):
 
 def is_file_name(name: str) -> bool:
     """Return True for the name of a file or folder that is not hidden."""
-    return PurePosixPath(name).name == name and not name.startswith(".") and "\0" not in name
+    visible = name and not name.startswith(".") and "\0" not in name
+    return bool(visible) and PurePosixPath(name).name == name
 
 
 def file_name(name: str, content: bytes) -> str:

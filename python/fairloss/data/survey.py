@@ -26,7 +26,7 @@ from fairloss.data.image_folder import (
 )
 from fairloss.data.images import check_one_set, record_file
 from fairloss.data.listed_images import read_list
-from fairloss.data.record_images import RecordImages
+from fairloss.data.record_images import NAMES, RecordImages
 from fairloss.data.text_files import StrPath, is_count
 
 
@@ -170,7 +170,8 @@ def _listed(source: Path, survey: Survey) -> list[_Item]:
 def _records(path: Path, survey: Survey, size: tuple[tuple[int, int], int]) -> list[_Item]:
     images = RecordImages(path, *size)
     survey.counts.update(dict.fromkeys(images.identities, 0))
-    survey.label_gaps = _gaps(images.identities)
+    if not path.with_suffix(NAMES).is_file():  # else identities have other names than labels
+        survey.label_gaps = _gaps(images.identities)
     rows = enumerate(zip(images.names, images.labels.tolist(), strict=True))
     return [
         _Item(name, images.identities[label], partial(images.read_encoded, row))
@@ -258,7 +259,7 @@ def _refuse_unreadable(survey: Survey) -> None:
 
 def _gaps(identities: Sequence[str]) -> list[str]:
     """Return the ranges of labels below the highest that no identity has, if all are labels."""
-    if not all(is_count(identity) for identity in identities):
+    if not all(is_count(identity) and str(int(identity)) == identity for identity in identities):
         return []
     labels = np.array(sorted({-1, *map(int, identities)}))
     steps = zip((labels[:-1] + 1).tolist(), (labels[1:] - 1).tolist(), strict=True)
