@@ -37,7 +37,6 @@ from fairloss.data.suffixes import content_suffix
 from fairloss.data.text_files import StrPath
 from fairloss.io.atomic import FormatError, report_failure, report_malformed
 from fairloss.io.json import read_json, write_json
-from fairloss.io.output import locked_beside
 from fairloss.typing import Ints
 
 WRITERS: dict[str, type[SetWriter]] = {
@@ -97,7 +96,8 @@ def convert_images(
     """Write images of a set, those of an identity together, else in their order.
 
     `output` appears when all of it is complete. An interrupted call resumes when it is repeated,
-    from the folder `.<output>.partial` beside it, and the result has the same bytes.
+    from the folder `.<output>.partial` beside it, and the result has the same bytes. Where another
+    process may write the same output, the caller holds `fairloss.io.output.locked_beside`.
 
     Args:
         images: the set.
@@ -119,8 +119,7 @@ def convert_images(
     target = Path(output).resolve()
     given = np.arange(len(images)) if positions is None else positions
     order = given[np.argsort(images.labels.numpy()[given], kind="stable")]
-    with locked_beside(target, folder=True):
-        conversion = _convert(images, target, kind, order, progress)
+    conversion = _convert(images, target, kind, order, progress)
     if kind != "arrays" and not images.mirror:
         warnings.warn("mirror: false is not kept, as arrays alone have it", stacklevel=2)
     reasons = [f"{images.names[order[n]]} ({why})" for n, why in conversion.left_out.items()]

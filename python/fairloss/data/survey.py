@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fairloss.checks import expect
-from fairloss.data.arrays import holds_arrays, read_arrays, read_index
+from fairloss.data.arrays import holds_arrays, read_arrays, read_index, read_names
 from fairloss.data.decode import EncodedImage, decode_batches, decode_bytes, jpeg_decoder, pillow
 from fairloss.data.face_images import MEMORY_LIMIT, FaceImages, pixel_bytes
 from fairloss.data.image_folder import (
@@ -180,8 +180,13 @@ def _records(path: Path, survey: Survey, size: tuple[tuple[int, int], int]) -> l
 
 
 def _arrays(source: Path, survey: Survey, size: tuple[tuple[int, int], int]) -> list[_Item]:
-    survey.counts.update(dict.fromkeys(read_index(source)["identities"], 0))
+    index = read_index(source)
+    identities = index["identities"]
+    labels, _ = read_names(source, index)
+    survey.counts.update(identities[label] for label in labels.tolist())
+    survey.counts.update(dict.fromkeys(identities, 0))
     faces = read_arrays(source, *size)
+    survey.counts = Counter(dict.fromkeys(identities, 0))  # images are counted as they are read
     rows = enumerate(zip(faces.names, faces.labels.tolist(), strict=True))
     return [
         _Item(name, faces.identities[label], partial(_pixels, faces, row))

@@ -7,7 +7,7 @@ import typer
 from fairloss.cli._console import print_line
 from fairloss.cli._progress import progress_bars
 from fairloss.cli.data._source import NewSet, Source
-from fairloss.io.output import check_output
+from fairloss.io.output import locked_beside
 from fairloss.progress import labeled
 
 
@@ -30,9 +30,8 @@ def convert(
     """
     from fairloss.data.convert import convert_images, open_source
 
-    check_output(output, folder=True)
-    images = open_source(source, image_size, channels)
-    with progress_bars() as bars:
+    with locked_beside(output, folder=True), progress_bars() as bars:
+        images = open_source(source, image_size, channels)
         conversion = convert_images(images, output, to, progress=labeled(bars, "convert"))
     written = conversion.written
     identities = len(images.labels[written].unique())

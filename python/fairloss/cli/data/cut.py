@@ -8,7 +8,7 @@ from fairloss.checks import check_integer, check_number, expect
 from fairloss.cli._console import print_line
 from fairloss.cli._progress import progress_bars
 from fairloss.cli.data._source import NewSet, Source
-from fairloss.io.output import check_output
+from fairloss.io.output import locked_beside
 from fairloss.progress import labeled
 
 
@@ -37,14 +37,12 @@ def cut(
     from fairloss.data.convert import convert_images, open_source, source_kind
     from fairloss.data.long_tail import long_tailed_positions
 
-    check_output(output, folder=True)
-    check_integer("largest", largest)
-    fewest = _smallest(largest, smallest, imbalance)
-    images = open_source(source)
-    positions = long_tailed_positions(images.labels, largest, fewest, seed)
-    kind = to or source_kind(images)
-    with progress_bars() as bars:
-        progress = labeled(bars, "cut")
+    with locked_beside(output, folder=True), progress_bars() as bars:
+        check_integer("largest", largest)
+        fewest = _smallest(largest, smallest, imbalance)
+        images = open_source(source)
+        positions = long_tailed_positions(images.labels, largest, fewest, seed)
+        kind, progress = to or source_kind(images), labeled(bars, "cut")
         conversion = convert_images(images, output, kind, positions.numpy(), progress)
     written = conversion.written
     identities = len(images.labels[written].unique())
