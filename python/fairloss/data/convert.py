@@ -50,7 +50,7 @@ PROGRESS = "progress.json"
 
 @dataclass
 class Conversion:
-    """What a conversion has done so far, or in all.
+    """The work of a conversion so far, or in all.
 
     Attributes:
         order: (n,) positions of the images in the set, in the order of writing.
@@ -204,10 +204,11 @@ def _write(images: LabeledImages, writer: SetWriter, conversion: Conversion) -> 
             if isinstance(content, Exception):
                 conversion.left_out[conversion.done] = str(content)
             else:
-                own = labels[order[conversion.done]]
-                number, label, before = number + 1, label + (own != before), own
-                name = names[conversion.done]
-                writer.write(Image(number - 1, label, images.identities[own], name, content))
+                source = labels[order[conversion.done]]
+                label, before = label + (source != before), source
+                identity, name = images.identities[source], names[conversion.done]
+                writer.write(Image(number, label, identity, name, content))
+                number += 1
             conversion.done += 1
         conversion.sizes = writer.flush()
         yield

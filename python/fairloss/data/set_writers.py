@@ -48,7 +48,7 @@ class Image(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What a writer wrote: (N,) labels, N names in the identities, the identities, and `mirror`."""
+    """The set that a writer wrote; the N names are those in the identities."""
 
     labels: Ints
     names: list[str]
@@ -226,9 +226,9 @@ class RecordWriter(SetWriter):
         write_json(self.folder / RECORDS_NAMES, {"identities": written.identities, "names": names})
 
     def _append(self, key: int, label: int, labels: Sequence[int], image: bytes = b"") -> None:
-        line = f"{key}\t{self.files[RECORDS].tell()}\n"
-        self.files[RECORDS_INDEX].write(line.encode("ascii"))
-        self.files[RECORDS].write(pack_record(key, label, labels, image))
+        file = self.files[RECORDS]
+        self.files[RECORDS_INDEX].write(f"{key}\t{file.tell()}\n".encode("ascii"))
+        file.write(pack_record(key, label, labels, image))
 
 
 def is_file_name(name: str) -> bool:

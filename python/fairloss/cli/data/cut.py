@@ -22,17 +22,13 @@ def cut(
     imbalance: Annotated[
         float | None, typer.Option(help="largest / smallest, in place of --smallest.")
     ] = None,
-    to: Annotated[
-        str | None,
-        typer.Option(help="folder, rec or arrays; default: as the source, of a list folder."),
-    ] = None,
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
 ) -> None:
     """Cut a set to a long tail: the numbers of images fall exponentially, dealt at random.
 
     Identities with fewer than --largest images are left out, so that rarity is independent of what
-    the set has. An interrupted run resumes. Example: `fairloss data cut faces --largest 100
-    --imbalance 50 --output tail`
+    the set has. The form stays, but a list becomes files. An interrupted run resumes. Example:
+    `fairloss data cut faces --largest 100 --imbalance 50 --output tail`
     """
     from fairloss.data.convert import convert_images, open_source, source_kind
     from fairloss.data.long_tail import long_tailed_positions
@@ -42,8 +38,10 @@ def cut(
         fewest = _smallest(largest, smallest, imbalance)
         images = open_source(source)
         positions = long_tailed_positions(images.labels, largest, fewest, seed)
-        kind, progress = to or source_kind(images), labeled(bars, "cut")
-        conversion = convert_images(images, output, kind, positions.numpy(), progress)
+        progress = labeled(bars, "cut")
+        conversion = convert_images(
+            images, output, source_kind(images), positions.numpy(), progress
+        )
     written = conversion.written
     identities = len(images.labels[written].unique())
     few = int((images.counts < largest).sum())
