@@ -154,6 +154,25 @@ def test_images_of_a_list_are_grouped_by_identity(tmp_path):
     assert labels == [(5, 7), (0,), (0,), (0,), (1,), (1, 4), (4, 5)]
 
 
+def test_labels_have_no_gap_where_an_identity_is_left_out(faces, tmp_path):
+    (faces / "id0" / "000.png").write_bytes(b"no image")
+    for kind in KINDS:
+        with pytest.warns(UnreadableImage):
+            output = convert(faces, tmp_path / kind, kind)
+        assert open_source(output, *SIZE).identities == ["id1", "id2", "id3"]
+    labels = [record[0] for record in split_records((tmp_path / "rec/train.rec").read_bytes())]
+    assert labels[1:11] == [(float(label),) for label in np.repeat(range(3), [3, 3, 4])]
+
+
+def test_two_images_that_would_be_one_file_are_refused(tmp_path):
+    (tmp_path / "arrays").mkdir()
+    options = (np.array([0, 0]), np.array([0, 1]), ["a"], ["x", "x.png"], True)
+    write_arrays(tmp_path / "arrays", [np.zeros((2, 1, 4, 4), np.uint8)], *options)
+    with pytest.raises(FormatError, match="2 images of 'a' have 1 different names"):
+        convert(tmp_path / "arrays", tmp_path / "files", "folder")
+    assert not (tmp_path / "files").exists()
+
+
 class Stopped(Exception):
     pass
 

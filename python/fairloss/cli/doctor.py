@@ -11,7 +11,7 @@ from fairloss.cli._console import print_line
 def doctor(
     data: Annotated[
         Path | None,
-        typer.Option(help="Check a folder of identity/image files or of arrays instead."),
+        typer.Option(help="Check a set instead: files, arrays, a .rec or a list file."),
     ] = None,
     image_size: Annotated[
         tuple[int, int], typer.Option(help="Height and width of training, for --data.")
