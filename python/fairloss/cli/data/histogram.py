@@ -29,8 +29,8 @@ def histogram(source: Source, output: ReportFile = None) -> None:
     state = GroupState(counts)
     summary["count_bins"] = {"cuts": state.count_cuts, "empty": state.empty_count_bins}
     bars = count_bars(counts)
-    print_table("", ("images", "identities", ""), _bar_rows(bars), "left")
-    print_table(str(source), ("images per identity", ""), _summary_rows(summary))
+    print_table(str(source), ("images", "identities", ""), _bar_rows(bars), "left")
+    print_table("Images per identity", ("", ""), _summary_rows(summary))
     if output is not None:
         report = [{"from": low, "to": high, "identities": number} for low, high, number in bars]
         write_json(output, summary | {"histogram": report})
