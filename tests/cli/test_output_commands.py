@@ -37,6 +37,7 @@ INTO_FILES = [
     "report lost --output {}",
     "data check lost --output {}",
     "data histogram lost --output {}",
+    "export --checkpoint lost.pt --output {}",
     f"evaluate pairs {FOLDERS} --output {{}}",
     f"evaluate rfw --lists lost {FOLDERS} --output {{}}",
     "evaluate groups --features lost.npy --output {}",

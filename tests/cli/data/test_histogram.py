@@ -26,5 +26,5 @@ def test_counts_are_shown_without_decoding(tmp_path, monkeypatch):
 def test_count_bins_that_collapse_are_named(tmp_path):
     faces = write_folder(tmp_path / "faces", [2, 2, 2, 2], size=8)
     done = succeed("data", "histogram", faces)
-    assert "cuts at 2 and 2; no identity has some or many" in done.stdout
+    assert "Fair Loss: no class has some or many images by the cuts 2 and 2, so" in done.stdout
     refuse("got 2 images directly in it", "data", "histogram", faces / "id0")

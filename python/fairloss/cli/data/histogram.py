@@ -31,6 +31,8 @@ def histogram(source: Source, output: ReportFile = None) -> None:
     bars = count_bars(counts)
     print_table(str(source), ("images", "identities", ""), _bar_rows(bars), "left")
     print_table("Images per identity", ("", ""), _summary_rows(summary))
+    if state.unused_states:
+        print_line(f"Fair Loss: {state.unused_states}")
     if output is not None:
         report = [{"from": low, "to": high, "identities": number} for low, high, number in bars]
         write_json(output, summary | {"histogram": report})
@@ -56,6 +58,4 @@ def _summary_rows(summary: dict[str, Any]) -> Iterator[list[str]]:
     for name, share in summary["shares"].items():
         yield [f"images of the {name} third", f"{share:.1%}"]
     low, high = summary["count_bins"]["cuts"]
-    empty = summary["count_bins"]["empty"]
-    note = f"; no identity has {' or '.join(empty)}" if empty else ""
-    yield ["count bins of Fair Loss", f"cuts at {low:g} and {high:g}{note}"]
+    yield ["cuts of Fair Loss's count bins", f"{low:g}, {high:g}"]
