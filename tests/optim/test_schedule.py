@@ -81,7 +81,10 @@ def test_every_step_of_a_run_has_its_rate_also_inside_an_epoch(tmp_path):
     ("changes", "error"),
     [
         ({"warmup": 4.0}, "optimizer.warmup: expected fewer epochs than epochs=4, got 4.0"),
-        ({"schedule": "cosine"}, "optimizer.schedule: expected one of 'step', 'polynomial', got 'cosine'"),
+        (
+            {"schedule": "cosine"},
+            "optimizer.schedule: expected one of 'step', 'polynomial', got 'cosine'",
+        ),
         ({"power": 0.0}, "optimizer.power: expected a number above 0, got 0.0"),
         ({"name": "adam"}, "optimizer.name: expected one of 'sgd', 'adamw', got 'adam'"),
     ],
