@@ -43,7 +43,7 @@ def losses(made: Trainer, epochs: int) -> list[float]:
 
 def gradients(made: Trainer) -> torch.Tensor:
     parameters = (*made.model.parameters(), *made.head.parameters())
-    return torch.cat([p.grad.flatten() for p in parameters])
+    return torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
 
 
 def weights(made: Trainer) -> torch.Tensor:

@@ -37,7 +37,7 @@ class Diverged(RuntimeError):
 class Epoch(NamedTuple):
     """The result of one epoch."""
 
-    loss: float  # mean over the steps that were taken
+    loss: float  # mean over the steps that were taken; NaN: float16 overflowed in every one
     steps: int
     skipped: int
     seconds: float
@@ -197,10 +197,10 @@ class Trainer:
                 so_far.seconds = time.perf_counter() - started
                 progress(so_far.steps, len(batches))
                 after_step(so_far)
-        if not so_far.losses:
+        if not so_far.losses and self._skipped_in_a_row:  # none where a loss scale is falling
             raise self._diverged(f"all {so_far.steps} steps of epoch {epoch} were left out")
         return Epoch(
-            loss=sum(so_far.losses) / len(so_far.losses),
+            loss=sum(so_far.losses) / len(so_far.losses) if so_far.losses else math.nan,
             steps=so_far.steps,
             skipped=so_far.skipped,
             seconds=so_far.seconds,
