@@ -1,7 +1,7 @@
 """The batches of an epoch: which images they hold, and their pixels."""
 
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,7 +98,7 @@ class Loader:
         )
         iterator: Any = iter(loader)
         try:
-            for images in iterator:
+            for images in _received(iterator):
                 if isinstance(images, Exception):
                     raise images
                 yield images
@@ -106,6 +106,15 @@ class Loader:
             if workers:
                 # not left to the garbage collector: a traceback may keep the iterator for long
                 iterator._shutdown_workers()
+
+
+def _received(iterator: Iterator[Tensor | Exception]) -> Iterator[Tensor | Exception]:
+    try:
+        yield from iterator
+    except (OSError, EOFError) as error:  # those of images are values
+        raise RuntimeError(
+            f"a DataLoader worker ended before its batch was read: {error}"
+        ) from error
 
 
 class _Batches(Dataset[Tensor | Exception]):
