@@ -181,13 +181,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "faces").mkdir()
         result = measure(Path(folder), options)
-    for row in result["rows"]:
-        print(
-            f"{row['set']:15} {row['workers']} {row['images_per_second']:8.0f} {row['ratio']:.2f}"
-        )
-    print({key: value for key, value in result.items() if key != "rows"})
     if options.results is not None:
         write_json(options.results, result)
+    for row in result["rows"]:
+        print(f"{row['set']:15}", *(row[key] for key in ("workers", *FIGURES)))
+    print({key: value for key, value in result.items() if key != "rows"})
 
 
 if __name__ == "__main__":
