@@ -102,6 +102,10 @@ class RecordFile:
         """Return the path and the name of a record, for errors."""
         return self._file.path, f"record {self.keys[row]} "
 
+    def version(self) -> bytes:
+        """Return what changes when the file is written."""
+        return repr((self._file.size, self._file.time)).encode()
+
     def _parts(self, position: int, name: str) -> Iterator[tuple[int, int]]:
         """Yield the start and length of each part of a record."""
         kinds = (WHOLE, FIRST)
