@@ -1,7 +1,7 @@
 """The command `fairloss train`."""
 
 from fairloss import training
-from fairloss.cli._console import print_line
+from fairloss.cli._console import print_line, print_note
 from fairloss.cli._progress import progress_bars
 from fairloss.cli._settings import Settings, load_settings
 
@@ -33,5 +33,5 @@ def train(settings: Settings = None) -> None:
     """
     config = load_settings(settings, training.TrainConfig)
     with progress_bars() as progress:
-        folder = training.train(config, progress=progress)
+        folder = training.train(config, progress=progress, report=print_note)
     print_line(f"backbone: {folder / 'model.pt'}")
