@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "python" / "fairloss"
 LAYERS = (
     {"typing", "checks", "progress", "deprecation"},
     {"embeddings", "io"},
-    {"agent", "data", "glyphs", "models", "optim", "evaluation", "heads"},
+    {"agent", "data", "glyphs", "metrics", "models", "optim", "evaluation", "heads"},
     {"gallery"},
     {"training"},
     {"experience", "loss_search"},

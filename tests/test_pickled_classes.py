@@ -31,6 +31,7 @@ from fairloss import agent, data, evaluation, experience, gallery, heads, loss_s
 from fairloss.agent import MarginGrid, Policy
 from fairloss.heads import base
 from fairloss.io.atomic import FormatError
+from fairloss.metrics import ClassStatistics
 from fairloss.optim import RowSGD
 from fairloss.training import Diverged, OptimizerConfig, RunFolder, Trainer
 
@@ -100,6 +101,7 @@ EXAMPLES = {
     loss_search.GaussianSearch: lambda: loss_search.GaussianSearch([0.1], 0.1, 0.3),
     loss_search.ProcessMap: lambda: loss_search.ProcessMap(2),
     loss_search.Space: lambda: loss_search.space_of(SETTINGS, 16.0),
+    ClassStatistics: lambda: ClassStatistics(3, 4),
     models.SmallCNN: lambda: models.SmallCNN(8, (32, 32), 1, width=4),
     models.IResNet: small_iresnet,
     RowSGD: optimizer,

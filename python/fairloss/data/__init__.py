@@ -2,7 +2,7 @@
 
 from fairloss.data.align import align_face, open_aligned, similarity_transform
 from fairloss.data.arrays import read_arrays, write_arrays
-from fairloss.data.batches import augment, epoch_batches, epoch_order, to_input
+from fairloss.data.batches import augment, augment_sample, epoch_batches, epoch_order, to_input
 from fairloss.data.cmc import Cmc, cmc_name, read_cmc, write_cmc
 from fairloss.data.decode import UnreadableImage
 from fairloss.data.face_images import FaceImages
@@ -19,7 +19,9 @@ from fairloss.data.ijb import (
     read_template_pairs,
 )
 from fairloss.data.image_folder import list_images, read_folder
-from fairloss.data.images import encoded_batches, image_batches, read_images
+from fairloss.data.images import encoded_batches, image_batches, open_images, read_images
+from fairloss.data.labeled_images import LabeledImages
+from fairloss.data.listed_images import FolderImages, ListedImages
 from fairloss.data.long_tail import long_tailed, orl_split, pareto_counts, split_identities
 from fairloss.data.megaface import (
     DevkitList,
@@ -35,7 +37,10 @@ from fairloss.data.npy import read_matrix
 from fairloss.data.orl import export_orl, orl_wheel, read_orl
 from fairloss.data.pair_bin import PairBin, read_pair_bin, write_pair_bin
 from fairloss.data.pair_lists import identity_of, read_pairs
+from fairloss.data.record_images import RecordImages
+from fairloss.data.record_writer import write_records
 from fairloss.data.restricted_pickle import load_plain
+from fairloss.data.samplers import balanced_batches, per_class_batches
 from fairloss.data.synthetic_megaface import Planted, planted_megaface, write_planted
 from fairloss.data.ytf import read_ytf_splits
 from fairloss.deprecation import renamed
@@ -46,15 +51,21 @@ __all__ = [
     "Enrolled",
     "FaceImages",
     "Features",
+    "FolderImages",
+    "LabeledImages",
     "Landmarks",
+    "ListedImages",
     "NamedPairs",
     "PairBin",
     "Planted",
+    "RecordImages",
     "TemplateMedia",
     "TemplatePairs",
     "UnreadableImage",
     "align_face",
     "augment",
+    "augment_sample",
+    "balanced_batches",
     "cmc_name",
     "contiguous_folds",
     "encoded_batches",
@@ -68,9 +79,11 @@ __all__ = [
     "load_plain",
     "long_tailed",
     "open_aligned",
+    "open_images",
     "orl_split",
     "orl_wheel",
     "pareto_counts",
+    "per_class_batches",
     "planted_megaface",
     "read_arrays",
     "read_cmc",
@@ -101,6 +114,7 @@ __all__ = [
     "write_manifest",
     "write_pair_bin",
     "write_planted",
+    "write_records",
     "write_vector",
 ]
 

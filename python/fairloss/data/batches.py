@@ -5,6 +5,7 @@ read nor advanced, and every device sees the same order and the same pixels.
 """
 
 import hashlib
+import struct
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from fairloss.checks import check_integer, expect
 def epoch_order(num_samples: int, seed: int, epoch: int) -> Tensor:
     """Return a permutation of 0..num_samples-1, (num_samples,) int64, for one epoch."""
     check_integer("num_samples", num_samples)
-    return torch.randperm(num_samples, generator=_generator("order", seed, epoch))
+    return torch.randperm(num_samples, generator=generator("order", seed, epoch))
 
 
 def epoch_batches(num_samples: int, batch_size: int, seed: int, epoch: int) -> list[Tensor]:
@@ -45,18 +46,54 @@ def augment(images: Tensor, seed: int, epoch: int, step: int, mirror: bool = Tru
     """
     _check_images(images)
     count, channels, height, width = images.shape
-    generator = _generator("augment", seed, epoch, step)
-    vertical = _uniform(count, height // 16, generator)
-    horizontal = _uniform(count, width // 16, generator)
-    mirrored = torch.randint(2, (count, 1), generator=generator, dtype=torch.bool)
+    source = generator("augment", seed, epoch, step)
+    vertical = _uniform(count, height // 16, source)
+    horizontal = _uniform(count, width // 16, source)
+    mirrored = torch.randint(2, (count, 1), generator=source, dtype=torch.bool)
     rows = (torch.arange(height) + vertical).clamp_(0, height - 1)
     columns = (torch.arange(width) + horizontal).clamp_(0, width - 1)
     if mirror:
         columns = torch.where(mirrored, width - 1 - columns, columns)
     # one gather over flat positions is several times faster than indexing rows and columns
-    source = (rows[:, :, None] * width + columns[:, None, :]).reshape(count, 1, height * width)
-    source = source.to(images.device).expand(count, channels, height * width)
-    return images.flatten(2).gather(2, source).view(images.shape)
+    pixels = (rows[:, :, None] * width + columns[:, None, :]).reshape(count, 1, height * width)
+    pixels = pixels.to(images.device).expand(count, channels, height * width)
+    return images.flatten(2).gather(2, pixels).view(images.shape)
+
+
+def augment_sample(
+    image: Tensor, seed: int, epoch: int, position: int, mirror: bool = True
+) -> Tensor:
+    """Mirror and shift one image as `augment` does; uint8 (channels, H, W) in and out.
+
+    The draws depend on (seed, epoch, position) alone: neither on the batch size nor on the process
+    that decodes the image. They are not those of `augment`.
+
+    Args:
+        image: to change.
+        seed: of the run.
+        epoch: number of the epoch.
+        position: of the image in the order of the epoch, 0, 1, ..., so that an image that comes
+            twice in an epoch is changed in two ways.
+        mirror: mirror with probability 1/2.
+
+    Raises:
+        ValueError: if `image` is not uint8 with three dimensions.
+    """
+    valid = image.dtype == torch.uint8 and image.dim() == 3
+    got = f"{image.dtype} of shape {tuple(image.shape)}"
+    expect(valid, "image", "uint8 (channels, H, W)", got)
+    _, height, width = image.shape
+    # hashed without a generator, which takes longer to seed than all the rest
+    draws = struct.unpack("<3Q", _hash(24, "augment_sample", seed, epoch, position))
+    vertical, horizontal = (
+        draw % (2 * bound + 1) - bound
+        for draw, bound in zip(draws, (height // 16, width // 16), strict=False)
+    )
+    rows = (torch.arange(height) + vertical).clamp_(0, height - 1)
+    columns = (torch.arange(width) + horizontal).clamp_(0, width - 1)
+    if mirror and draws[2] % 2:
+        columns = width - 1 - columns
+    return image.index_select(1, rows).index_select(2, columns)
 
 
 def to_input(images: Tensor) -> Tensor:
@@ -78,13 +115,17 @@ def _check_images(images: Tensor) -> None:
     expect(valid, "images", "uint8 (B, channels, H, W)", got)
 
 
-def _uniform(count: int, bound: int, generator: torch.Generator) -> Tensor:
+def _uniform(count: int, bound: int, source: torch.Generator) -> Tensor:
     """Draw (count, 1) integers uniform over -bound..bound."""
-    return torch.randint(-bound, bound + 1, (count, 1), generator=generator)
+    return torch.randint(-bound, bound + 1, (count, 1), generator=source)
 
 
-def _generator(purpose: str, *numbers: int) -> torch.Generator:
+def generator(purpose: str, *numbers: int) -> torch.Generator:
+    """Return a generator of its own for each purpose and numbers."""
+    return torch.Generator().manual_seed(int.from_bytes(_hash(8, purpose, *numbers), "big"))
+
+
+def _hash(size: int, purpose: str, *numbers: int) -> bytes:
     # hashed, because nearby seeds such as seed + epoch would make runs share their draws
     key = "/".join([purpose, *map(str, numbers)]).encode()
-    seed = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big")
-    return torch.Generator().manual_seed(seed)
+    return hashlib.blake2b(key, digest_size=size).digest()

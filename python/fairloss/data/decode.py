@@ -1,16 +1,21 @@
-"""Decoding image files with Pillow, which is imported only when an image is read."""
+"""Decoding images with Pillow and simplejpeg, which are imported when an image is read."""
 
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 from types import ModuleType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from fairloss.typing import Bytes
 
 # Images decoded at a time: enough to occupy the threads, few enough that decoded images waiting to
 # be copied stay small (256 images of 3x112x112 are 10 MB).
@@ -54,6 +59,42 @@ def decode_image(source: Path | BinaryIO, image_size: tuple[int, int], channels:
 
     with Image.open(source) as image:
         return as_pixels(ImageOps.exif_transpose(image), image_size, channels)
+
+
+def jpeg_decoder() -> str:
+    """Return the decoder that `decode_bytes` takes for JPEG here: "simplejpeg", else "pillow"."""
+    return "pillow" if find_spec("simplejpeg") is None else "simplejpeg"
+
+
+def decode_bytes(
+    data: bytes, image_size: tuple[int, int], channels: int, decoder: str = "pillow"
+) -> Tensor:
+    """Return `decode_image` of an encoded image, contiguous.
+
+    With the decoder "simplejpeg" a JPEG in color of that very size, without EXIF or XMP data, is
+    decoded by simplejpeg, which is faster; all else by Pillow.
+
+    Raises:
+        Exception: as `decode_image`.
+    """
+    pixels = _decode_jpeg(data, image_size) if decoder == "simplejpeg" and channels == 3 else None
+    if pixels is None:
+        return decode_image(BytesIO(data), image_size, channels).contiguous()
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+
+def _decode_jpeg(data: bytes, image_size: tuple[int, int]) -> Bytes | None:
+    """Return (H, W, 3) pixels, or None for what Pillow is to decode or to refuse."""
+    import simplejpeg
+
+    # an APP1 marker: the orientation may be in it
+    if not data.startswith(b"\xff\xd8") or b"\xff\xe1" in data:
+        return None
+    with suppress(ValueError):  # also for damage that Pillow corrects
+        height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
+        if (height, width) == image_size and colors == "YCbCr":
+            return cast(Bytes, simplejpeg.decode_jpeg(data, "RGB"))
+    return None
 
 
 def as_pixels(image: Any, image_size: tuple[int, int], channels: int) -> Tensor:

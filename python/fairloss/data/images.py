@@ -14,12 +14,17 @@ from fairloss.checks import expect
 from fairloss.data.align import open_aligned
 from fairloss.data.arrays import INDEX, holds_arrays, read_arrays, read_index, read_names
 from fairloss.data.decode import BATCH, as_pixels, decode_batches, decode_image
-from fairloss.data.face_images import FaceImages
-from fairloss.data.image_folder import list_images, read_folder
+from fairloss.data.face_images import MEMORY_LIMIT, FaceImages, pixel_bytes
+from fairloss.data.image_folder import list_folder, list_images, read_folder
+from fairloss.data.labeled_images import LabeledImages
+from fairloss.data.listed_images import FolderImages, ListedImages
+from fairloss.data.record_images import RecordImages
 from fairloss.data.suffixes import find_names, match_names
 from fairloss.data.text_files import StrPath, check_format
 from fairloss.io.atomic import FormatError
 from fairloss.typing import Floats
+
+TRAIN_REC = "train.rec"  # in the folders that insightface takes
 
 
 def read_images(
@@ -37,6 +42,45 @@ def read_images(
         return read_arrays(folder, image_size, channels)
     check_one_set(Path(folder))
     return read_folder(folder, image_size, channels, progress)
+
+
+def open_images(
+    path: StrPath,
+    image_size: tuple[int, int] = (112, 112),
+    channels: int = 3,
+    memory_limit: int = MEMORY_LIMIT,
+    progress: Callable[[int, int], object] | None = None,
+) -> LabeledImages:
+    """Open a folder of files or of arrays, a RecordIO file, or a list file.
+
+    A folder of files is read into memory if its pixels fit; if not, its images are decoded when
+    they are asked for, and so are those of records and lists.
+
+    Args:
+        path: of the folder, of a `.rec` (`RecordImages`) or a folder with a `train.rec` in it, or
+            of a text file (`ListedImages`).
+        image_size: (H, W).
+        channels: 1 for gray, 3 for RGB.
+        memory_limit: most bytes the decoded pixels of a folder of files may take in memory.
+        progress: called as progress(done, total) while a folder is read into memory.
+
+    Raises:
+        ValueError: as the readers.
+    """
+    path = Path(path)
+    if path.is_file():
+        if path.suffix == ".rec":
+            return RecordImages(path, image_size, channels)
+        return ListedImages(path, None, image_size, channels)
+    if (path / TRAIN_REC).is_file():
+        return RecordImages(path / TRAIN_REC, image_size, channels)
+    if holds_arrays(path):
+        return read_arrays(path, image_size, channels)
+    check_one_set(path)
+    needed = pixel_bytes(len(list_folder(path).files), channels, image_size)
+    if needed > memory_limit:
+        return FolderImages(path, image_size, channels)
+    return read_folder(path, image_size, channels, progress, memory_limit)
 
 
 def list_identified(folder: StrPath) -> tuple[list[str], list[str]]:

@@ -51,9 +51,9 @@ def open_npy(path: str | os.PathLike[str], mode: Literal["r", "c"] = "r") -> Map
     Raises:
         FormatError: the file changed while it was opened.
     """
-    before = _version(path)
+    before = file_version(path)
     array = np.lib.format.open_memmap(path, mode=mode).view(MappedArray)
-    if _version(path) != before:
+    if file_version(path) != before:
         raise FormatError(path, "changed while it was read")
     array.version = before
     return array
@@ -62,11 +62,12 @@ def open_npy(path: str | os.PathLike[str], mode: Literal["r", "c"] = "r") -> Map
 def check_unchanged(array: MappedArray) -> None:
     """Raise FormatError if the file of an array was changed or replaced since it was mapped."""
     path = str(array.filename)
-    if _version(path) != array.version:
+    if file_version(path) != array.version:
         raise FormatError(path, "changed while it was read")
 
 
-def _version(path: str | os.PathLike[str]) -> Version:
+def file_version(path: str | os.PathLike[str] | int) -> Version:
+    """Return what changes when a file, given by its path or descriptor, is written or replaced."""
     status = os.stat(path)
     return status.st_ino, status.st_size, status.st_mtime_ns
 

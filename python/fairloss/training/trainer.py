@@ -4,6 +4,7 @@ import math
 import operator
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from fairloss.agent import GroupState
 from fairloss.agent.state import BINS
+from fairloss.checks import expect
 from fairloss.data import FaceImages, augment, epoch_batches, to_input
 from fairloss.heads import Head
 from fairloss.models import embed
@@ -35,6 +37,23 @@ class Epoch(NamedTuple):
     steps: int
     skipped: int
     seconds: float
+
+
+@dataclass
+class EpochSoFar:
+    """The steps of an epoch that are done.
+
+    Attributes:
+        steps: steps done, those that were left out included.
+        losses: of the steps that were taken.
+        skipped: steps that were left out.
+        seconds: time of these steps, in all the runs that took them.
+    """
+
+    steps: int = 0
+    losses: list[float] = field(default_factory=list)
+    skipped: int = 0
+    seconds: float = 0.0
 
 
 def _ignore_skip(step: int, reason: str) -> None:
@@ -105,6 +124,9 @@ class Trainer:
         epoch: int,
         learning_rate: float | None = None,
         progress: Callable[[int, int], object] = lambda done, total: None,
+        *,
+        done: EpochSoFar | None = None,
+        after_step: Callable[[EpochSoFar], object] = lambda so_far: None,
     ) -> Epoch:
         """Train on every image once.
 
@@ -112,9 +134,13 @@ class Trainer:
             epoch: its number; batches and augmentation are drawn from it.
             learning_rate: default that of the optimizer.
             progress: called as progress(steps done, steps).
+            done: steps of this epoch after which the state was restored; default none.
+            after_step: called after each step, also one that was left out. With `state()` its
+                argument, which changes with every step, is all that the rest of the epoch needs.
 
         Raises:
             Diverged: no step, or too many in a row, had a finite loss and gradient.
+            ValueError: `done` has more steps than the epoch.
         """
         started = time.perf_counter()
         self.model.train()
@@ -122,22 +148,31 @@ class Trainer:
         if learning_rate is not None:
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate
-        losses = []
+        so_far = EpochSoFar() if done is None else replace(done, losses=list(done.losses))
         batches = epoch_batches(len(self.faces), self.batch_size, self.seed, epoch)
-        for number, indices in enumerate(batches):
+        expect(so_far.steps <= len(batches), "done", f"at most {len(batches)} steps", so_far.steps)
+        started -= so_far.seconds
+        for number in range(so_far.steps, len(batches)):
+            indices = batches[number]
             images = self.faces.images(indices)
             if self.augment:
                 images = augment(images, self.seed, epoch, number, self.faces.mirror)
-            losses.append(self._train_step(to_input(images).to(self.device), indices))
-            progress(number + 1, len(batches))
-        taken = [loss for loss in losses if loss is not None]
-        if not taken:
-            raise self._diverged(f"all {len(losses)} steps of epoch {epoch} were left out")
+            loss = self._train_step(to_input(images).to(self.device), indices)
+            so_far.steps += 1
+            if loss is None:
+                so_far.skipped += 1
+            else:
+                so_far.losses.append(loss)
+            so_far.seconds = time.perf_counter() - started
+            progress(so_far.steps, len(batches))
+            after_step(so_far)
+        if not so_far.losses:
+            raise self._diverged(f"all {so_far.steps} steps of epoch {epoch} were left out")
         return Epoch(
-            loss=sum(taken) / len(taken),
-            steps=len(losses),
-            skipped=len(losses) - len(taken),
-            seconds=time.perf_counter() - started,
+            loss=sum(so_far.losses) / len(so_far.losses),
+            steps=so_far.steps,
+            skipped=so_far.skipped,
+            seconds=so_far.seconds,
         )
 
     def statistics(self) -> ClassStatistics:
@@ -156,9 +191,10 @@ class Trainer:
         return ClassStatistics(counts, centers, missing, missing, missing, nearest)
 
     def state(self) -> dict[str, Any]:
-        """Return all that the next epoch depends on."""
+        """Return all that the next step depends on, but for the `EpochSoFar` inside an epoch."""
         return {
             "step": self.step,
+            "skipped_in_a_row": self._skipped_in_a_row,
             "model": self.model.state_dict(),
             "head": self.head.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -172,6 +208,8 @@ class Trainer:
             KeyError, TypeError, ValueError: an entry is missing, or does not fit.
         """
         self.step = operator.index(state["step"])
+        # older states, which were saved between epochs, lack it
+        self._skipped_in_a_row = operator.index(state.get("skipped_in_a_row", 0))
         try:
             self.model.load_state_dict(state["model"])
             self.head.load_state_dict(state["head"])
@@ -208,7 +246,8 @@ class Trainer:
         return float(loss.detach())
 
     def _non_finite(self, embeddings: Tensor, indices: Tensor) -> str:
-        rows = (~self.head.weight.isfinite().all(dim=1)).nonzero().flatten().tolist()
+        lowest, highest = self.head.weight.aminmax(dim=1)  # NaN of a row with one; no (C, D) copy
+        rows = (~(lowest.isfinite() & highest.isfinite())).nonzero().flatten().tolist()
         if rows:
             classes = ", ".join(f"{row} ({self.faces.identities[row]})" for row in rows[:5])
             return f"{len(rows)} rows of the head's weight are not finite: class {classes}"
