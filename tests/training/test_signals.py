@@ -64,7 +64,7 @@ def test_a_signal_ends_a_run_after_the_step_and_it_resumes(
 def test_a_signal_ends_the_statistics_and_the_steps_before_are_saved(tmp_path, whole, monkeypatch):
     original = Trainer.statistics
 
-    def interrupted(self):
+    def interrupted(self, intra_angle):
         os.kill(os.getpid(), signal.SIGTERM)
         raise AssertionError("the signal came too late")
 

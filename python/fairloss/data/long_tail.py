@@ -1,12 +1,16 @@
 """Cutting a data set to a long tail, and holding identities out."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from fairloss.checks import check_integer, expect
 from fairloss.data.face_images import FaceImages
+from fairloss.data.labeled_images import LabeledImages
+
+Images = TypeVar("Images", bound=LabeledImages)
 
 
 def pareto_counts(num_classes: int, largest: int, smallest: int = 1) -> Tensor:
@@ -58,7 +62,7 @@ def long_tailed(faces: FaceImages, counts: Tensor | Sequence[int], seed: int) ->
     return faces.subset(selected.sort().values)
 
 
-def split_identities(faces: FaceImages, unseen: int, seed: int) -> tuple[FaceImages, FaceImages]:
+def split_identities(faces: Images, unseen: int, seed: int) -> tuple[Images, Images]:
     """Split into (seen, unseen): `unseen` identities drawn by `seed`, each with all its images.
 
     Raises:

@@ -43,11 +43,10 @@ class Epochs:
 
     def train(self, finished: int, so_far: EpochSoFar) -> None:
         """Train the epochs after the `finished` ones, of the first the steps that remain."""
-        schedule = self.trainer.start_schedule(self.config.optimizer, self.config.epochs, finished)
+        self.trainer.start_schedule(self.config.optimizer, self.config.epochs)
         for epoch in range(finished + 1, self.config.epochs + 1):
             with self.signals.held():
                 self._epoch(epoch, so_far)
-            schedule.step()
             so_far = EpochSoFar()
 
     def _epoch(self, epoch: int, so_far: EpochSoFar) -> None:
@@ -105,8 +104,9 @@ class Epochs:
         self.log.epoch(line)
 
     def _statistics(self) -> ClassStatistics:
-        needed = self.config.statistics == "always" or self.trainer.head.needs_statistics
-        return self.trainer.statistics() if needed else self.trainer.counts()
+        always = self.config.statistics == "always"
+        needed = always or self.trainer.head.needs_statistics
+        return self.trainer.statistics(always) if needed else self.trainer.counts()
 
     def _evaluate(self, epoch: int) -> dict[str, Any] | None:
         """Return accuracies and seconds, if the sets are evaluated after this epoch."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fairloss.checks import expect
-from fairloss.data import FaceImages
+from fairloss.data import LabeledImages
 from fairloss.heads import AdaptiveFace, FairLoss, Head, SphereFace2
 from fairloss.io.atomic import FormatError, read_text, write_text
 from fairloss.io.json import write_json
@@ -40,7 +40,7 @@ def check_existing(config: Any, folder: RunFolder, free: Sequence[str], what: st
     expect(not different, "output", f"a {what} with these settings", got)
 
 
-def is_finished(config: TrainConfig, faces: FaceImages | None, folder: RunFolder) -> bool:
+def is_finished(config: TrainConfig, faces: LabeledImages | None, folder: RunFolder) -> bool:
     """Return True if a run has trained all epochs and written its result.
 
     Args:
@@ -82,7 +82,7 @@ def _check_result(path: Path, folder: RunFolder) -> None:
 
 
 def start_or_resume(
-    config: TrainConfig, faces: FaceImages, folder: RunFolder
+    config: TrainConfig, faces: LabeledImages, folder: RunFolder
 ) -> tuple[Trainer, int, EpochSoFar]:
     """Return a trainer, the number of finished epochs, and what is done of the next."""
     trainer = build_trainer(config, faces, folder)

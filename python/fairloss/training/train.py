@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fairloss.checks import expect
-from fairloss.data import FaceImages, read_images
+from fairloss.data import LabeledImages, open_images
 from fairloss.io.output import locked_output
 from fairloss.io.run_folder import RunFolder
 from fairloss.progress import Progress, labeled, no_progress
@@ -29,14 +29,14 @@ from fairloss.training.signals import Signals
 
 # Settings that a resumed run may change.
 FREE_SETTINGS = (
-    *("output", "resume", "statistics", "tensorboard", "device"),
+    *("output", "resume", "statistics", "tensorboard", "device", "workers"),
     *("checkpoint_every", "keep_checkpoints", "evaluate", "evaluate_every", "log_every"),
 )
 
 
 def train(
     config: TrainConfig,
-    faces: FaceImages | None = None,
+    faces: LabeledImages | None = None,
     progress: Progress | None = None,
     report: Report | None = None,
 ) -> Path:
@@ -75,7 +75,7 @@ def print_nothing(line: str) -> None:
 
 def _train(
     config: TrainConfig,
-    faces: FaceImages | None,
+    faces: LabeledImages | None,
     progress: Progress,
     report: Report,
     signals: Signals,
@@ -116,11 +116,12 @@ def check_one_process() -> None:
     expect(int(world_size) == 1, "WORLD_SIZE", "1", f"{world_size}; start without torchrun")
 
 
-def read_faces(config: TrainConfig, progress: Progress | None = None) -> FaceImages:
-    """Return the images of `config.data` at the configured size."""
+def read_faces(config: TrainConfig, progress: Progress | None = None) -> LabeledImages:
+    """Return the images of `config.data` at the configured size, in memory or decoded later."""
     height, width = config.image_size
     report = labeled(progress, "read images")
-    return read_images(config.data, (height, width), config.channels, progress=report)
+    limit = int(config.memory_limit * 2**30)
+    return open_images(config.data, (height, width), config.channels, limit, report)
 
 
 def _with_absolute_paths(config: TrainConfig, reads_data: bool) -> TrainConfig:
