@@ -73,7 +73,7 @@ def die_while_saving(stage: str, count: StepCount, step: int) -> None:
     def half(original, state, file):
         buffer = io.BytesIO()
         original(state, buffer)
-        file.write(buffer.getvalue()[: buffer.tell() // 2])
+        file.write(buffer.getvalue()[: len(buffer.getvalue()) // 2])
         file.flush()
         die()
 

@@ -32,9 +32,9 @@ def test_the_comment_of_the_archive_is_the_digest_of_all_before_it(path):
 def changed_bits(content):
     """The whole of the end, where the checksum begins to be read, and a sample of the rest."""
     size = len(content)
-    places = random.Random(0).sample(range(size - 90), 40)
-    for place in [*range(4), *places, *range(size - 90, size, 3)]:
-        yield content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :]
+    offsets = random.Random(0).sample(range(size - 90), 40)
+    for offset in [*range(4), *offsets, *range(size - 90, size, 3)]:
+        yield content[:offset] + bytes([content[offset] ^ 1 << offset % 8]) + content[offset + 1 :]
 
 
 def test_a_file_with_a_changed_or_without_its_last_bytes_is_refused(path):

@@ -82,9 +82,9 @@ def test_an_epoch_that_ended_after_the_newest_checkpoint_is_logged_once(tmp_path
     assert events == ["resume", "epoch", "end"]
 
 
-def flip(path, place=1000):
+def flip(path, offset=1000):
     content = bytearray(path.read_bytes())
-    content[place] ^= 4
+    content[offset] ^= 4
     path.write_bytes(content)
 
 

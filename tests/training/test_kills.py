@@ -5,12 +5,15 @@ from __future__ import annotations
 import multiprocessing
 import random
 import time
+from io import BytesIO
 
 import pytest
 from dying import STAGES, StepCount, train_and_die
-from synthetic import faces
+from PIL import Image
+from synthetic import faces, patterns
 from training_runs import config, same
 
+from fairloss.data import write_records
 from fairloss.training import OptimizerConfig, RunFolder, train
 
 COUNTS = [24, 20, 18, 16, 10, 8]
@@ -25,7 +28,8 @@ SETTINGS = {
 def killed(context, settings, count, target, moment):
     """Train in another process until it is killed, or done; return its exit code."""
     stage = moment if isinstance(moment, str) else None
-    arguments = (settings, faces(COUNTS), count, stage, target)
+    images = faces(COUNTS) if settings.data == "made up" else None
+    arguments = (settings, images, count, stage, target)
     process = context.Process(target=train_and_die, args=arguments)
     process.start()
     if stage is None:
@@ -57,3 +61,25 @@ def test_a_run_killed_at_twenty_moments_ends_with_the_same_bits(tmp_path):
     assert min(resumed) > 0
     assert [line["epoch"] for line in lines if line["event"] == "epoch"] == [*range(1, 18)]
     assert not list((tmp_path / "run").glob(".*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_a_killed_run_on_records_ends_with_the_same_bits(tmp_path, workers):
+    pixels, labels = patterns([8, 6, 4, 3, 2, 1])
+    encoded = [BytesIO() for _ in pixels]
+    for buffer, image in zip(encoded, pixels, strict=True):
+        Image.fromarray(image[0].numpy()).save(buffer, "png")
+    items = zip(labels.tolist(), (buffer.getvalue() for buffer in encoded), strict=True)
+    write_records(tmp_path / "train.rec", items)
+    changes = {"data": str(tmp_path / "train.rec"), "memory_limit": 0.0, "workers": workers}
+    whole = train(config(tmp_path / "whole", **changes | {"workers": 2}))
+    settings = config(tmp_path / "run", **changes, checkpoint_every=1)
+    context, count = multiprocessing.get_context("forkserver"), StepCount(tmp_path / "steps")
+    context.set_forkserver_preload(["fairloss.training"])
+    for target, moment in ((2, 0.01), (5, "replace"), (8, "write"), (10, 0.0)):  # of 12 steps
+        assert killed(context, settings, count, target, moment) == -9
+    settings.workers = 3 - workers
+    train(settings, progress=count)
+    assert same(whole, tmp_path / "run")
+    assert 12 <= count.value() <= 12 + 4
