@@ -22,7 +22,7 @@ import pytest
 import torch
 from gallery_cases import embeddings, numbered
 from head_cases import CASES
-from synthetic import faces
+from synthetic import faces, write_folder
 from torch import Tensor, nn
 
 import fairloss
@@ -31,10 +31,12 @@ from fairloss import agent, data, evaluation, experience, gallery, heads, loss_s
 from fairloss.agent import MarginGrid, Policy
 from fairloss.heads import base
 from fairloss.io.atomic import FormatError
+from fairloss.io.pinned import PinnedFile
 from fairloss.metrics import ClassStatistics
 from fairloss.optim import RowSGD
 from fairloss.training import Diverged, OptimizerConfig, RunFolder, Trainer
 
+FILES = tempfile.TemporaryDirectory()
 COPIES = {"pickle": lambda value: pickle.loads(pickle.dumps(value)), "deepcopy": copy.deepcopy}
 KEEP = Policy.constant("keep")
 SCORES, GENUINE = [0.1, 0.9, 0.4, 0.5], [False, True, False, True]
@@ -63,6 +65,19 @@ def small_gallery():
     return made
 
 
+def decoded_set(kind):
+    """A set that decodes its images, of files that stay."""
+    root = write_folder(Path(FILES.name) / kind.__name__, [2, 1], size=8)
+    if kind is data.FolderImages:
+        return kind(root, (8, 8), 1)
+    names = data.list_images(root)
+    (root / "list.txt").write_text("".join(f"{name}\t{name[:3]}\n" for name in names), "utf-8")
+    images = [(number, (root / name).read_bytes()) for number, name in enumerate(names)]
+    data.write_records(root / "train.rec", images)
+    path = root / ("train.rec" if kind is data.RecordImages else "list.txt")
+    return kind(path, image_size=(8, 8), channels=1)
+
+
 def small_iresnet():
     made = models.IResNet(18, 8, (16, 16), 1)
     made.layer3 = made.layer4 = nn.Identity()  # instead of most of the weights
@@ -88,6 +103,9 @@ EXAMPLES = {
     agent.Transitions: lambda: agent.Transitions([0], [1], [0.5], np.eye(2)[:1]),
     data.UnreadableImage: lambda: data.UnreadableImage("a.jpg"),
     data.FaceImages: lambda: faces([2, 1]),
+    data.FolderImages: lambda: decoded_set(data.FolderImages),
+    data.ListedImages: lambda: decoded_set(data.ListedImages),
+    data.RecordImages: lambda: decoded_set(data.RecordImages),
     evaluation.Pairs: lambda: evaluation.all_pairs([0, 0, 1]),
     evaluation.RocCorners: lambda: evaluation.RocCorners(SCORES, GENUINE),
     evaluation.SortedScores: lambda: evaluation.SortedScores(SCORES, GENUINE),
@@ -114,6 +132,7 @@ EXCEPTIONS = dict.fromkeys(
     "abstract: their heads are examples",
 ) | {
     base.SampleLoss: "abstract: every loss is one",
+    data.LabeledImages: "abstract: FaceImages and others are examples",
     base.ClassCenters: "abstract: CenterLoss and UniformFace are examples",
     base.HeadOptions: "type of a dict",
     base.UnscaledOptions: "type of a dict",
@@ -169,6 +188,7 @@ MEANINGS = {
     Trainer: lambda trainer: trainer.state(),
     gallery.Gallery: lambda gallery: (gallery.names, gallery.search(embeddings(3, seed=9))),
     partial: lambda function: (function.func, function.args, function.keywords),
+    PinnedFile: lambda file: (file.path, file.size, file.read(0, file.size)),
     BaseException: lambda error: (error.args, vars(error)),
 }
 

@@ -20,7 +20,7 @@ from fairloss_ext._architectures import OLDEST, covers, parse
 from fairloss_ext._toolkit import Toolkit, find_toolkit
 
 OLDEST_TORCH = (2, 11)  # the first whose stable ABI has all that the ops use
-# As in pyproject.toml, without faiss, which has its own finding, and ray, which is optional.
+# As in pyproject.toml, without faiss, which has its own finding, ray and simplejpeg, both optional.
 EXTRAS = {
     "train": ("typer", "rich", "pyyaml", "pillow", "fonttools", "tensorboard"),
     "report": ("matplotlib", "jinja2"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fairloss.data import augment, epoch_batches, epoch_order, to_input
+from fairloss.data import augment, augment_sample, epoch_batches, epoch_order, to_input
 
 
 def picture(count: int = 64, channels: int = 2, height: int = 48, width: int = 35) -> Tensor:
@@ -155,3 +155,48 @@ def test_without_mirroring_only_shifts() -> None:
     assert rising.all()
     same = (shifted == both).flatten(1).all(dim=1)
     assert 16 < int(same.sum()) < 48
+
+
+def test_a_sample_is_mirrored_and_shifted_as_a_batch_is() -> None:
+    images = picture(count=1)[0]
+    out = [augment_sample(images, 0, 0, position) for position in range(140)]
+    assert all(image.dtype == torch.uint8 and image.is_contiguous() for image in out)
+    moves = [recover(images, changed) for changed in out]
+    for index in range(3):
+        assert torch.equal(out[index], shifted(images, *moves[index]))
+    # 7 vertical and 5 horizontal shifts and 2 mirrors are equally frequent, to 5 deviations
+    for part, size in zip(zip(*moves, strict=True), (7, 5, 2), strict=True):
+        values, counts = torch.tensor(part).unique(return_counts=True)
+        assert len(values) == size
+        assert (counts - 140 / size).abs().max() < 5 * (140 / size) ** 0.5
+    # and independent of each other: most of the 70 combinations occur
+    assert len(set(moves)) > 45
+
+
+def test_a_sample_depends_on_seed_epoch_and_position() -> None:
+    image = picture(count=1, height=112, width=112)[0]
+    first = augment_sample(image, 1, 2, 3)
+    state, before = torch.get_rng_state(), image.clone()
+    assert torch.equal(augment_sample(image, 1, 2, 3), first)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(image, before)
+    for key in ((0, 2, 3), (1, 0, 3), (1, 2, 0), (3, 2, 1), (1, 3, 2)):
+        assert not torch.equal(augment_sample(image, *key), first)
+
+
+def test_the_draws_of_a_sample_do_not_change_between_versions() -> None:
+    # a run saved by one release must resume with the same images in the next
+    image = picture(count=1)[0]
+    moves = [recover(image, augment_sample(image, 5, 6, position)) for position in range(4)]
+    assert moves == [(1, -1, False), (-1, -1, True), (-2, 2, False), (1, -1, True)]
+
+
+def test_a_sample_without_mirroring_is_only_shifted() -> None:
+    image = picture(count=1)[0]
+    for position in range(20):
+        down, right, mirrored = recover(image, augment_sample(image, 0, 0, position))
+        right = -right if mirrored else right  # which is that of the image before it was mirrored
+        plain = augment_sample(image, 0, 0, position, mirror=False)
+        assert torch.equal(plain, shifted(image, down, right, False))
+    with pytest.raises(ValueError, match=r"image: expected uint8 \(channels, H, W\), got"):
+        augment_sample(image[0], 0, 0, 0)

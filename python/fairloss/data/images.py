@@ -77,9 +77,9 @@ def open_images(
     if holds_arrays(path):
         return read_arrays(path, image_size, channels)
     check_one_set(path)
-    needed = pixel_bytes(len(list_folder(path).files), channels, image_size)
-    if needed > memory_limit:
-        return FolderImages(path, image_size, channels)
+    listing = list_folder(path)
+    if pixel_bytes(len(listing.files), channels, image_size) > memory_limit:
+        return FolderImages(path, image_size, channels, listing)
     return read_folder(path, image_size, channels, progress, memory_limit)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from fairloss.data.decode import warn_left_out
 from fairloss.data.encoded_images import EncodedImages
-from fairloss.data.image_folder import image_name, list_folder, natural_key
+from fairloss.data.image_folder import Listing, image_name, list_folder, natural_key
 from fairloss.data.packed_names import PackedNames
 from fairloss.data.text_files import StrPath, check_format, read_lines, split_fields
 from fairloss.io.atomic import FormatError
@@ -29,6 +29,7 @@ class FolderImages(EncodedImages):
         folder: holds one folder per identity.
         image_size: (H, W), as in `read_folder`.
         channels: 1 for gray, 3 for RGB.
+        listing: of the folder, if there is one already.
 
     Warns:
         UnreadableImage: as `read_folder`, except for files that cannot be decoded.
@@ -39,9 +40,13 @@ class FolderImages(EncodedImages):
     """
 
     def __init__(
-        self, folder: StrPath, image_size: tuple[int, int] = (112, 112), channels: int = 3
+        self,
+        folder: StrPath,
+        image_size: tuple[int, int] = (112, 112),
+        channels: int = 3,
+        listing: Listing | None = None,
     ) -> None:
-        listing = list_folder(Path(folder))
+        listing = list_folder(Path(folder)) if listing is None else listing
         for what, left_out, count in listing.left_out():
             warn_left_out(f"{what} left out", left_out, count)
         identities = [identity for identity, files in listing.images.items() if files]
@@ -50,7 +55,6 @@ class FolderImages(EncodedImages):
         check_format(identities, folder, f"no image in its {len(empty)} folders")
         sizes = [len(listing.images[identity]) for identity in identities]
         names = PackedNames(image_name(file) for file in listing.files)
-        del listing
         source = _Files(folder, names)
         labels = np.repeat(np.arange(len(sizes)), sizes)
         rows = np.arange(len(names))

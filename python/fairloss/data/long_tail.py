@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from fairloss.checks import check_integer, expect
-from fairloss.data.face_images import FaceImages
 from fairloss.data.labeled_images import LabeledImages
 
 Images = TypeVar("Images", bound=LabeledImages)
@@ -30,7 +29,7 @@ def pareto_counts(num_classes: int, largest: int, smallest: int = 1) -> Tensor:
     return (largest * (smallest / largest) ** exponents).round().long()
 
 
-def long_tailed(faces: FaceImages, counts: Tensor | Sequence[int], seed: int) -> FaceImages:
+def long_tailed(faces: Images, counts: Tensor | Sequence[int], seed: int) -> Images:
     """Draw a random subset of `faces` with `counts` (C,) images per identity.
 
     The counts are assigned to the identities at random, and the images of each are drawn at random,
@@ -79,7 +78,7 @@ def split_identities(faces: Images, unseen: int, seed: int) -> tuple[Images, Ima
     )
 
 
-def orl_split(faces: FaceImages, unseen: int = 10, seed: int = 0) -> tuple[FaceImages, FaceImages]:
+def orl_split(faces: Images, unseen: int = 10, seed: int = 0) -> tuple[Images, Images]:
     """Split into (train, test): a long-tailed training set, and `unseen` whole identities.
 
     With the 40 identities of ORL and the default: 30 identities with 10, 9, 9, ..., 1 images to
