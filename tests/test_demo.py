@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -53,6 +54,13 @@ def finished(data, tmp_path_factory):
 def one_margin(monkeypatch):
     """Leave one fixed margin, that of the start, to save time."""
     monkeypatch.setattr("fairloss.demo.phases.MARGINS", (0.35,))
+
+
+def test_a_missing_library_stops_a_demo_before_it_trains(data, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.stats", None)
+    with pytest.raises(ImportError, match="needs scipy"):
+        demo(config(data, tmp_path / "demo"))
+    assert not (tmp_path / "demo" / "pretrain").exists()
 
 
 def test_the_whole_method_end_to_end(data, finished):

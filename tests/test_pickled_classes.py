@@ -122,6 +122,7 @@ EXAMPLES = {
     ClassStatistics: lambda: ClassStatistics(3, 4),
     models.SmallCNN: lambda: models.SmallCNN(8, (32, 32), 1, width=4),
     models.IResNet: small_iresnet,
+    models.MobileFaceNet: lambda: models.MobileFaceNet(8, (16, 16), 1),
     RowSGD: optimizer,
     Diverged: lambda: Diverged("step 3"),
     RunFolder: lambda: RunFolder(tempfile.gettempdir()),

@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 
 import fairloss_ext
+from fairloss.agent import GroupState
 from fairloss.data.decode import first_names
 from fairloss.data.survey import Survey
 from fairloss_ext._architectures import OLDEST, covers, parse
@@ -95,6 +96,9 @@ def diagnose_data(survey: Survey) -> list[Finding]:
     for what, names, count, remedy in lost:
         if names:
             findings.append(Finding(what, "warning", f"{count}: {first_names(names)}", remedy))
+    unused = GroupState(usable).unused_states if usable else ""
+    if unused:  # all images are used all the same
+        findings.append(Finding("FairLoss", "ok", unused, "set head.options.count_cuts"))
     if survey.refusal:
         findings.append(Finding("training", "missing", f"would stop: {survey.refusal}"))
     return findings

@@ -33,6 +33,7 @@ INTO_FILES = [
     "fit-policy lost.npz --output {}",
     f"embed {FOLDERS} --output {{}}.npy",
     "report lost --output {}",
+    "export --checkpoint lost.pt --output {}",
     f"evaluate pairs {FOLDERS} --output {{}}",
     f"evaluate rfw --lists lost {FOLDERS} --output {{}}",
     "evaluate groups --features lost.npy --output {}",

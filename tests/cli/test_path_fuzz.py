@@ -138,6 +138,7 @@ COMMANDS = [
     ("demo", "data={}", "output={}"),
     ("fit-policy", "--output={}", "--", "{}"),
     ("embed", "--data={}", "--checkpoint={}", "--output={}"),
+    ("export", "--checkpoint={}", "--output={}"),
     ("report", "--", "{}"),
     ("evaluate", "pairs", "--data={}", "--checkpoint={}", "--output={}"),
     ("evaluate", "groups", "--features={}", "--attributes={}", "--column={}", "--output={}"),

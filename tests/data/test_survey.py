@@ -58,6 +58,16 @@ def test_the_survey_leaves_out_what_training_leaves_out(faces):
     assert survey.memory == 9 * 16 * 16
 
 
+def test_doctor_names_bins_of_image_counts_without_an_identity(tmp_path):
+    done = doctor(write_folder(tmp_path / "tail", [1] * 7 + [2, 3, 4], size=16))
+    assert done.returncode == 0  # all images are used
+    unused = "no class has some images by the cuts 1 and 1, so 12 of 36 states are not used"
+    assert unused in " ".join(done.stdout.split())
+    assert "head.options.count_cuts" in done.stdout
+    done = doctor(write_folder(tmp_path / "even", [1, 2, 3], size=16))
+    assert "states are not used" not in " ".join(done.stdout.split())
+
+
 def test_doctor_reports_all_that_is_left_out(faces):
     whole = doctor(faces)
     assert whole.returncode == 0, whole.stdout

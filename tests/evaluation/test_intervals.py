@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from agreement import largest_share
 from scipy import stats
 
 from fairloss.evaluation import (
     Search,
     all_pairs,
     compare_pairs,
+    crossed_mean,
     evaluate_groups,
     evaluate_ijb_identification,
     evaluate_pairs,
@@ -17,7 +19,6 @@ from fairloss.evaluation import (
 from fairloss.evaluation.clusters import Influence, Observations, pair_clusters, trial_clusters
 from fairloss.evaluation.influence import RocInfluence, share_function
 from fairloss.evaluation.intervals import (
-    crossed_interval,
     difference_interval,
     influence_interval,
     t_quantile,
@@ -56,7 +57,7 @@ def test_intervals_lie_within_the_range_of_the_number():
     none, every = (share_function(np.full(8, each))(clusters) for each in (False, True))
     gain = difference_interval(none, every, clusters)
     assert (gain.value, gain.high) == (1, 1)
-    assert gain.low < 1
+    assert gain.low == pytest.approx(1 - 2 * largest_share(8, identities=8), rel=2e-3)
     assert influence_interval(none, clusters).low == 0 < influence_interval(none, clusters).high
 
 
@@ -153,13 +154,28 @@ def test_intervals_of_several_networks_count_their_spread():
         level = generator.normal(0.5, 0.3, size=(2, 4, 1))
         hits = ease + level + generator.normal(size=(2, 4, 120)) > 0
         a, b = ([share_function(hit)(clusters) for hit in side] for side in hits)
-        crossed = crossed_interval(a, b, clusters)
+        crossed = difference_interval(a, b, clusters)
         single = difference_interval(a[0], b[0], clusters)
         covered += crossed.low <= 0 <= crossed.high
         alone += single.low <= 0 <= single.high
     assert crossed.value == pytest.approx(hits[1].mean() - hits[0].mean())
     assert 0.91 <= covered / 200 <= 0.99
     assert alone / 200 < 0.85  # of the two checkpoints, not of the methods
+
+
+@pytest.mark.parametrize("level", [0.0, 0.1, 0.5])
+def test_variance_of_networks_is_that_of_a_table_of_networks_and_identities(level):
+    generator = np.random.default_rng(1)
+    shift, ease = level * generator.normal(size=(5, 1)), generator.normal(size=30)
+    hits = ease + shift + 0.7 * generator.normal(size=(5, 30)) > 0
+    clusters = trial_clusters(np.arange(30))
+    none = share_function(np.zeros(30, dtype=np.bool_))(clusters)
+    networks = [share_function(row)(clusters) for row in hits]
+    table, interval = crossed_mean(hits), difference_interval(none, networks, clusters)
+    assert interval.value == pytest.approx(table.value)
+    assert interval.standard_error == pytest.approx(table.variance**0.5)
+    width = stats.t.ppf(0.975, int(table.degrees_of_freedom + 1e-9)) * table.variance**0.5
+    assert interval.high - interval.value == pytest.approx(width, rel=2e-3)
 
 
 def test_perfect_scores_of_several_networks_are_not_certain():
@@ -182,12 +198,38 @@ def networks_of(values, effects, variance=0.0):
     ]
 
 
+def test_networks_with_the_same_hits_are_not_certain_to_be_equal():
+    hits = np.arange(200) % 20 > 0
+    clusters = trial_clusters(np.arange(200) // 4)
+    a, b = (share_function(hits)(clusters) for _ in range(2))
+    interval = difference_interval(a, b, clusters)
+    assert interval.value == interval.standard_error == 0
+    share = largest_share(50, identities=50)
+    assert -interval.low == interval.high == pytest.approx(share, rel=2e-3)
+    assert difference_interval([a, a], [b, b], clusters) == interval
+
+
+@pytest.mark.parametrize("share", [1 / 50, 3 / 50])
+def test_intervals_of_nearly_equal_models_cover(share):
+    # b is wrong where a is right on few identities, in some of the draws on none
+    generator = np.random.default_rng(0)
+    clusters = trial_clusters(np.arange(50))
+    covered = 0
+    for _ in range(300):
+        right = generator.random(50) < 0.9
+        both = right & (generator.random(50) >= share)
+        a, b = (share_function(hits)(clusters) for hits in (right, both))
+        interval = difference_interval(a, b, clusters)
+        covered += interval.low <= -0.9 * share <= interval.high
+    assert covered / 300 >= 0.93
+
+
 def test_degrees_of_freedom_are_those_of_the_side_that_varies():
     effects = 1e-6 * np.random.default_rng(0).normal(size=(12, 60))
     clusters = trial_clusters(np.arange(60))
     two, ten = (0.4, 0.5), np.full(10, 0.6)
     a, b = networks_of(two, effects[:2]), networks_of(ten, effects[2:])
-    interval = crossed_interval(a, b, clusters)
+    interval = difference_interval(a, b, clusters)
     assert interval.standard_error == pytest.approx(np.std(two, ddof=1) / np.sqrt(2), rel=1e-3)
     width = stats.t.ppf(0.975, 1) * interval.standard_error
     assert interval.high - interval.value == pytest.approx(width)
@@ -199,7 +241,7 @@ def test_variance_of_thresholds_is_within_that_of_the_networks():
     effects[2:] *= 2  # what identities do to the difference, beside what networks do
     clusters = trial_clusters(np.arange(60))
     errors = [
-        crossed_interval(
+        difference_interval(
             networks_of((0.4, 0.5), effects[:2], variance),
             networks_of((0.6, 0.65), effects[2:], variance),
             clusters,

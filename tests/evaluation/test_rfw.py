@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from agreement import largest_share
 from pair_cases import as_pairs, pair_case
 
 from fairloss.data import contiguous_folds
@@ -77,7 +78,11 @@ def test_rfw_comparison_is_the_difference_of_both():
         )
     assert report["difference"]["mean"]["low"] > 0
     same = compare_rfw(good, dict(reversed(good.items())), replicates=5)["difference"]
-    assert same["subsets"]["Asian"]["auc"]["high"] == same["mean"]["high"] == 0
+    # 110 of the 200 pairs of a subset are genuine; each of the others has two more identities
+    for gain, subsets in ((same["subsets"]["Asian"]["auc"], 1), (same["mean"], 2)):
+        share = largest_share(subsets * 110, identities=subsets * (110 + 2 * 90))
+        assert -gain["low"] == gain["high"] == pytest.approx(share, rel=2e-3)
+    assert same["std"]["low"] < 0 < same["std"]["high"]
     perfect = {name: subset(0.0, 3) for name in good}
     ratio = compare_rfw(perfect, perfect, replicates=5)["difference"]["skewed_error_ratio"]
     assert ratio == "not measurable: a subset has no error"

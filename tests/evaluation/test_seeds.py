@@ -113,6 +113,9 @@ def test_holm_multiplies_the_smallest_by_their_number():
 def test_bad_scores_are_named():
     with pytest.raises(ValueError, match=r"scores_a: expected \(S,\) or \(S, I\) scores of 2"):
         compare_seeds([1.0], [2.0], 0.1)
+    one_identity = np.arange(5.0)[:, None]
+    with pytest.raises(ValueError, match=r"scores_a: .* 2 identities or more, got shape \(5, 1\)"):
+        compare_seeds(one_identity, 2 * one_identity, 0.1)
     with pytest.raises(ValueError, match=r"scores_b: expected shape \(2,\), as scores_a, got"):
         compare_seeds([1.0, 2.0], [1.0, 2.0, 3.0], 0.1)
     with pytest.raises(ValueError, match="scores_b: expected finite numbers, got"):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import re
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -162,11 +164,31 @@ def test_policy_from_experience(pretrained, tmp_path):
 
 def test_files_of_another_kind_are_refused(tmp_path):
     (tmp_path / "x.npz").write_bytes(b"no zip")
-    with pytest.raises(ValueError, match=r"x.npz: not an experience file"):
+    with pytest.raises(ValueError, match=r"x.npz: no file of the expected"):
         Experience.load(tmp_path / "x.npz")
     np.savez(tmp_path / "y.npz", version=3)
     with pytest.raises(ValueError, match="of version 1 to 2"):
         Experience.load(tmp_path / "y.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("classes", np.ones(3), "classes: expected shape (2,), got (3,)"),
+        ("successor", np.ones((2, 9)), "successor: expected shape (2, 36), got (2, 9)"),
+        ("steps", np.ones(2), "steps: expected shape (), got (2,)"),
+        ("min_cell", "few", "malformed: "),
+    ],
+)
+def test_columns_that_do_not_fit_are_named(tmp_path, name, value, problem):
+    columns = dict.fromkeys((f.name for f in fields(Experience)), np.ones(2, dtype=np.int64))
+    columns |= dict.fromkeys(("dropped", "min_cell", "steps"), np.int64(3))
+    columns |= {"grid": np.arange(4.0), "successor": np.zeros((2, 36)), "kind": np.array("arc")}
+    np.savez(tmp_path / "x.npz", version=2, **columns)
+    assert len(Experience.load(tmp_path / "x.npz")) == 2
+    np.savez(tmp_path / "x.npz", version=2, **columns | {name: value})
+    with pytest.raises(FormatError, match=re.escape(f"x.npz: {problem}")):
+        Experience.load(tmp_path / "x.npz")
 
 
 @pytest.mark.parametrize("name", ["epochs", "chains", "min_cell", "learning_rate"])

@@ -9,8 +9,10 @@ from dying import DiesOnce
 from search_runs import COUNTS, config, same
 from synthetic import faces, write_folder
 
+from fairloss.io.atomic import FormatError
+from fairloss.io.state import write_state
 from fairloss.loss_search import ProcessMap, search
-from fairloss.loss_search.member import read_split
+from fairloss.loss_search.member import read_result, read_split
 from fairloss.training import (
     RunFolder,
 )
@@ -44,6 +46,27 @@ def test_a_killed_process_is_replaced_and_nothing_else_changes(tmp_path, whole):
     events = [line["event"] for line in RunFolder(tmp_path / "run").metrics()]
     assert events == ["death", "round", "round", "round", "end"]
     same(tmp_path / "run", whole)
+
+
+def test_a_file_that_is_no_result_of_a_member_is_named(tmp_path):
+    path = tmp_path / "0001-0.pt"
+    result = {"reward": 0.5, "loss": 1.0, "steps": 3, "state": {"step": 3}}
+    write_state(path, result)
+    assert read_result(path) == result
+    write_state(path, {"reward": 0.5, "loss": 1.0})
+    message = "0001-0.pt: expected the result of a member, got none of state, steps; remove it"
+    with pytest.raises(FormatError, match=message):
+        read_result(path)
+
+
+def test_a_search_names_a_file_that_is_no_result_of_a_member(tmp_path):
+    def write_nothing(function, members):
+        for member in members:
+            write_state(tmp_path / "members" / f"0001-{member}.pt", {})
+            yield member
+
+    with pytest.raises(FormatError, match=r"members.0001-0\.pt: expected the result of a member"):
+        search(config(tmp_path), faces(COUNTS), map=write_nothing)
 
 
 def test_a_member_that_always_dies_ends_the_search_with_its_reason(tmp_path):

@@ -13,7 +13,8 @@ def test_unknown_name_lists_the_known() -> None:
         build_model("resnet")
     for name in MODEL_NAMES:
         assert name in str(raised.value)
-    assert MODEL_NAMES == ("small_cnn", "iresnet18", "iresnet34", "iresnet50", "iresnet100")
+    iresnets = ("iresnet18", "iresnet34", "iresnet50", "iresnet100", "iresnet200")
+    assert ("small_cnn", "mobilefacenet", *iresnets) == MODEL_NAMES
 
 
 def test_parameter_count_by_hand() -> None:

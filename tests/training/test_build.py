@@ -50,7 +50,11 @@ from fairloss.training import (
             {"head": HeadConfig(sample_rate=0.0)},
             r"head.sample_rate: expected a number in \(0, 1\], got 0.0",
         ),
-        ({"model": ModelConfig(name="vgg")}, "name: expected one of 'small_cnn'"),
+        (
+            {"model": ModelConfig(embedding_size=-1)},
+            "model.embedding_size: expected a number in",
+        ),
+        ({"model": ModelConfig(name="vgg")}, "model.name: expected one of 'small_cnn'"),
     ],
 )
 def test_bad_choices_are_named(tmp_path, changes, message):
@@ -84,7 +88,7 @@ def test_a_backbone_needs_its_configuration(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"model.pt does not exist"):
         load_backbone(tmp_path / "model.pt")
     (tmp_path / "model.pt").write_bytes(b"")
-    with pytest.raises(FileNotFoundError, match=r"no config.yaml beside"):
+    with pytest.raises(ValueError, match=r"cannot be read"):
         load_backbone(tmp_path / "model.pt")
     run = train(config(tmp_path / "run", epochs=1), faces(COUNTS))
     with pytest.raises(ValueError, match="such as a run's model.pt"):

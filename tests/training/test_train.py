@@ -89,9 +89,10 @@ def test_a_non_finite_step_is_left_out_and_training_continues(tmp_path):
     assert trainer.head.weight.isfinite().all()
 
 
-def test_many_non_finite_steps_end_the_run(tmp_path):
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_many_non_finite_steps_end_the_run(tmp_path, value):
     trainer = build_trainer(config(tmp_path, batch_size=2), faces(COUNTS), RunFolder(tmp_path))
-    trainer.head.weight.data[4, 0] = math.nan
+    trainer.head.weight.data[4, 0] = value
     with pytest.raises(RuntimeError, match=r"10 steps in a row were left out.*class 4"):
         trainer.run_epoch(1, 0.1)
 

@@ -108,6 +108,19 @@ class GroupState:
         return [word for number, word in enumerate(_COUNT_WORDS) if number not in bins]
 
     @property
+    def unused_states(self) -> str:
+        """The count bins without a class and what they leave unused, in words; "" if none."""
+        empty = self.empty_count_bins
+        if not empty:
+            return ""
+        unused = self.num_states * len(empty) // BINS
+        low, high = self.count_cuts
+        return (
+            f"no class has {' or '.join(empty)} images by the cuts {low:g} and {high:g}, "
+            f"so {unused} of {self.num_states} states are not used"
+        )
+
+    @property
     def num_states(self) -> int:
         """S = 9 M."""
         return num_states(self.grid)

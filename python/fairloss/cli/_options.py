@@ -5,16 +5,15 @@ from typing import Annotated
 
 import typer
 
-RunCheckpoint = Annotated[Path, typer.Option(help="model.pt of a run folder.")]
+RunCheckpoint = Annotated[
+    Path, typer.Option(help="model.pt of a run folder, or a state dict of insightface.")
+]
 Checkpoint = Annotated[Path | None, typer.Option(help="model.pt of a run folder.")]
 FeatureFile = Annotated[
     Path | None, typer.Option(help="A .npy of `fairloss embed`, in place of images.")
 ]
 
 Images = Annotated[Path | None, typer.Option(help="Folder of the named images, or of arrays.")]
-Against = Annotated[
-    Path | None, typer.Option(help="Another checkpoint or .npy: report the difference to it.")
-]
 Checkpoints = Annotated[
     list[Path] | None,
     typer.Option("--checkpoint", help="model.pt of a run folder; of several seeds with --against."),
@@ -23,14 +22,13 @@ FeatureFiles = Annotated[
     list[Path] | None,
     typer.Option("--features", help="A .npy of `fairloss embed`, in place of images; or several."),
 ]
-AgainstSeveral = Annotated[
+Against = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--against", help="Another checkpoint or .npy, or several: report the difference to it."
-    ),
+    typer.Option(help="Another checkpoint or .npy, or several: report the difference to it."),
 ]
 AgainstFeatures = Annotated[
-    Path | None, typer.Option("--against", help="Another .npy: report the difference to it.")
+    list[Path] | None,
+    typer.Option("--against", help="Another .npy, or several: report the difference to it."),
 ]
 Replicates = Annotated[
     int, typer.Option(help="Of a bootstrap, added to the report as a check of the intervals.")

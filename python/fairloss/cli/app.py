@@ -14,6 +14,7 @@ from fairloss.cli import (
     doctor,
     embed,
     evaluate,
+    export,
     fit_policy,
     gallery,
     report,
@@ -37,6 +38,7 @@ for command in (
     fit_policy.fit_policy,
     search_loss.search_loss,
     embed.embed,
+    export.export,
     report.report,
     doctor.doctor,
 ):

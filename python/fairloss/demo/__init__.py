@@ -40,7 +40,6 @@ def demo(config: DemoConfig, progress: Progress | None = None) -> Path:
     report is written.
     """
     config = prepare(config)
-    import_extra("scipy.stats")  # a missing library comes before the training
     with locked_output(Path(config.output)):
         return _demo(config, progress)
 
@@ -49,6 +48,7 @@ def _demo(config: DemoConfig, progress: Progress | None) -> Path:
     output = Path(config.output)
     _check_same_demo(config, output)
     if not _has_one_network_an_arm(output):
+        import_extra("scipy.stats")  # a missing library comes before the training
         seen, unseen = _read_faces(config, progress)
         write_text(output / "config.yaml", as_yaml(config))
         with one_thread():

@@ -7,8 +7,9 @@ import numpy.typing as npt
 
 from fairloss.checks import check_length, expect
 from fairloss.evaluation.folds import fold_within, identity_folds
-from fairloss.evaluation.pairs import Pairs, identity_index, networks, pair_scores
+from fairloss.evaluation.pairs import Pairs, identity_index, pair_scores
 from fairloss.evaluation.protocol_report import Unmeasured, pair_sampling, protocol_report
+from fairloss.evaluation.sides import network_arrays
 from fairloss.evaluation.verification import PairStatistics
 
 MAX_FOLDS = 10  # as LFW
@@ -78,8 +79,9 @@ def compare_pairs(
     embeddings of networks of several seeds each.
 
     Args:
-        embeddings_a: (N, D_a) real numbers, or (S, N, D_a) of S networks; normalized here.
-        embeddings_b: (N, D_b) or (S, N, D_b), likewise.
+        embeddings_a: (N, D_a) real numbers, or (S, N, D_a) or a list of those of S networks;
+            normalized here.
+        embeddings_b: (N, D_b), (S, N, D_b) or a list, likewise.
         identities: (N,) integers or strings.
         replicates: of the bootstrap, whose interval is then added to each as "bootstrap", as a
             check; 0 for none.
@@ -104,7 +106,7 @@ def _report(
     seed: int,
 ) -> dict[str, Any]:
     index = identity_index(identities)
-    sides = {name: networks(embeddings) for name, embeddings in models.items()}
+    sides = {name: network_arrays(embeddings, 2) for name, embeddings in models.items()}
     for name, side in sides.items():
         check_length(name, len(side[0]), len(index), "rows, as identities")
     pairs = all_pairs(index)

@@ -1,8 +1,9 @@
 """Means over seeds and identities that are crossed: every network sees the same identities."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,14 +39,51 @@ class CrossedMean:
     interaction_variance: float
 
 
-def crossed_mean(values: npt.ArrayLike) -> CrossedMean:
-    """Compute the mean of a table and its variance where rows and columns are both random.
+class Variance(NamedTuple):
+    """An estimate of a variance.
 
-    The entry of seed s and identity i is mean + a_s + b_i + c_si, so the mean has the variance
-    var(a)/S + var(b)/I + var(c)/(S I). The variance between the S row means, over S, estimates the
-    first and third term, that between the I column means, over I, the second and third: their sum
-    less the third, which the residuals give. It is not smaller than either, as the variance of a
-    component is not negative.
+    Attributes:
+        value: the estimate.
+        degrees_of_freedom: of the estimate.
+    """
+
+    value: float
+    degrees_of_freedom: float
+
+
+def sum_of_variances(parts: Sequence[Variance]) -> Variance:
+    """Return the variance of a sum of independent numbers, 0 of none."""
+    return _satterthwaite(math.fsum(part.value for part in parts), parts)
+
+
+def crossed_variance(rows: Variance, columns: Variance, both: Variance) -> Variance:
+    """Return the variance of the mean of a table where rows and columns are both random.
+
+    The entry of row s and column i is mean + a_s + b_i + c_si, so the mean of S rows and I columns
+    has the variance var(a)/S + var(b)/I + var(c)/(S I): the sum of the first two arguments less the
+    third, which is in both. It is not smaller than either, as the variance of a component is not
+    negative.
+
+    Args:
+        rows: the variance between the means of the rows, over S, which is var(a)/S + var(c)/(S I).
+        columns: that between the means of the columns, over I: var(b)/I + var(c)/(S I).
+        both: that between the residuals, over S I.
+    """
+    variance, larger = rows.value + columns.value - both.value, max(rows, columns)
+    if variance < larger.value:  # the estimate of a component is negative: it is taken as 0
+        return larger
+    return _satterthwaite(variance, (rows, columns, both))
+
+
+def _satterthwaite(variance: float, parts: Sequence[Variance]) -> Variance:
+    """Return a variance with the degrees of freedom of a sum of parts, at least those of one."""
+    degrees = min((part.degrees_of_freedom for part in parts), default=math.inf)
+    spread = math.fsum(part.value**2 / part.degrees_of_freedom for part in parts)
+    return Variance(variance, max(degrees, variance**2 / spread) if spread else degrees)
+
+
+def crossed_mean(values: npt.ArrayLike) -> CrossedMean:
+    """Compute the mean of a table and its `crossed_variance`.
 
     Args:
         values: (S, I) finite, such as differences of two losses with one seed on one identity.
@@ -61,18 +99,11 @@ def crossed_mean(values: npt.ArrayLike) -> CrossedMean:
     rows, columns, mean = table.mean(axis=1), table.mean(axis=0), float(table.mean())
     residuals = table - rows[:, None] - columns + mean
     free = (seeds - 1) * (identities - 1)
-    by_seed = float(rows.var(ddof=1)) / seeds
-    by_identity = float(columns.var(ddof=1)) / identities
-    by_both = float((residuals**2).sum()) / free / table.size
-    variance = by_seed + by_identity - by_both
-    degrees = float(min(seeds, identities) - 1)  # of a sum of mean squares at least those of one
-    if variance >= max(by_seed, by_identity) > 0:
-        spread = by_seed**2 / (seeds - 1) + by_identity**2 / (identities - 1) + by_both**2 / free
-        degrees = max(degrees, variance**2 / spread)
-    else:  # the estimate of a component is negative: it is taken as 0
-        variance = max(by_seed, by_identity)
-        degrees = float(seeds - 1 if by_seed > by_identity else identities - 1)
-    return CrossedMean(mean, variance, degrees, by_seed, by_identity, by_both)
+    by_seed = Variance(float(rows.var(ddof=1)) / seeds, seeds - 1)
+    by_identity = Variance(float(columns.var(ddof=1)) / identities, identities - 1)
+    by_both = Variance(float((residuals**2).sum()) / free / table.size, free)
+    variance = crossed_variance(by_seed, by_identity, by_both)
+    return CrossedMean(mean, *variance, by_seed.value, by_identity.value, by_both.value)
 
 
 def log_odds_auc(roc: Roc) -> float:

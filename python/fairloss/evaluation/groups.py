@@ -23,6 +23,7 @@ from fairloss.evaluation.protocol_report import (
     protocol_report,
 )
 from fairloss.evaluation.roc import SortedScores, check_both_classes, check_scored_pairs
+from fairloss.evaluation.sides import network_arrays
 from fairloss.evaluation.verification import PairStatistics, check_fars, not_measurable
 from fairloss.typing import Bools, Float64s
 
@@ -64,7 +65,7 @@ def evaluate_groups(
     Raises:
         ValueError: lengths differ, or no group has both genuine and impostor pairs.
     """
-    return _report([scores], pairs, identities, groups, far, replicates, seed)
+    return _report([[scores]], pairs, identities, groups, far, replicates, seed)
 
 
 def compare_groups(
@@ -78,18 +79,20 @@ def compare_groups(
     replicates: int = 0,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Compare two models on the same pairs and groups: b minus a.
+    """Compare two models, or two sides of several, on the same pairs and groups: b minus a.
 
-    The common threshold is computed for each model.
+    Scores are (P,), or (S, P) or a list of those of S networks. The common threshold is computed
+    for each network.
 
     Returns:
         JSON-ready: as `compare`, in the layout of `evaluate_groups`.
     """
-    return _report([scores_a, scores_b], pairs, identities, groups, far, replicates, seed)
+    sides = [network_arrays(scores, 1) for scores in (scores_a, scores_b)]
+    return _report(sides, pairs, identities, groups, far, replicates, seed)
 
 
 def _report(
-    scores: Sequence[npt.ArrayLike],
+    sides: Sequence[Sequence[npt.ArrayLike]],
     pairs: Pairs,
     identities: npt.ArrayLike,
     groups: npt.ArrayLike,
@@ -102,7 +105,8 @@ def _report(
     rows = np.flatnonzero(labels[pairs.first] == labels[pairs.second])
     group, inside = labels[pairs.first[rows]], pairs[rows]
     statistics = [
-        [GroupStatistics(np.asarray(each)[rows], inside.genuine, group, far)] for each in scores
+        [GroupStatistics(np.asarray(scores)[rows], inside.genuine, group, far) for scores in side]
+        for side in sides
     ]
     return protocol_report(statistics, pair_sampling(inside, identities, replicates, seed))
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.checks import expect
 from fairloss.deprecation import renamed_keywords
 from fairloss.evaluation.clusters import Clusters, Influence
 from fairloss.evaluation.identification import Search
@@ -26,6 +25,7 @@ from fairloss.evaluation.protocol_report import (
     trial_sampling,
 )
 from fairloss.evaluation.roc import RocCorners, SortedScores
+from fairloss.evaluation.sides import matched_networks, network_arrays
 from fairloss.evaluation.verification import FARS, PairStatistics, check_fars
 from fairloss.typing import Float64s
 
@@ -57,7 +57,7 @@ def evaluate_ijb_verification(
         point of the ROC whose FAR is nearest, the convention of insightface's table, unstable at
         1e-6).
     """
-    report = _verification([scores], pairs, identities, replicates, seed)
+    report = _verification([[scores]], pairs, identities, replicates, seed)
     nearest = {str(far): tar for far, tar in nearest_tar(scores, pairs.genuine, FARS).items()}
     return report | {"tar_nearest": nearest}
 
@@ -72,18 +72,22 @@ def compare_ijb_verification(
     replicates: int = 0,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Compare two models on the same template pairs: b minus a; see `compare`."""
-    return _verification([scores_a, scores_b], pairs, identities, replicates, seed)
+    """Compare two models on the same template pairs: b minus a; see `compare`.
+
+    Scores are (P,), or (S, P) or a list of those of S networks.
+    """
+    sides = [network_arrays(scores, 1) for scores in (scores_a, scores_b)]
+    return _verification(sides, pairs, identities, replicates, seed)
 
 
 def _verification(
-    scores: Sequence[npt.ArrayLike],
+    sides: Sequence[Sequence[npt.ArrayLike]],
     pairs: Pairs,
     identities: npt.ArrayLike,
     replicates: int,
     seed: int,
 ) -> dict[str, Any]:
-    statistics = [[PairStatistics(each, pairs.genuine)] for each in scores]
+    statistics = [[PairStatistics(scores, pairs.genuine) for scores in side] for side in sides]
     sampling = pair_sampling(pairs, identities, replicates, seed)
     return {"seed": seed} | protocol_report(statistics, sampling)
 
@@ -136,8 +140,8 @@ def evaluate_ijb_identification(
 
 @renamed_keywords(probe_subject="probe_identities")
 def compare_ijb_identification(
-    a: Mapping[str, Search],
-    b: Mapping[str, Search],
+    a: Mapping[str, Search] | Sequence[Mapping[str, Search]],
+    b: Mapping[str, Search] | Sequence[Mapping[str, Search]],
     probe_identities: npt.ArrayLike,
     *,
     replicates: int = 0,
@@ -145,17 +149,18 @@ def compare_ijb_identification(
 ) -> dict[str, Any]:
     """Compare two models on the same probes and galleries: b minus a; see `compare`.
 
+    A sequence of searches is of several networks.
+
     Raises:
         ValueError: the galleries differ in name or in the probes that have a mate.
     """
-    for name in a.keys() | b.keys():
-        expect(
-            name in a and name in b and np.array_equal(a[name].mated, b[name].mated),
-            "b",
-            "the galleries and mated probes of a",
-            f"others in {name!r}",
-        )
-    statistics = [[IdentificationStatistics(searches)] for searches in (a, b)]
+    sides = matched_networks(
+        a,
+        b,
+        "the same galleries and mated probes",
+        lambda searches: {name: search.mated for name, search in searches.items()},
+    )
+    statistics = [[IdentificationStatistics(searches) for searches in side] for side in sides]
     sampling = trial_sampling(probe_identities, replicates, seed)
     return {"seed": seed} | protocol_report(statistics, sampling)
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from fairloss.checks import check_integer, check_number
 from fairloss.evaluation.clusters import Clusters, Influence, Moments
+from fairloss.evaluation.crossed import Variance, crossed_variance, sum_of_variances
+from fairloss.evaluation.sides import networks
 
 FEW_IDENTITIES = 50
 LOGIT_LIMIT = 700.0  # math.exp overflows at 709
@@ -55,56 +57,53 @@ def influence_interval(
 
 
 def difference_interval(
-    a: Influence, b: Influence, clusters: Clusters, confidence: float = 0.95
+    a: Influence | Sequence[Influence],
+    b: Influence | Sequence[Influence],
+    clusters: Clusters,
+    confidence: float = 0.95,
 ) -> IdentityInterval:
-    """Compute the interval of b minus a, from the differences of the effects on each pair.
+    """Compute the interval of the mean of b minus the mean of a, of one or several networks each.
 
-    Where both shares are at a bound, so that no pair has an effect, the distances of their own
-    intervals add up as squares (Newcombe, "Interval estimation for the difference between
-    independent proportions", 1998).
+    All networks see the same identities, so the effects of each pair on the two means are
+    subtracted. With several networks a side, of different seeds, the variance is that over new
+    identities and new networks.
+
+    That all pairs have the same effect on a and b, as where both are at a bound, does not prove the
+    two equal: they may differ on a share of other pairs, up to Wilson's upper end of a share of 0.
     """
-    both = _minus(a, b)
+    sides = [networks(side) for side in (a, b)]
+    means = [_mean(side) for side in sides]
+    both = _minus(*means)
     moments = clusters.moments(both)
-    below = above = _quantile(moments, confidence) * math.sqrt(moments.variance)
-    if b.scale == "share" and _at_bound(a) and _at_bound(b):
-        low_a, high_a = _bounds(a, moments, confidence)
-        low_b, high_b = _bounds(b, moments, confidence)
-        below = math.hypot(b.value - low_b, high_a - a.value)
-        above = math.hypot(high_b - b.value, a.value - low_a)
-    return _difference(both, moments, below, above, confidence)
+    variance, degrees = _difference_variance(sides, means, moments, clusters)
+    width = t_quantile((1 + confidence) / 2, max(int(degrees), 1)) * math.sqrt(variance)
+    if both.scale != "ratio" and (width < ROUNDING or all(map(_at_bound, means))):
+        unseen = wilson_interval(0.0, moments.effective, _quantile(moments, confidence))[1]
+        width = max(width, unseen * (1 + abs(both.value)))  # where each difference may be 1 or -1
+    limit = 1.0 if both.scale == "share" else math.inf
+    low, high = max(both.value - width, -limit), min(both.value + width, limit)
+    return _interval(both, moments._replace(variance=variance), low, high, confidence)
 
 
-def crossed_interval(
-    a: Sequence[Influence], b: Sequence[Influence], clusters: Clusters, confidence: float = 0.95
-) -> IdentityInterval:
-    """Compute the interval of the mean of b minus the mean of a, over networks of several seeds.
-
-    All networks see the same identities. The variance between networks counts once what is of a
-    network on an identity, and so does that over identities of the means of each side: their sum
-    less the variance of the deviations from these means, and not below either. The degrees of
-    freedom are Satterthwaite's. A side of one network is taken as it is. Where nothing varies, as
-    at a bound, the interval is that of `difference_interval`.
-    """
-    sides = [_mean(side) for side in (a, b)]
-    values = [np.array([each.value for each in side]) for side in (a, b)]
-    parts = [(float(v.var(ddof=1)) / len(v), len(v) - 1) for v in values if len(v) > 1]
-    by_network = sum(part for part, _ in parts)
-    by_both = sum(
-        clusters.moments(_deviation(each, mean, len(side))).variance / (len(side) * (len(side) - 1))
-        for side, mean in zip((a, b), sides, strict=True)
-        if len(side) > 1
-        for each in side
-    )
-    both = _minus(*sides)
-    moments = clusters.moments(both)
-    variance = max(by_network + moments.variance - by_both, by_network, moments.variance)
-    if math.sqrt(variance) < ROUNDING:
-        return difference_interval(sides[0], sides[1], clusters, confidence)
-    parts.append((moments.variance, moments.identities - 1))
-    spread = sum(part**2 / max(degrees, 1) for part, degrees in parts)
-    degrees = max(int(variance**2 / spread), 1) if spread else moments.identities - 1
-    width = t_quantile((1 + confidence) / 2, degrees) * math.sqrt(variance)
-    return _difference(both, moments._replace(variance=variance), width, width, confidence)
+def _difference_variance(
+    sides: Sequence[Sequence[Influence]],
+    means: Sequence[Influence],
+    moments: Moments,
+    clusters: Clusters,
+) -> Variance:
+    """Return the variance of a difference of two means, whose `moments` are over identities."""
+    degrees = max(moments.identities - 1, 1)
+    rows, residuals = [], []
+    for side, mean in zip(sides, means, strict=True):
+        size = len(side)
+        if size > 1:
+            values = np.array([each.value for each in side])
+            rows.append(Variance(float(values.var(ddof=1)) / size, size - 1))
+            deviations = [clusters.moments(_deviation(each, mean, size)) for each in side]
+            residual = sum(each.variance for each in deviations) / (size * (size - 1))
+            residuals.append(Variance(residual, (size - 1) * degrees))
+    columns = Variance(moments.variance, degrees)
+    return crossed_variance(sum_of_variances(rows), columns, sum_of_variances(residuals))
 
 
 def _mean(side: Sequence[Influence]) -> Influence:
@@ -118,9 +117,9 @@ def _mean(side: Sequence[Influence]) -> Influence:
     )
 
 
-def _deviation(each: Influence, mean: Influence, networks: int) -> Influence:
-    """Return the influence on a network's number less the mean of `networks`, itself included."""
-    variance = each.variance * (1 - 1 / networks)
+def _deviation(each: Influence, mean: Influence, size: int) -> Influence:
+    """Return the influence on a network's number less the mean of `size`, itself included."""
+    variance = each.variance * (1 - 1 / size)
     return replace(_minus(mean, each), variance=variance)
 
 
@@ -189,15 +188,6 @@ def wilson_interval(share: float, number: float, quantile: float) -> tuple[float
     width = math.sqrt(share * (1 - share) * square + square * square / 4) / (1 + square)
     # rounding must not leave the value itself outside
     return min(max(center - width, 0.0), share), max(min(center + width, 1.0), share)
-
-
-def _difference(
-    difference: Influence, moments: Moments, below: float, above: float, confidence: float
-) -> IdentityInterval:
-    """Return the interval of a difference from its widths; that of two shares is in [-1, 1]."""
-    limit = 1.0 if difference.scale == "share" else math.inf
-    low, high = max(difference.value - below, -limit), min(difference.value + above, limit)
-    return _interval(difference, moments, low, high, confidence)
 
 
 def _interval(

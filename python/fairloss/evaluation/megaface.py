@@ -1,6 +1,7 @@
 """The MegaFace challenge: exact identification among up to a million distractors."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from fairloss.evaluation.influence import InfluenceFunction, share_function
 from fairloss.evaluation.pairs import identity_index
 from fairloss.evaluation.protocol_report import KeyPath, protocol_report, trial_sampling
 from fairloss.evaluation.roc import RELATIVE_TOLERANCE
+from fairloss.evaluation.sides import matched_networks
 from fairloss.evaluation.verification import not_measurable
 from fairloss.typing import Bools, Float32s, Float64s, Ints
 from fairloss_ext import distractor_ranks
@@ -172,23 +174,29 @@ def evaluate_megaface(
 
 
 def compare_megaface(
-    a: MegaFace, b: MegaFace, replicates: int = 0, seed: int = 0
+    a: MegaFace | Sequence[MegaFace],
+    b: MegaFace | Sequence[MegaFace],
+    replicates: int = 0,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Compare two models on the same challenge: b minus a.
+
+    A sequence of results is of several networks.
 
     Returns:
         JSON-ready: as `compare`, with "rank_1", "rank_10" and "tar" at FAR 1e-6.
 
     Raises:
-        ValueError: the two are not of the same probes and number of distractors.
+        ValueError: the results are not of the same probes and number of distractors.
     """
-    expect(
-        np.array_equal(a.identity, b.identity) and a.impostors == b.impostors,
-        "b",
-        "the same probes and number of distractors as in a",
-        "others",
+    sides = matched_networks(
+        a,
+        b,
+        "the same probes and number of distractors",
+        lambda result: {"probes": result.identity, "distractors": result.impostors},
     )
-    return protocol_report([[a], [b]], trial_sampling(a.identity, replicates, seed))
+    sampling = trial_sampling(sides[0][0].identity, replicates, seed)
+    return protocol_report(sides, sampling)
 
 
 def trials(identity: Ints) -> tuple[Ints, Ints]:

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from fairloss.evaluation.insightface import insightface_verification
-from fairloss.evaluation.pairs import Pairs, identity_index, networks, pair_scores
+from fairloss.evaluation.pairs import Pairs, identity_index, pair_scores
 from fairloss.evaluation.protocol_report import pair_sampling, protocol_report
+from fairloss.evaluation.sides import network_arrays
 from fairloss.evaluation.verification import PairStatistics
 
 
@@ -87,7 +87,7 @@ def compare_pair_list(
         ValueError: as `evaluate_pair_list`.
     """
     a, b = (
-        np.stack([pair_scores(each, pairs) for each in networks(embeddings)])
+        [pair_scores(each, pairs) for each in network_arrays(embeddings, 2)]
         for embeddings in (embeddings_a, embeddings_b)
     )
     return compare_scores(a, b, pairs, fold_of_pair, identities, replicates=replicates, seed=seed)
@@ -105,9 +105,9 @@ def compare_scores(
 ) -> dict[str, Any]:
     """Compare as `compare_pair_list`, from scores, higher is more similar.
 
-    They are (P,), or (S, P) of S networks.
+    They are (P,), or (S, P) or a list of those of S networks.
     """
-    sides = [networks(scores, 1) for scores in (scores_a, scores_b)]
+    sides = [network_arrays(scores, 1) for scores in (scores_a, scores_b)]
     return _report(sides, pairs, fold_of_pair, identities, replicates, seed)
 
 

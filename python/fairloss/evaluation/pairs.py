@@ -110,19 +110,6 @@ def linked_identities(labels: npt.ArrayLike, pairs: Pairs) -> Ints:
     return np.array([root(node) for node in index.tolist()], dtype=np.int64)
 
 
-def networks(values: npt.ArrayLike, dimensions: int = 2) -> list[npt.NDArray[Any]]:
-    """Return the arrays of several networks; one array of the given dimensions is of one network.
-
-    Raises:
-        ValueError: there is no network.
-    """
-    array = np.asarray(values)
-    if array.ndim != dimensions + 1:
-        return [array]
-    expect(len(array), "networks", "at least one", "none")
-    return list(array)
-
-
 def pair_scores(embeddings: npt.ArrayLike, pairs: Pairs) -> Float32s:
     """Compute the cosine of the angle between the two embeddings of each pair.
 

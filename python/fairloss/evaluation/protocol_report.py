@@ -27,7 +27,6 @@ from fairloss.evaluation.influence import InfluenceFunction
 from fairloss.evaluation.intervals import (
     FEW_IDENTITIES,
     IdentityInterval,
-    crossed_interval,
     difference_interval,
     influence_interval,
 )
@@ -98,7 +97,7 @@ def compare(a: Sequence[Statistics], b: Sequence[Statistics], sampling: Sampling
 
     Of two models the effects of each pair are subtracted. Of several a side, such as networks of
     different seeds, the means are compared, with a variance over networks and identities
-    (`crossed_interval`); the bootstrap, which draws no networks, does not check it.
+    (`difference_interval`); the bootstrap, which draws no networks, does not check it.
 
     Returns:
         JSON-ready: "a" and "b" (`point` each, or "networks": a list of these) and "difference" (b
@@ -106,19 +105,15 @@ def compare(a: Sequence[Statistics], b: Sequence[Statistics], sampling: Sampling
         none).
     """
     clusters, every = sampling.clusters, [*a, *b]
-    single = len(every) == 2
     functions = [model.influences for model in every]  # once: it may sort all pairs
     intervals = {}
     for keys in functions[0]:
         if all(keys in each for each in functions):
             influences = [each[keys](clusters) for each in functions]
-            intervals[keys] = (
-                difference_interval(influences[0], influences[1], clusters)
-                if single
-                else crossed_interval(influences[: len(a)], influences[len(a) :], clusters)
-            )
+            sides = influences[: len(a)], influences[len(a) :]
+            intervals[keys] = difference_interval(*sides, clusters)
     weighted = difference_of(a[0].weighted, b[0].weighted)
-    bootstrap = sampling.bootstrap if single else None
+    bootstrap = sampling.bootstrap if len(every) == 2 else None
     difference = _with_intervals({}, intervals, bootstrap, weighted)
     for model in every:
         for keys, reason in _reasons(model.point).items():

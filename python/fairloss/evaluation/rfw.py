@@ -30,6 +30,7 @@ from fairloss.evaluation.protocol_report import (
     optional_bootstrap,
     protocol_report,
 )
+from fairloss.evaluation.sides import matched_networks
 from fairloss.evaluation.verification import PairStatistics
 from fairloss.typing import Float64s, Ints
 
@@ -75,9 +76,15 @@ def evaluate_rfw(
 
 
 def compare_rfw(
-    a: Mapping[str, PairSet], b: Mapping[str, PairSet], *, replicates: int = 0, seed: int = 0
+    a: Mapping[str, PairSet] | Sequence[Mapping[str, PairSet]],
+    b: Mapping[str, PairSet] | Sequence[Mapping[str, PairSet]],
+    *,
+    replicates: int = 0,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Compare two models on the same subsets: b minus a of every number.
+
+    A sequence of subsets is of several networks.
 
     Returns:
         JSON-ready: as `compare`, in the layout of `evaluate_rfw`.
@@ -85,15 +92,19 @@ def compare_rfw(
     Raises:
         ValueError: the subsets or their pairs differ, or as `evaluate_rfw`.
     """
-    for name in a.keys() | b.keys():
-        expect(
-            name in a and name in b and a[name].pairs.equal(b[name].pairs),
-            "b",
-            "the subsets and pairs of a",
-            f"others in {name!r}",
-        )
-    statistics = [[RfwStatistics({name: model[name] for name in b}, seed)] for model in (a, b)]
-    return protocol_report(statistics, _sampling(b, replicates, seed))
+    sides = matched_networks(
+        a,
+        b,
+        "the same subsets and pairs",
+        lambda subsets: {name: subset.pairs for name, subset in subsets.items()},
+        Pairs.equal,
+    )
+    first = sides[-1][0]
+    statistics = [
+        [RfwStatistics({name: subsets[name] for name in first}, seed) for subsets in side]
+        for side in sides
+    ]
+    return protocol_report(statistics, _sampling(first, replicates, seed))
 
 
 class RfwStatistics:

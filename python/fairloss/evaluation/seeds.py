@@ -83,8 +83,8 @@ def compare_seeds(
         alpha: level of the tests; at a look before the end, that of `obrien_fleming`.
 
     Raises:
-        ValueError: shapes differ, there are fewer than 2 seeds, or the differences are all equal,
-            so that their variance cannot be estimated.
+        ValueError: shapes differ, there are fewer than 2 seeds or identities, or the differences
+            are all equal, so that their variance cannot be estimated.
         ImportError: scipy is missing.
     """
     table = _differences(scores_a, scores_b)
@@ -139,8 +139,9 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 def _differences(scores_a: npt.ArrayLike, scores_b: npt.ArrayLike) -> Float64s:
     a, b = (np.asarray(scores, dtype=np.float64) for scores in (scores_a, scores_b))
-    valid = a.ndim in (1, 2) and len(a) > 1 and a.size
-    expect(valid, "scores_a", "(S,) or (S, I) scores of 2 seeds or more", f"shape {a.shape}")
+    valid = a.ndim in (1, 2) and min(a.shape) > 1
+    expected = "(S,) or (S, I) scores of 2 seeds or more, and of 2 identities or more"
+    expect(valid, "scores_a", expected, f"shape {a.shape}")
     expect(b.shape == a.shape, "scores_b", f"shape {a.shape}, as scores_a", b.shape)
     for name, scores in (("scores_a", a), ("scores_b", b)):
         finite = np.isfinite(scores)

@@ -15,8 +15,11 @@ import numpy.typing as npt
 from fairloss.agent import EffectModel, MarginGrid, Transitions, standardized_change
 from fairloss.agent.grid import KEEP
 from fairloss.agent.reward import ROUNDING, center_epochs
+from fairloss.agent.state import BINS
 from fairloss.checks import check_choice, expect
-from fairloss.io.atomic import FormatError, write_atomic
+from fairloss.data.text_files import check_format
+from fairloss.io.atomic import FormatError, report_malformed, write_atomic
+from fairloss.io.npz import read_npz
 from fairloss.typing import Float64s, Ints
 
 VERSION = 2
@@ -150,23 +153,17 @@ class Experience:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Experience:
         """Read what `save` wrote; FormatError if the file is something else."""
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-        except FileNotFoundError:
-            raise
-        except Exception as error:  # zipfile, zlib and numpy raise errors of many types
-            raise FormatError(path, f"not an experience file ({error})") from error
-        version = arrays.pop("version", None)
-        names = {f.name for f in fields(cls)}
-        if version == 1 and set(arrays) == names - set(_ADDED):
-            arrays |= {name: np.full(arrays["state"].shape, np.nan) for name in _ADDED}
-        elif version != VERSION or set(arrays) != names:
+        version = read_npz(path, ["version"])["version"]
+        if version.shape or version not in (1, VERSION):
             raise FormatError(path, f"not an experience file of version 1 to {VERSION}")
-        for name in ("dropped", "min_cell", "steps"):
-            arrays[name] = int(arrays[name])
-        arrays["kind"] = str(arrays["kind"])
-        return cls(**arrays)
+        added = _ADDED if version == 1 else ()
+        names = [f.name for f in fields(cls) if f.name not in added]
+        arrays: dict[str, Any] = read_npz(path, names)
+        _check_shapes(path, arrays)
+        arrays |= {name: np.full(arrays["state"].shape, np.nan) for name in added}
+        with report_malformed(Path(path)):
+            counts = {name: int(arrays[name]) for name in ("dropped", "min_cell", "steps")}
+            return cls(**arrays | counts | {"kind": str(arrays["kind"])})
 
     @classmethod
     def merge(cls, parts: Sequence[Experience]) -> Experience:
@@ -197,6 +194,17 @@ class Experience:
             f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name not in _SHARED
         }
         return replace(self, **columns)
+
+
+def _check_shapes(path: str | os.PathLike[str], arrays: dict[str, npt.NDArray[Any]]) -> None:
+    """Raise FormatError naming the first array that is not of one entry for each transition."""
+    transitions, margins = arrays["state"].size, arrays["grid"].size
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(_SHARED, ())
+    shapes |= {"grid": (margins,), "successor": (transitions, BINS * BINS * margins)}
+    for name, array in arrays.items():
+        shape = shapes.get(name, (transitions,))
+        problem = f"{name}: expected shape {shape}, got {array.shape}"
+        check_format(array.shape == shape, path, problem)
 
 
 def _class_means(cells: npt.NDArray[np.floating[Any]], classes: Ints, epochs: Ints) -> Float64s:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from fairloss.agent import GroupState, MarginGrid, Policy
-from fairloss.agent.state import BINS
 from fairloss.checks import check_choice, check_length, expect
 from fairloss.heads.base import CosineHead, CosineOptions, Unpack
 from fairloss.typing import Float64s, Ints
@@ -112,7 +111,9 @@ class FairLoss(CosineHead):
         groups = GroupState(statistics.count.cpu().numpy(), self.policy.grid, self.count_cuts)
         if self._first_epoch:
             self._first_epoch = False
-            _warn_of_empty_bins(groups)
+            if groups.unused_states:
+                text = f"FairLoss: {groups.unused_states}; count_cuts sets other cuts."
+                warnings.warn(text, stacklevel=4)
         return groups
 
     def states(self, statistics: ClassStatistics) -> Ints:
@@ -157,18 +158,6 @@ class FairLoss(CosineHead):
 
     def _grid_margins(self) -> Float64s:
         return self.policy.grid.nearest(self.margins.double().cpu().numpy())
-
-
-def _warn_of_empty_bins(groups: GroupState) -> None:
-    empty = groups.empty_count_bins
-    if empty:
-        unused = groups.num_states * len(empty) // BINS
-        low, high = groups.count_cuts
-        warnings.warn(
-            f"FairLoss: no class has {' or '.join(empty)} images by the cuts {low:g} and {high:g}, "
-            f"so {unused} of {groups.num_states} states are not used; count_cuts sets other cuts.",
-            stacklevel=5,
-        )
 
 
 def as_trained(policy: Policy, kind: str) -> Policy:

@@ -11,8 +11,9 @@ from fairloss.checks import expect
 from fairloss.data import LabeledImages, split_identities
 from fairloss.evaluation import all_pairs, pair_scores, verification
 from fairloss.heads import Head
+from fairloss.io.atomic import FormatError
 from fairloss.io.run_folder import RunFolder
-from fairloss.io.state import write_state
+from fairloss.io.state import read_state, write_state
 from fairloss.loss_search.config import SearchConfig
 from fairloss.models import embed
 from fairloss.progress import Progress
@@ -74,6 +75,16 @@ def run_member(job: Round, member: int) -> int:
     result["state"] = trainer.state()
     write_state(path, result)
     return member
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """Return what `run_member` wrote; FormatError if the file is something else."""
+    result = read_state(path)
+    missing = sorted({"reward", "loss", "steps", "state"} - result.keys())
+    if missing:
+        problem = f"expected the result of a member, got none of {', '.join(missing)}"
+        raise FormatError(path, f"{problem}; remove it to train the member again")
+    return result
 
 
 def set_options(head: Head, options: dict[str, Any]) -> None:

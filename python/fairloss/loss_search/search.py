@@ -15,9 +15,15 @@ from fairloss.io.atomic import write_text
 from fairloss.io.json import read_json, write_json
 from fairloss.io.output import locked_output
 from fairloss.io.run_folder import RunFolder
-from fairloss.io.state import read_state
 from fairloss.loss_search.config import SearchConfig
-from fairloss.loss_search.member import Round, Split, read_split, set_options, split
+from fairloss.loss_search.member import (
+    Round,
+    Split,
+    read_result,
+    read_split,
+    set_options,
+    split,
+)
 from fairloss.loss_search.population import Map, train_members
 from fairloss.loss_search.space import search_of, space_of
 from fairloss.progress import Progress
@@ -134,7 +140,7 @@ class _Search:
         options = [self.space.options(point) for point in points]
         job = Round(self.config, number, options, self.parts)
         train_members(job, map, self.folder, self.progress)
-        results = [read_state(job.path(m)) for m in range(len(points))]
+        results = [read_result(job.path(m)) for m in range(len(points))]
         self.rewards = [result["reward"] for result in results]
         best = int(np.argmax(self.rewards))
         if results[best]["loss"] is None:

@@ -16,7 +16,13 @@ STAGE_CHANNELS = (64, 128, 256, 512)
 # every stage halves the image once
 STRIDE = 1 << len(STAGE_CHANNELS)
 # residual units per stage, by depth
-UNITS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3), 100: (3, 13, 30, 3)}
+UNITS = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 14, 3),
+    100: (3, 13, 30, 3),
+    200: (6, 26, 60, 6),
+}
 
 
 class ResidualUnit(nn.Module):
@@ -46,7 +52,7 @@ class IResNet(nn.Module):
     """Images (B, channels, H, W), scaled to [-1, 1], to embeddings (B, embedding_size).
 
     Args:
-        depth: 18, 34, 50 or 100.
+        depth: 18, 34, 50, 100 or 200.
         embedding_size: length of the embedding, not normalized.
         image_size: (H, W), both divisible by 16; the fully connected layer is sized for it.
         channels: 3 for RGB, 1 for gray.

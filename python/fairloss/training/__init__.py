@@ -12,8 +12,8 @@ from fairloss.training.config import (
     OptimizerConfig,
     TrainConfig,
     check_device,
-    check_numbers,
 )
+from fairloss.training.export import export_onnx
 from fairloss.training.feature_file import embed_to_devkit, embed_to_npy
 from fairloss.training.loss_file import read_loss, write_loss
 from fairloss.training.settings import as_yaml, changes, load_config
@@ -35,10 +35,10 @@ __all__ = [
     "build_head",
     "changes",
     "check_device",
-    "check_numbers",
     "checkpoint_digest",
     "embed_to_devkit",
     "embed_to_npy",
+    "export_onnx",
     "group_table",
     "load_backbone",
     "load_config",

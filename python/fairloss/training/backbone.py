@@ -11,26 +11,41 @@ from fairloss.checks import check_file, expect
 from fairloss.io import state as state_files
 from fairloss.io.atomic import FormatError
 from fairloss.io.digest import sha256
-from fairloss.models import build_model
-from fairloss.training.config import TrainConfig
+from fairloss.models import Architecture, build_model, infer_architecture
+from fairloss.training.config import ModelConfig, TrainConfig
 from fairloss.training.settings import load_config
 
 
 def load_backbone(checkpoint: str | os.PathLike[str]) -> tuple[nn.Module, TrainConfig]:
     """Return the backbone of a run's `model.pt`, built as the `config.yaml` beside it says.
 
+    Without a config.yaml, the weights may be those of an IResNet or MobileFaceNet of insightface:
+    the configuration is then the default with the model, image size and channels of the weights.
+
     Raises:
-        FileNotFoundError: there is no such file, or no config.yaml beside it.
-        ValueError: the weights do not fit the configuration.
+        FileNotFoundError: there is no such file.
+        ValueError: the file cannot be read, the weights do not fit the configuration, or there is
+            none and they are of another network.
     """
     path = Path(checkpoint)
     check_file("checkpoint", path)
-    if not (path.parent / "config.yaml").is_file():
-        raise FileNotFoundError(f"checkpoint: no config.yaml beside {path} says how to build it")
-    config = load_config(path.parent / "config.yaml", [], TrainConfig)
+    settings = path.parent / "config.yaml"
+    config = load_config(settings, [], TrainConfig) if settings.is_file() else _infer_config(path)
     model = backbone(config)
     load_weights("checkpoint", model, path, config)
     return model.eval(), config
+
+
+def _infer_config(checkpoint: Path) -> TrainConfig:
+    network = infer_architecture(read_weights("checkpoint", checkpoint))
+    if network is None:
+        raise ValueError(
+            "checkpoint: expected a config.yaml beside it that says how to build the network, or "
+            "the weights of insightface's MobileFaceNet, or of an IResNet of depth 18, 34, 50, 100 "
+            f"or 200 for square images, got {checkpoint}"
+        )
+    model = ModelConfig(network.name, network.embedding_size)
+    return TrainConfig(image_size=list(network.image_size), channels=network.channels, model=model)
 
 
 def load_weights(setting: str, model: nn.Module, path: Path, config: TrainConfig) -> None:
@@ -40,17 +55,33 @@ def load_weights(setting: str, model: nn.Module, path: Path, config: TrainConfig
         FileNotFoundError: naming `setting`: there is no such file.
         ValueError: naming `setting`: the file cannot be read, or its weights do not fit.
     """
-    state = read_state(setting, path)
+    state = read_weights(setting, path)
     try:
-        consume_prefix_in_state_dict_if_present(state, "module.")
         model.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
-        height, width = config.image_size
+        network = infer_architecture(state)
         raise ValueError(
-            f"{setting}: expected the weights of a {config.model.name} for {config.channels} x "
-            f"{height} x {width} images and embeddings of size {config.model.embedding_size}, such "
-            f"as a run's model.pt, got {path}"
+            f"{setting}: expected the weights of a {_architecture(config)}, such as a run's "
+            f"model.pt, got {path}" + (f" of {network}" if network else "")
         ) from error
+
+
+def _architecture(config: TrainConfig) -> Architecture:
+    height, width = config.image_size
+    return Architecture(
+        config.model.name, config.model.embedding_size, (height, width), config.channels
+    )
+
+
+def read_weights(setting: str, path: Path) -> dict[str, Any]:
+    """Return a backbone's state dict, without DistributedDataParallel's prefix of the names.
+
+    Errors are those of `load_weights`.
+    """
+    state = read_state(setting, path)
+    if all(isinstance(name, str) for name in state):
+        consume_prefix_in_state_dict_if_present(state, "module.")
+    return state
 
 
 def read_state(setting: str, path: Path) -> dict[str, Any]:
@@ -79,7 +110,8 @@ def load_identified(checkpoint: Path) -> tuple[nn.Module, TrainConfig, str]:
 
 def backbone(config: TrainConfig) -> nn.Module:
     """Return a newly initialized backbone; ValueError naming the setting that does not fit."""
-    height, width = config.image_size
-    return build_model(
-        config.model.name, config.model.embedding_size, (height, width), config.channels
-    )
+    try:
+        return build_model(*_architecture(config))
+    except ValueError as error:
+        nested = str(error).startswith(("name:", "embedding_size:"))
+        raise ValueError(f"model.{error}" if nested else str(error)) from error

@@ -41,7 +41,7 @@ def choice(default: str, allowed: Sequence[str]) -> Any:
 class ModelConfig:
     """The backbone."""
 
-    name: str = "small_cnn"  # small_cnn, iresnet18, iresnet34, iresnet50, iresnet100
+    name: str = "small_cnn"  # of fairloss.models.MODEL_NAMES, or timm:NAME, such as timm:resnet18
     embedding_size: int = number(128, 1, high=2**20)
 
 
@@ -183,14 +183,6 @@ def learning_rate_at(
 def check_device(name: str) -> None:
     """Raise ValueError if there is no such setting; `device_of` looks for the device itself."""
     check_choice("device", name, DEVICES)
-
-
-def check_numbers(positive: dict[str, float], natural: dict[str, float]) -> None:
-    """Raise ValueError naming the first setting that is not above 0, or not 0 or more."""
-    for name, value in positive.items():
-        check_number(name, value, 0, open_low=True)
-    for name, value in natural.items():
-        check_number(name, value, 0)
 
 
 def device_of(name: str) -> torch.device:

@@ -15,26 +15,34 @@ NETWORKS = "intervals count other identities, and other networks of a side that 
 
 
 def evaluate_models(
-    models: Sequence[Any],
+    sides: Sequence[Sequence[Any]],
     evaluate: Callable[..., dict[str, Any]],
     compare: Callable[..., dict[str, Any]],
     *data: Any,
     **options: Any,
 ) -> dict[str, Any]:
-    """Evaluate one model, or compare two: the second minus the first.
+    """Evaluate one model, or compare two sides of networks: the second minus the first.
 
     Args:
-        models: what `evaluate` takes one of as its first argument, and `compare` two.
+        sides: one of one model, which `evaluate` takes as its first argument, or the two of
+            several models that `compare` takes.
         evaluate: protocol for one model.
-        compare: protocol for the difference of two models.
+        compare: protocol for the difference of two sides.
         *data: the other positional arguments of both.
         **options: keyword arguments of both.
     """
-    return (evaluate if len(models) == 1 else compare)(*models, *data, **options)
+    if len(sides) == 2:
+        return compare(*sides, *data, **options)
+    ((model,),) = sides
+    return evaluate(model, *data, **options)
 
 
 def write_report(
-    path: Path, report: Report, title: str, rows: Callable[[Report], Report], against: object
+    path: Path,
+    report: Report,
+    title: str,
+    rows: Callable[[Report], Report],
+    against: Sequence[object] | None,
 ) -> None:
     """Write a report as JSON, print its rows, and print the path."""
     write_json(path, dict(report))
@@ -53,10 +61,10 @@ def print_notes(report: Report) -> None:
 
 
 def print_report(
-    title: str, report: Report, rows: Callable[[Report], Report], against: object
+    title: str, report: Report, rows: Callable[[Report], Report], against: Sequence[object] | None
 ) -> None:
-    """Print the rows of a report, or of the difference that it holds."""
-    suffix = f": minus {against}" if "difference" in report else ""
+    """Print the rows of a report, or of the difference to networks that it holds."""
+    suffix = f": minus {', '.join(map(str, against))}" if against else ""
     print_values(title + suffix, rows(report.get("difference", report)))
 
 
@@ -79,8 +87,13 @@ def verification_rows(report: Report) -> dict[str, Any]:
     return {"fold accuracy": report["accuracy"]} | rows if "accuracy" in report else rows
 
 
+def network_report(report: Report) -> Report:
+    """Return a report of one model, or that of the first network of this side in a comparison."""
+    side: Report = report.get("b", report)
+    return side["networks"][0] if "networks" in side else side
+
+
 def pairs_title(report: Report) -> str:
     """Return the number of pairs of a report, or of both reports of a comparison."""
-    counts = report.get("b", report)
-    counts = counts["networks"][0] if "networks" in counts else counts
+    counts = network_report(report)
     return f"{counts['genuine']} genuine and {counts['impostor']} impostor pairs"

@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from torch import Tensor
 
+from fairloss.checks import expect
 from fairloss.data import (
     Features,
     NamedPairs,
@@ -25,6 +27,8 @@ from fairloss.progress import Progress, labeled
 from fairloss.training import load_backbone
 from fairloss.training.evaluation import gather_embeddings
 from fairloss.typing import Float32s, Floats
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -86,19 +90,42 @@ class Source:
         return self.data, self.checkpoint
 
 
-def model_sources(
-    data: Path | None, checkpoint: Path | None, features: Path | None, against: Path | None
-) -> list[Source]:
-    """Return the source of the model to evaluate, after that of the baseline if there is one.
+def model_sides(name: str, models: list[T], against: list[T] | None) -> list[list[T]]:
+    """Return the networks of the baseline, if there is one, and those of this side.
 
-    The baseline `against` is another feature file, or another checkpoint for the same images.
+    Args:
+        name: of the option that gives the networks of this side.
+        models: one network of this side, or several with a baseline.
+        against: networks of the baseline, none without one.
     """
-    source = Source(data, checkpoint, features)
-    if against is None:
-        return [source]
-    if against.suffix == ".npy":
-        return [Source(None, None, against), source]
-    return [Source(data, against, None), source]
+    got = f"{len(models)} without it"
+    expect(len(models) == 1 or against, name, "one, or several with --against", got)
+    return [against, models] if against else [models]
+
+
+def model_sources(
+    data: Path | None,
+    checkpoints: list[Path] | None,
+    features: list[Path] | None,
+    against: list[Path] | None,
+) -> list[list[Source]]:
+    """Return the sources of the networks of the baseline, if there is one, and of this side.
+
+    The baseline `against` is other feature files, or other checkpoints for the same images.
+    """
+    sources = [Source(data, each, None) for each in checkpoints or []]
+    sources += [Source(data, None, each) for each in features or []]
+    if checkpoints and features:  # which take the place of images
+        one = len(checkpoints) == len(features) == 1
+        got = f"{len(checkpoints)} checkpoints and {len(features)} features"
+        expect(one, "features", "one with --checkpoint, or several without", got)
+        sources = [Source(data, checkpoints[0], features[0])]
+    baseline = [
+        Source(None, None, each) if each.suffix == ".npy" else Source(data, each, None)
+        for each in against or []
+    ]
+    name = "checkpoint" if checkpoints else "features"
+    return model_sides(name, sources or [Source(data, None, None)], baseline)
 
 
 def known_identities(features: Features, path: Path) -> list[str]:

@@ -12,12 +12,13 @@ from fairloss.cli._console import print_line
 from fairloss.cli._options import AgainstFeatures, Replicates, ReportFile, Seed
 from fairloss.cli.evaluate._report import (
     evaluate_models,
+    network_report,
     pairs_title,
     print_notes,
     print_report,
     verification_rows,
 )
-from fairloss.cli.evaluate._source import known_identities
+from fairloss.cli.evaluate._source import known_identities, model_sides
 from fairloss.data import read_features
 from fairloss.data.suffixes import match_names
 from fairloss.data.text_files import read_table
@@ -34,7 +35,9 @@ from fairloss.io.output import check_output
 
 
 def groups(
-    features: Annotated[Path, typer.Option(help="A .npy of `fairloss embed`, with identities.")],
+    features: Annotated[
+        list[Path], typer.Option(help="A .npy of `fairloss embed`, with identities.")
+    ],
     attributes: Annotated[
         Path | None, typer.Option(help="CSV with a header: image name, attributes.")
     ] = None,
@@ -57,8 +60,9 @@ def groups(
     `fairloss evaluate groups --features f.npy --frequency runs/mine/identities.json`
     """
     check_output(output, folder=False)
-    file = read_features(features)
-    identities = known_identities(file, features)
+    sides = model_sides("features", features, against)
+    file = read_features(features[0])
+    identities = known_identities(file, features[0])
     if attributes is not None and frequency is None:
         table = _read_attributes(attributes, column)
         group: npt.ArrayLike = _match_attributes(table, file.names, attributes)
@@ -72,10 +76,11 @@ def groups(
             f"{'neither' if attributes is None else 'both'}"
         )
     pairs = all_pairs(identities)
-    scores = [pair_scores(file.embeddings, pairs)]
-    if against is not None:
-        baseline = read_features(against)
-        scores.insert(0, pair_scores(baseline.embeddings[baseline.rows(file.names)], pairs))
+    models = [[read_features(path) for path in side] for side in sides]
+    scores = [
+        [pair_scores(each.embeddings[each.rows(file.names)], pairs) for each in side]
+        for side in models
+    ]
     report = evaluate_models(
         scores,
         evaluate_groups,
@@ -88,7 +93,7 @@ def groups(
         seed=seed,
     )
     write_json(output, report)
-    for name, counted in report.get("b", report)["groups"].items():
+    for name, counted in network_report(report)["groups"].items():
         title = f"{name}: {pairs_title(counted)}"
         print_report(title, report, partial(_group_rows, name=name), against)
     print_report("all groups", report, _summary_rows, against)

@@ -16,6 +16,7 @@ from fairloss.cli.evaluate._report import (
     print_report,
     verification_rows,
 )
+from fairloss.cli.evaluate._source import model_sides
 from fairloss.data import (
     Enrolled,
     read_enrolled,
@@ -45,7 +46,9 @@ GALLERIES = {"ijbb": ("S1", "S2"), "ijbc": ("G1", "G2")}
 
 def ijb(
     meta: Annotated[Path, typer.Option(help="Folder of the meta files, insightface's `meta`.")],
-    features: Annotated[Path, typer.Option(help="A .npy in the order of name_5pts_score.txt.")],
+    features: Annotated[
+        list[Path], typer.Option(help="A .npy in the order of name_5pts_score.txt.")
+    ],
     name: Annotated[str, typer.Option("--set", help="ijbb or ijbc.")] = "ijbc",
     detector_score: Annotated[bool, typer.Option(help="Weight images by it, as published.")] = True,
     against: AgainstFeatures = None,
@@ -60,8 +63,10 @@ def ijb(
     """
     check_choice("set", name, list(GALLERIES))
     check_output(output, folder=False)
-    paths = [features] if against is None else [against, features]
-    models = _read_templates(meta, name, paths, detector_score)
+    models = [
+        _read_templates(meta, name, paths, detector_score)
+        for paths in model_sides("features", features, against)
+    ]
     options = {"replicates": replicates, "seed": seed}
     report: dict[str, Any] = {"set": name, "verification": _verify(meta, name, models, options)}
     probes = meta / f"{name}_1N_probe_mixed.csv"
@@ -98,21 +103,21 @@ def _read_templates(
 
 
 def _verify(
-    meta: Path, name: str, models: list[Templates], options: dict[str, int]
+    meta: Path, name: str, models: list[list[Templates]], options: dict[str, int]
 ) -> dict[str, Any]:
     listed = read_template_pairs(meta / f"{name}_template_pair_label.txt")
-    templates = models[0]
+    templates = models[0][0]
     pairs = Pairs(templates.rows(listed.first), templates.rows(listed.second), listed.genuine)
     # the list names templates, no identities: genuine pairs link the templates of one identity
     identities = linked_identities(np.arange(len(templates.number)), pairs)
-    scores = [pair_scores(templates.features, pairs) for templates in models]
+    scores = [[pair_scores(each.features, pairs) for each in side] for side in models]
     return evaluate_models(
         scores, evaluate_ijb_verification, compare_ijb_verification, pairs, identities, **options
     )
 
 
 def _identify(
-    meta: Path, name: str, models: list[Templates], options: dict[str, int]
+    meta: Path, name: str, models: list[list[Templates]], options: dict[str, int]
 ) -> dict[str, Any]:
     probes = read_enrolled(meta / f"{name}_1N_probe_mixed.csv")
     galleries = {
@@ -120,7 +125,7 @@ def _identify(
         for gallery in GALLERIES[name]
     }
     return evaluate_models(
-        [_search_galleries(templates, galleries, probes) for templates in models],
+        [[_search_galleries(each, galleries, probes) for each in side] for side in models],
         evaluate_ijb_identification,
         compare_ijb_identification,
         probes.subject,

@@ -7,10 +7,12 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from fairloss.checks import check_length
 from fairloss.cli._console import print_line
 from fairloss.cli._options import Replicates, Seed
 from fairloss.cli._progress import progress_bars
 from fairloss.cli.evaluate._report import evaluate_models, print_notes, print_report
+from fairloss.cli.evaluate._source import model_sides
 from fairloss.data import (
     DevkitList,
     cmc_name,
@@ -30,8 +32,10 @@ from fairloss.typing import Floats
 
 def megaface(
     lists: Annotated[Path, typer.Option(help="The kit's folder `templatelists`.")],
-    facescrub: Annotated[Path, typer.Option(help="Probe features: the kit's folder, or a .npy.")],
-    megaface: Annotated[Path, typer.Option(help="Distractor features, likewise.")],
+    facescrub: Annotated[
+        list[Path], typer.Option(help="Probe features: the kit's folder, or a .npy.")
+    ],
+    megaface: Annotated[list[Path], typer.Option(help="Distractor features, likewise.")],
     suffix: Annotated[str, typer.Option(help="Of feature files: image name + suffix.")] = ".bin",
     size: Annotated[list[int] | None, typer.Option(help="Distractors; default 10^6.")] = None,
     number: Annotated[int, typer.Option("--set", help="Which of the kit's sets.")] = 1,
@@ -43,6 +47,10 @@ def megaface(
         tuple[Path, Path] | None,
         typer.Option(help="Probes and distractors of another model: report the difference to it."),
     ] = None,
+    against_facescrub: Annotated[
+        list[Path] | None, typer.Option(help="Probes of more networks of the other side.")
+    ] = None,
+    against_megaface: Annotated[list[Path] | None, typer.Option(help="Their distractors.")] = None,
     algorithm: Annotated[str, typer.Option(help="Name in the result files.")] = "fairloss",
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("megaface"),
     replicates: Replicates = 0,
@@ -52,6 +60,8 @@ def megaface(
 
     Writes `cmc_*.json` as the kit does, and a report with intervals for each size. Example:
     `fairloss evaluate megaface --lists templatelists --facescrub fs --megaface mf --suffix _a.bin`
+
+    Of several seeds repeat --facescrub and --megaface, --against-facescrub and --against-megaface.
     """
     check_output(output, folder=True)
     probe_list = read_devkit_list(lists / "facescrub_features_list.json")
@@ -61,20 +71,28 @@ def megaface(
     noisy_probes = read_noise_list(facescrub_noises) if facescrub_noises else frozenset()
     noisy_distractors = read_noise_list(megaface_noises) if megaface_noises else frozenset()
     noisy = _in_list([Path(path).name for path in probe_list.paths], noisy_probes)
-    models = [(facescrub, megaface)] if against is None else [against, (facescrub, megaface)]
+    baseline = [] if against is None else [against]
+    baseline += _networks("against-megaface", against_facescrub or [], against_megaface or [])
+    sides = model_sides("facescrub", _networks("megaface", facescrub, megaface), baseline)
     with locked_output(output), progress_bars() as progress:
         probes = [
-            replace_noisy(_read(path, probe_list, suffix, progress), identities, noisy, seed)
-            for path, _ in models
+            [
+                replace_noisy(_read(path, probe_list, suffix, progress), identities, noisy, seed)
+                for path, _ in side
+            ]
+            for side in sides
         ]
         for count in size or [1_000_000]:
             listed = read_devkit_list(lists / f"megaface_features_list.json_{count}_{number}")
             excluded = np.flatnonzero(_in_list(listed.paths, noisy_distractors)).tolist()
             results = [
-                evaluate_megaface(
-                    features, identities, _read(path, listed, suffix, progress), excluded
-                )
-                for features, (_, path) in zip(probes, models, strict=True)
+                [
+                    evaluate_megaface(  # with the distractors of one network at a time
+                        features, identities, _read(path, listed, suffix, progress), excluded
+                    )
+                    for features, (_, path) in zip(*networks, strict=True)
+                ]
+                for networks in zip(probes, sides, strict=True)
             ]
             report = evaluate_models(
                 results, MegaFace.report, compare_megaface, replicates=replicates, seed=seed
@@ -83,14 +101,21 @@ def megaface(
                 "noisy_probes": sum(noisy),
                 "noisy_distractors": len(excluded),
             }
-            result = results[-1]
-            write_cmc(output / cmc_name(algorithm, count, number), result.recall(), *result.roc())
+            for network, result in enumerate(results[-1], 1):
+                name = algorithm if len(results[-1]) == 1 else f"{algorithm}-{network}"
+                write_cmc(output / cmc_name(name, count, number), result.recall(), *result.roc())
             write_json(output / f"report_{algorithm}_{count}_{number}.json", report)
             variant = "refined" if report["refined"] else "unrefined"
-            title = f"{len(result.rank)} trials, {count} distractors, {variant} list"
-            print_report(title, report, _rows, against and against[0])
+            title = f"{len(results[-1][0].rank)} trials, {count} distractors, {variant} list"
+            print_report(title, report, _rows, [path for path, _ in baseline])
             print_notes(report)
     print_line(f"wrote {output}")
+
+
+def _networks(name: str, probes: list[Path], distractors: list[Path]) -> list[tuple[Path, Path]]:
+    """Return the files of each network of a side; `name` is the option of the distractors."""
+    check_length(name, len(distractors), len(probes), "files, one for each of the probes")
+    return list(zip(probes, distractors, strict=True))
 
 
 def _in_list(names: list[str], noises: frozenset[str]) -> list[bool]:

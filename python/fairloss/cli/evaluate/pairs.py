@@ -9,7 +9,7 @@ import typer
 
 from fairloss.checks import expect
 from fairloss.cli._options import (
-    AgainstSeveral,
+    Against,
     Checkpoints,
     FeatureFiles,
     Images,
@@ -35,7 +35,6 @@ from fairloss.evaluation import (
 from fairloss.io.output import check_output
 from fairloss.progress import Progress
 from fairloss.training.evaluation import bin_pair_set
-from fairloss.typing import Floats
 
 
 def pairs(
@@ -52,7 +51,7 @@ def pairs(
     interleave: Annotated[
         bool, typer.Option(help="A .bin of all positives, then all negatives.")
     ] = False,
-    against: AgainstSeveral = None,
+    against: Against = None,
     output: Annotated[
         Path | None, typer.Option(help="JSON report; default pairs.json beside the checkpoint.")
     ] = None,
@@ -69,7 +68,7 @@ def pairs(
     models = checkpoint or features
     path = output or (models[0].parent if models else Path()) / "pairs.json"
     check_output(path, folder=False)
-    sides = _sides(data, checkpoint or [], features or [], against or [])
+    sides = model_sources(data, checkpoint, features, against)
     options = {"replicates": replicates, "seed": seed}
     with progress_bars() as progress:
         if bin is not None:
@@ -83,46 +82,20 @@ def pairs(
             report = _evaluate_listed(sets, options)
         else:
             report = _evaluate_all_pairs(sides, progress, options)
-    names = ", ".join(str(each) for each in against or [])
-    write_report(path, report, pairs_title(report), verification_rows, names)
-
-
-def _sides(
-    data: Path | None, checkpoints: list[Path], features: list[Path], against: list[Path]
-) -> list[list[Source]]:
-    """Return the sources of the networks of the baseline, if there is one, and of this side."""
-    sources = [Source(data, each, None) for each in checkpoints]
-    sources += [Source(data, None, each) for each in features]
-    if checkpoints and features:  # which take the place of images
-        one = len(checkpoints) == len(features) == 1
-        got = f"{len(checkpoints)} checkpoints and {len(features)} features"
-        expect(one, "features", "one with --checkpoint, or several without", got)
-        sources = [Source(data, checkpoints[0], features[0])]
-    sources = sources or [Source(data, None, None)]
-    got = f"{len(sources)} without it"
-    expect(len(sources) == 1 or against, "checkpoint", "one, or several with --against", got)
-    baseline = [model_sources(data, None, None, each)[0] for each in against]
-    return [baseline, sources] if against else [sources]
+    write_report(path, report, pairs_title(report), verification_rows, against)
 
 
 def _evaluate_listed(sides: list[list[PairSet]], options: dict[str, int]) -> dict[str, Any]:
-    models = [_networks([np.asarray(each.embeddings) for each in side]) for side in sides]
+    models = [[each.embeddings for each in side] for side in sides]
     data = sides[-1][0][1:]
     return evaluate_models(models, evaluate_pair_list, compare_pair_list, *data, **options)
-
-
-def _networks(embeddings: list[Floats]) -> Floats:
-    """Return the embeddings of one network, or (S, N, D) of several."""
-    shapes = {each.shape for each in embeddings}
-    expect(len(shapes) == 1, "checkpoint", "networks of one embedding size a side", shapes)
-    return embeddings[0] if len(embeddings) == 1 else np.stack(embeddings)
 
 
 def _evaluate_all_pairs(
     sides: list[list[Source]], progress: Progress, options: dict[str, int]
 ) -> dict[str, Any]:
     read = [[source.read_all(progress) for source in side] for side in sides]
-    models = [_networks([embeddings for embeddings, _ in side]) for side in read]
+    models = [[embeddings for embeddings, _ in side] for side in read]
     sources = [source for side in sides for source in side]
     identities = [names for side in read for _, names in side]
     counts = Counter(identities[-1])

@@ -10,8 +10,8 @@ import typer
 from fairloss.checks import expect
 from fairloss.cli._options import (
     Against,
-    Checkpoint,
-    FeatureFile,
+    Checkpoints,
+    FeatureFiles,
     Images,
     Replicates,
     ReportFile,
@@ -28,8 +28,8 @@ from fairloss.io.output import check_output
 def rfw(
     lists: Annotated[Path, typer.Option(help="Folder of <subset>/<subset>_pairs.txt.")],
     data: Images = None,
-    checkpoint: Checkpoint = None,
-    features: FeatureFile = None,
+    checkpoint: Checkpoints = None,
+    features: FeatureFiles = None,
     against: Against = None,
     output: ReportFile = Path("rfw.json"),
     replicates: Replicates = 0,
@@ -56,8 +56,11 @@ def rfw(
     subsets = {file.parent.name: _read_subset(file) for file in files}
     with progress_bars() as progress:
         models = [
-            {name: source.read_pair_set(pairs, "rfw", progress) for name, pairs in subsets.items()}
-            for source in model_sources(data, checkpoint, features, against)
+            [
+                {name: s.read_pair_set(pairs, "rfw", progress) for name, pairs in subsets.items()}
+                for s in side
+            ]
+            for side in model_sources(data, checkpoint, features, against)
         ]
     report = evaluate_models(models, evaluate_rfw, compare_rfw, replicates=replicates, seed=seed)
     write_report(output, report, "fold accuracy", _subset_rows, against)

@@ -13,7 +13,7 @@ from fairloss.cli.evaluate._report import (
     verification_rows,
     write_report,
 )
-from fairloss.cli.evaluate._source import index_pairs
+from fairloss.cli.evaluate._source import index_pairs, model_sides
 from fairloss.data import read_features, read_ytf_splits
 from fairloss.evaluation import (
     Pairs,
@@ -29,7 +29,8 @@ from fairloss.typing import Float32s
 def ytf(
     splits: Annotated[Path, typer.Option(help="splits.txt of the data set.")],
     features: Annotated[
-        Path, typer.Option(help="A .npy of frames named identity/video/frame, in order of time.")
+        list[Path],
+        typer.Option(help="A .npy of frames named identity/video/frame, in order of time."),
     ],
     pairwise: Annotated[
         bool, typer.Option(help="Mean similarity of first frames, not mean feature.")
@@ -49,8 +50,8 @@ def ytf(
     pairs = index_pairs(named, videos)
     report = evaluate_models(
         [
-            _score_videos(path, videos, pairs, pairwise)
-            for path in ([features] if against is None else [against, features])
+            [_score_videos(path, videos, pairs, pairwise) for path in side]
+            for side in model_sides("features", features, against)
         ],
         evaluate_scores,
         compare_scores,
