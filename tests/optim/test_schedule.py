@@ -8,7 +8,7 @@ from synthetic import faces
 from torch.optim.lr_scheduler import LambdaLR, LinearLR, PolynomialLR, SequentialLR
 from training_runs import COUNTS, config
 
-from fairloss.training import OptimizerConfig, RunFolder
+from fairloss.training import HeadConfig, OptimizerConfig, RunFolder
 from fairloss.training.build import build_trainer
 from fairloss.training.config import learning_rate_at
 
@@ -85,12 +85,18 @@ def test_every_step_of_a_run_has_its_rate_also_inside_an_epoch(tmp_path):
             {"schedule": "cosine"},
             "optimizer.schedule: expected one of 'step', 'polynomial', got 'cosine'",
         ),
+        (
+            {"name": "adamw"},
+            "optimizer.name: expected sgd where head.sample_rate is below 1, as gradients are "
+            "sparse there, got adamw",
+        ),
         ({"power": 0.0}, "optimizer.power: expected a number above 0, got 0.0"),
         ({"name": "adam"}, "optimizer.name: expected one of 'sgd', 'adamw', got 'adam'"),
     ],
 )
 def test_settings_out_of_range_are_refused(tmp_path, changes, error):
-    settings = config(tmp_path, optimizer=OptimizerConfig(**changes))
+    head = HeadConfig(sample_rate=0.5)
+    settings = config(tmp_path, head=head, optimizer=OptimizerConfig(**changes))
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         settings.check()
     assert str(caught.value) == error

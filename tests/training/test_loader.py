@@ -21,7 +21,7 @@ from fairloss.data import augment, augment_sample, epoch_batches, open_images
 from fairloss.io.atomic import FormatError
 from fairloss.training import HeadConfig, RunFolder, train
 from fairloss.training.build import build_trainer
-from fairloss.training.loader import Loader
+from fairloss.training.loader import Loader, _received
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")
 
@@ -130,6 +130,24 @@ def test_a_worker_that_is_killed_ends_the_epoch(tmp_path, lazy):
     with pytest.raises(RuntimeError, match="DataLoader worker"):
         made.run_epoch(1, 0.02, after_step=kill)
     assert active_children() == []
+
+
+def test_a_connection_lost_with_a_worker_is_named():
+    def lost():
+        yield torch.ones(1)
+        raise ConnectionResetError("reset")
+
+    received = _received(lost())
+    assert next(received) == 1
+    with pytest.raises(RuntimeError, match=r"^a DataLoader worker ended .*: reset$"):
+        next(received)
+
+
+def test_a_batch_of_more_classes_than_there_are_is_refused_before_the_run_begins(tmp_path):
+    settings = config(tmp_path / "run", sampler="per_class", images_per_class=1)
+    with pytest.raises(ValueError, match=r"^batch_size: expected at most 1 images of 6 classes"):
+        train(settings, faces(COUNTS))
+    assert not (tmp_path / "run" / "config.yaml").exists()
 
 
 def test_statistics_of_decoded_images_are_those_of_images_in_memory(tmp_path, folder, lazy):

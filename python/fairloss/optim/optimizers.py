@@ -11,6 +11,13 @@ from fairloss.optim.row_sgd import RowSGD
 OPTIMIZERS = ("sgd", "adamw")
 
 
+def check_optimizer(name: str, row_sparse: bool) -> None:
+    """Raise ValueError if there is no such optimizer, or it takes no row-sparse gradients."""
+    check_choice("optimizer.name", name, OPTIMIZERS)
+    expected = "sgd where head.sample_rate is below 1, as gradients are sparse there"
+    expect(name == "sgd" or not row_sparse, "optimizer.name", expected, name)
+
+
 def build_optimizer(
     name: str,
     params: Iterable[Tensor],
@@ -31,12 +38,10 @@ def build_optimizer(
         row_sparse: whether a gradient may be row-sparse.
 
     Raises:
-        ValueError: there is no such optimizer, or it takes no sparse gradients.
+        ValueError: as `check_optimizer`.
     """
-    check_choice("optimizer.name", name, OPTIMIZERS)
+    check_optimizer(name, row_sparse)
     if name == "adamw":
-        expected = "sgd where head.sample_rate is below 1, as gradients are sparse there"
-        expect(not row_sparse, "optimizer.name", expected, name)
         return torch.optim.AdamW(params, lr=lr, weight_decay=weight_decay)
     kind = RowSGD if row_sparse else torch.optim.SGD
     return kind(params, lr=lr, momentum=momentum, weight_decay=weight_decay)

@@ -7,7 +7,13 @@ from typing import Any
 import torch
 
 from fairloss.checks import check_choice, check_number, expect
-from fairloss.optim import OPTIMIZERS, polynomial_factor, step_factor, warmup_factor
+from fairloss.optim import (
+    OPTIMIZERS,
+    check_optimizer,
+    polynomial_factor,
+    step_factor,
+    warmup_factor,
+)
 
 RESUME = ("auto", "previous", "never")
 DEVICES = ("auto", "cpu", "cuda")
@@ -131,6 +137,7 @@ class TrainConfig:
 
     def _check_steps(self) -> None:
         optimizer = self.optimizer
+        check_optimizer(optimizer.name, self.head.sample_rate < 1)
         expected = f"fewer epochs than epochs={self.epochs}"
         expect(optimizer.warmup < self.epochs, "optimizer.warmup", expected, optimizer.warmup)
         largest = f"at most batch_size={self.batch_size}"

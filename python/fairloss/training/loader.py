@@ -37,6 +37,9 @@ class Loader:
         images_per_class: of each class in a batch of the "per_class" sampler.
         workers: processes that decode images; 0: decode in this one.
         pin_memory: copy decoded batches to pinned memory, for a GPU.
+
+    Raises:
+        ValueError: as `per_class_batches`.
     """
 
     images: LabeledImages
@@ -47,6 +50,10 @@ class Loader:
     images_per_class: int = 4
     workers: int = 2
     pin_memory: bool = False
+
+    def __post_init__(self) -> None:
+        if self.sampler == "per_class":
+            self.batches(1)  # raises where a batch needs more classes than there are
 
     def batches(self, epoch: int) -> list[Tensor]:
         """Return the positions of the images of each batch."""
