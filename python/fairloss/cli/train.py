@@ -19,8 +19,8 @@ def train(settings: Settings = None) -> None:
     - init=RUN: start from a finished run; identities are matched by name, others start anew
     - init_backbone=MODEL.PT: start from a backbone that was trained on any identities
     - image_size=[112,112], channels=3 (1: gray), augment=true (mirror and shift)
-    - model.name=small_cnn (or iresnet18, iresnet34, iresnet50, iresnet100),
-      model.embedding_size=128
+    - model.name=small_cnn (or mobilefacenet, iresnet18, iresnet34, iresnet50, iresnet100,
+      iresnet200, timm:NAME), model.embedding_size=128
     - head.name=CosFace (or any head of docs/losses.md), head.scale=32, head.margin=0.35,
       head.kind=arc (or cos, where the head has both), head.options={t: 1.12} (what else the head
       takes), head.sample_rate=1; or head.loss=loss.json (of `fairloss search-loss`)
