@@ -210,7 +210,7 @@ Ends = tuple[float, float, float]  # value, low, high
 
 
 def simulate(
-    name: str, cell: Cell, runs: int, bootstrap: bool = False
+    name: str, cell: Cell, runs: int, bootstrap: bool = False, number: str | None = None
 ) -> Iterator[dict[tuple[str, KeyPath], Ends]]:
     """Yield the intervals of each run: of the first model, and of the second minus the first.
 
@@ -218,7 +218,8 @@ def simulate(
     """
     for run in range(runs):
         scores = draw_scores(name, cell, np.random.default_rng([run, cell.identities]))
-        fold = None if bootstrap and len(cell.pairs) > 600 else cell.fold
+        slow = bootstrap and len(cell.pairs) > 600
+        fold = None if slow or number not in (None, "accuracy") else cell.fold
         a, b = (PairStatistics(each, cell.pairs.genuine, fold) for each in scores)
         if bootstrap:
             yield {
@@ -233,13 +234,17 @@ def simulate(
                 if interval is not None
             }
         else:
-            yield intervals_of(a, b, cell.clusters)
+            yield intervals_of(a, b, cell.clusters, number)
 
 
-def intervals_of(a: Any, b: Any, clusters: Clusters) -> dict[tuple[str, KeyPath], Ends]:
+def intervals_of(
+    a: Any, b: Any, clusters: Clusters, number: str | None = None
+) -> dict[tuple[str, KeyPath], Ends]:
     """Return the intervals of a report on one model and of a comparison of two."""
     ends: dict[tuple[str, KeyPath], Ends] = {}
     for keys, function in a.influences.items():
+        if number not in (None, "@".join(keys)):
+            continue
         one, two = function(clusters), b.influences[keys](clusters)
         both = difference_interval(one, two, clusters)
         for kind, each in (("value", influence_interval(one, clusters)), ("difference", both)):
@@ -289,6 +294,9 @@ def summarize(drawn: list[Ends], truth: float, errors: float, identities: int) -
     coverage = float(((low <= truth) & (truth <= high)).mean())
     spread = float(np.subtract(*np.quantile(value, (0.975, 0.025))))
     width = float((high - low).mean()) / spread if spread else None
+    runs = np.random.default_rng(0).integers(len(value), size=(400, len(value)))
+    spreads = np.subtract(*np.quantile(value[runs], (0.975, 0.025), axis=1))
+    widths = (high - low)[runs].mean(axis=1) / np.where(spreads, spreads, np.nan)
     least, most = wilson_interval(coverage, len(drawn), 1.96)
     few = identities < FEW
     covers = most >= LOWEST_OF_FEW if few else most >= COVERAGE[0] and least <= COVERAGE[1]
@@ -303,13 +311,16 @@ def summarize(drawn: list[Ends], truth: float, errors: float, identities: int) -
         "below": float((high < truth).mean()),
         "above": float((low > truth).mean()),
         "width": width,
+        "width_interval": np.nanquantile(widths, (0.025, 0.975)).tolist() if spread else None,
         "covers": bool(covers),
         "narrow": width is not None and width <= WIDTH,
     }
 
 
-def run_cell(scores: str, name: str, runs: int, bootstrap: bool = False) -> list[dict[str, Any]]:
-    """Return a record for each statistic of a cell."""
+def run_cell(
+    scores: str, name: str, runs: int, bootstrap: bool = False, number: str | None = None
+) -> list[dict[str, Any]]:
+    """Return a record for each statistic of a cell, or for one number."""
     if scores == MEGAFACE:
         identities, photos = map(int, name.split(" x "))
         drawn, *truth = simulate_megaface(identities, photos, runs)
@@ -320,7 +331,7 @@ def run_cell(scores: str, name: str, runs: int, bootstrap: bool = False) -> list
     else:
         cell, truth = Cell(name), truths(scores)
         drawn, errors, identities = (
-            simulate(scores, cell, runs, bootstrap),
+            simulate(scores, cell, runs, bootstrap, number),
             cell.errors,
             cell.identities,
         )
@@ -342,16 +353,22 @@ def run_cell(scores: str, name: str, runs: int, bootstrap: bool = False) -> list
     ]  # fmt: skip
 
 
+def identifier(record: dict[str, Any]) -> tuple[str, ...]:
+    """Return what no two records have in common."""
+    return tuple(record[key] for key in ("scores", "cell", "method", "statistic", "kind"))
+
+
 ALL = [(MEGAFACE, cell) for cell in ("20 x 5", "50 x 4", "200 x 3")]
 ALL += [(scores, cell) for cell in CELLS for scores in (*MODELS, "embeddings")]
 
 
 def main() -> None:
-    """Simulate cells and write the records, those of other cells kept."""
+    """Simulate cells and write the records, those of other cells and numbers kept."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cell", nargs=2, action="append", metavar=("SCORES", "CELL"))
     parser.add_argument("--runs", type=int, default=2000)
     parser.add_argument("--bootstrap", action="store_true", help="check the bootstrap's instead")
+    parser.add_argument("--number", help="one of them alone, such as eer or tar@0.1; faster")
     parser.add_argument("--results", type=Path)
     given = parser.parse_args()
     results: dict[str, Any] = {"version": 1, "records": []}
@@ -359,14 +376,10 @@ def main() -> None:
         results = json.loads(given.results.read_text(encoding="utf-8"))
     results["machine"] = machine.describe(1)
     for scores, cell in given.cell or ALL:
-        records = run_cell(scores, cell, given.runs, given.bootstrap)
-        method = "bootstrap" if given.bootstrap else "analytic"
-        same = [
-            r
-            for r in results["records"]
-            if (r["scores"], r["cell"], r["method"]) != (scores, cell, method)
-        ]
-        results["records"] = same + records
+        records = run_cell(scores, cell, given.runs, given.bootstrap, given.number)
+        replaced = {identifier(record) for record in records}
+        kept = [r for r in results["records"] if identifier(r) not in replaced]
+        results["records"] = kept + records
         print(markdown(records), flush=True)
         if given.results:
             write_text(given.results, json.dumps(results, indent=1) + "\n")

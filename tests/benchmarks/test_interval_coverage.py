@@ -29,11 +29,35 @@ def test_intervals_cover_as_the_docs_say():
         if record["method"] == "analytic" and record["measurable"] and not record["covers"]
     ]
     assert failed == [("strong", "10 x 10", "auc")] * 2
-    wide = [r["width"] for r in records if r["method"] == "analytic" and r["measurable"]]
-    assert max(wide) < 1.45
+    few, many = [], []
+    for record in records:
+        if record["method"] == "analytic" and record["measurable"]:
+            (few if record["identities"] < 20 else many).append(record)
+    assert (len(few), sum(not record["narrow"] for record in few)) == (38, 22)
+    assert max(record["width"] for record in few) < 1.45
+    wide = [record for record in many if not record["narrow"]]
+    assert len(wide) == 6
+    assert max(record["width"] for record in wide) < 1.2
+    assert all(record["width_interval"][0] <= 1.15 for record in wide)
     boot = [r for r in records if (r["method"], r["cell"]) == ("bootstrap", "20 x 5")]
     low = [r["coverage"] for r in boot if r["measurable"] and r["kind"] == "value"]
     assert 0.865 < min(low) <= max(low) < 0.895
+
+
+def test_widths_have_intervals_that_contain_them():
+    estimate = np.random.default_rng(0).normal(0.5, 0.01, size=500)
+    ends = [(each, each - 0.0196, each + 0.0196) for each in estimate]
+    record = interval_coverage.summarize(ends, truth=0.5, errors=100, identities=50)
+    low, high = record["width_interval"]
+    assert low < record["width"] < high
+    assert low < 1 < high
+    assert high - low < 0.4
+
+
+def test_one_number_of_a_cell_is_that_of_all():
+    alone = interval_coverage.run_cell("weak", "10 x 10", 3, number="eer")
+    every = interval_coverage.run_cell("weak", "10 x 10", 3)
+    assert alone == [record for record in every if record["statistic"] == "eer"]
 
 
 def test_numbers_that_cannot_be_measured_have_no_coverage():

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from fairloss.checks import expect
-from fairloss.data import FaceImages
+from fairloss.data import LabeledImages
 from fairloss.heads import Head
 from fairloss.io.atomic import write_text
 from fairloss.io.json import read_json, write_json
@@ -48,7 +48,7 @@ FREE_SETTINGS = ("output", "resume", "workers")
 
 def search(
     config: SearchConfig,
-    faces: FaceImages | None = None,
+    faces: LabeledImages | None = None,
     progress: Progress | None = None,
     map: Map = map,
 ) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fairloss.checks import expect
-from fairloss.data import FaceImages
+from fairloss.data import LabeledImages
 from fairloss.heads import AdaptiveFace, FairLoss, Head, SphereFace2
 from fairloss.io.atomic import read_text, write_text
 from fairloss.io.json import write_json
@@ -41,7 +41,7 @@ def check_existing(config: Any, folder: RunFolder, free: Sequence[str], what: st
 
 
 def start_or_resume(
-    config: TrainConfig, faces: FaceImages, folder: RunFolder
+    config: TrainConfig, faces: LabeledImages, folder: RunFolder
 ) -> tuple[Trainer, int]:
     """Return a trainer and the number of finished epochs."""
     trainer = build_trainer(config, faces, folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fairloss.checks import expect
-from fairloss.data import FaceImages, read_images
+from fairloss.data import LabeledImages, open_images
 from fairloss.io.output import locked_output
 from fairloss.io.run_folder import RunFolder
 from fairloss.progress import Progress, labeled, no_progress
@@ -20,11 +20,11 @@ from fairloss.training.settings import absolute, map_paths, prepare
 from fairloss.training.trainer import Trainer, group_table
 
 # Settings that a resumed run may change.
-FREE_SETTINGS = ("output", "resume", "statistics", "tensorboard", "device")
+FREE_SETTINGS = ("output", "resume", "statistics", "tensorboard", "device", "workers")
 
 
 def train(
-    config: TrainConfig, faces: FaceImages | None = None, progress: Progress | None = None
+    config: TrainConfig, faces: LabeledImages | None = None, progress: Progress | None = None
 ) -> Path:
     """Train a backbone and a head, and return the run folder.
 
@@ -47,7 +47,7 @@ def train(
         return _train(config, faces, progress)
 
 
-def _train(config: TrainConfig, faces: FaceImages | None, progress: Progress | None) -> Path:
+def _train(config: TrainConfig, faces: LabeledImages | None, progress: Progress | None) -> Path:
     folder = RunFolder(config.output)
     check_existing(config, folder, FREE_SETTINGS)
     backbone(config)  # errors of these two settings come before the images are read
@@ -63,11 +63,10 @@ def _train(config: TrainConfig, faces: FaceImages | None, progress: Progress | N
     faces = read_faces(config, progress) if faces is None else faces
     expect(faces.num_classes > 1, "data", "at least two identities", f"one in {config.data}")
     trainer, finished = start_or_resume(config, faces, folder)
-    schedule = trainer.start_schedule(config.optimizer, config.epochs, finished)
+    trainer.start_schedule(config.optimizer, config.epochs)
     started = time.perf_counter()
     for epoch in range(finished + 1, config.epochs + 1):
         _epoch(config, trainer, folder, epoch, progress)
-        schedule.step()
     if finished < config.epochs or not (folder / "model.pt").exists():
         save_result(trainer, folder)
         folder.log("end", steps=trainer.step, seconds=time.perf_counter() - started)
@@ -80,11 +79,12 @@ def check_one_process() -> None:
     expect(int(world_size) == 1, "WORLD_SIZE", "1", f"{world_size}; start without torchrun")
 
 
-def read_faces(config: TrainConfig, progress: Progress | None = None) -> FaceImages:
-    """Return the images of `config.data` at the configured size."""
+def read_faces(config: TrainConfig, progress: Progress | None = None) -> LabeledImages:
+    """Return the images of `config.data` at the configured size, in memory or decoded later."""
     height, width = config.image_size
     report = labeled(progress, "read images")
-    return read_images(config.data, (height, width), config.channels, progress=report)
+    limit = int(config.memory_limit * 2**30)
+    return open_images(config.data, (height, width), config.channels, limit, report)
 
 
 def _epoch(
@@ -99,7 +99,8 @@ def _epoch(
     result = trainer.run_epoch(epoch, progress=report_steps)
     started = time.perf_counter()
     needed = config.statistics == "always" or trainer.head.needs_statistics
-    statistics = trainer.statistics() if needed else trainer.counts()
+    always = config.statistics == "always"
+    statistics = trainer.statistics(always) if needed else trainer.counts()
     line = {
         "epoch": epoch,
         "epochs": config.epochs,
