@@ -41,6 +41,8 @@ def export_onnx(checkpoint: str | os.PathLike[str], output: str | os.PathLike[st
             differ from those of torch by more than 1e-5 of their length.
     """
     check_output(output, folder=False)
+    # a mistaken path must not replace the checkpoint
+    expect(Path(output).suffix == ".onnx", "output", "an .onnx file", output)
     model, config, digest = load_identified(Path(checkpoint))
     content = _convert(model, config, digest)
     errors = [_difference(content, model, _random_images(n, config)) for n in BATCH_SIZES]
