@@ -83,7 +83,7 @@ def _metadata(config: TrainConfig, digest: str) -> dict[str, str]:
         "model": config.model.name,
         "embedding_size": str(config.model.embedding_size),
         "image_size": json.dumps(list(config.image_size)),
-        "channels": "RGB" if config.channels == 3 else "gray",
+        "channels": {1: "gray", 3: "RGB"}.get(config.channels, str(config.channels)),
         "scaling": "(pixel / 255 - 0.5) / 0.5",
         "checkpoint_sha256": digest,
     }
