@@ -19,14 +19,14 @@ def tables(seed, epochs):
 
 
 def test_a_random_policy_is_uniform_over_the_legal_actions_of_every_state():
-    drawn = np.stack(list(tables(0, 900)))
+    drawn = np.stack(list(tables(0, 400)))
     legal = legal_actions(MarginGrid())
     for action in range(3):
         share = (drawn == action).mean(axis=0)
         expected = legal[:, action] / legal.sum(axis=1)
-        assert np.abs(share - expected).max() < 5 * 0.5 / 900**0.5  # five standard errors
+        assert np.abs(share - expected).max() < 5 * 0.5 / 400**0.5  # five standard errors
     repeated = (drawn[1:] == drawn[:-1]).mean(axis=0)  # epochs are independent
-    assert np.abs(repeated - 1 / legal.sum(axis=1)).max() < 5 * 0.5 / 900**0.5
+    assert np.abs(repeated - 1 / legal.sum(axis=1)).max() < 5 * 0.5 / 400**0.5
 
 
 def test_a_random_table_follows_from_seed_and_epoch_alone(tmp_path):

@@ -98,11 +98,10 @@ def test_margins_of_classes_train_and_resume(tmp_path, monkeypatch, head):
         (tmp_path / "m.json").write_text(json.dumps(margins | {"another": 1}), encoding="utf-8")
         head = HeadConfig(name="PerClass", kind="arc", margins=str(tmp_path / "m.json"))
     settings = config(tmp_path / "run", head=head, epochs=3)
-    for _ in range(2):
-        with monkeypatch.context() as stopped:
-            stop_after_each_epoch(stopped, last=3)
-            with pytest.raises(KeyboardInterrupt):
-                train(settings, images)
+    with monkeypatch.context() as stopped:
+        stop_after_each_epoch(stopped, last=3)
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, images)
     run = train(settings, images)
     assert same(run, train(config(tmp_path / "whole", head=head, epochs=3), images))
     state = torch.load(run / "head.pt", weights_only=True)
