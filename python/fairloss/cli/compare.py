@@ -104,7 +104,7 @@ def print_differences(task: dict[str, Any], config: experiments.CompareConfig) -
         name = f"{row['arm']} - {row['reference']}"
         mean = f"{100 * row['mean']:+.2f}"
         rows.append((name, row["metric"], mean, interval, row.get("decision", "")))
-    title = f"paired differences over {config.seeds} seeds, in points; bound {100 * config.bound:g}"
+    title = f"paired differences in points, seeds: {config.seeds}, bound: {100 * config.bound:g}"
     columns = ("arms", "metric", "mean", "95% interval", "decision")
     if rows:
         print_table(title, columns, rows, justify="left")

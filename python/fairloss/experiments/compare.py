@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from fairloss.data import FaceImages, read_images
+from fairloss.data import FaceImages, LabeledImages, read_images
 from fairloss.experiments.config import CompareConfig, Run
 from fairloss.experiments.differences import paired_differences
 from fairloss.experiments.measure import METRICS, cost, hold_out, measure
@@ -101,7 +101,7 @@ def read_set(path: str, training: TrainConfig) -> FaceImages:
     return read_images(path, (height, width), training.channels)
 
 
-def describe_set(path: str | None, images: FaceImages, faces: FaceImages) -> dict[str, Any]:
+def describe_set(path: str | None, images: LabeledImages, faces: LabeledImages) -> dict[str, Any]:
     """Return what a set measures; "trained" counts identities with a name of the training set."""
     return {
         "folder": path,

@@ -58,7 +58,7 @@ def _difference(a: Any, b: Any, bound: float, is_primary: bool) -> dict[str, Any
 def decide(comparison: SeedComparison | None) -> str:
     """Return the decision about a comparison; None is one whose differences do not vary."""
     if comparison is None:
-        return f"undecided: expected {MIN_SEEDS} seeds whose differences vary"
+        return f"undecided: takes {MIN_SEEDS} seeds or more, whose differences vary"
     if comparison.seeds >= MIN_SEEDS:
         if comparison.tost_p <= ALPHA:
             return "decided: within the bound"
