@@ -3,9 +3,9 @@
     python benchmarks/records_reading.py --results benchmarks/results/records-reading.json
 
 The file has about as many images and identities as CASIA-WebFace, of 112 x 112 pixels in JPEG of
-about 5.2 kB; 256 pictures are repeated. The folder has 20,000 of these images. Sets are read in
-random order by torch's DataLoader with the same workers, in turn; ratios are those of the medians.
-Both sets are in the page cache as far as memory suffices.
+about 5.2 kB; 256 pictures are repeated. The folder has 10,000 of these images. Sets are read in
+random order by torch's DataLoader with the same workers, in turn, after a round that fills the page
+cache: of the records, every 49th. CPU time is that of all processes, and hardly changes with load.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from machine import describe
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -31,6 +32,7 @@ from fairloss.io.json import write_json
 
 IMAGES, IDENTITIES, PICTURES, SIDE = 494_500, 10_572, 256, 112
 BATCH = 128
+FIGURES = ("images_per_second", "cpu_microseconds")
 
 
 class PillowFolder(Dataset[tuple[Tensor, int]]):
@@ -84,15 +86,25 @@ def write_folder(root: Path, images: int, identities: int) -> None:
         path.write_bytes(image)
 
 
-def read(images: Dataset[Any], count: int, workers: int, seed: int) -> float:
-    """Return images a second of a loader over `count` random images, without its start."""
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:count]
+def read(images: Dataset[Any], count: int, workers: int, seed: int) -> tuple[float, float]:
+    """Return images a second of a loader over `count` images, and CPU microseconds an image."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    order = order * (len(images) // count)  # the same images every time, from the whole file
+    before = cpu_seconds()
     loader = iter(DataLoader(Subset(images, order.tolist()), BATCH, num_workers=workers))
     next(loader)  # workers have started
     start = time.perf_counter()
     for _ in loader:
         pass
-    return (count - BATCH) / (time.perf_counter() - start)
+    rate = (count - BATCH) / (time.perf_counter() - start)
+    del loader  # ends the workers, whose time then counts
+    return rate, (cpu_seconds() - before) / count * 1e6
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time of this process and of those that it has ended."""
+    usages = [resource.getrusage(who) for who in (0, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def resident() -> float:
@@ -107,6 +119,14 @@ def opened(path: Path) -> tuple[RecordImages, dict[str, float]]:
     images = RecordImages(path)
     seconds = time.perf_counter() - start
     return images, {"open_seconds": seconds, "open_mib": resident() - before}
+
+
+def summary(name: str, workers: int, rounds: list[tuple[float, float]]) -> dict[str, Any]:
+    """Return a row of the results; the first round, which filled the page cache, is left out."""
+    rates, times = zip(*rounds, strict=True)
+    row: dict[str, Any] = {"set": name, "workers": workers, "rates": rates, "cpu": times}
+    row["images_per_second"] = statistics.median(rates)
+    return row | {"cpu_microseconds": statistics.median(times)}
 
 
 def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -127,20 +147,16 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     }
     rows = []
     for workers in options.workers:
-        rates: dict[str, list[float]] = {name: [] for name in sets}
-        for number in range(options.rounds):
+        rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in sets}
+        for number in range(options.rounds + 1):
             for name, images in sets.items():
-                rates[name].append(read(images, options.files, workers, number))
-        medians = {name: statistics.median(values) for name, values in rates.items()}
-        rows += [
-            {"set": name, "workers": workers, "images_per_second": medians[name], "rounds": values}
-            | {"ratio": medians[name] / medians["Pillow folder"]}
-            for name, values in rates.items()
-        ]
+                rounds[name].append(read(images, options.files, workers, number))
+        rows += [summary(name, workers, values[1:]) for name, values in rounds.items()]
     (folder / "train.idx").unlink()
     _, scanned = opened(folder / "train.rec")
     peaks = [resource.getrusage(who).ru_maxrss / 2**10 for who in (0, resource.RUSAGE_CHILDREN)]
     return {
+        "machine": describe(1),
         "images": options.images,
         "identities": identities,
         "decoder": records.decoder,
@@ -158,7 +174,7 @@ def main() -> None:
     """Print the rates, and write them with the size of each process."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--images", type=int, default=IMAGES)
-    parser.add_argument("--files", type=int, default=20_000)
+    parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--workers", type=int, nargs="+", default=[2])
     parser.add_argument("--results", type=Path)
@@ -167,13 +183,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "faces").mkdir()
         result = measure(Path(folder), options)
-    for row in result["rows"]:
-        print(
-            f"{row['set']:15} {row['workers']} {row['images_per_second']:8.0f} {row['ratio']:.2f}"
-        )
-    print({key: value for key, value in result.items() if key != "rows"})
     if options.results is not None:
         write_json(options.results, result)
+    for row in result["rows"]:
+        print(f"{row['set']:15}", *(row[key] for key in ("workers", *FIGURES)))
+    print({key: value for key, value in result.items() if key != "rows"})
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from fairloss.gallery import Gallery
 from fairloss.io.atomic import FormatError
 from fairloss.io.mapped import MappedArray, open_npy
 from fairloss.io.run_folder import RunFolder
-from fairloss.optim import step_schedule
+from fairloss.training import OptimizerConfig
 from fairloss.training.build import build_trainer
 
 COPIES = {
@@ -121,7 +121,7 @@ def test_copies_of_written_arrays_hold_the_values_of_the_file_alone(name, tmp_pa
 @every_copy
 def test_a_copy_of_a_trainer_trains_to_the_same_bits(copied, tmp_path):
     trainer = build_trainer(config(tmp_path), faces(COUNTS), RunFolder(tmp_path))
-    schedule = step_schedule(trainer.optimizer, 0.02, [0.5], 4)
+    trainer.start_schedule(OptimizerConfig(learning_rate=0.02, decay_at=[0.25]), 4)
     trainer.run_epoch(1)
     state = copy.deepcopy(trainer.state())
     other = copied(trainer)
@@ -133,4 +133,4 @@ def test_a_copy_of_a_trainer_trains_to_the_same_bits(copied, tmp_path):
         trainer.run_epoch(2)
         weights = (each.head.state_dict()["weight"] for each in (trainer, other))
         assert torch.equal(*weights)
-    assert copied(schedule).get_last_lr() == schedule.get_last_lr()
+        assert trainer.learning_rate == other.learning_rate == 0.02 * 0.1

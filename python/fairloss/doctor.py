@@ -35,7 +35,7 @@ class Finding:
     """One line of the diagnosis."""
 
     name: str
-    status: Literal["ok", "warning", "missing"]
+    status: Literal["ok", "note", "warning", "missing"]  # a note is nothing to fix
     detail: str
     remedy: str = ""  # what to type or change; empty where there is nothing to do
 
@@ -78,7 +78,7 @@ def diagnose(machine: Machine | None = None) -> list[Finding]:
 
 
 def diagnose_data(survey: Survey) -> list[Finding]:
-    """Return the findings about a data folder: all are ok if training uses all that is in it."""
+    """Return the findings about a set of images; `is_complete` if training uses all of it."""
     usable = [count for count in survey.counts.values() if count]
     single = usable.count(1)
     memory = f"{survey.memory / 2**20:,.1f} MiB in memory" if survey.memory else "none in memory"
@@ -96,12 +96,36 @@ def diagnose_data(survey: Survey) -> list[Finding]:
     for what, names, count, remedy in lost:
         if names:
             findings.append(Finding(what, "warning", f"{count}: {first_names(names)}", remedy))
+    findings += _notes(survey)
     unused = GroupState(usable).unused_states if usable else ""
     if unused:  # all images are used all the same
         findings.append(Finding("FairLoss", "ok", unused, "set head.options.count_cuts"))
     if survey.refusal:
         findings.append(Finding("training", "missing", f"would stop: {survey.refusal}"))
     return findings
+
+
+def is_complete(findings: list[Finding]) -> bool:
+    """Return True if nothing is to be fixed."""
+    return all(finding.status in ("ok", "note") for finding in findings)
+
+
+def _notes(survey: Survey) -> Iterator[Finding]:
+    """Yield the findings about images that training uses, but that may be a mistake."""
+    sizes = [f"{count} of {h} x {w}" for (h, w), count in survey.other_sizes.most_common()]
+    for what, names, count in (
+        ("label gaps", survey.label_gaps, len(survey.label_gaps)),
+        ("images resized", sizes, survey.other_sizes.total()),
+        ("same image twice", *_same(survey.duplicates)),
+        ("same image in several identities", *_same(survey.shared)),
+    ):
+        if names:
+            yield Finding(what, "note", f"{count}: {first_names(names)}")
+
+
+def _same(groups: list[list[str]]) -> tuple[list[str], int]:
+    """Return the groups of names as text, and the number of images in them."""
+    return [" = ".join(group) for group in groups], sum(map(len, groups))
 
 
 def render(findings: list[Finding]) -> str:

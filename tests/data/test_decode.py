@@ -67,11 +67,13 @@ def test_simplejpeg_decodes_the_bits_of_pillow(calls, size):
 
 ORIENTED = Image.Exif()
 ORIENTED[0x0112] = 6
+TURNED = encode(picture(32, 32), exif=ORIENTED)
 PILLOWS = {
     "another size": (encode(picture(40, 32)), (32, 32)),
     "gray": (encode(picture(32, 32, "L")), (32, 32)),
     "CMYK": (encode(picture(32, 32, "CMYK")), (32, 32)),
-    "turned by EXIF": (encode(picture(32, 32), exif=ORIENTED), (32, 32)),
+    "turned by EXIF": (TURNED, (32, 32)),
+    "turned by EXIF behind a fill byte": (TURNED[:2] + b"\xff" + TURNED[2:], (32, 32)),
     "turned by XMP": (
         encode(picture(32, 32), xmp=b'<x tiff:Orientation="6"/>'),
         (32, 32),
@@ -91,7 +93,7 @@ def test_pillow_decodes_all_else(calls, name):
 
 def test_turned_images_are_turned():
     plain = decode_bytes(encode(picture(32, 32)), (32, 32), 3, "simplejpeg")
-    for name in ("turned by EXIF", "turned by XMP"):
+    for name in filter(lambda name: name.startswith("turned"), PILLOWS):
         turned = decode_bytes(*PILLOWS[name], 3, "simplejpeg")
         assert torch.equal(turned, plain.rot90(-1, (1, 2)))
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fairloss.data import FaceImages, long_tailed, orl_split, pareto_counts, split_identities
+from fairloss.data.long_tail import long_tailed_positions
 
 MakeFaces = Callable[[list[int]], FaceImages]
 
@@ -86,6 +87,26 @@ def test_long_tailed_refusals(make_faces: MakeFaces) -> None:
     for counts in ([1, 1], [0, 1, 1], torch.ones(3)):
         with pytest.raises(ValueError, match="counts: expected 3 integers >= 1"):
             long_tailed(faces, counts, seed=0)
+
+
+def test_positions_are_those_of_long_tailed_where_all_identities_take_part(
+    make_faces: MakeFaces,
+) -> None:
+    faces = make_faces([8, 9, 12, 8, 8])
+    positions = long_tailed_positions(faces.labels, 8, 2, seed=4)
+    cut = long_tailed(faces, pareto_counts(5, 8, 2), seed=4)
+    assert [faces.names[position] for position in positions.tolist()] == cut.names
+
+
+def test_positions_leave_out_identities_with_too_few_images(make_faces: MakeFaces) -> None:
+    faces = make_faces([3, 8, 1, 9, 8, 7])
+    positions = long_tailed_positions(faces.labels, 8, 2, seed=0)
+    counts = torch.bincount(faces.labels[positions], minlength=6).tolist()
+    assert [counts[label] for label in (0, 2, 5)] == [0, 0, 0]
+    assert sorted(counts[label] for label in (1, 3, 4)) == [2, 4, 8]
+    assert (positions.diff() > 0).all()
+    with pytest.raises(ValueError, match="largest: .*got 10, but the largest identity has 9"):
+        long_tailed_positions(faces.labels, 10, 1, seed=0)
 
 
 def test_split_identities(make_faces: MakeFaces) -> None:

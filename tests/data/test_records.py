@@ -13,7 +13,7 @@ import pytest
 import torch
 from record_cases import IMAGES, MAGIC, content, face_set, jpeg, part, write
 
-from fairloss.data import RecordImages, write_records
+from fairloss.data import RecordImages, record_writer, write_records
 from fairloss.io.atomic import FormatError
 
 SIZE = (16, 16)
@@ -166,6 +166,25 @@ def test_a_truncated_file_is_refused_wherever_it_ends(rec, index):
             RecordImages(rec, SIZE)
 
 
+def test_a_truncated_split_record_is_refused(tmp_path):
+    records = [part(content(0, jpeg(0))), split(content(0, PAYLOADS["two"]))]
+    path = write(tmp_path / "a.rec", records)
+    data = path.read_bytes()
+    for size in range(len(records[0]) + 1, len(data)):
+        path.write_bytes(data[:size])
+        if len(data) - size > 1:  # one byte of padding may be missing
+            with pytest.raises(FormatError, match=r"a\.(rec|idx): record 1"):
+                RecordImages(path, SIZE)
+
+
+def test_an_index_into_the_middle_of_a_record_is_refused(tmp_path):
+    path = write(tmp_path / "a.rec", [split(content(0, PAYLOADS["two"]))])
+    middle = path.read_bytes().index(MAGIC, 4)
+    path.with_suffix(".idx").write_text(f"0\t0\n1\t{middle}\n", encoding="utf-8")
+    with pytest.raises(FormatError, match=rf"a\.idx: record 1 does not begin at byte {middle}"):
+        RecordImages(path, SIZE)
+
+
 def test_the_index_of_another_file_is_refused(rec, tmp_path):
     other = write(tmp_path / "other.rec", face_set([(0.0, jpeg(0, quality=20)), *IMAGES]))
     rec.with_suffix(".idx").write_bytes(other.with_suffix(".idx").read_bytes())
@@ -257,8 +276,10 @@ def test_the_writer_splits_at_the_magic_number(tmp_path):
     path = tmp_path / "a.rec"
     write_records(path, ((0, payload) for payload in PAYLOADS.values()))
     assert encoded(RecordImages(path, SIZE)) == list(PAYLOADS.values())
-    records = [split(content(0, payload)) for payload in PAYLOADS.values()]
-    assert path.read_bytes().count(MAGIC) == sum(record.count(MAGIC) for record in records) + 2
+    headers = [struct.pack("<IfQQ", 0, 0, key, 0) for key in range(1, len(PAYLOADS) + 1)]
+    pairs = zip(headers, PAYLOADS.values(), strict=True)
+    expected = b"".join(split(header + payload) for header, payload in pairs)
+    assert path.read_bytes()[40 : 40 + len(expected)] == expected  # behind record 0
 
 
 def test_identities_are_not_written_of_images_in_another_order(tmp_path):
@@ -281,6 +302,16 @@ def test_an_interrupted_writer_leaves_the_files_as_they_were(tmp_path):
     with pytest.raises(RuntimeError, match="interrupted"):
         write_records(path, items())
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_an_index_never_stands_beside_another_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.rec"
+    write_records(path, [(0, b"image"), (0, b"other")])
+    monkeypatch.setattr(record_writer, "write_text", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_records(path, [(0, b"another"), (1, b"and one more")])
+    assert encoded(RecordImages(path, SIZE)) == [b"another", b"and one more"]
+    assert [file.name for file in tmp_path.iterdir()] == ["a.rec"]
 
 
 @pytest.mark.parametrize(

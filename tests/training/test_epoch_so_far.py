@@ -50,15 +50,11 @@ def assert_same(one, other):
     assert torch.equal(one["rng"], other["rng"])
 
 
-@pytest.mark.parametrize("head", [HeadConfig(), HeadConfig(sample_rate=0.3)], ids=["all", "some"])
-@pytest.mark.parametrize("step", [1, 2, 3])
+@pytest.mark.parametrize(("head", "step"), [(HeadConfig(), 1), (HeadConfig(sample_rate=0.3), 3)])
 def test_an_epoch_resumed_after_any_step_ends_with_the_same_bits(tmp_path, head, step):
     whole = made(tmp_path, head=head)
-    whole.run_epoch(1, 0.02)
     expected = whole.run_epoch(2, 0.02)
-    trainer = made(tmp_path, head=head)
-    trainer.run_epoch(1, 0.02)
-    state, so_far = stopped_at(trainer, step, 2)
+    state, so_far = stopped_at(made(tmp_path, head=head), step, 2)
     resumed = made(tmp_path, head=head)
     torch.manual_seed(99)  # whatever the process did in between
     resumed.restore(state)

@@ -11,7 +11,7 @@ from fairloss.cli._console import print_line
 def doctor(
     data: Annotated[
         Path | None,
-        typer.Option(help="Check a folder of identity/image files or of arrays instead."),
+        typer.Option(help="Check a set instead: files, arrays, a .rec or a list file."),
     ] = None,
     image_size: Annotated[
         tuple[int, int], typer.Option(help="Height and width of training, for --data.")
@@ -26,7 +26,7 @@ def doctor(
 
     Examples: `fairloss doctor`, `fairloss doctor --data faces`
     """
-    from fairloss.doctor import diagnose, diagnose_data, render
+    from fairloss.doctor import diagnose, diagnose_data, is_complete, render
 
     if data is None:
         _print(render(diagnose()))
@@ -39,7 +39,7 @@ def doctor(
         survey = survey_images(data, image_size, channels, labeled(progress, "read images"))
     findings = diagnose_data(survey)
     _print(render(findings))
-    if any(finding.status != "ok" for finding in findings):
+    if not is_complete(findings):
         raise typer.Exit(1)
 
 

@@ -6,6 +6,7 @@ variants.npy  (N,) int32, position in `variants`, which names the image within i
 index.json    version, identities, variants, mirror (of `FaceImages`)
 """
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from fairloss.data.face_images import FaceImages
 from fairloss.data.npy import is_flat, map_npy, write_npy, write_npy_parts
 from fairloss.data.text_files import StrPath, check_format
 from fairloss.io.json import read_json, write_json
+from fairloss.io.mapped import MappedArray
 from fairloss.typing import Bytes, Ints
 
 IMAGES, LABELS, VARIANTS, INDEX = "images.npy", "labels.npy", "variants.npy", "index.json"
@@ -64,23 +66,38 @@ def read_arrays(folder: StrPath, image_size: tuple[int, int], channels: int) -> 
         ValueError: the images have another size or number of channels, or another version.
         FileNotFoundError: a file is missing.
     """
-    root = Path(folder)
-    index = read_index(root)
-    # copy on write: torch has no read-only tensors, and nothing may reach the file
-    pixels = map_npy(root / IMAGES, "c")
-    got = f"shape {pixels.shape} and type {pixels.dtype}"
-    valid = pixels.ndim == 4 and pixels.dtype == np.uint8
-    check_format(valid, root / IMAGES, f"expected (N, channels, H, W) uint8, got {got}")
+    pixels = _map_pixels(folder)
     stored, height, width = pixels.shape[1:]
     expect(
         (stored, height, width) == (channels, *image_size),
-        f"folder {str(root)!r}",
+        f"folder {os.fspath(folder)!r}",
         f"images of image_size={list(image_size)}, channels={channels}",
         f"image_size=[{height},{width}], channels={stored}",
     )
-    labels, names = read_names(root, index)
-    identities, mirror = index["identities"], index["mirror"]
-    return FaceImages(pixels, labels, identities, names, mirror=mirror)
+    return _with_names(pixels, folder)
+
+
+def map_arrays(folder: StrPath) -> FaceImages:
+    """Return `read_arrays` of a folder whose image size is not known."""
+    return _with_names(_map_pixels(folder), folder)
+
+
+def _map_pixels(folder: StrPath) -> MappedArray:
+    """Return the (N, channels, H, W) uint8 images of a folder; FormatError if they are others."""
+    read_index(folder)  # its errors come first
+    path = Path(folder) / IMAGES
+    # copy on write: torch has no read-only tensors, and nothing may reach the file
+    pixels = map_npy(path, "c")
+    got = f"shape {pixels.shape} and type {pixels.dtype}"
+    valid = pixels.ndim == 4 and pixels.dtype == np.uint8
+    check_format(valid, path, f"expected (N, channels, H, W) uint8, got {got}")
+    return pixels
+
+
+def _with_names(pixels: MappedArray, folder: StrPath) -> FaceImages:
+    index = read_index(folder)
+    labels, names = read_names(folder, index)
+    return FaceImages(pixels, labels, index["identities"], names, mirror=index["mirror"])
 
 
 def write_arrays(
@@ -104,6 +121,18 @@ def write_arrays(
         mirror: as in `FaceImages`.
     """
     write_npy_parts(folder / IMAGES, parts, len(labels))
+    write_index(folder, labels, variants, identities, variant_names, mirror)
+
+
+def write_index(
+    folder: Path,
+    labels: Ints,
+    variants: Ints,
+    identities: Sequence[str],
+    variant_names: Sequence[str],
+    mirror: bool,
+) -> None:
+    """Write what `write_arrays` writes beside the images."""
     write_npy(folder / LABELS, labels.astype(np.int32))
     write_npy(folder / VARIANTS, variants.astype(np.int32))
     names = {"identities": list(identities), "variants": list(variant_names)}

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from types import ModuleType
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from fairloss.typing import Bytes
 BATCH = 256
 # Pillow releases the interpreter lock while it decodes; more threads than this wait for one another
 MAX_THREADS = 8
+
+_Image = TypeVar("_Image")  # decoded, or in another form
 
 
 class UnreadableImage(UserWarning):
@@ -61,6 +63,17 @@ def decode_image(source: Path | BinaryIO, image_size: tuple[int, int], channels:
         return as_pixels(ImageOps.exif_transpose(image), image_size, channels)
 
 
+class EncodedImage(BytesIO):
+    """An encoded image in memory, with a name for Pillow's errors."""
+
+    def __init__(self, data: bytes, name: str | None = None) -> None:
+        super().__init__(data)
+        self._name = f"of {len(data)} bytes" if name is None else repr(name)
+
+    def __repr__(self) -> str:
+        return self._name
+
+
 def jpeg_decoder() -> str:
     """Return the decoder that `decode_bytes` takes for JPEG here: "simplejpeg", else "pillow"."""
     return "pillow" if find_spec("simplejpeg") is None else "simplejpeg"
@@ -79,7 +92,7 @@ def decode_bytes(
     """
     pixels = _decode_jpeg(data, image_size) if decoder == "simplejpeg" and channels == 3 else None
     if pixels is None:
-        return decode_image(BytesIO(data), image_size, channels).contiguous()
+        return decode_image(EncodedImage(data), image_size, channels).contiguous()
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 
@@ -122,8 +135,8 @@ def as_pixels(image: Any, image_size: tuple[int, int], channels: int) -> Tensor:
 
 
 def decode_batches(
-    readers: Sequence[Callable[[], Tensor]], batch_size: int = BATCH
-) -> Iterator[list[Tensor | Exception]]:
+    readers: Sequence[Callable[[], _Image]], batch_size: int = BATCH
+) -> Iterator[list[_Image | Exception]]:
     """Call the readers in threads; yield their images in order, a list for each batch.
 
     An image that cannot be decoded is replaced by its error, which the caller raises or skips.
@@ -134,7 +147,7 @@ def decode_batches(
             yield list(pool.map(_image_or_error, readers[start : start + batch_size]))
 
 
-def _image_or_error(read: Callable[[], Tensor]) -> Tensor | Exception:
+def _image_or_error(read: Callable[[], _Image]) -> _Image | Exception:
     # Malformed files raise OSError, ValueError, SyntaxError, struct.error and more, depending on
     # the format.
     try:

@@ -28,6 +28,9 @@ class Source(Protocol):
     def describe(self, row: int) -> tuple[StrPath, str]:
         """Return the file of an image, and where it is in it, for errors."""
 
+    def version(self) -> bytes:
+        """Return what changes when a file is written."""
+
 
 class EncodedImages(LabeledImages):
     """Labeled images that are decoded whenever they are asked for.
@@ -86,6 +89,10 @@ class EncodedImages(LabeledImages):
             FormatError: its file was changed, or is damaged.
         """
         return self._source.read(int(self._rows[index]))
+
+    def version(self) -> bytes:
+        """Return what changes when a file of the set is written."""
+        return self._source.version()
 
     def _image(self, index: int) -> Tensor:
         data = self.read_encoded(index)

@@ -68,6 +68,10 @@ class FaceImages(LabeledImages):
         if self._mapped is not None:
             self._pixels = torch.as_tensor(self._mapped)
 
+    def version(self) -> bytes:
+        """Return what changes when the file of mapped images is written."""
+        return b"" if self._mapped is None else repr(self._mapped.version).encode()
+
     def _image(self, index: int) -> Tensor:
         self._check_file()
         return self._pixels[index]

@@ -166,7 +166,7 @@ def decode_files(
     done = 0
     for images in decode_batches(readers):
         for file, image in zip(files[done : done + len(images)], images, strict=True):
-            yield file, _reason(file, image) if isinstance(image, Exception) else image
+            yield file, unreadable_reason(file, image) if isinstance(image, Exception) else image
         done += len(images)
         if progress is not None:
             progress(done, len(files))
@@ -186,6 +186,13 @@ def image_name(file: Path) -> str:
 def is_dead_link(path: Path) -> bool:
     """Return True for a link whose target is missing, or that leads to itself."""
     return path.is_symlink() and not path.exists()
+
+
+def unreadable_reason(file: Path | None, error: Exception) -> str:
+    """Return why an image, of a file or not, cannot be read."""
+    if file is not None and is_dead_link(file):
+        return f"link to {os.readlink(file)}, which is missing"
+    return str(error)
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
@@ -217,10 +224,6 @@ def _visible(folder: Path) -> list[Path]:
     """Return what a folder holds in natural order, without names that start with a dot."""
     paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
     return sorted(paths, key=lambda path: natural_key(path.name))
-
-
-def _reason(file: Path, error: Exception) -> str:
-    return f"link to {os.readlink(file)}, which is missing" if is_dead_link(file) else str(error)
 
 
 def _check_layout(valid: object, root: Path, got: str) -> None:

@@ -68,12 +68,11 @@ def open_images(
         ValueError: as the readers.
     """
     path = Path(path)
+    records = record_file(path)
+    if records is not None:
+        return RecordImages(records, image_size, channels)
     if path.is_file():
-        if path.suffix == ".rec":
-            return RecordImages(path, image_size, channels)
         return ListedImages(path, None, image_size, channels)
-    if (path / TRAIN_REC).is_file():
-        return RecordImages(path / TRAIN_REC, image_size, channels)
     if holds_arrays(path):
         return read_arrays(path, image_size, channels)
     check_one_set(path)
@@ -81,6 +80,14 @@ def open_images(
     if pixel_bytes(len(listing.files), channels, image_size) > memory_limit:
         return FolderImages(path, image_size, channels, listing)
     return read_folder(path, image_size, channels, progress, memory_limit)
+
+
+def record_file(path: Path) -> Path | None:
+    """Return the RecordIO file that a path is, or that is in a folder; None if it is neither."""
+    inside = path / TRAIN_REC
+    if inside.is_file():
+        return inside
+    return path if path.suffix == ".rec" and path.is_file() else None
 
 
 def list_identified(folder: StrPath) -> tuple[list[str], list[str]]:

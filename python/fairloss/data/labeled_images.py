@@ -94,6 +94,10 @@ class LabeledImages(Dataset[tuple[Tensor, int]], ABC):
         """
         return self._read(self._positions(indices))
 
+    def version(self) -> bytes:
+        """Return what changes when a file that the set reads is written; b"" without files."""
+        return b""
+
     def subset(self, indices: Indices) -> Self:
         """Return the images at `indices` (n,), in that order.
 

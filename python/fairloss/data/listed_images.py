@@ -85,17 +85,26 @@ class ListedImages(EncodedImages):
         image_size: tuple[int, int] = (112, 112),
         channels: int = 3,
     ) -> None:
-        pairs = [split_fields(line, 2) for line in read_lines(list_file)]
-        check_format(pairs, list_file, "no line in it")
-        bad = next((" ".join(pair) for pair in pairs if len(pair) != 2), None)
-        check_format(bad is None, list_file, f"expected lines path<TAB>label, got {bad!r}")
-        identities = sorted({label for _, label in pairs}, key=natural_key)
-        positions = {identity: position for position, identity in enumerate(identities)}
-        labels = np.array([positions[label] for _, label in pairs])
-        names = PackedNames(path for path, _ in pairs)
+        names, labels, identities = read_list(list_file)
         source = _Files(Path(list_file).parent if root is None else root, names)
         rows = np.arange(len(names))
         super().__init__(source, rows, labels, identities, names, image_size, channels)
+
+
+def read_list(list_file: StrPath) -> tuple[PackedNames, Ints, list[str]]:
+    """Return the N paths of a list, their (N,) labels, and the identities.
+
+    Raises:
+        FormatError: the list is damaged or empty.
+    """
+    pairs = [split_fields(line, 2) for line in read_lines(list_file)]
+    check_format(pairs, list_file, "no line in it")
+    bad = next((" ".join(pair) for pair in pairs if len(pair) != 2), None)
+    check_format(bad is None, list_file, f"expected lines path<TAB>label, got {bad!r}")
+    identities = sorted({label for _, label in pairs}, key=natural_key)
+    positions = {identity: position for position, identity in enumerate(identities)}
+    labels = np.array([positions[label] for _, label in pairs])
+    return PackedNames(path for path, _ in pairs), labels, identities
 
 
 class _Files:
@@ -116,6 +125,9 @@ class _Files:
 
     def describe(self, row: int) -> tuple[StrPath, str]:
         return self._path(row), ""
+
+    def version(self) -> bytes:
+        return self._versions.tobytes()
 
     def _path(self, row: int) -> str:
         return os.path.join(self._root, self._names[row])

@@ -52,13 +52,46 @@ def long_tailed(faces: Images, counts: Tensor | Sequence[int], seed: int) -> Ima
         name, count, size = faces.identities[short[0]], faces.counts[short[0]], sizes[short[0]]
         problem = f"{len(short)} with fewer, the first {name!r} with {int(count)} of {int(size)}"
         expect(False, "counts", "at most the images of the identity that draws it", problem)
-    shuffled = torch.randperm(len(faces), generator=generator)
+    return faces.subset(_draw_images(faces.labels, sizes, generator))
+
+
+def long_tailed_positions(labels: Tensor, largest: int, smallest: int, seed: int) -> Tensor:
+    """Draw the positions of a long tail, ascending, from the identities that allow it.
+
+    Identities with fewer than `largest` images take no part. To the others, C of them, the numbers
+    of `pareto_counts(C, largest, smallest)` are assigned at random, so that rarity is independent
+    of appearance, and the images of each are drawn at random, all by `seed` alone. Where all
+    identities take part, these are the images of `long_tailed`.
+
+    Args:
+        labels: (N,) int64.
+        largest: images of the most frequent identity.
+        smallest: images of the rarest.
+        seed: of the draw.
+
+    Raises:
+        ValueError: no identity has `largest` images, or as `pareto_counts`.
+    """
+    available = torch.bincount(labels)
+    eligible = (available >= largest).nonzero().flatten()
+    got = f"{largest}, but the largest identity has {int(available.max())} images"
+    expect(len(eligible), "largest", "at most the images of an identity", got)
+    counts = pareto_counts(len(eligible), largest, smallest)
+    generator = torch.Generator().manual_seed(seed)
+    sizes = torch.zeros_like(available)
+    sizes[eligible] = counts[torch.randperm(len(eligible), generator=generator)]
+    return _draw_images(labels, sizes, generator)
+
+
+def _draw_images(labels: Tensor, sizes: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw `sizes` (C,) images of each identity; return their positions, ascending."""
+    counts = torch.bincount(labels, minlength=len(sizes))
+    shuffled = torch.randperm(len(labels), generator=generator)
     # a stable sort by label gathers each identity's images and leaves them shuffled inside it
-    grouped = shuffled[faces.labels[shuffled].argsort(stable=True)]
-    starts = faces.counts.cumsum(0) - faces.counts
-    position = torch.arange(len(faces)) - starts.repeat_interleave(faces.counts)
-    selected = grouped[position < sizes.repeat_interleave(faces.counts)]
-    return faces.subset(selected.sort().values)
+    grouped = shuffled[labels[shuffled].argsort(stable=True)]
+    starts = counts.cumsum(0) - counts
+    position = torch.arange(len(labels)) - starts.repeat_interleave(counts)
+    return grouped[position < sizes.repeat_interleave(counts)].sort().values
 
 
 def split_identities(faces: Images, unseen: int, seed: int) -> tuple[Images, Images]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from fairloss.data.encoded_images import EncodedImages
 from fairloss.data.packed_names import PackedNames
 from fairloss.data.records import RecordFile, image_rows
-from fairloss.data.text_files import StrPath
+from fairloss.data.text_files import StrPath, check_format
+from fairloss.io.json import read_json_if_exists
+
+NAMES = ".json"  # suffix of the file with names beside records
 
 
 class RecordImages(EncodedImages):
@@ -16,7 +21,8 @@ class RecordImages(EncodedImages):
     Only headers are read when the set is made, through `train.idx` where it is beside the file.
     Images are in the order of their keys. An identity is named by its label in the file: labels
     0..C-1 stay as they are, and gaps between others are closed. The name of an image is
-    "label/key". Of several labels of an image the first is its identity.
+    "label/key". Where `train.json` is beside the file, as `fairloss data convert` writes it, the
+    names are those in it. Of several labels of an image the first is its identity.
 
     Args:
         path: of the .rec.
@@ -44,4 +50,18 @@ class RecordImages(EncodedImages):
         keys = zip(labels.tolist(), records.keys[rows].tolist(), strict=True)
         names = PackedNames(f"{identities[label]}/{key}" for label, key in keys)
         size = image_size, channels
+        beside = _read_names(Path(path).with_suffix(NAMES), len(values), len(rows))
+        identities, names = beside or (identities, names)
         super().__init__(records, rows, labels, identities, names, *size, mirror=mirror)
+
+
+def _read_names(path: Path, identities: int, images: int) -> tuple[list[str], PackedNames] | None:
+    """Return the names in the file beside records, or None if there is no such file."""
+    entries = read_json_if_exists(path, identities=list, names=list)
+    if entries is None:
+        return None
+    for key, count in (("identities", identities), ("names", images)):
+        names = entries[key]
+        texts = len(names) == count and all(isinstance(name, str) for name in names)
+        check_format(texts, path, f'"{key}": expected {count} names, as there are in the records')
+    return entries["identities"], PackedNames(entries["names"])

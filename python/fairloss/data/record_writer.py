@@ -81,15 +81,15 @@ class _Writer:
         for start, end in zip(starts.values(), ends, strict=True) if grouped else ():
             self._add(file, 0, (start, end))
         file.seek(0)
-        file.write(_record(0, 0, (self.count + 1, len(self.positions))))
+        file.write(pack_record(0, 0, (self.count + 1, len(self.positions))))
 
     def _add(self, file: BinaryIO, label: int, labels: Sequence[int], image: bytes = b"") -> None:
         key = len(self.positions)
         self.positions.append(file.tell())
-        file.write(_record(key, label, labels, image))
+        file.write(pack_record(key, label, labels, image))
 
 
-def _record(key: int, label: int, labels: Sequence[int], image: bytes = b"") -> bytes:
+def pack_record(key: int, label: int, labels: Sequence[int], image: bytes = b"") -> bytes:
     """Return a record of one part or several."""
     header = HEADER.pack(len(labels), label, key, 0)
     content = header + struct.pack(f"<{len(labels)}f", *labels) + image

@@ -84,14 +84,14 @@ class RecordFile:
         """Return the image of a record.
 
         Raises:
-            FormatError: the file was changed or is damaged.
+            FormatError: the file was changed.
         """
         self._file.check_unchanged()
-        content = self.content(row)
-        flag = HEADER.unpack_from(content)[0] if len(content) >= HEADER.size else 0
-        start = HEADER.size + 4 * flag
-        self._check(row, start <= len(content), f"{flag} labels in {len(content)} bytes")
-        return content[start:]
+        size, header = int(self._sizes[row]), int(self._headers[row])
+        if self._split[row]:
+            return self.content(row)[header:]
+        start = int(self._positions[row]) + PART.size + header
+        return self._file.read(start, size - header)
 
     def content(self, row: int) -> bytes:
         """Return a record with its header."""
@@ -102,8 +102,9 @@ class RecordFile:
         """Return the path and the name of a record, for errors."""
         return self._file.path, f"record {self.keys[row]} "
 
-    def _check(self, row: int, valid: object, problem: str) -> None:
-        check_format(valid, self._file.path, f"record {self.keys[row]}: {problem}")
+    def version(self) -> bytes:
+        """Return what changes when the file is written."""
+        return repr((self._file.size, self._file.time)).encode()
 
     def _parts(self, position: int, name: str) -> Iterator[tuple[int, int]]:
         """Yield the start and length of each part of a record."""
@@ -140,23 +141,24 @@ class RecordFile:
         parts = (self._file.read(position, size) for position in self._positions.tolist())
         data = b"".join(part.ljust(size, b"\0") for part in parts)
         table = np.frombuffer(bytearray(data), BEGINNING)
-        kinds, lengths = table["length"] >> 29, (table["length"] & MAX_PART).astype(np.int64)
+        kinds, sizes = table["length"] >> 29, (table["length"] & MAX_PART).astype(np.int64)
         foreign = (table["magic"] != MAGIC) | (kinds > FIRST)
         if index is not None and foreign.any():
             key, position = _first(self.keys, foreign), _first(self._positions, foreign)
             problem = f"record {key} does not begin at byte {position} of {self._file.path}"
             raise FormatError(index, f"{problem}; is it the index of another file?")
-        self._check_ends(self._positions + PART.size + lengths)
-        for row in np.flatnonzero(kinds == FIRST).tolist():
+        self._check_ends(self._positions + PART.size + sizes)
+        self._split: Bools = kinds == FIRST
+        for row in np.flatnonzero(self._split).tolist():
             content = self.content(row)
-            lengths[row] = len(content)
+            sizes[row] = len(content)
             beginning = (PART.pack(MAGIC, 0) + content)[:size].ljust(size, b"\0")
             table[row] = np.frombuffer(beginning, BEGINNING)[0]
         flags = table["flag"].astype(np.int64)
-        images = lengths - HEADER.size - 4 * flags
-        self._check_all(images >= 0, "is too short for its header and labels")
+        self._sizes, self._headers = sizes, HEADER.size + 4 * flags
+        self._check_all(self._headers <= sizes, "is too short for its header and labels")
         self.labels = np.where(flags > 0, table["first"], table["label"])
-        self.empty: Bools = images == 0
+        self.empty: Bools = self._headers == sizes
 
     def _check_ends(self, ends: Ints) -> None:
         """Check the ends of records, or of their first parts."""

@@ -4,13 +4,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import PurePosixPath
 
-from fairloss.data.decode import pillow
+from fairloss.data.decode import EncodedImage, pillow
 from fairloss.data.text_files import StrPath, check_format
 
 # Where Pillow is not installed, as beside features alone.
 COMMON = frozenset(
     (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 )
+# First bytes of what nearly all sets of faces hold.
+SIGNATURES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png"}
 
 
 def image_suffixes() -> frozenset[str]:
@@ -24,6 +26,27 @@ def image_suffixes() -> frozenset[str]:
     readable = image.OPEN.keys() - other
     extensions = image.registered_extensions()
     return frozenset(suffix for suffix, format in extensions.items() if format in readable)
+
+
+def content_suffix(content: bytes) -> str:
+    """Return the usual suffix of an encoded image, by its first bytes.
+
+    Raises:
+        Exception: any that Pillow raises where it knows no such format.
+    """
+    for start, suffix in SIGNATURES.items():
+        if content.startswith(start):
+            return suffix
+    image = pillow()
+    with image.open(EncodedImage(content)) as opened:
+        formats: dict[str, str] = image.registered_extensions()
+        return next(suffix for suffix, name in formats.items() if name == opened.format)
+
+
+def suffix_format(suffix: str) -> str | None:
+    """Return the name of the format of a suffix in any case, as Pillow has it."""
+    formats: dict[str, str] = pillow().registered_extensions()
+    return formats.get(suffix.lower())
 
 
 def without_suffix(name: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fairloss.agent import MarginGrid, Policy
 from fairloss.checks import expect
-from fairloss.data import FaceImages
+from fairloss.data import LabeledImages
 from fairloss.experience.chain import Chain
 from fairloss.experience.experience import Experience
 from fairloss.io.atomic import write_text
@@ -64,7 +64,7 @@ class CollectConfig:
 
 def collect(
     config: CollectConfig,
-    faces: FaceImages | None = None,
+    faces: LabeledImages | None = None,
     progress: Progress | None = None,
     map: Map = map,
 ) -> Experience:
@@ -102,7 +102,7 @@ def collect(
 
 
 def run_chain(
-    config: CollectConfig, faces: FaceImages | None, progress: Progress | None, seed: int
+    config: CollectConfig, faces: LabeledImages | None, progress: Progress | None, seed: int
 ) -> Experience:
     """Run one chain in `output/chain-<seed>`."""
     train_config = chain_config(config, seed)

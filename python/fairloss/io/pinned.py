@@ -23,6 +23,7 @@ class PinnedFile:
     Attributes:
         path: as given.
         size: bytes.
+        time: of the last change, in nanoseconds.
 
     Raises:
         FormatError: the file cannot be opened.
@@ -32,7 +33,7 @@ class PinnedFile:
         self.path = os.fspath(path)
         self._descriptor: int | None = None
         try:
-            _, self.size, self._time = file_version(self._open())
+            _, self.size, self.time = file_version(self._open())
         except OSError as error:
             raise FormatError(path, f"cannot be read: {error.strerror}") from error
 
@@ -50,7 +51,7 @@ class PinnedFile:
             version = file_version(self._open())[1:]
         except OSError as error:
             raise FormatError(self.path, f"cannot be read: {error.strerror}") from error
-        if version != (self.size, self._time):
+        if version != (self.size, self.time):
             raise FormatError(self.path, "changed while it was read")
 
     def _open(self) -> int:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fairloss.checks import expect
-from fairloss.data import FaceImages, split_identities
+from fairloss.data import LabeledImages, split_identities
 from fairloss.evaluation import all_pairs, pair_scores, verification
 from fairloss.heads import Head
 from fairloss.io.atomic import FormatError
@@ -20,7 +20,7 @@ from fairloss.progress import Progress
 from fairloss.training import Diverged, read_faces
 from fairloss.training.build import build_trainer
 
-Split = tuple[FaceImages, FaceImages]
+Split = tuple[LabeledImages, LabeledImages]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ def run_member(job: Round, member: int) -> int:
     training, held_out = job.split or read_split(config)
     folder = RunFolder(config.output)
     head = replace(config.head, options=options)
-    trainer = build_trainer(replace(config, head=head), training, folder)
+    # The workers of a search train models: each decodes its own images.
+    trainer = build_trainer(replace(config, head=head, workers=0), training, folder)
     state = folder.load_checkpoint()
     assert state is not None
     assert state["epoch"] == job.number - 1
@@ -66,7 +67,7 @@ def run_member(job: Round, member: int) -> int:
     set_options(trainer.head, options)
     result: dict[str, Any] = {"reward": 0.0, "loss": None, "steps": trainer.steps_per_epoch}
     try:
-        trainer.start_schedule(config.optimizer, config.epochs, job.number - 1)
+        trainer.start_schedule(config.optimizer, config.epochs)
         done = trainer.run_epoch(job.number)
         result |= {"loss": done.loss, "reward": reward(trainer.model, held_out)}
     except Diverged:
@@ -92,7 +93,7 @@ def set_options(head: Head, options: dict[str, Any]) -> None:
         getattr(head, name).copy_(torch.as_tensor(value))
 
 
-def reward(model: nn.Module, held_out: FaceImages) -> float:
+def reward(model: nn.Module, held_out: LabeledImages) -> float:
     """Compute the area under the ROC over all pairs of images of held-out identities.
 
     The papers use a verification accuracy of the test set. The area changes with every pair, so it
@@ -120,7 +121,7 @@ def read_split(config: SearchConfig, progress: Progress | None = None) -> Split:
     return _SPLITS[key]
 
 
-def split(faces: FaceImages, held_out: int, seed: int) -> Split:
+def split(faces: LabeledImages, held_out: int, seed: int) -> Split:
     """Split into the images of training and of held-out identities.
 
     Raises:

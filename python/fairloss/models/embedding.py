@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from fairloss.data import FaceImages, to_input
+from fairloss.data import LabeledImages, to_input
 
 
 def embed(
     model: nn.Module,
-    faces: FaceImages,
+    faces: LabeledImages,
     *,
     flip: bool = True,
     batch_size: int = 256,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fairloss.agent import Policy
 from fairloss.checks import check_file, expect
-from fairloss.data import FaceImages
+from fairloss.data import LabeledImages
 from fairloss.heads import Head, registry
 from fairloss.heads.fair_loss import as_trained
 from fairloss.io.run_folder import RunFolder
@@ -67,7 +67,7 @@ def _read_policy(config: HeadConfig) -> Policy | None:
 
 
 def build_trainer(
-    config: TrainConfig, faces: FaceImages, folder: RunFolder, policy: Policy | None = None
+    config: TrainConfig, faces: LabeledImages, folder: RunFolder, policy: Policy | None = None
 ) -> Trainer:
     """Return backbone and head, new or from another run, ready for the first step.
 
@@ -101,6 +101,11 @@ def build_trainer(
         augment=config.augment,
         device=device_of(config.device),
         on_skip=partial(_log_skip, folder),
+        workers=config.workers,
+        sampler=config.sampler,
+        images_per_class=config.images_per_class,
+        precision=config.precision,
+        accumulate=config.accumulate,
     )
 
 

@@ -7,10 +7,20 @@ from typing import Any
 import torch
 
 from fairloss.checks import check_choice, check_number, expect
+from fairloss.optim import (
+    OPTIMIZERS,
+    check_optimizer,
+    polynomial_factor,
+    step_factor,
+    warmup_factor,
+)
 
-RESUME = ("auto", "never")
+RESUME = ("auto", "previous", "never")
 DEVICES = ("auto", "cpu", "cuda")
 STATISTICS = ("when_needed", "always")
+SAMPLERS = ("shuffle", "balanced", "per_class")
+PRECISIONS = ("float32", "bfloat16", "float16")
+SCHEDULES = ("step", "polynomial")
 
 
 def positive(default: float) -> Any:
@@ -59,16 +69,20 @@ class HeadConfig:
 
 @dataclass
 class OptimizerConfig:
-    """SGD and its step schedule."""
+    """The optimizer and the schedule of its learning rate."""
 
     learning_rate: float = positive(0.1)
-    momentum: float = number(0.9, 0, high=1, open_high=True)
+    momentum: float = number(0.9, 0, high=1, open_high=True)  # of sgd; adamw has betas 0.9, 0.999
     weight_decay: float = number(5e-4, 0)
-    # fractions of the epochs
+    # fractions of the epochs, after each of which the step schedule divides the rate by 10
     decay_at: list[float] = field(
         default_factory=lambda: [0.625, 0.875], metadata={"range": {"low": 0}}
     )
     clip: float = positive(5.0)  # largest norm of the backbone's gradient, as in insightface
+    name: str = choice("sgd", OPTIMIZERS)
+    schedule: str = choice("step", SCHEDULES)  # polynomial: falls with every step, as insightface's
+    power: float = positive(2.0)  # of the polynomial
+    warmup: float = number(0.0, 0)  # epochs in which the rate rises to learning_rate
 
 
 @dataclass
@@ -79,17 +93,31 @@ class TrainConfig:
     output: str = path()  # run folder
     epochs: int = positive(32)
     seed: int = number(0, 0)
-    resume: str = choice("auto", RESUME)  # auto: resume a run found in output; never: refuse it
+    # auto: resume a run found in output; previous: from an earlier checkpoint where the newest is
+    # damaged; never: refuse a run.
+    resume: str = choice("auto", RESUME)
     batch_size: int = positive(64)
     image_size: list[int] = field(default_factory=lambda: [112, 112])  # height, width
     channels: int = 3  # 3: RGB, 1: gray
     augment: bool = True  # random mirror and shift
+    sampler: str = choice("shuffle", SAMPLERS)  # order of the images; see docs/training.md
+    images_per_class: int = number(4, 1)  # in a batch of the sampler per_class
+    memory_limit: float = number(8.0, 0)  # GiB of decoded images kept in memory; more: decode anew
+    workers: int = number(2, 0)  # processes that decode images which are not in memory
+    precision: str = choice("float32", PRECISIONS)  # of the backbone; float16 with a loss scale
+    accumulate: int = number(1, 1)  # micro-batches that a batch is cut into
     device: str = choice("auto", DEVICES)  # cpu, cuda, or auto: a GPU where torch finds one
     init: str | None = path(None)  # run folder whose backbone and class weights to start from
     init_backbone: str | None = path(None)  # model.pt to start the backbone from, of any identities
     # After each epoch: for a head that needs them, or always, for the angles in metrics.jsonl.
     statistics: str = choice("when_needed", STATISTICS)
     tensorboard: bool = False  # also write scalars to output/tensorboard
+    checkpoint_every: int = number(0, 0)  # steps; 0: after each epoch alone
+    keep_checkpoints: int = number(2, 1)  # of the newest
+    # .bin verification sets, to log the accuracy of
+    evaluate: list[str] = field(default_factory=list, metadata={"path": True})
+    evaluate_every: int = number(1, 1)  # epochs; and after the last
+    log_every: int = number(50, 0)  # steps; 0: none
     model: ModelConfig = field(default_factory=ModelConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -105,6 +133,18 @@ class TrainConfig:
         expect(len(self.image_size) == 2, "image_size", "[height, width]", self.image_size)
         decay_at = list(self.optimizer.decay_at)
         expect(decay_at == sorted(decay_at), "optimizer.decay_at", "ascending fractions", decay_at)
+        self._check_steps()
+
+    def _check_steps(self) -> None:
+        optimizer = self.optimizer
+        check_optimizer(optimizer.name, self.head.sample_rate < 1)
+        expected = f"fewer epochs than epochs={self.epochs}"
+        expect(optimizer.warmup < self.epochs, "optimizer.warmup", expected, optimizer.warmup)
+        largest = f"at most batch_size={self.batch_size}"
+        expect(self.accumulate <= self.batch_size, "accumulate", largest, self.accumulate)
+        divides = self.sampler != "per_class" or self.batch_size % self.images_per_class == 0
+        expected = f"a divisor of batch_size={self.batch_size}"
+        expect(divides, "images_per_class", expected, self.images_per_class)
 
 
 def check_settings(config: Any) -> None:
@@ -133,6 +173,18 @@ def _settings(name: str, value: Any, metadata: Any) -> Iterator[tuple[str, Any, 
             yield from _settings(f"{prefix}{key}", entry, metadata)
     else:
         yield name, value, metadata
+
+
+def learning_rate_at(
+    config: OptimizerConfig, epochs: int, steps_per_epoch: int, step: int
+) -> float:
+    """Return the learning rate of a step of a run, numbered from 0."""
+    warmup = config.warmup * steps_per_epoch
+    if config.schedule == "step":
+        factor = step_factor(config.decay_at, epochs, step // steps_per_epoch)
+    else:
+        factor = polynomial_factor(config.power, step, epochs * steps_per_epoch, warmup)
+    return config.learning_rate * (factor * warmup_factor(step, warmup))
 
 
 def check_device(name: str) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from fairloss.checks import expect
-from fairloss.data import FaceImages
+from fairloss.data import LabeledImages
 from fairloss.io.json import read_json
 
 
-def identities_record(faces: FaceImages) -> dict[str, Any]:
+def identities_record(faces: LabeledImages) -> dict[str, Any]:
     """Return names and counts of the identities, and a digest of the names of all images."""
     # the bytes of the names, which need not be UTF-8
     content = "\n".join(faces.names).encode(errors="surrogateescape")
@@ -21,7 +21,7 @@ def identities_record(faces: FaceImages) -> dict[str, Any]:
     }
 
 
-def check_same_identities(setting: str, faces: FaceImages, run: Path) -> None:
+def check_same_identities(setting: str, faces: LabeledImages, run: Path) -> None:
     """Raise ValueError, naming the first difference, if `run` was trained on other images."""
     before, now = _read(run), identities_record(faces)
     if before["identities"] != now["identities"]:

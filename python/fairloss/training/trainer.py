@@ -3,23 +3,27 @@
 import math
 import operator
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 
 from fairloss.agent import GroupState
 from fairloss.agent.state import BINS
 from fairloss.checks import expect
-from fairloss.data import FaceImages, augment, epoch_batches, to_input
+from fairloss.data import LabeledImages, to_input
 from fairloss.heads import Head
-from fairloss.models import embed
-from fairloss.optim import RowSGD, step_schedule
-from fairloss.training.config import OptimizerConfig
+from fairloss.metrics import ClassStatistics as StreamedStatistics
+from fairloss.models import embed, embed_batches
+from fairloss.optim import build_optimizer
+from fairloss.training.config import OptimizerConfig, learning_rate_at
+from fairloss.training.loader import Loader
+from fairloss.training.step import Step, StepResult
 from fairloss_ext import ClassStatistics, class_statistics
 
 # Ten steps in a row without a finite loss: the run has diverged.
@@ -33,7 +37,7 @@ class Diverged(RuntimeError):
 class Epoch(NamedTuple):
     """The result of one epoch."""
 
-    loss: float  # mean over the steps that were taken
+    loss: float  # mean over the steps that were taken; NaN: float16 overflowed in every one
     steps: int
     skipped: int
     seconds: float
@@ -69,16 +73,25 @@ class Trainer:
     Args:
         model: images (B, channels, H, W) -> embeddings (B, D).
         head: (embeddings, labels) -> loss.
-        faces: the training set, which stays in host memory.
+        faces: the training set, which stays in host memory or on disk.
+        optimizer: its settings.
+        batch_size: images of the largest batch.
+        seed: of the run.
+        augment: mirror and shift images.
         device: where the model and the head are moved to, and every batch.
         on_skip: called with (step, reason) when a step is left out.
+        workers: processes that decode images which are not in memory.
+        sampler: "shuffle", "balanced" or "per_class".
+        images_per_class: of each class in a batch of the "per_class" sampler.
+        precision: of the backbone: "float32", "bfloat16" or "float16".
+        accumulate: micro-batches that a batch is cut into.
     """
 
     def __init__(
         self,
         model: nn.Module,
         head: Head,
-        faces: FaceImages,
+        faces: LabeledImages,
         optimizer: OptimizerConfig,
         *,
         batch_size: int,
@@ -86,38 +99,60 @@ class Trainer:
         augment: bool = True,
         device: torch.device | str = "cpu",
         on_skip: Callable[[int, str], None] = _ignore_skip,
+        workers: int = 2,
+        sampler: str = "shuffle",
+        images_per_class: int = 4,
+        precision: str = "float32",
+        accumulate: int = 1,
     ) -> None:
         self.device = torch.device(device)
         self.model, self.head, self.faces = model.to(self.device), head.to(self.device), faces
-        self.batch_size, self.seed, self.augment = batch_size, seed, augment
-        self.clip, self.on_skip = optimizer.clip, on_skip
+        self.on_skip = on_skip
         self.step = 0
-        trained = [p for p in (*model.parameters(), *head.parameters()) if p.requires_grad]
-        kind = RowSGD if head.sample_rate < 1 else torch.optim.SGD
-        self.optimizer = kind(
-            trained,
+        self.loader = Loader(
+            faces,
+            batch_size,
+            seed,
+            augment,
+            sampler,
+            images_per_class,
+            workers,
+            pin_memory=self.device.type == "cuda",
+        )
+        self.optimizer = build_optimizer(
+            optimizer.name,
+            [p for p in (*model.parameters(), *head.parameters()) if p.requires_grad],
             lr=optimizer.learning_rate,
             momentum=optimizer.momentum,
             weight_decay=optimizer.weight_decay,
+            row_sparse=head.sample_rate < 1,
         )
+        self._take_step = Step(
+            self.model,
+            self.head,
+            faces,
+            self.optimizer,
+            clip=optimizer.clip,
+            precision=precision,
+            accumulate=accumulate,
+        )
+        self._rate_at: Callable[[int], float] | None = None
         self._skipped_in_a_row = 0
         self._last_reason = ""
 
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in one epoch."""
-        return math.ceil(len(self.faces) / self.batch_size)
+        return math.ceil(len(self.faces) / self.loader.batch_size)
 
     @property
     def learning_rate(self) -> float:
-        """Learning rate of the next step."""
+        """Learning rate of the last step; before the first the configured one."""
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def start_schedule(self, config: OptimizerConfig, epochs: int, finished: int) -> LambdaLR:
-        """Return the schedule of a run, set to the rate after `finished` of its epochs."""
-        return step_schedule(
-            self.optimizer, config.learning_rate, config.decay_at, epochs, finished
-        )
+    def start_schedule(self, config: OptimizerConfig, epochs: int) -> None:
+        """Give every step from now on the rate of a run of so many epochs, numbered from 1."""
+        self._rate_at = partial(learning_rate_at, config, epochs, self.steps_per_epoch)
 
     def run_epoch(
         self,
@@ -128,11 +163,12 @@ class Trainer:
         done: EpochSoFar | None = None,
         after_step: Callable[[EpochSoFar], object] = lambda so_far: None,
     ) -> Epoch:
-        """Train on every image once.
+        """Train on as many batches as hold every image once.
 
         Args:
             epoch: its number; batches and augmentation are drawn from it.
-            learning_rate: default that of the optimizer.
+            learning_rate: of all its steps; default that of the schedule, if one was started, or
+                of the optimizer.
             progress: called as progress(steps done, steps).
             done: steps of this epoch after which the state was restored; default none.
             after_step: called after each step, also one that was left out. With `state()` its
@@ -145,42 +181,58 @@ class Trainer:
         started = time.perf_counter()
         self.model.train()
         self.head.train()
-        if learning_rate is not None:
-            for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate
         so_far = EpochSoFar() if done is None else replace(done, losses=list(done.losses))
-        batches = epoch_batches(len(self.faces), self.batch_size, self.seed, epoch)
+        batches = self.loader.batches(epoch)
         expect(so_far.steps <= len(batches), "done", f"at most {len(batches)} steps", so_far.steps)
         started -= so_far.seconds
-        for number in range(so_far.steps, len(batches)):
-            indices = batches[number]
-            images = self.faces.images(indices)
-            if self.augment:
-                images = augment(images, self.seed, epoch, number, self.faces.mirror)
-            loss = self._train_step(to_input(images).to(self.device), indices)
-            so_far.steps += 1
-            if loss is None:
-                so_far.skipped += 1
-            else:
-                so_far.losses.append(loss)
-            so_far.seconds = time.perf_counter() - started
-            progress(so_far.steps, len(batches))
-            after_step(so_far)
-        if not so_far.losses:
+        with closing(self.loader.load(epoch, batches, so_far.steps)) as loaded:
+            for images in loaded:
+                self._set_learning_rate(learning_rate, (epoch - 1) * len(batches) + so_far.steps)
+                loss = self._train_step(images, batches[so_far.steps])
+                so_far.steps += 1
+                if loss is None:
+                    so_far.skipped += 1
+                else:
+                    so_far.losses.append(loss)
+                so_far.seconds = time.perf_counter() - started
+                progress(so_far.steps, len(batches))
+                after_step(so_far)
+        if not so_far.losses and self._skipped_in_a_row:  # none where a loss scale is falling
             raise self._diverged(f"all {so_far.steps} steps of epoch {epoch} were left out")
         return Epoch(
-            loss=sum(so_far.losses) / len(so_far.losses),
+            loss=sum(so_far.losses) / len(so_far.losses) if so_far.losses else math.nan,
             steps=so_far.steps,
             skipped=so_far.skipped,
             seconds=so_far.seconds,
         )
 
-    def statistics(self) -> ClassStatistics:
-        """Return class statistics of un-augmented training embeddings, in eval mode."""
+    def statistics(self, intra_angle: bool = True) -> ClassStatistics:
+        """Return class statistics of un-augmented training embeddings, in eval mode and float32.
+
+        Args:
+            intra_angle: measure it also where images are not in memory and it takes a second
+                pass; else it is NaN there.
+        """
+        if not self.faces.in_memory:
+            return self._streamed_statistics(intra_angle)
         embeddings = embed(self.model, self.faces, flip=False)
         labels = self.faces.labels.to(embeddings.device)
         statistics = class_statistics(embeddings, labels, self.faces.num_classes)
         return ClassStatistics(*(values.cpu() for values in statistics))
+
+    def _streamed_statistics(self, intra_angle: bool) -> ClassStatistics:
+        streamed = StreamedStatistics(self.faces.num_classes, self.head.embedding_size)
+        for embeddings, labels in self._embeddings():
+            streamed.update(embeddings, labels)
+        statistics = streamed.compute(self._embeddings() if intra_angle else None)
+        return ClassStatistics(*(values.cpu() for values in statistics))
+
+    def _embeddings(self) -> Iterator[tuple[Tensor, Tensor]]:
+        with closing(self.loader.load_in_order()) as batches:
+            start = 0
+            for embeddings in embed_batches(self.model, batches, flip=False):
+                yield embeddings, self.faces.labels[start : start + len(embeddings)]
+                start += len(embeddings)
 
     def counts(self) -> ClassStatistics:
         """Return the image counts in the form of `statistics`, without a pass; the rest is NaN."""
@@ -192,7 +244,9 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """Return all that the next step depends on, but for the `EpochSoFar` inside an epoch."""
-        return {
+        scaler = self._take_step.scaler
+        scaler_state = {} if scaler is None else {"scaler": scaler.state_dict()}
+        return scaler_state | {
             "step": self.step,
             "skipped_in_a_row": self._skipped_in_a_row,
             "model": self.model.state_dict(),
@@ -216,6 +270,8 @@ class Trainer:
         except RuntimeError as error:
             raise ValueError(" ".join(str(error).split("\n")[:2])) from error
         self.optimizer.load_state_dict(state["optimizer"])
+        if self._take_step.scaler is not None:
+            self._take_step.scaler.load_state_dict(state["scaler"])
         if len(state["rng"]) == len(self._random_state()):  # of the same kind of device
             if self.device.type == "cuda":
                 torch.cuda.set_rng_state(state["rng"], self.device)
@@ -227,40 +283,34 @@ class Trainer:
             return torch.cuda.get_rng_state(self.device)
         return torch.get_rng_state()
 
-    def _train_step(self, inputs: Tensor, indices: Tensor) -> float | None:
+    def _set_learning_rate(self, learning_rate: float | None, step: int) -> None:
+        """Set the rate of a step, which is numbered from 0 over all epochs of a run."""
+        if learning_rate is None and self._rate_at is not None:
+            learning_rate = self._rate_at(step)
+        if learning_rate is not None:
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate
+
+    def _train_step(self, images: Tensor, indices: Tensor) -> float | None:
         """Return the loss, or None where the step was left out because of a non-finite number."""
         self.step += 1
-        self.optimizer.zero_grad(set_to_none=True)
-        embeddings = self.model(inputs)
-        loss = self.head(embeddings, self.faces.labels[indices].to(self.device))
-        if not loss.isfinite():
-            self._skip(self._non_finite(embeddings, indices))
-            return None
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
-        if not norm.isfinite() or not _finite(self.head.weight.grad):
-            self._skip("the gradient is not finite")
-            return None
-        self.optimizer.step()
-        self._skipped_in_a_row = 0
-        return float(loss.detach())
+        result = self._take_step(self._to_input(images), indices)
+        if result.loss is None:
+            self._skip(result)
+        else:
+            self._skipped_in_a_row = 0
+        return result.loss
 
-    def _non_finite(self, embeddings: Tensor, indices: Tensor) -> str:
-        lowest, highest = self.head.weight.aminmax(dim=1)  # NaN of a row with one; no (C, D) copy
-        rows = (~(lowest.isfinite() & highest.isfinite())).nonzero().flatten().tolist()
-        if rows:
-            classes = ", ".join(f"{row} ({self.faces.identities[row]})" for row in rows[:5])
-            return f"{len(rows)} rows of the head's weight are not finite: class {classes}"
-        images = indices[~embeddings.isfinite().all(dim=1).cpu()].tolist()
-        if images:
-            names = ", ".join(self.faces.names[image] for image in images[:5])
-            return f"{len(images)} embeddings are not finite: {names}"
-        return "the loss is not finite"
+    def _to_input(self, images: Tensor) -> Tensor:
+        if self.faces.in_memory:
+            return to_input(images).to(self.device)
+        # a quarter of the bytes, from pinned memory, but on a GPU rounded in another way
+        return to_input(images.to(self.device, non_blocking=True))
 
-    def _skip(self, reason: str) -> None:
-        self.on_skip(self.step, reason)
-        self._last_reason = reason
-        self._skipped_in_a_row += 1
+    def _skip(self, result: StepResult) -> None:
+        self.on_skip(self.step, result.reason)
+        self._last_reason = result.reason
+        self._skipped_in_a_row += not result.overflow
         if self._skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
             raise self._diverged(f"{self._skipped_in_a_row} steps in a row were left out")
 
@@ -269,13 +319,6 @@ class Trainer:
             f"{what}, the last at step {self.step}: {self._last_reason}. Try a lower learning rate "
             "or scale."
         )
-
-
-def _finite(gradient: Tensor | None) -> bool:
-    if gradient is None:
-        return True
-    values = gradient._values() if gradient.is_sparse else gradient
-    return bool(values.isfinite().all())
 
 
 def group_table(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fairloss.agent import MarginGrid
 from fairloss.checks import expect
-from fairloss.data import FaceImages
+from fairloss.data import LabeledImages
 from fairloss.heads import FairLoss, Head
 from fairloss.io.json import read_json
 from fairloss.training.backbone import load_weights, read_state
@@ -19,7 +19,7 @@ from fairloss.training.settings import load_config
 from fairloss.typing import Float64s
 
 
-def start_from_run(config: TrainConfig, model: nn.Module, head: Head, faces: FaceImages) -> None:
+def start_from_run(config: TrainConfig, model: nn.Module, head: Head, faces: LabeledImages) -> None:
     """Take the backbone, the class weights and, in Fair Loss, the margins of `config.init`.
 
     Class weights are matched by the name of the identity; an identity that the run does not have
@@ -39,7 +39,7 @@ def start_from_run(config: TrainConfig, model: nn.Module, head: Head, faces: Fac
         _take_margins(config, head, run, rows)
 
 
-def class_rows(setting: str, faces: FaceImages, run: Path) -> Tensor:
+def class_rows(setting: str, faces: LabeledImages, run: Path) -> Tensor:
     """Return the (C,) row that each identity has in another run; -1 where it has none.
 
     Raises:

@@ -2,8 +2,19 @@
 
 import typer
 
-from fairloss.cli.data import align, glyphs, megaface, orl
+from fairloss.cli.data import align, check, convert, cut, glyphs, histogram, megaface, orl
 
-app = typer.Typer(name="data", help="Fetch, align and make data sets.", no_args_is_help=True)
-for command in (orl.orl, align.align, megaface.megaface, glyphs.glyphs):
+app = typer.Typer(
+    name="data", help="Fetch, make, align, check, convert and cut data sets.", no_args_is_help=True
+)
+for command in (
+    orl.orl,
+    align.align,
+    convert.convert,
+    check.check,
+    histogram.histogram,
+    cut.cut,
+    megaface.megaface,
+    glyphs.glyphs,
+):
     app.command()(command)
