@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fairloss.data import FaceImages, LabeledImages, read_images
+from fairloss.data import LabeledImages
 from fairloss.experiments.config import CompareConfig, Run
 from fairloss.experiments.differences import paired_differences
 from fairloss.experiments.measure import METRICS, cost, hold_out, measure
@@ -19,7 +19,7 @@ from fairloss.io.json import write_json
 from fairloss.io.machine import machine_record
 from fairloss.io.output import locked_output
 from fairloss.io.run_folder import RunFolder
-from fairloss.training import TrainConfig, read_faces, train
+from fairloss.training import read_faces, train
 from fairloss.training.settings import prepare
 from fairloss.training.train import check_one_process
 
@@ -71,34 +71,29 @@ def train_run(config: CompareConfig, run: Run) -> dict[str, Any]:
     """Train and measure a run, write its result and return it."""
     training = config.training(run)
     with threads(config.threads):
-        faces, test = read_faces(training), None
+        faces = read_faces(training)
+        sets: dict[str, LabeledImages] = {}
         if config.test is None:
-            faces, test = hold_out(faces)
+            faces, sets["test"] = hold_out(faces)
+        for part in ("test", "validation"):
+            path = getattr(config, part)
+            if path is not None:
+                sets[part] = read_faces(replace(training, data=path))
         folder = RunFolder(train(training, faces))
-        sets = {"test": test, "validation": None}
         result: dict[str, Any] = {
             "arm": run.arm,
             "seed": run.seed,
             **cost(folder),
             "metrics": {},
         }
-        for part in sets:
-            path = getattr(config, part)
-            images = sets[part] if path is None else read_set(path, training)
-            if images is not None:
-                metrics = measure(folder, images)
-                result["metrics"] |= {f"{part}_{name}": value for name, value in metrics.items()}
-                result[part] = describe_set(path, images, faces)
+        for part, images in sets.items():
+            metrics = measure(folder, images)
+            result["metrics"] |= {f"{part}_{name}": value for name, value in metrics.items()}
+            result[part] = describe_set(getattr(config, part), images, faces)
         result["machine"] = machine_record()
     result["settings"] = asdict(training)
     write_json(config.result_path(run), result)
     return result
-
-
-def read_set(path: str, training: TrainConfig) -> FaceImages:
-    """Return the images of a test or validation folder, in the size of the training images."""
-    height, width = training.image_size
-    return read_images(path, (height, width), training.channels)
 
 
 def describe_set(path: str | None, images: LabeledImages, faces: LabeledImages) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.data import FaceImages, LabeledImages
+from fairloss.data import LabeledImages
 from fairloss.evaluation import all_pairs, identity_folds, pair_scores, verification
 from fairloss.evaluation.verification import not_measurable
 from fairloss.io.run_folder import RunFolder
@@ -63,7 +63,7 @@ def hold_out(faces: Images) -> tuple[Images, Images]:
     return faces.subset(np.flatnonzero(fold)), faces.subset(np.flatnonzero(fold == 0))
 
 
-def measure(folder: RunFolder, faces: FaceImages) -> dict[str, float | str]:
+def measure(folder: RunFolder, faces: LabeledImages) -> dict[str, float | str]:
     """Return the metrics of the network of a run on images of identities."""
     model, _ = load_backbone(folder / "model.pt")
     return verify(embed(model, faces).cpu().numpy(), faces.labels.numpy())

@@ -8,6 +8,7 @@ from fairloss.io.atomic import report_malformed
 from fairloss.io.json import read_json_if_exists
 from fairloss.training import TrainConfig
 from fairloss.training.settings import merge_settings
+from fairloss.training.train import FREE_SETTINGS as FREE_OF_RUN
 
 ENTRIES = {
     "arm": str,
@@ -19,7 +20,7 @@ ENTRIES = {
     "test": dict,
     "settings": dict,
 }
-FREE_SETTINGS = ("output", "resume", "device", "tensorboard")
+FREE_SETTINGS = {*FREE_OF_RUN} - {"statistics"}  # which have a cost
 
 
 def read_results(config: CompareConfig) -> dict[Run, dict[str, Any]]:
