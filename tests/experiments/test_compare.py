@@ -220,7 +220,7 @@ def test_processes_give_the_same_summary(config, summary, tmp_path):
 @pytest.mark.slow
 def test_five_kills_change_nothing(data, tmp_path):
     """Killed with its processes at work, as they end with it."""
-    settings = SETTINGS | {"data": data, "epochs": 40}
+    settings = SETTINGS | {"data": data, "epochs": 30}
     config = CompareConfig(str(tmp_path / "plain" / "x"), settings, ARMS, seeds=2)
     compare(config)
     path = tmp_path / "arms.yaml"
