@@ -50,7 +50,7 @@ FEATURES = "--features f_[b].npy"
 FOLDERS = "--data faces_[b] --checkpoint run_[b]/model.pt"
 TRAIN = f"train {' '.join(SMALL)} epochs=1"
 COMPARED = "settings.data=faces_[b] test=faces_[b] seeds=1 settings.epochs=1 settings.channels=1 "
-COMPARED += "settings.image_size=[32,32] settings.model.embedding_size=16"
+COMPARED += "settings.image_size=[32,32] settings.model={'embedding_size':16}"
 CHALLENGE = "evaluate megaface --lists lists --megaface distractors.npy --size 100 --replicates 2"
 # Arguments, "_" for a space, and the texts that they must print; "!" before those that fail.
 CASES = [
