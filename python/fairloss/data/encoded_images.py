@@ -8,6 +8,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 from typing_extensions import Self
 
 from fairloss.data.decode import decode_bytes, jpeg_decoder, pillow
@@ -105,7 +106,7 @@ class EncodedImages(LabeledImages):
     def _read(self, positions: Tensor) -> Tensor:
         images = [self._image(position) for position in positions.tolist()]
         empty = torch.empty((0, self.channels, *self.image_size), dtype=torch.uint8)
-        return torch.stack(images) if images else empty
+        return default_collate(images) if images else empty  # in a worker, to shared memory
 
     def _select(self, positions: Tensor, labels: Tensor, identities: list[str]) -> Self:
         part = copy.copy(self)
