@@ -19,6 +19,7 @@ LAYERS = (
     {"report"},
     {"demo", "doctor"},
     {"cli"},
+    {"__main__"},
 )
 # Imports within a row: (from, to).
 WITHIN = {("heads", "agent"), ("models", "data"), ("glyphs", "data"), ("data", "evaluation")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -174,15 +175,25 @@ def test_a_second_run_in_one_folder_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_lock_of_a_killed_run_is_free(tmp_path):
+def test_the_lock_of_a_killed_run_is_free_while_its_workers_end(tmp_path):
     program = (
-        "import os, sys, signal, pathlib; from fairloss.io.output import locked_output\n"
-        "with locked_output(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
+        "import os, sys, signal, time, pathlib; from fairloss.io.output import locked_output\n"
+        "with locked_output(pathlib.Path(sys.argv[1])):\n"
+        "    worker = os.fork()\n"
+        "    time.sleep(0 if worker else 60)\n"
+        "    print(worker, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    subprocess.run([sys.executable, "-c", program, str(tmp_path)], env=environment, check=False)
-    with locked_output(tmp_path):
-        pass
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+        worker = int(process.stdout.readline())
+        try:
+            assert process.wait(60) == -signal.SIGKILL
+            with locked_output(tmp_path):
+                pass
+        finally:
+            os.kill(worker, signal.SIGKILL)
 
 
 def test_damaged_files_of_tensors_are_named_in_one_line(tmp_path):

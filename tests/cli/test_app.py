@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import runpy
+import sys
+
 import pytest
 from command import fairloss, refuse
 
@@ -41,3 +44,11 @@ def test_mistakes_are_one_line_and_exit_2(arguments, message, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     (tmp_path / "afile").touch()
     refuse(message, *arguments)
+
+
+def test_the_package_runs_as_a_module(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["fairloss", "train", "data=x"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("fairloss", run_name="__main__")
+    assert ended.value.code == 2
+    assert "output: must be given" in capsys.readouterr().err

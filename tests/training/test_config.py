@@ -14,7 +14,7 @@ from fairloss.training import TrainConfig, as_yaml, load_config
         (["data=x", "output=y", "epochs=0"], "epochs: expected a number above 0, got 0"),
         (
             ["data=x", "output=y", "resume=maybe"],
-            "resume: expected one of 'auto', 'never', got 'maybe'",
+            "resume: expected one of 'auto', 'previous', 'never', got 'maybe'",
         ),
         (["data=x", "output=y", "image_size=[1,2,3]"], "image_size: expected"),
         (["data=x", "output=y", "seed=-1"], "seed: expected a number of at least 0, got -1"),

@@ -36,6 +36,11 @@ def print_line(text: str) -> None:
     console().print(text, soft_wrap=True)
 
 
+def print_note(text: str) -> None:
+    """Print a line on the error stream."""
+    console(stderr=True).print(text, soft_wrap=True)
+
+
 def print_message(label: str, style: str, message: object) -> None:
     """Print `label: message` on the error stream, the label in a style."""
     text = Text.assemble((label, style), f": {printable_lines(str(message))}")

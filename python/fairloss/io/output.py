@@ -85,12 +85,26 @@ def locked(output: Path, path: Path, name: str = "output") -> Iterator[None]:
                 folder.rmdir()
 
 
+_locks: set[TextIO] = set()  # files whose locks this process holds
+
+
+def _close_locks() -> None:
+    """Close inherited files: a process that outlives the holder of a lock would keep it."""
+    while _locks:
+        _locks.pop().close()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_close_locks)
+
+
 @contextmanager
 def _held(file: TextIO, output: Path, path: Path, name: str) -> Iterator[None]:
     if not _lock(file.fileno(), path):
         file.seek(0)
         got = f"{output} (process {file.read().strip() or 'unknown'})"
         raise ValueError(f"{name}: expected one that no other run writes, got {got}")
+    _locks.add(file)
     try:
         with report_failure(path):
             file.truncate(0)
@@ -98,6 +112,7 @@ def _held(file: TextIO, output: Path, path: Path, name: str) -> Iterator[None]:
             file.flush()
         yield
     finally:
+        _locks.discard(file)
         if os.name != "nt":  # where an open file cannot be removed
             path.unlink(missing_ok=True)
 

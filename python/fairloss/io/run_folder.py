@@ -1,7 +1,10 @@
 """The run folder: the files of a run, and the checkpoints that it resumes from.
 
-config.yaml, identities.json, metrics.jsonl, checkpoint-<epoch>.pt, model.pt and head.pt. Every JSON
-object and checkpoint carries a version, and every file but metrics.jsonl is written atomically.
+config.yaml, identities.json, metrics.jsonl, checkpoints, model.pt and head.pt. Every JSON object
+and checkpoint carries a version, and every file but metrics.jsonl is written atomically.
+
+checkpoint-<epoch>.pt is written after an epoch, and checkpoint-<epoch>-<step>.pt in it, after a
+step of the run: their names sort by their age.
 """
 
 import json
@@ -17,14 +20,21 @@ from fairloss.io.state import read_state, write_state
 
 KEPT_CHECKPOINTS = 2  # the newest, and one in case it is damaged on disk
 
-_CHECKPOINT = re.compile(r"checkpoint-(\d+)\.pt")
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)(?:-(\d+))?\.pt")
 
 
 class RunFolder:
-    """The folder of one run."""
+    """The folder of one run.
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+    Args:
+        path: of the folder, which is made if it does not exist.
+        keep_checkpoints: number of the newest checkpoints that stay when another is written.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], keep_checkpoints: int = KEPT_CHECKPOINTS
+    ) -> None:
+        self.path, self.keep_checkpoints = Path(path), keep_checkpoints
         with report_failure(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
 
@@ -55,17 +65,34 @@ class RunFolder:
             parsed.append(value)
         return parsed
 
-    def forget_after(self, step: int) -> None:
-        """Remove the lines of metrics.jsonl about steps that will be repeated."""
-        lines = [line for line in self.metrics() if line.get("step", 0) <= step]
+    def forget_after(self, step: int, epoch: int | None = None) -> None:
+        """Remove the lines of metrics.jsonl about what will be repeated.
+
+        Args:
+            step: the last one that will not be.
+            epoch: the last one whose end will not be; None: the end belongs to the last step.
+        """
+        lines = [
+            line
+            for line in self.metrics()
+            if line.get("step", 0) <= step
+            and (epoch is None or not _ends_epoch(line) or line.get("epoch", 0) <= epoch)
+        ]
         text = "".join(json.dumps(line) + "\n" for line in lines)
         write_text(self / "metrics.jsonl", text)
 
-    def save_checkpoint(self, epoch: int, state: dict[str, Any]) -> None:
-        """Write checkpoint-<epoch>.pt and remove all but the newest `KEPT_CHECKPOINTS`."""
+    def save_checkpoint(self, epoch: int, state: dict[str, Any], step: int | None = None) -> None:
+        """Write a checkpoint and remove all but the newest `keep_checkpoints`.
+
+        Args:
+            epoch: the last finished one.
+            state: all that training depends on.
+            step: of the run, if the checkpoint is one inside the next epoch.
+        """
         whole = {"version": VERSION, "epoch": epoch} | state
-        write_state(self / f"checkpoint-{epoch:04d}.pt", whole)
-        for old in self._checkpoints()[:-KEPT_CHECKPOINTS]:
+        name = f"{epoch:04d}" if step is None else f"{epoch + 1:04d}-{step:08d}"
+        write_state(self / f"checkpoint-{name}.pt", whole)
+        for old in self._checkpoints()[: -self.keep_checkpoints]:
             old.unlink()
 
     @property
@@ -73,26 +100,52 @@ class RunFolder:
         """True if there is a checkpoint to resume from."""
         return bool(self._checkpoints())
 
-    def load_checkpoint(self) -> dict[str, Any] | None:
-        """Return the newest checkpoint, or None; ValueError if it cannot be read."""
-        checkpoints = self._checkpoints()
-        if not checkpoints:
+    def load_checkpoint(self, previous: bool | None = None) -> dict[str, Any] | None:
+        """Return the newest checkpoint, or None if there is none.
+
+        Args:
+            previous: replace damaged ones by the newest before them, and append `.damaged` to their
+                names; None: there is no such setting.
+
+        Raises:
+            FormatError: naming the newest, if it or, with `previous`, every one is damaged.
+        """
+        checkpoints = self._checkpoints()[::-1]
+        damages: list[FormatError] = []
+        for path in checkpoints:
+            try:
+                state = read_state(path)
+            except FormatError as error:
+                damages.append(error)
+                if not previous:
+                    break
+                continue
+            if state.get("version") != VERSION or not isinstance(state.get("epoch"), int):
+                raise FormatError(path, f"expected a checkpoint of version {VERSION}")
+            for damage in damages:
+                os.rename(damage.path, f"{damage.path}.damaged")
+            return state
+        if not damages:
             return None
-        newest = checkpoints[-1]
-        try:
-            state = read_state(newest)
-        except FormatError as error:
-            before = f"resume from {checkpoints[-2].name}" if checkpoints[1:] else "begin anew"
-            problem = f"damaged ({error.problem}); remove it to {before}"
-            raise FormatError(newest, problem) from error
-        if state.get("version") != VERSION or not isinstance(state.get("epoch"), int):
-            raise FormatError(newest, f"expected a checkpoint of version {VERSION}")
-        return state
+        if len(damages) == len(checkpoints):
+            names = "it" if len(damages) == 1 else "all checkpoints"
+            remedy = f"remove {names} to begin anew"
+        else:
+            remedy = "remove it" if previous is None else "give resume=previous, or remove it,"
+            remedy += f" to resume from {checkpoints[1].name}"
+        problem = f"damaged ({damages[0].problem}); {remedy}"
+        raise FormatError(checkpoints[0], problem) from damages[0]
 
     def report_malformed_checkpoint(self) -> AbstractContextManager[None]:
         """Raise FormatError naming the newest checkpoint where an entry of it does not fit."""
         return report_malformed(self._checkpoints()[-1])
 
     def _checkpoints(self) -> list[Path]:
-        matches = [m for m in map(_CHECKPOINT.fullmatch, os.listdir(self.path)) if m]
-        return [self / match[0] for match in sorted(matches, key=lambda match: int(match[1]))]
+        """Return the paths of the checkpoints, the oldest first."""
+        matches = filter(None, map(_CHECKPOINT.fullmatch, os.listdir(self.path)))
+        ages = {match[0]: (int(match[1]), float(match[2] or "inf")) for match in matches}
+        return [self / name for name in sorted(ages, key=ages.__getitem__)]
+
+
+def _ends_epoch(line: dict[str, Any]) -> bool:
+    return line.get("event") in ("epoch", "evaluation")

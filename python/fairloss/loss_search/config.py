@@ -51,6 +51,10 @@ class SearchConfig(TrainConfig):
             self.statistics != "always", "statistics", "when_needed, as a search has none", "always"
         )
 
+        rounds = "0, as a search saves after each round"
+        expect(self.checkpoint_every == 0, "checkpoint_every", rounds, self.checkpoint_every)
+        expect(not self.evaluate, "evaluate", "none, as a search logs rewards", self.evaluate)
+
     @property
     def finds_loss(self) -> bool:
         """True if the result is a loss; that of random-softmax is the model alone."""

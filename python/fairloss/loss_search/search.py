@@ -81,7 +81,7 @@ def search(
     parts = None if faces is None else split(faces, config.search.held_out, config.seed)
     config = config.resolve(reads_data=faces is None)
     with locked_output(Path(config.output)):
-        folder = RunFolder(config.output)
+        folder = RunFolder(config.output, config.keep_checkpoints)
         check_existing(config, folder, FREE_SETTINGS, "search")
         backbone(config)  # wrong settings are reported before the images are read
         build_head(config.head, 2, config.model.embedding_size)
@@ -174,7 +174,7 @@ class _Search:
 
     def _start_or_resume(self) -> int:
         """Return the first round to run."""
-        state = self.folder.load_checkpoint()
+        state = self.folder.load_checkpoint(previous=self.config.resume == "previous")
         if state is None:
             self._check_init()
             head = replace(self.config.head, options=self.space.options(self.agent.mean))

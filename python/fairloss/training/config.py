@@ -15,7 +15,7 @@ from fairloss.optim import (
     warmup_factor,
 )
 
-RESUME = ("auto", "never")
+RESUME = ("auto", "previous", "never")
 DEVICES = ("auto", "cpu", "cuda")
 STATISTICS = ("when_needed", "always")
 SAMPLERS = ("shuffle", "balanced", "per_class")
@@ -93,7 +93,9 @@ class TrainConfig:
     output: str = path()  # run folder
     epochs: int = positive(32)
     seed: int = number(0, 0)
-    resume: str = choice("auto", RESUME)  # auto: resume a run found in output; never: refuse it
+    # auto: resume a run found in output; previous: from an earlier checkpoint where the newest is
+    # damaged; never: refuse a run.
+    resume: str = choice("auto", RESUME)
     batch_size: int = positive(64)
     image_size: list[int] = field(default_factory=lambda: [112, 112])  # height, width
     channels: int = 3  # 3: RGB, 1: gray
@@ -110,6 +112,12 @@ class TrainConfig:
     # After each epoch: for a head that needs them, or always, for the angles in metrics.jsonl.
     statistics: str = choice("when_needed", STATISTICS)
     tensorboard: bool = False  # also write scalars to output/tensorboard
+    checkpoint_every: int = number(0, 0)  # steps; 0: after each epoch alone
+    keep_checkpoints: int = number(2, 1)  # of the newest
+    # .bin verification sets, to log the accuracy of
+    evaluate: list[str] = field(default_factory=list, metadata={"path": True})
+    evaluate_every: int = number(1, 1)  # epochs; and after the last
+    log_every: int = number(50, 0)  # steps; 0: none
     model: ModelConfig = field(default_factory=ModelConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

@@ -8,16 +8,16 @@ from typing import Any
 from fairloss.checks import expect
 from fairloss.data import LabeledImages
 from fairloss.heads import AdaptiveFace, FairLoss, Head, SphereFace2
-from fairloss.io.atomic import read_text, write_text
+from fairloss.io.atomic import FormatError, read_text, write_text
 from fairloss.io.json import write_json
 from fairloss.io.run_folder import RunFolder
-from fairloss.io.state import write_state
+from fairloss.io.state import read_state, write_state
 from fairloss.training.build import build_trainer
 from fairloss.training.config import TrainConfig
 from fairloss.training.identities import check_same_identities, identities_record
 from fairloss.training.loss_file import with_loss
 from fairloss.training.settings import as_yaml, changes
-from fairloss.training.trainer import Trainer
+from fairloss.training.trainer import EpochSoFar, Trainer
 from fairloss.training.warm_start import class_rows
 
 
@@ -40,12 +40,53 @@ def check_existing(config: Any, folder: RunFolder, free: Sequence[str], what: st
     expect(not different, "output", f"a {what} with these settings", got)
 
 
+def is_finished(config: TrainConfig, faces: LabeledImages | None, folder: RunFolder) -> bool:
+    """Return True if a run has trained all epochs and written its result.
+
+    Args:
+        config: of the run.
+        faces: the training set, if it has been read.
+        folder: of the run.
+
+    Raises:
+        FormatError: a checkpoint or a file of the result is damaged.
+        ValueError: the run was trained on other identities.
+    """
+    if not (folder / "model.pt").exists() or not (folder / "config.yaml").exists():
+        return False
+    state = _load_checkpoint(config, folder)
+    if state is None:  # its checkpoints were removed
+        finished = any(line.get("event") == "end" for line in folder.metrics())
+    else:
+        finished = state["epoch"] >= config.epochs
+    if not finished:
+        return False
+    if faces is not None:
+        check_same_identities("output", faces, folder.path)
+    for name in ("head.pt", "model.pt"):
+        if (folder / name).exists():
+            _check_result(folder / name, folder)
+    return True
+
+
+def _load_checkpoint(config: TrainConfig, folder: RunFolder) -> dict[str, Any] | None:
+    return folder.load_checkpoint(previous=config.resume == "previous")
+
+
+def _check_result(path: Path, folder: RunFolder) -> None:
+    try:
+        read_state(path)
+    except FormatError as error:
+        remedy = "write it again" if folder.begun else "begin anew"
+        raise FormatError(path, f"damaged ({error.problem}); remove it to {remedy}") from error
+
+
 def start_or_resume(
     config: TrainConfig, faces: LabeledImages, folder: RunFolder
-) -> tuple[Trainer, int]:
-    """Return a trainer and the number of finished epochs."""
+) -> tuple[Trainer, int, EpochSoFar]:
+    """Return a trainer, the number of finished epochs, and what is done of the next."""
     trainer = build_trainer(config, faces, folder)
-    state = folder.load_checkpoint()
+    state = _load_checkpoint(config, folder)
     if state is not None and not re.search("^statistics:", read_text(folder / "config.yaml"), re.M):
         _take_old_defaults(trainer.head, with_loss(config.head).options)
     if state is None:
@@ -54,14 +95,14 @@ def start_or_resume(
         if config.init is not None:
             shared = int((class_rows("init", faces, Path(config.init)) >= 0).sum())
             folder.log("init", shared=shared, new=faces.num_classes - shared)
-        return trainer, 0
+        return trainer, 0, EpochSoFar()
     check_same_identities("output", faces, folder.path)
     with folder.report_malformed_checkpoint():
         trainer.restore(state)
-    folder.forget_after(trainer.step)
-    if state["epoch"] < config.epochs or not (folder / "model.pt").exists():
-        folder.log("resume", epoch=state["epoch"], step=trainer.step)
-    return trainer, state["epoch"]
+        so_far = EpochSoFar(**state.get("so_far", {}))
+    folder.forget_after(trainer.step, state["epoch"])
+    folder.log("resume", epoch=state["epoch"], step=trainer.step)
+    return trainer, state["epoch"], so_far
 
 
 def _take_old_defaults(head: Head, options: Mapping[str, Any]) -> None:

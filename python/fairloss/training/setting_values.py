@@ -18,6 +18,7 @@ _EXPECTED = {
     str: "a text",
     list[int]: "a list of integers",
     list[float]: "a list of numbers",
+    list[str]: "a list such as [a.bin, b.bin]",
     dict[str, Any]: "a mapping such as {t: 1.12}",
 }
 _NO_VALUE = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)

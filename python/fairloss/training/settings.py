@@ -115,7 +115,10 @@ def map_paths(config: Config, change: Callable[[str], str]) -> Config:
         if is_dataclass(value):
             changed[each.name] = map_paths(cast(Any, value), change)
         elif each.metadata.get("path") and value is not None:
-            changed[each.name] = change(os.fspath(value))
+            several = isinstance(value, list)
+            changed[each.name] = (
+                [change(os.fspath(part)) for part in value] if several else change(os.fspath(value))
+            )
     return cast(Config, replace(cast(Any, config), **changed))
 
 

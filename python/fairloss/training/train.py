@@ -2,9 +2,9 @@
 
 import os
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from fairloss.checks import expect
 from fairloss.data import LabeledImages, open_images
@@ -14,42 +14,77 @@ from fairloss.progress import Progress, labeled, no_progress
 from fairloss.training.backbone import backbone
 from fairloss.training.build import build_head, run_policy
 from fairloss.training.config import TrainConfig
+from fairloss.training.epochs import Epochs
+from fairloss.training.evaluation import VerificationSets
 from fairloss.training.loss_file import with_loss
-from fairloss.training.resume import check_existing, save_result, start_or_resume
+from fairloss.training.resume import (
+    check_existing,
+    is_finished,
+    save_result,
+    start_or_resume,
+)
+from fairloss.training.run_log import Report, RunLog
 from fairloss.training.settings import absolute, map_paths, prepare
-from fairloss.training.trainer import Trainer, group_table
+from fairloss.training.signals import Signals
 
 # Settings that a resumed run may change.
-FREE_SETTINGS = ("output", "resume", "statistics", "tensorboard", "device", "workers")
+FREE_SETTINGS = (
+    *("output", "resume", "statistics", "tensorboard", "device", "workers"),
+    *("checkpoint_every", "keep_checkpoints", "evaluate", "evaluate_every", "log_every"),
+)
 
 
 def train(
-    config: TrainConfig, faces: LabeledImages | None = None, progress: Progress | None = None
+    config: TrainConfig,
+    faces: LabeledImages | None = None,
+    progress: Progress | None = None,
+    report: Report | None = None,
 ) -> Path:
     """Train a backbone and a head, and return the run folder.
 
-    With resume=auto a run found in `config.output` resumes after its last finished epoch, and ends
-    with the same bits as if it had never stopped (same machine, same number of threads).
+    With resume=auto a run in `config.output` resumes after its newest checkpoint, and ends with the
+    same bits as if it had never stopped (same machine, same number of threads). A finished one is
+    left as it is.
+
+    In the main thread SIGTERM and SIGINT let the step in progress end and write a checkpoint; a
+    second one ends the process at once.
 
     Args:
         config: the settings.
         faces: the training set, instead of reading `config.data`.
         progress: called as progress(label, done, total).
+        report: called with a line of text every `config.log_every` steps, and at each evaluation.
 
     Raises:
         ValueError: a setting, the data or an existing run does not fit.
         RuntimeError: training diverged.
+        SystemExit: with code 143, after SIGTERM.
+        KeyboardInterrupt: after SIGINT.
     """
     config = prepare(config)
     check_one_process()
     config = _with_absolute_paths(config, reads_data=faces is None)
-    with locked_output(Path(config.output)):
-        return _train(config, faces, progress)
+    signals = Signals()
+    with signals.handled(), locked_output(Path(config.output)):
+        return _train(config, faces, progress or no_progress, report or print_nothing, signals)
 
 
-def _train(config: TrainConfig, faces: LabeledImages | None, progress: Progress | None) -> Path:
-    folder = RunFolder(config.output)
+def print_nothing(line: str) -> None:
+    """Leave a line out."""
+
+
+def _train(
+    config: TrainConfig,
+    faces: LabeledImages | None,
+    progress: Progress,
+    report: Report,
+    signals: Signals,
+) -> Path:
+    folder = RunFolder(config.output, config.keep_checkpoints)
     check_existing(config, folder, FREE_SETTINGS)
+    if is_finished(config, faces, folder):
+        report(f"{folder.path} is finished")
+        return folder.path
     backbone(config)  # errors of these two settings come before the images are read
     policy = run_policy(config, folder)
     expect(
@@ -60,16 +95,18 @@ def _train(config: TrainConfig, faces: LabeledImages | None, progress: Progress 
         "none",
     )
     build_head(config.head, 2, config.model.embedding_size, policy=policy)
+    sets = VerificationSets(config)
     faces = read_faces(config, progress) if faces is None else faces
     expect(faces.num_classes > 1, "data", "at least two identities", f"one in {config.data}")
-    trainer, finished = start_or_resume(config, faces, folder)
-    trainer.start_schedule(config.optimizer, config.epochs)
+    trainer, finished, so_far = start_or_resume(config, faces, folder)
+    if trainer.step > 0:
+        report(f"{folder.path} resumes after step {trainer.step}")
     started = time.perf_counter()
-    for epoch in range(finished + 1, config.epochs + 1):
-        _epoch(config, trainer, folder, epoch, progress)
-    if finished < config.epochs or not (folder / "model.pt").exists():
-        save_result(trainer, folder)
-        folder.log("end", steps=trainer.step, seconds=time.perf_counter() - started)
+    with closing(RunLog(config, folder, trainer, report)) as log:
+        epochs = Epochs(config, trainer, folder, log, sets, signals, progress)
+        epochs.train(finished, so_far)
+    save_result(trainer, folder)
+    folder.log("end", steps=trainer.step, seconds=time.perf_counter() - started)
     return folder.path
 
 
@@ -85,53 +122,6 @@ def read_faces(config: TrainConfig, progress: Progress | None = None) -> Labeled
     report = labeled(progress, "read images")
     limit = int(config.memory_limit * 2**30)
     return open_images(config.data, (height, width), config.channels, limit, report)
-
-
-def _epoch(
-    config: TrainConfig, trainer: Trainer, folder: RunFolder, epoch: int, progress: Progress | None
-) -> None:
-    report = progress or no_progress
-
-    def report_steps(done: int, total: int) -> None:
-        before = (epoch - 1) * total
-        report(f"train {folder.path.name}", before + done, config.epochs * total)
-
-    result = trainer.run_epoch(epoch, progress=report_steps)
-    started = time.perf_counter()
-    needed = config.statistics == "always" or trainer.head.needs_statistics
-    always = config.statistics == "always"
-    statistics = trainer.statistics(always) if needed else trainer.counts()
-    line = {
-        "epoch": epoch,
-        "epochs": config.epochs,
-        "step": trainer.step,
-        "loss": result.loss,
-        "learning_rate": trainer.learning_rate,
-        "seconds": {"train": result.seconds, "statistics": time.perf_counter() - started},
-        "skipped": result.skipped,
-        "count_cuts": trainer.head.count_cuts,
-        "groups": group_table(statistics, trainer.head.class_margins(), trainer.head.count_cuts),
-    }
-    if epoch < config.epochs:  # the saved margins are those of the last epoch's training
-        trainer.head.end_of_epoch(statistics)
-    folder.log("epoch", **line)
-    if config.tensorboard:
-        _write_scalars(folder, line)
-    folder.save_checkpoint(epoch, trainer.state())
-
-
-def _write_scalars(folder: RunFolder, line: dict[str, Any]) -> None:
-    from torch.utils.tensorboard import SummaryWriter
-
-    with SummaryWriter(folder / "tensorboard") as writer:
-        writer.add_scalar("loss", line["loss"], line["step"])
-        writer.add_scalar("learning_rate", line["learning_rate"], line["step"])
-        for group in line["groups"]:
-            if group["margin"] is not None:
-                name = f"margin/count{group['count_bin']}"
-                if group["variance_bin"] is not None:
-                    name += f"_variance{group['variance_bin']}"
-                writer.add_scalar(name, group["margin"], line["step"])
 
 
 def _with_absolute_paths(config: TrainConfig, reads_data: bool) -> TrainConfig:

@@ -22,9 +22,10 @@ from fairloss.data import (
 )
 from fairloss.data.images import may_mirror
 from fairloss.evaluation import Pairs, PairSet, linked_identities
-from fairloss.models import embed, embed_batches
+from fairloss.models import embed
 from fairloss.progress import Progress, labeled
 from fairloss.training import load_backbone
+from fairloss.training.evaluation import gather_embeddings
 from fairloss.typing import Float32s, Floats
 
 T = TypeVar("T")
@@ -151,10 +152,5 @@ def _embed(
     """Return (total, D) embeddings of the images of `batches(image_size, channels)`."""
     model, config = load_backbone(checkpoint)
     height, width = config.image_size
-    parts: list[Float32s] = []
-    done = 0
-    for embeddings in embed_batches(model, batches((height, width), config.channels), flip=flip):
-        parts.append(embeddings.cpu().numpy())
-        done += len(embeddings)
-        progress("embed", done, total)
-    return np.concatenate(parts)
+    images = batches((height, width), config.channels)
+    return gather_embeddings(model, images, total, progress, flip)

@@ -4,7 +4,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from fairloss.checks import expect
@@ -24,18 +23,17 @@ from fairloss.cli.evaluate._report import (
     write_report,
 )
 from fairloss.cli.evaluate._source import Source, model_sources
-from fairloss.data import contiguous_folds, interleaved_folds, read_pair_bin, read_pairs
+from fairloss.data import read_pair_bin, read_pairs
 from fairloss.evaluation import (
-    Pairs,
     PairSet,
     compare_pair_list,
     compare_pairs,
     evaluate_pair_list,
     evaluate_pairs,
-    linked_identities,
 )
 from fairloss.io.output import check_output
 from fairloss.progress import Progress
+from fairloss.training.evaluation import bin_pair_set
 
 
 def pairs(
@@ -121,9 +119,5 @@ def _bin_sets(
 ) -> list[PairSet]:
     """Return the pairs of a `.bin` with the embeddings of each source."""
     content = read_pair_bin(path)
-    genuine = content.genuine
-    rows = np.arange(2 * len(genuine))
-    pairs = Pairs(rows[0::2], rows[1::2], genuine)
-    identities = linked_identities(content.image_numbers(), pairs)
-    fold = interleaved_folds(genuine) if interleave else contiguous_folds(len(genuine))
-    return [PairSet(s.read_bin(path, content, progress), pairs, fold, identities) for s in sources]
+    embeddings = [source.read_bin(path, content, progress) for source in sources]
+    return [bin_pair_set(content, each, interleave) for each in embeddings]

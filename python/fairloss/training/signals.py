@@ -1,0 +1,89 @@
+"""SIGTERM and SIGINT (Ctrl-C) of a run: the step in progress ends, and a checkpoint is written."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn
+
+
+class Signals:
+    """The first SIGTERM or SIGINT of a run, which is held back where the run changes its state.
+
+    Attributes:
+        received: its number, or None.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._held = False
+        self._before: dict[int, Any] = {}
+
+    @contextmanager
+    def handled(self) -> Iterator[None]:
+        """Handle both signals, if this is the main thread, but those that are ignored.
+
+        The handlers before are restored, and at the first signal already: a second one ends the
+        process at once.
+        """
+        if threading.current_thread() is threading.main_thread():
+            handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+            left = (signal.SIG_IGN, None)  # None: of a library in C, which cannot be restored
+            self._before = {n: handler for n, handler in handlers.items() if handler not in left}
+        try:
+            for number in self._before:
+                signal.signal(number, self._receive)
+            yield
+        finally:
+            for number in self._before:
+                self._restore(number)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold a signal back; it ends the run after the block."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+        self.end_if_received()
+
+    @contextmanager
+    def released(self) -> Iterator[None]:
+        """Let a signal end the run at any moment of a block inside of `held`."""
+        try:
+            self._held = False
+            self.end_if_received()
+            yield
+        finally:
+            self._held = True
+
+    def end_if_received(self) -> None:
+        """End the run if there was a signal.
+
+        Raises:
+            KeyboardInterrupt: after SIGINT.
+            SystemExit: after SIGTERM, with the code 143 that a shell reports for it.
+        """
+        if self.received is not None:
+            _end(self.received)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self._restore(number)
+        self.received = self.received or number
+        if not self._held:
+            _end(number)
+
+    def _restore(self, number: int) -> None:
+        if signal.getsignal(number) == self._receive:
+            signal.signal(number, self._before[number])
+
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def _end(number: int) -> NoReturn:
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + number)
