@@ -328,6 +328,17 @@ def test_names_beside_records_must_fit_them(faces, tmp_path):
         open_source(records, *SIZE)
 
 
+def test_names_of_records_that_were_replaced_are_refused(faces, tmp_path):
+    records = convert(faces, tmp_path / "records", "rec")
+    content = records / "train.rec"
+    size = content.stat().st_size
+    items = [(label, jpeg(label)) for label in np.repeat(range(4), [1, 3, 3, 4]).tolist()]
+    write_records(content, items)
+    problem = f"expected names of {content.stat().st_size} bytes of records, got those of {size}"
+    with pytest.raises(FormatError, match=f"train.json: {problem}"):
+        open_source(records, *SIZE)
+
+
 def test_that_mirror_images_show_something_else_is_kept_in_arrays_alone(tmp_path):
     (tmp_path / "arrays").mkdir()
     options = (np.array([0, 1]), np.array([0, 0]), ["a", "b"], ["x"], False)

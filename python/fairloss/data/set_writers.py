@@ -226,7 +226,9 @@ class RecordWriter(SetWriter):
         write_text(path, ",".join(map(str, (len(sizes), *sides))))
         parts = zip(written.labels.tolist(), written.names, strict=True)
         names = [f"{written.identities[label]}/{name}" for label, name in parts]
-        write_json(self.folder / RECORDS_NAMES, {"identities": written.identities, "names": names})
+        size = (self.folder / RECORDS).stat().st_size
+        entries = {"size": size, "identities": written.identities, "names": names}
+        write_json(self.folder / RECORDS_NAMES, entries)
 
     def _append(self, key: int, label: int, labels: Sequence[int], image: bytes = b"") -> None:
         file = self.files[RECORDS]
