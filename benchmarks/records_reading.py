@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from machine import describe
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -155,6 +156,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     _, scanned = opened(folder / "train.rec")
     peaks = [resource.getrusage(who).ru_maxrss / 2**10 for who in (0, resource.RUSAGE_CHILDREN)]
     return {
+        "machine": describe(1),
         "images": options.images,
         "identities": identities,
         "decoder": records.decoder,

@@ -36,6 +36,14 @@ def ldam(classes: int, size: int, **options: Any) -> heads.LDAM:
     return heads.LDAM(classes, size, counts=counts(classes), **options)
 
 
+def per_class(classes: int, size: int, **options: Any) -> heads.PerClass:
+    return heads.PerClass(classes, size, counts=counts(classes), tilt=0.1, **options)
+
+
+def of_classes(head: heads.PerClass, x: Tensor, w: Tensor, y: Tensor) -> Tensor:
+    return papers.margin_softmax(x, w, y, head.kind, head.margins.double()[y], 64)
+
+
 def drawn(head: heads.ElasticFace, y: Tensor) -> Tensor:
     torch.manual_seed(SEED)
     return head.margins.double() + head.sigma * torch.randn(len(y))
@@ -83,6 +91,11 @@ CASES = {
         lambda head, x, w, y: papers.ldam(x, w, y, counts(len(w)), 0.9999),
     ),
     "KappaFace": Case(heads.KappaFace, fixed("arc", 0.8)),
+    "PerClass": Case(per_class, of_classes),
+    "PerClass arc": Case(
+        partial(per_class, kind="arc", by="variance", schedule=[[0, 0.2], [1, 0.5]], epochs=4),
+        of_classes,
+    ),
     "AdaFace": Case(heads.AdaFace, plain(papers.adaface)),
     "MagFace": Case(heads.MagFace, plain(papers.magface), monotone=False),
     "ElasticFace": Case(heads.ElasticFace, elastic),

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from cli_cases import SMALL
 from command import refuse, succeed
 
-from fairloss.agent import Policy
+from fairloss.agent import MarginGrid, Policy
 
 
 def test_collect_then_fit_then_train_with_it(data, run, tmp_path):
@@ -22,3 +24,22 @@ def test_collect_then_fit_then_train_with_it(data, run, tmp_path):
     head = ("head.name=FairLoss", "head.kind=cos", f"head.policy={policy}")
     succeed("train", f"data={data}", f"output={output}", *head, *SMALL)
     assert np.array_equal(Policy.load(output / "policy.json").table, Policy.load(policy).table)
+
+
+def test_controls_are_written_without_experience(tmp_path):
+    learned, output = tmp_path / "learned.json", tmp_path / "control.json"
+    controlled = ("fit-policy", "--output", output, "--control")
+    succeed(*controlled, "raise")
+    assert np.array_equal(Policy.load(output).table, Policy.constant("raise").table)
+    Policy.random(1, MarginGrid((0.1, 0.2, 0.3))).save(learned)
+    succeed(*controlled, "random", "--seed", "4", learned)
+    assert Policy.load(output).grid.values == (0.1, 0.2, 0.3)
+    assert Policy.load(output).redraw == (4, 0)
+    refuse("error: policy: expected one whose table stays, got", *controlled, "shuffled", learned)
+    replace(Policy.load(learned), redraw=None).save(learned)
+    succeed(*controlled, "shuffled", "--seed", "2", learned)
+    expected = Policy.load(learned).shuffled(2)
+    assert np.array_equal(Policy.load(output).table, expected.table)
+    refuse("error: control: expected a policy.json to shuffle", *controlled, "shuffled")
+    refuse("error: control: expected one of", *controlled, "best")
+    refuse("error: experience: expected experience.npz", "fit-policy", "--output", output)

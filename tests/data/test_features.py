@@ -50,7 +50,8 @@ def test_features_round_trip_and_stay_on_disk(features):
     assert result.names == NAMES
     assert result.identities == ["Ann", "Ann", "Bo"]
     assert result.rows(["Bo/1.png", "Ann\\2", "Bo/1.jpg"]).tolist() == [2, 1, 2]
-    with pytest.raises(ValueError, match=r"got none for 1 of 2 images, the first 'Cy/1.jpg'"):
+    message = r"f\.npy: expected .*, got none for 1 of 2 images, the first 'Cy/1.jpg'"
+    with pytest.raises(FormatError, match=message):
         result.rows(["Bo/1.jpg", "Cy/1.jpg"])
 
 

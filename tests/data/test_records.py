@@ -276,8 +276,10 @@ def test_the_writer_splits_at_the_magic_number(tmp_path):
     path = tmp_path / "a.rec"
     write_records(path, ((0, payload) for payload in PAYLOADS.values()))
     assert encoded(RecordImages(path, SIZE)) == list(PAYLOADS.values())
-    records = [split(content(0, payload)) for payload in PAYLOADS.values()]
-    assert path.read_bytes().count(MAGIC) == sum(record.count(MAGIC) for record in records) + 2
+    headers = [struct.pack("<IfQQ", 0, 0, key, 0) for key in range(1, len(PAYLOADS) + 1)]
+    pairs = zip(headers, PAYLOADS.values(), strict=True)
+    expected = b"".join(split(header + payload) for header, payload in pairs)
+    assert path.read_bytes()[40 : 40 + len(expected)] == expected  # behind record 0
 
 
 def test_identities_are_not_written_of_images_in_another_order(tmp_path):

@@ -97,6 +97,10 @@ def test_lengths_must_agree():
         evaluate_pairs(embeddings[1:], labels)
     with pytest.raises(ValueError, match="embeddings_b: expected 72 rows.*got 71"):
         compare_pairs(embeddings, embeddings[1:], labels)
+    with pytest.raises(ValueError, match="embeddings_b: expected 72 rows.*got 144"):
+        compare_pairs(embeddings, [embeddings, np.concatenate((embeddings, embeddings))], labels)
+    with pytest.raises(ValueError, match=r"embeddings_a: expected an array .* shape \(1, 72, 8\)"):
+        compare_pairs([embeddings, embeddings[None]], embeddings, labels)
 
 
 def few_features(identities=20, photos=4, seed=0):

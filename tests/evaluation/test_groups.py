@@ -78,6 +78,18 @@ def test_a_group_of_one_identity_has_a_reason():
         evaluate_groups(np.arange(15.0), all_pairs(identity), identity, identity)
 
 
+@pytest.mark.parametrize("length", [14, 16])
+def test_scores_of_other_pairs_are_refused(length):
+    identity = np.array([0, 0, 1, 1, 2, 2])
+    data = all_pairs(identity), identity, np.zeros(6)
+    scores, other = np.arange(15.0), np.arange(float(length))
+    message = rf"scores: expected shape \(15,\), got \({length},\)"
+    with pytest.raises(ValueError, match=message):
+        evaluate_groups(other, *data)
+    with pytest.raises(ValueError, match=message):
+        compare_groups(scores, [scores, other], *data)
+
+
 def test_frequency_groups_by_hand():
     counts = [1, 19, 20, 100, 101]
     assert frequency_groups(counts).tolist() == ["tail", "tail", "mid", "mid", "head"]

@@ -163,6 +163,19 @@ def test_intervals_of_several_networks_count_their_spread():
     assert alone / 200 < 0.85  # of the two checkpoints, not of the methods
 
 
+def test_two_networks_against_ten_cover_nine_in_ten():
+    generator = np.random.default_rng(7)
+    clusters = trial_clusters(np.arange(120))
+    covered = 0
+    for _ in range(300):
+        ease, level = generator.normal(size=120), generator.normal(0.5, 0.3, size=(12, 1))
+        hits = ease + level + generator.normal(size=(12, 120)) > 0
+        networks = [share_function(hit)(clusters) for hit in hits]
+        interval = difference_interval(networks[:2], networks[2:], clusters)
+        covered += interval.low <= 0 <= interval.high
+    assert 0.86 <= covered / 300 <= 0.95
+
+
 @pytest.mark.parametrize("level", [0.0, 0.1, 0.5])
 def test_variance_of_networks_is_that_of_a_table_of_networks_and_identities(level):
     generator = np.random.default_rng(1)

@@ -111,7 +111,7 @@ def test_difference_is_that_of_the_means(protocol):
     two = compare(models[0], models[3], *data, replicates=3)
     assert compare(models[:1], models[3:], *data, replicates=3) == two
     assert any("bootstrap" in interval for _, interval in numbers(two["difference"]))
-    with pytest.raises(ValueError, match="networks: expected at least one, got none"):
+    with pytest.raises(ValueError, match="b: expected at least one network, got none"):
         compare(models, [], *data)
 
 

@@ -44,6 +44,22 @@ def test_checkpoints_hold_margins_and_policy():
     assert np.array_equal(other.policy.table, head.policy.table)
 
 
+def test_a_restored_head_with_a_random_policy_draws_what_the_first_would_have():
+    head, statistics = FairLoss(9, 16, Policy.random(3)), class_statistics(*batch(size=60), 9)
+    other = FairLoss(9, 16, Policy.random(3))  # as read from the file, before the first epoch
+    tables = [head.policy.table]
+    for _ in range(3):
+        head.end_of_epoch(statistics)
+        tables.append(head.policy.table)
+    other.load_state_dict(head.state_dict())
+    for _ in range(3):
+        for one in (head, other):
+            one.end_of_epoch(statistics)
+        assert torch.equal(head.margins, other.margins)
+        assert np.array_equal(head.policy.table, other.policy.table)
+    assert len({table.tobytes() for table in tables}) == 4
+
+
 def test_end_of_epoch_changes_margins_as_computed_by_hand():
     # Counts 1, 2, 4 and an empty class: count bins 0, 1, 2. Spread: none, wide, narrow.
     angles = torch.tensor([0.0, 1.0, 2.0, 2.9, 3.0, 3.1, 3.2])

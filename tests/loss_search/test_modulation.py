@@ -25,6 +25,7 @@ from fairloss.loss_search import (
 B, C, D = 40, 9, 8
 # Each is -log of a softmax in which the target's logit alone is another.
 HAVE_A = ["FairLoss", "FairLoss cos", "ArcFace", "CosFace", "NormFace", "Combined", "KappaFace"]
+HAVE_A += ["PerClass", "PerClass arc"]
 HAVE_A += ["NormFace learned", "SphereFaceR", "SphereFaceR exact", "AdaCos", "AdaptiveFace", "LDAM"]
 HAVE_A += ["ElasticFace", "ElasticFace cos", "ElasticFace plus", "AdaFace", "MagFace"]
 HAVE_A += ["SearchSoftmax", "SearchSoftmax local", "LSoftmax", "LSoftmax hard", "SphereFace"]
@@ -58,7 +59,7 @@ def arguments(name, head, x, y, cosine, log_odds):
         return {"length": length * head.weight.detach().double().norm(dim=1)[y]}
     if isinstance(head, heads.SphereFace):
         return {"length": length}
-    if name in ("FairLoss", "FairLoss cos", "AdaptiveFace", "LDAM", "KappaFace"):
+    if name.split()[0] in ("FairLoss", "AdaptiveFace", "LDAM", "KappaFace", "PerClass"):
         return {"margins": head.margins[y]}
     if name.startswith(("ElasticFace", "AdaFace", "MagFace")):
         torch.manual_seed(11)

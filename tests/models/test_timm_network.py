@@ -111,7 +111,7 @@ def test_a_network_of_timm_trains_to_the_same_bits_from_the_same_seed(tmp_path):
     a, b = (train(config(tmp_path / n, model=model, epochs=2), images) for n in "ab")
     assert same(a, b)
     torch.save({}, a / "model.pt")
-    with pytest.raises(ValueError, match=r"checkpoint: expected .* a timm:mobilenetv4_conv_small"):
+    with pytest.raises(ValueError, match=r"checkpoint: expected .* of timm:mobilenetv4_conv_small"):
         load_backbone(a / "model.pt")
 
 

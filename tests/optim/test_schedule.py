@@ -8,6 +8,7 @@ from synthetic import faces
 from torch.optim.lr_scheduler import LambdaLR, LinearLR, PolynomialLR, SequentialLR
 from training_runs import COUNTS, config
 
+from fairloss.optim import step_schedule
 from fairloss.training import HeadConfig, OptimizerConfig, RunFolder
 from fairloss.training.build import build_trainer
 from fairloss.training.config import learning_rate_at
@@ -32,6 +33,14 @@ def test_the_step_schedule_is_that_of_lambda_lr_to_the_bit():
     by_epoch = dict(enumerate(expected[::STEPS], 1))
     assert by_epoch[20] == 0.07
     assert [by_epoch[epoch] for epoch in (21, 28, 29, 32)] == pytest.approx([7e-3] * 2 + [7e-4] * 2)
+
+
+def test_the_deprecated_scheduler_has_the_rates_of_the_step_schedule():
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.5)
+    for finished, expected in ((0, 0.07), (20, 0.007), (31, 0.0007)):
+        with pytest.warns(DeprecationWarning, match="use torch's LambdaLR"):
+            schedule = step_schedule(optimizer, 0.07, (0.625, 0.875), 32, finished)
+        assert schedule.get_last_lr() == pytest.approx([expected])
 
 
 @pytest.mark.parametrize("power", [1.0, 2.0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import OrderedDict
 
 import numpy as np
@@ -65,8 +66,21 @@ def test_other_weights_are_of_no_architecture():
         compact = build_model("small_cnn", 8, SIZE).state_dict()
     shorter = {name: value for name, value in iresnet.items() if "layer3.1" not in name}
     flat = iresnet | {"conv1.weight": torch.zeros(64)}
-    for state in (oblong, compact, shorter, flat, {}, {"fc.weight": 1}, {1: torch.zeros(2)}):
+    # the names and shapes of torchvision's ResNet-18 that it shares with an IResNet-18
+    shared = re.compile(r"(conv1|bn1|layer\d\.\d\.(conv\d|bn\d|downsample\.\d)|fc)\..*")
+    resnet = {name: value for name, value in iresnet.items() if shared.fullmatch(name)}
+    resnet["fc.weight"] = torch.zeros(1000, 512)
+    incomplete = {name: value for name, value in iresnet.items() if name != "bn1.weight"}
+    states = (oblong, compact, shorter, flat, resnet, incomplete)
+    for state in (*states, {}, {"fc.weight": 1}, {1: torch.zeros(2)}):
         assert infer_architecture(state) is None
+
+
+def test_weights_of_old_versions_of_torch_have_no_counters_of_batches():
+    with torch.device("meta"):
+        state = build_model("iresnet18", 8, SIZE).state_dict()
+    old = {name: value for name, value in state.items() if "num_batches" not in name}
+    assert infer_architecture(old) == ("iresnet18", 8, SIZE, 3)
 
 
 def test_commands_take_bare_weights(tmp_path, network):
@@ -97,7 +111,7 @@ def test_the_error_of_other_weights_says_what_they_are_of(tmp_path, network):
     weights = write_weights(tmp_path / "model.pt", network)
     settings = config(tmp_path, init_backbone=str(weights), model=ModelConfig("iresnet18", 16))
     message = (
-        r"init_backbone: expected the weights of a iresnet18 for 1 x 32 x 32 images and embeddings "
+        r"init_backbone: expected the weights of iresnet18 for 1 x 32 x 32 images and embeddings "
         r"of size 16, .*model.pt of mobilefacenet for 1 x 32 x 32 images and embeddings of size 16"
     )
     with pytest.raises(ValueError, match=message):

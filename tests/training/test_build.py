@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+import numpy as np
 import pytest
 import torch
 from synthetic import faces
@@ -82,6 +85,63 @@ def test_any_head_trains_and_resumes_from_its_name(tmp_path, monkeypatch, head):
     assert same(run, whole)
     if head.name == "LDAM":
         assert torch.load(run / "head.pt", weights_only=True)["counts"].tolist() == COUNTS
+
+
+SCHEDULE = {"tilt": 0.1, "by": "nearest", "schedule": [[0, 0.15], [0.5, 0.45]]}
+
+
+@pytest.mark.parametrize("head", [HeadConfig(name="PerClass", options=SCHEDULE), "file"])
+def test_margins_of_classes_train_and_resume(tmp_path, monkeypatch, head):
+    images = faces(COUNTS)
+    if head == "file":
+        margins = {name: 0.1 * k for k, name in enumerate(images.identities)}
+        (tmp_path / "m.json").write_text(json.dumps(margins | {"another": 1}), encoding="utf-8")
+        head = HeadConfig(name="PerClass", kind="arc", margins=str(tmp_path / "m.json"))
+    settings = config(tmp_path / "run", head=head, epochs=3)
+    with monkeypatch.context() as stopped:
+        stop_after_each_epoch(stopped, last=3)
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, images)
+    run = train(settings, images)
+    assert same(run, train(config(tmp_path / "whole", head=head, epochs=3), images))
+    state = torch.load(run / "head.pt", weights_only=True)
+    mean = (state["margins"] * state["counts"]).sum() / state["counts"].sum()
+    if head.margins is None:
+        assert mean == pytest.approx(0.45)  # of 2/3 of the epochs
+        assert state["margins"].std() > 0.01
+    else:
+        assert state["margins"].tolist() == pytest.approx(list(margins.values()))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("m.json", b'{"0": 0.1}', "m.json: margin of .*: expected a number, got 'none'"),
+        ("m.json", b"[0.1]", "m.json: margins: expected those of 6 identities, got list"),
+        ("m.json", b"{", "m.json: not JSON"),
+        ("m.npy", b"junk", "m.npy: not a .npy file of numbers"),
+        (
+            "m.npy",
+            np.zeros(5),
+            r"margins: expected those of 6 identities, got shape \(5,\) float64",
+        ),
+        ("m.npy", np.full(6, np.nan), r"head.margins: expected finite numbers"),
+    ],
+)
+def test_a_file_of_margins_that_does_not_fit_is_named(tmp_path, name, content, message):
+    path = tmp_path / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        np.save(path, content)
+    head = HeadConfig(name="PerClass", margins=str(path))
+    with pytest.raises(ValueError, match=message):
+        train(config(tmp_path / "run", head=head), faces(COUNTS))
+    with pytest.raises(ValueError, match=r"head.margins: expected no margins for CosFace, as head"):
+        train(config(tmp_path / "run", head=HeadConfig(margins=str(path))), faces(COUNTS))
+    head = HeadConfig(name="PerClass", options={"margins": [0.1] * 6})
+    with pytest.raises(ValueError, match=r"head.options: expected no margins, which head.margins="):
+        train(config(tmp_path / "run", head=head), faces(COUNTS))
 
 
 def test_a_backbone_needs_its_configuration(tmp_path):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from fairloss.training import TrainConfig, as_yaml, load_config
+from fairloss.training import TrainConfig, as_yaml, check_numbers, load_config
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,13 @@ def test_an_override_names_a_folder_that_is_not_utf8():
     assert config.data == "/faces/Jos\udce9"
     with pytest.raises(ValueError, match="output: expected a path in UTF-8, as tensorboard"):
         load_config(None, ["data=x", "output=Jos\udce9", "tensorboard=true"], TrainConfig)
+
+
+def test_the_deprecated_check_of_numbers_still_works():
+    with pytest.warns(DeprecationWarning, match="will be removed"):
+        check_numbers({"rate": 0.1}, {"decay": 0})
+    with (
+        pytest.warns(DeprecationWarning, match="will be removed"),
+        pytest.raises(ValueError, match="rate: expected a number above 0, got 0"),
+    ):
+        check_numbers({"rate": 0}, {})

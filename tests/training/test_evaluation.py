@@ -14,7 +14,8 @@ from synthetic import faces, patterns
 from training_runs import COUNTS, config, same
 
 from fairloss.data import read_pair_bin, write_pair_bin
-from fairloss.training import HeadConfig, RunFolder, train
+from fairloss.evaluation import Pairs, evaluate_pair_list, linked_identities
+from fairloss.training import HeadConfig, RunFolder, load_backbone, train
 from fairloss.training.run_log import margin_range
 
 
@@ -42,6 +43,19 @@ def lines(run, event):
     return [line for line in RunFolder(run).metrics() if line["event"] == event]
 
 
+def accuracy_with_mirror_images(run, pair_bin):
+    content = read_pair_bin(pair_bin)
+    images = np.stack([np.array(Image.open(io.BytesIO(image))) for image in content.images])
+    inputs = (torch.from_numpy(images)[:, None].float() / 255 - 0.5) / 0.5
+    model, _ = load_backbone(run / "model.pt")
+    with torch.no_grad():
+        embeddings = model(inputs) + model(inputs.flip(3))
+    pairs = Pairs(np.arange(0, 80, 2), np.arange(1, 80, 2), content.genuine)
+    identities = linked_identities(content.image_numbers(), pairs)
+    report = evaluate_pair_list(embeddings.numpy(), pairs, np.arange(40) // 4, identities)
+    return report["accuracy"]["value"]
+
+
 def test_sets_are_evaluated_as_by_the_command_and_change_nothing(tmp_path, pair_bin):
     plain = train(config(tmp_path / "plain", epochs=3), faces(COUNTS))
     settings = config(tmp_path / "run", epochs=3, evaluate=[str(pair_bin)], evaluate_every=2)
@@ -56,6 +70,7 @@ def test_sets_are_evaluated_as_by_the_command_and_change_nothing(tmp_path, pair_
     assert done.returncode == 0, done.stderr
     expected = json.loads((run / "pairs.json").read_text(encoding="utf-8"))["accuracy"]
     assert last["accuracy"] == pytest.approx(expected)
+    assert last["accuracy"]["value"] == pytest.approx(accuracy_with_mirror_images(run, pair_bin))
     assert report[-1].startswith(f"epoch 3, small: accuracy {expected['value']:.4f} (")
 
 

@@ -35,6 +35,13 @@ def test_without_onnx_the_extra_is_named(tmp_path, checkpoint, monkeypatch, name
     assert not output.exists()
 
 
+def test_the_checkpoint_is_not_overwritten(checkpoint):
+    before = checkpoint.read_bytes()
+    message = f"output: expected an .onnx file, got {checkpoint}"
+    refuse(message, "export", "--checkpoint", checkpoint, "--output", checkpoint)
+    assert checkpoint.read_bytes() == before
+
+
 class Stretched(nn.Module):
     """Wrong by a relative error, as the output of a faulty exporter would be."""
 

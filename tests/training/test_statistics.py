@@ -17,7 +17,7 @@ from fairloss.report.run_view import TrainingRun
 from fairloss.training import HeadConfig, RunFolder, Trainer, train
 from fairloss_ext import ClassStatistics, class_statistics
 
-READERS = {"FairLoss", "FairLoss cos", "KappaFace"}
+READERS = {"FairLoss", "FairLoss cos", "KappaFace", "PerClass arc"}
 
 
 def epochs(run):

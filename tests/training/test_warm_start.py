@@ -174,10 +174,10 @@ def test_errors_name_the_setting(tmp_path, run):
     size, beside = ModelConfig(embedding_size=8), fair(tmp_path, margin=0.45)
     for changes, message in (
         ({"init": str(tmp_path)}, "init: expected a finished run, got .* without con"),
-        ({"init": str(run), "model": size}, "init: expected the weights of a small_cnn .* size 8"),
+        ({"init": str(run), "model": size}, "init: expected the weights of small_cnn .* size 8"),
         ({"init": str(run), "head": beside}, "head.margin: expected none beside"),
-        ({"init_backbone": model, "model": size}, "init_backbone: expected the weights of a small"),
-        ({"init_backbone": str(run / "head.pt")}, "init_backbone: expected the weights of a small"),
+        ({"init_backbone": model, "model": size}, "init_backbone: expected the weights of small"),
+        ({"init_backbone": str(run / "head.pt")}, "init_backbone: expected the weights of small"),
         ({"init_backbone": str(tmp_path / "bad.pt")}, "init_backbone: .*bad.pt cannot be read"),
         ({"init_backbone": "none.pt"}, "init_backbone: none.pt does not exist"),
     ):

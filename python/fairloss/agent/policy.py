@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -20,7 +20,7 @@ from fairloss.agent.grid import (
     as_indices,
 )
 from fairloss.agent.state import decode_state, legal_actions, num_states
-from fairloss.checks import check_choice, check_shape, expect
+from fairloss.checks import check_choice, check_integer, check_shape, expect
 from fairloss.io.atomic import FormatError, write_text
 from fairloss.typing import Float64s, Ints
 
@@ -37,6 +37,7 @@ class Policy:
         q: (S, 3) float64, Q of each pair, NaN where it was not visited.
         visits: (S, 3) int64, number of transitions behind each Q.
         provenance: where the table comes from, anything JSON can hold.
+        redraw: (seed, epoch) of a random table, which `next_epoch` draws anew; None: it stays.
 
     Raises:
         ValueError: a shape is wrong, an action or a visited pair is illegal on the grid, or q is
@@ -48,6 +49,7 @@ class Policy:
     q: Float64s
     visits: Ints
     provenance: dict[str, Any]
+    redraw: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         legal = legal_actions(self.grid)
@@ -63,6 +65,10 @@ class Policy:
             check_shape(name, array, *shape)
             array.setflags(write=False)
             object.__setattr__(self, name, array)
+        if self.redraw is not None:
+            seed, epoch = self.redraw
+            redraw = check_integer("redraw", seed, 0), check_integer("redraw", epoch, 0)
+            object.__setattr__(self, "redraw", redraw)
         illegal = np.flatnonzero(~legal[np.arange(len(table)), table])
         if illegal.size:
             action = ACTIONS[table[illegal[0]]]
@@ -74,7 +80,14 @@ class Policy:
 
     def __reduce__(self) -> Any:
         """Return the arguments, so that the arrays of a copy are read-only too."""
-        return Policy, (self.grid, self.table, self.q, self.visits, self.provenance)
+        return Policy, (
+            self.grid,
+            self.table,
+            self.q,
+            self.visits,
+            self.provenance,
+            self.redraw,
+        )
 
     @classmethod
     def greedy(
@@ -109,9 +122,49 @@ class Policy:
         index = check_choice("action", action, ACTIONS)
         legal = legal_actions(grid)
         table = np.where(legal[:, index], index, KEEP)
-        provenance = {"source": f"constant {action}"}
-        return cls(
-            grid, table, np.full(legal.shape, np.nan), np.zeros(legal.shape, int), provenance
+        return cls(grid, table, *_no_evidence(grid), {"source": f"constant {action}"})
+
+    @classmethod
+    def random(cls, seed: int, grid: MarginGrid = DEFAULT_GRID, *, epoch: int = 0) -> Policy:
+        """Return a table of legal actions drawn uniformly, another one in every epoch.
+
+        A control: it moves margins as often as a policy may, and its states say nothing.
+
+        Args:
+            seed: of the draws.
+            grid: the margins.
+            epoch: from 0; a table follows from the seed and its epoch alone.
+        """
+        check_integer("seed", seed, 0)
+        check_integer("epoch", epoch, 0)
+        legal = legal_actions(grid)
+        drawn = np.random.default_rng((seed, epoch)).random(legal.shape)
+        table = np.where(legal, drawn, -1).argmax(axis=1)
+        return cls(grid, table, *_no_evidence(grid), {"source": f"random {seed}"}, (seed, epoch))
+
+    def shuffled(self, seed: int) -> Policy:
+        """Return this table with the actions of each margin permuted over the cells.
+
+        A control: how often each margin is raised, lowered and kept stays, and the image count and
+        variance of a class say nothing.
+        """
+        expect(self.redraw is None, "policy", "one whose table stays", "a random one")
+        generator = np.random.default_rng(check_integer("seed", seed, 0))
+        cells = self.table.reshape(-1, len(self.grid))
+        table = generator.permuted(cells, axis=0).reshape(-1)
+        kind = {key: self.provenance[key] for key in ("kind",) if key in self.provenance}
+        provenance = {"source": f"shuffled {seed}", **kind, "shuffled": self.provenance}
+        return Policy(self.grid, table, *_no_evidence(self.grid), provenance)
+
+    def next_epoch(self) -> Policy:
+        """Return the policy of the next epoch: this one, or a random one's next table."""
+        if self.redraw is None:
+            return self
+        seed, epoch = self.redraw
+        return replace(
+            self,
+            table=Policy.random(seed, self.grid, epoch=epoch + 1).table,
+            redraw=(seed, epoch + 1),
         )
 
     @classmethod
@@ -143,7 +196,7 @@ class Policy:
         return np.asarray(self.grid.values)[self.grid.step(index, actions)]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write JSON, version 1: grid, provenance and one line per state.
+        """Write JSON, version 1: grid, provenance, redraw if there is one, and a line per state.
 
         Each of the S entries of "states" has state, count_bin, variance_bin, margin, action (its
         name), q (3 numbers, null where unvisited) and visits (3 integers). The file is written
@@ -154,6 +207,8 @@ class Policy:
         """
         grid = list(self.grid.values)
         head = {"version": _VERSION, "grid": grid, "provenance": self.provenance}
+        if self.redraw is not None:
+            head["redraw"] = list(self.redraw)
         try:
             lines = [f"{json.dumps(key)}: {json.dumps(head[key], allow_nan=False)}" for key in head]
         except (TypeError, ValueError) as error:
@@ -181,7 +236,8 @@ class Policy:
 
     @classmethod
     def _parse(cls, data: Any) -> Policy:
-        _check_keys("the file", data, {"version", "grid", "provenance", "states"})
+        optional = {"redraw"} & set(data if isinstance(data, dict) else ())
+        _check_keys("the file", data, {"version", "grid", "provenance", "states"} | optional)
         version = data["version"]
         expect(version == _VERSION, "version", f"{_VERSION}", repr(version))
         provenance = data["provenance"]
@@ -199,7 +255,22 @@ class Policy:
             np.array([row["q"] for row in rows], dtype=np.float64),  # null becomes NaN
             np.array([row["visits"] for row in rows]),
             provenance,
+            parse_redraw(data.get("redraw")),
         )
+
+
+def parse_redraw(value: Any) -> tuple[int, int] | None:
+    """Return `Policy.redraw` from its JSON form, a list of two integers or None."""
+    if value is None:
+        return None
+    _check_list("redraw", value, (int,), 2)
+    return value[0], value[1]
+
+
+def _no_evidence(grid: MarginGrid) -> tuple[Float64s, Ints]:
+    """Return q and visits of a policy that was not learned."""
+    shape = legal_actions(grid).shape
+    return np.full(shape, np.nan), np.zeros(shape, np.int64)
 
 
 def greedy_actions(q: npt.ArrayLike, visits: npt.ArrayLike) -> Ints:

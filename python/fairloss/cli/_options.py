@@ -5,10 +5,9 @@ from typing import Annotated
 
 import typer
 
-RunCheckpoint = Annotated[
-    Path, typer.Option(help="model.pt of a run folder, or a state dict of insightface.")
-]
-Checkpoint = Annotated[Path | None, typer.Option(help="model.pt of a run folder.")]
+_MODEL = "model.pt of a run folder, or a state dict of insightface"
+RunCheckpoint = Annotated[Path, typer.Option(help=f"{_MODEL}.")]
+Checkpoint = Annotated[Path | None, typer.Option(help=f"{_MODEL}.")]
 FeatureFile = Annotated[
     Path | None, typer.Option(help="A .npy of `fairloss embed`, in place of images.")
 ]
@@ -16,11 +15,14 @@ FeatureFile = Annotated[
 Images = Annotated[Path | None, typer.Option(help="Folder of the named images, or of arrays.")]
 Checkpoints = Annotated[
     list[Path] | None,
-    typer.Option("--checkpoint", help="model.pt of a run folder; of several seeds with --against."),
+    typer.Option("--checkpoint", help=f"{_MODEL}; of several seeds with --against."),
 ]
 FeatureFiles = Annotated[
     list[Path] | None,
-    typer.Option("--features", help="A .npy of `fairloss embed`, in place of images; or several."),
+    typer.Option(
+        "--features",
+        help="A .npy of `fairloss embed`, in place of images; of several seeds with --against.",
+    ),
 ]
 Against = Annotated[
     list[Path] | None,

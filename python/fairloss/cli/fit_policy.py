@@ -6,20 +6,29 @@ from typing import Annotated
 import typer
 
 import fairloss.experience
+from fairloss.agent import ACTIONS, Policy
 from fairloss.agent.state import legal_actions
-from fairloss.checks import check_file
+from fairloss.checks import check_choice, check_file, expect
 from fairloss.cli._console import print_line, print_message
 from fairloss.cli._progress import progress_bars
 from fairloss.cli._tables import print_table
 from fairloss.experience.evidence import doubts, rows
 from fairloss.io.output import check_output
 
+CONTROLS = (*ACTIONS, "random", "shuffled")
+
 
 def fit_policy(
-    experience: Annotated[Path, typer.Argument(help="experience.npz from `fairloss collect`.")],
+    experience: Annotated[
+        Path | None,
+        typer.Argument(
+            help="experience.npz from `fairloss collect`; with --control a policy.json, which "
+            "shuffled requires and of which the others take the grid."
+        ),
+    ] = None,
     output: Annotated[Path, typer.Option(help="Where to write the policy.")] = Path("policy.json"),
     gamma: Annotated[float, typer.Option(help="Discount per epoch, in [0, 1).")] = 0.9,
-    seed: Annotated[int, typer.Option(help="Seed of the Q-network.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the Q-network, or of a control.")] = 0,
     reward: Annotated[
         str,
         typer.Option(
@@ -27,6 +36,13 @@ def fit_policy(
             "all cells. paper: less the mean of the epoch, and so blind to what all cells share."
         ),
     ] = "own_and_common",
+    control: Annotated[
+        str | None,
+        typer.Option(
+            help="Write a policy to compare with instead: lower, keep or raise (always that), "
+            "random (drawn anew each epoch), or shuffled (the actions of each margin permuted)."
+        ),
+    ] = None,
 ) -> None:
     """Learn the policy from experience, by deep Q-learning checked against the exact solution.
 
@@ -34,9 +50,16 @@ def fit_policy(
 
     Example: `fairloss fit-policy runs/experience/experience.npz --output policy.json`, then
     `fairloss train data=faces output=runs/fair head.name=FairLoss head.policy=policy.json`, with
-    head.kind=cos where the experience is of a run of CosFace
+    head.kind=cos where the experience is of a run of CosFace. `fairloss fit-policy policy.json
+    --control shuffled --output shuffled.json` tests whether the states of the policy matter
     """
     check_output(output, folder=False)
+    if control is not None:
+        control_policy(control, experience, seed).save(output)
+        print_line(f"{output}: {control}")
+        return
+    if experience is None:
+        raise ValueError("experience: expected experience.npz of `fairloss collect`, got none")
     check_file("experience", experience)
     transitions = fairloss.experience.Experience.load(experience)
     with progress_bars() as progress:
@@ -53,3 +76,25 @@ def fit_policy(
         f"{output}: {(fit.policy.visits > 0).sum()} of {legal_actions(fit.policy.grid).sum()} "
         f"legal pairs visited"
     )
+
+
+def control_policy(control: str, path: Path | None, seed: int) -> Policy:
+    """Return a policy to compare a learned one with.
+
+    Args:
+        control: one of `CONTROLS`.
+        path: of the policy that is shuffled, or has the grid; None: the default grid.
+        seed: of the draws.
+    """
+    check_choice("control", control, CONTROLS)
+    if path is None:
+        expect(control != "shuffled", "control", "a policy.json to shuffle", "none")
+        learned = Policy.constant("keep")
+    else:
+        check_file("policy", path)
+        learned = Policy.load(path)
+    if control == "shuffled":
+        return learned.shuffled(seed)
+    if control == "random":
+        return Policy.random(seed, learned.grid)
+    return Policy.constant(control, learned.grid)

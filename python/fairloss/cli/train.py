@@ -25,12 +25,13 @@ def train(settings: Settings = None) -> None:
     - memory_limit=8: GiB of images that are decoded once; workers=2: processes that decode others
     - sampler=shuffle (or balanced, or per_class with images_per_class=4)
     - precision=float32 (or bfloat16, float16), accumulate=1: micro-batches that a batch is cut into
-    - model.name=small_cnn (or iresnet18, iresnet34, iresnet50, iresnet100),
-      model.embedding_size=128
+    - model.name=small_cnn (or mobilefacenet, iresnet18, iresnet34, iresnet50, iresnet100,
+      iresnet200, timm:NAME), model.embedding_size=128
     - head.name=CosFace (or any head of docs/losses.md), head.scale=32, head.margin=0.35,
       head.kind=arc (or cos, where the head has both), head.options={t: 1.12} (what else the head
       takes), head.sample_rate=1; or head.loss=loss.json (of `fairloss search-loss`)
     - head.policy=policy.json (of `fairloss fit-policy`): required by head.name=FairLoss
+    - head.margins=FILE: margins of the identities (JSON or .npy), for head.name=PerClass
     - optimizer.name=sgd (or adamw), optimizer.learning_rate=0.1, optimizer.momentum=0.9,
       optimizer.weight_decay=5e-4, optimizer.clip=5, optimizer.warmup=0 (epochs)
     - optimizer.schedule=step with optimizer.decay_at=[0.625,0.875] (fractions of the epochs), or

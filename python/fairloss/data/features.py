@@ -26,6 +26,7 @@ class Features:
         identities: N names of identities, or None if the file has none.
         checkpoint_sha256: of the network's file, or None if the file has none.
         flip: whether features of mirror images were added, or None likewise.
+        path: of the file, for errors.
     """
 
     embeddings: Floats
@@ -33,6 +34,7 @@ class Features:
     identities: list[str] | None = None
     checkpoint_sha256: str | None = None
     flip: bool | None = None
+    path: Path | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -43,9 +45,11 @@ class Features:
         Suffixes are those of images (.jpg, .png), as `match_names` compares them.
 
         Raises:
-            ValueError: a name has no row, or two rows differ from it in the suffix alone.
+            FormatError: naming the file, where it is known: a name has no row, or two rows differ
+                from it in the suffix alone.
         """
-        return np.array(match_names(list(names), self.names, "features"), dtype=np.int64)
+        source = self.path or "features"
+        return np.array(match_names(list(names), self.names, source), dtype=np.int64)
 
 
 def read_features(path: StrPath) -> Features:
@@ -67,7 +71,7 @@ def read_features(path: StrPath) -> Features:
     check_format(len(set(names)) == count, manifest, "names: some are given twice")
     identities = _identities(manifest, value, count)
     digest, flip = value.get("checkpoint_sha256"), value.get("flip")
-    return Features(embeddings, names, identities, digest, flip)
+    return Features(embeddings, names, identities, digest, flip, file)
 
 
 def write_features(

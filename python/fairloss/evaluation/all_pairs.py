@@ -106,9 +106,10 @@ def _report(
     seed: int,
 ) -> dict[str, Any]:
     index = identity_index(identities)
-    sides = {name: network_arrays(embeddings, 2) for name, embeddings in models.items()}
+    sides = {name: network_arrays(name, embeddings, 2) for name, embeddings in models.items()}
     for name, side in sides.items():
-        check_length(name, len(side[0]), len(index), "rows, as identities")
+        for embeddings in side:
+            check_length(name, len(embeddings), len(index), "rows, as identities")
     pairs = all_pairs(index)
     statistics = [
         [_statistics(x, pairs, index, folds, seed) for x in side] for side in sides.values()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fairloss.checks import check_length, expect
+from fairloss.checks import check_length, check_shape, expect
 from fairloss.evaluation.influence import (
     InfluenceFunction,
     rate_influence,
@@ -87,7 +87,7 @@ def compare_groups(
     Returns:
         JSON-ready: as `compare`, in the layout of `evaluate_groups`.
     """
-    sides = [network_arrays(scores, 1) for scores in (scores_a, scores_b)]
+    sides = [network_arrays("scores_a", scores_a, 1), network_arrays("scores_b", scores_b, 1)]
     return _report(sides, pairs, identities, groups, far, replicates, seed)
 
 
@@ -104,10 +104,14 @@ def _report(
     check_length("groups", len(labels), len(np.asarray(identities)), "entries, as identities")
     rows = np.flatnonzero(labels[pairs.first] == labels[pairs.second])
     group, inside = labels[pairs.first[rows]], pairs[rows]
-    statistics = [
-        [GroupStatistics(np.asarray(scores)[rows], inside.genuine, group, far) for scores in side]
-        for side in sides
-    ]
+    statistics = []
+    for side in sides:
+        arrays = [np.asarray(scores) for scores in side]
+        for scores in arrays:
+            check_shape("scores", scores, len(pairs))
+        statistics.append(
+            [GroupStatistics(scores[rows], inside.genuine, group, far) for scores in arrays]
+        )
     return protocol_report(statistics, pair_sampling(inside, identities, replicates, seed))
 
 

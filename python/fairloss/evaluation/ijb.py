@@ -76,7 +76,7 @@ def compare_ijb_verification(
 
     Scores are (P,), or (S, P) or a list of those of S networks.
     """
-    sides = [network_arrays(scores, 1) for scores in (scores_a, scores_b)]
+    sides = [network_arrays("scores_a", scores_a, 1), network_arrays("scores_b", scores_b, 1)]
     return _verification(sides, pairs, identities, replicates, seed)
 
 

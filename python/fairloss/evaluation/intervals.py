@@ -71,7 +71,7 @@ def difference_interval(
     That all pairs have the same effect on a and b, as where both are at a bound, does not prove the
     two equal: they may differ on a share of other pairs, up to Wilson's upper end of a share of 0.
     """
-    sides = [networks(side) for side in (a, b)]
+    sides = [networks("a", a), networks("b", b)]
     means = [_mean(side) for side in sides]
     both = _minus(*means)
     moments = clusters.moments(both)

@@ -86,9 +86,10 @@ def compare_pair_list(
     Raises:
         ValueError: as `evaluate_pair_list`.
     """
+    models = {"embeddings_a": embeddings_a, "embeddings_b": embeddings_b}
     a, b = (
-        [pair_scores(each, pairs) for each in network_arrays(embeddings, 2)]
-        for embeddings in (embeddings_a, embeddings_b)
+        [pair_scores(each, pairs) for each in network_arrays(name, embeddings, 2)]
+        for name, embeddings in models.items()
     )
     return compare_scores(a, b, pairs, fold_of_pair, identities, replicates=replicates, seed=seed)
 
@@ -107,7 +108,7 @@ def compare_scores(
 
     They are (P,), or (S, P) or a list of those of S networks.
     """
-    sides = [network_arrays(scores, 1) for scores in (scores_a, scores_b)]
+    sides = [network_arrays("scores_a", scores_a, 1), network_arrays("scores_b", scores_b, 1)]
     return _report(sides, pairs, fold_of_pair, identities, replicates, seed)
 
 

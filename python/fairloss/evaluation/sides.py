@@ -11,29 +11,39 @@ from fairloss.checks import expect
 T = TypeVar("T")
 
 
-def networks(side: T | Sequence[T]) -> list[T]:
+def networks(name: str, side: T | Sequence[T]) -> list[T]:
     """Return what a side has of each of its networks.
 
     Raises:
-        ValueError: there is no network.
+        ValueError: naming the argument: there is no network.
     """
     several = list(side) if isinstance(side, Sequence) else [side]
-    expect(several, "networks", "at least one", "none")
+    expect(several, name, "at least one network", "none")
     return several
 
 
-def network_arrays(side: npt.ArrayLike, dimensions: int) -> list[npt.NDArray[Any]]:
+def network_arrays(name: str, side: npt.ArrayLike, dimensions: int) -> list[npt.NDArray[Any]]:
     """Return the array of each network of a side.
 
     Args:
+        name: of the argument.
         side: an array of the given dimensions, an array of one more, whose first is that of the
             networks, or a list of arrays, which may differ in size.
         dimensions: of an array of one network.
+
+    Raises:
+        ValueError: naming the argument: there is no network, or an array has other dimensions.
     """
     if isinstance(side, Sequence) and (not side or np.ndim(side[0]) == dimensions):
-        return networks([np.asarray(each) for each in side])
-    array = np.asarray(side)
-    return networks(list(array) if array.ndim == dimensions + 1 else array)
+        arrays = [np.asarray(each) for each in side]
+    else:
+        array = np.asarray(side)
+        arrays = list(array) if array.ndim == dimensions + 1 else [array]
+    expect(arrays, name, "at least one network", "none")
+    for array in arrays:
+        expected = f"an array of dimension {dimensions} of each network"
+        expect(array.ndim == dimensions, name, expected, f"shape {array.shape}")
+    return arrays
 
 
 def matched_networks(
@@ -48,7 +58,7 @@ def matched_networks(
     Raises:
         ValueError: the data of a network differ from those of the first.
     """
-    sides = {"a": networks(a), "b": networks(b)}
+    sides = {"a": networks("a", a), "b": networks("b", b)}
     first = data(sides["a"][0])
     for side, several in sides.items():
         for other in map(data, several):

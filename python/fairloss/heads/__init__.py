@@ -25,6 +25,7 @@ from fairloss.heads.magface import MagFace
 from fairloss.heads.mv_softmax import MVSoftmax
 from fairloss.heads.normface import NormFace
 from fairloss.heads.npt_loss import NPTLoss
+from fairloss.heads.per_class import PerClass
 from fairloss.heads.registry import HEADS
 from fairloss.heads.ring_loss import RingLoss
 from fairloss.heads.search_softmax import SearchSoftmax
@@ -63,6 +64,7 @@ __all__ = [
     "MagFace",
     "NPTLoss",
     "NormFace",
+    "PerClass",
     "RingLoss",
     "SampleLoss",
     "SearchSoftmax",

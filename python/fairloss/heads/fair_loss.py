@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fairloss.agent import GroupState, MarginGrid, Policy
+from fairloss.agent.policy import parse_redraw
 from fairloss.checks import check_choice, check_length, expect
 from fairloss.heads.base import CosineHead, CosineOptions, Unpack
 from fairloss.typing import Float64s, Ints
@@ -91,6 +92,8 @@ class FairLoss(CosineHead):
     def end_of_epoch(self, statistics: ClassStatistics) -> None:
         """Change every margin as the policy says; classes without images keep theirs.
 
+        The table of a random policy is then that of the next epoch.
+
         Raises:
             ValueError: the statistics are of another number of classes, or a margin is beyond the
                 grid.
@@ -98,6 +101,7 @@ class FairLoss(CosineHead):
         margins = self._grid_margins()
         changed = self.policy.apply(self.states(statistics), margins)
         self.set_margins(np.where(statistics.count.cpu().numpy() > 0, changed, margins))
+        self.policy = self.policy.next_epoch()
 
     def fits_margins(self, other: CosineHead) -> bool:
         """Return whether `warm_start` takes over margins: any of this kind that are on the grid."""
@@ -137,6 +141,8 @@ class FairLoss(CosineHead):
             "table": self.policy.table.tolist(),
             "provenance": self.policy.provenance,
         }
+        if self.policy.redraw is not None:
+            state["redraw"] = self.policy.redraw
         try:
             text = json.dumps(state)
         except (TypeError, ValueError) as error:
@@ -186,4 +192,5 @@ def _policy(state: dict[str, Any]) -> Policy:
         np.full(shape, np.nan),
         np.zeros(shape, np.int64),
         state["provenance"],
+        parse_redraw(state.get("redraw")),
     )

@@ -26,6 +26,7 @@ from fairloss.heads import (
     mv_softmax,
     normface,
     npt_loss,
+    per_class,
     search_softmax,
     soft_margin,
     softmax,
@@ -50,6 +51,7 @@ _SETTINGS: dict[type[Head], tuple[str, ...]] = {
     adaptiveface.AdaptiveFace: (),
     ldam.LDAM: ("counts",),
     kappaface.KappaFace: ("margin",),
+    per_class.PerClass: ("kind", "margin", "counts", "epochs", "margins"),
     adaface.AdaFace: ("margin",),
     magface.MagFace: (),
     elasticface.ElasticFace: ("kind", "margin"),
@@ -84,6 +86,8 @@ def build_head(
     sample_rate: float = 1.0,
     sample_seed: int = 0,
     counts: Tensor | Sequence[int] | None = None,
+    epochs: int | None = None,
+    margins: Sequence[float] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Head:
     """Build a head from settings; where one is None, the class has the default.
@@ -98,7 +102,9 @@ def build_head(
         policy: of FairLoss.
         sample_rate: see `CosineOptions`.
         sample_seed: see `CosineOptions`.
-        counts: (C,) images of each class, for LDAM; by default one each.
+        counts: (C,) images of each class, for LDAM and PerClass; by default one each.
+        epochs: of the whole training, for PerClass.
+        margins: (C,) of PerClass.
         options: further arguments of the class, which the settings above override.
 
     Raises:
@@ -113,7 +119,7 @@ def build_head(
         accepted["scale"], arguments["scale"] = "scale", DEFAULT_SCALE
     if issubclass(head, CosineHead):
         accepted["sample_rate"] = "sample_rate"
-    given = {"margin": margin, "kind": kind, "scale": scale, "policy": policy}
+    given = {"margin": margin, "kind": kind, "scale": scale, "policy": policy, "margins": margins}
     if sample_rate != 1:
         given["sample_rate"], arguments["sample_seed"] = sample_rate, sample_seed
     for setting, value in given.items():
@@ -122,6 +128,8 @@ def build_head(
             arguments[accepted[setting]] = value
     if "counts" in accepted:
         arguments["counts"] = [1] * num_classes if counts is None else counts
+    if "epochs" in accepted and epochs is not None:
+        arguments["epochs"] = epochs
     try:
         return head(num_classes, embedding_size, **arguments)
     except TypeError as error:

@@ -44,7 +44,7 @@ def build_model(
     """
     if name.startswith(TIMM):
         return TimmNetwork(name.removeprefix(TIMM), embedding_size, image_size, channels)
-    check_choice("name", name, MODEL_NAMES)
+    check_choice("name", name, (*MODEL_NAMES, f"{TIMM}NAME"))
     if name == "small_cnn":
         return SmallCNN(embedding_size, image_size, channels)
     if name == "mobilefacenet":

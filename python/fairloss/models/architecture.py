@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from math import isqrt
 from typing import Any, NamedTuple
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from fairloss.models import iresnet, mobilefacenet
 
@@ -28,27 +29,34 @@ class Architecture(NamedTuple):
 def infer_architecture(state: Mapping[str, Any]) -> Architecture | None:
     """Return the IResNet or MobileFaceNet that a state dict is of; None if it is of another.
 
-    An IResNet is taken to be of square images: its weights show their area alone.
+    All names and shapes must agree. An IResNet is taken to be of square images: its weights show
+    their area alone.
     """
-    shapes = {
-        name: tuple(value.shape) for name, value in state.items() if isinstance(value, Tensor)
-    }
+    shapes = _shapes(state)
+    infer = _infer_iresnet if "fc.weight" in shapes else _infer_mobilefacenet
     try:
-        return _infer_iresnet(shapes) if "fc.weight" in shapes else _infer_mobilefacenet(shapes)
+        with torch.device("meta"):
+            architecture, model = infer(shapes)
     except (KeyError, ValueError, TypeError):  # other names, or shapes of another length
         return None
+    return architecture if _shapes(model.state_dict()) == shapes else None
 
 
-def _infer_iresnet(shapes: dict[str, tuple[int, ...]]) -> Architecture | None:
+def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of all tensors but scalars: old files lack `num_batches_tracked`."""
+    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    return {name: tuple(value.shape) for name, value in tensors.items() if value.dim()}
+
+
+def _infer_iresnet(shapes: dict[str, tuple[int, ...]]) -> tuple[Architecture, nn.Module]:
     units = tuple(_count_units(shapes, stage) for stage in range(1, 5))
-    depth = next((depth for depth, counts in iresnet.UNITS.items() if counts == units), None)
+    depths: dict[tuple[int, ...], int] = {counts: d for d, counts in iresnet.UNITS.items()}
+    depth = depths[units]
     _, channels, _, _ = shapes["conv1.weight"]
     embedding_size, inputs = shapes["fc.weight"]
-    cells = isqrt(inputs // iresnet.STAGE_CHANNELS[-1])
-    if depth is None or cells * cells * iresnet.STAGE_CHANNELS[-1] != inputs:
-        return None
-    side = cells * iresnet.STRIDE
-    return Architecture(f"iresnet{depth}", embedding_size, (side, side), channels)
+    side = isqrt(inputs // iresnet.STAGE_CHANNELS[-1]) * iresnet.STRIDE
+    sizes = (embedding_size, (side, side), channels)
+    return Architecture(f"iresnet{depth}", *sizes), iresnet.IResNet(depth, *sizes)
 
 
 def _count_units(shapes: dict[str, tuple[int, ...]], stage: int) -> int:
@@ -56,9 +64,10 @@ def _count_units(shapes: dict[str, tuple[int, ...]], stage: int) -> int:
     return sum(convolution.fullmatch(name) is not None for name in shapes)
 
 
-def _infer_mobilefacenet(shapes: dict[str, tuple[int, ...]]) -> Architecture:
+def _infer_mobilefacenet(shapes: dict[str, tuple[int, ...]]) -> tuple[Architecture, nn.Module]:
     _, channels, _, _ = shapes["layers.0.layers.0.weight"]
     _, _, rows, columns = shapes["features.layers.0.layers.0.weight"]
     embedding_size, _ = shapes["features.layers.2.weight"]
-    size = (rows * mobilefacenet.STRIDE, columns * mobilefacenet.STRIDE)
-    return Architecture("mobilefacenet", embedding_size, size, channels)
+    stride = mobilefacenet.STRIDE
+    sizes = (embedding_size, (rows * stride, columns * stride), channels)
+    return Architecture("mobilefacenet", *sizes), mobilefacenet.MobileFaceNet(*sizes)

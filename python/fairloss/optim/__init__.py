@@ -2,7 +2,12 @@
 
 from fairloss.optim.optimizers import OPTIMIZERS, build_optimizer, check_optimizer
 from fairloss.optim.row_sgd import RowSGD
-from fairloss.optim.schedule import polynomial_factor, step_factor, warmup_factor
+from fairloss.optim.schedule import (
+    polynomial_factor,
+    step_factor,
+    step_schedule,
+    warmup_factor,
+)
 
 __all__ = [
     "OPTIMIZERS",
@@ -11,5 +16,6 @@ __all__ = [
     "check_optimizer",
     "polynomial_factor",
     "step_factor",
+    "step_schedule",
     "warmup_factor",
 ]

@@ -1,6 +1,11 @@
 """The learning rate of every step as a fraction of the configured one."""
 
+import warnings
 from collections.abc import Sequence
+from functools import partial
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 
 def step_factor(decay_at: Sequence[float], epochs: int, finished: int) -> float:
@@ -36,3 +41,18 @@ def warmup_factor(step: int, warmup: float) -> float:
         warmup: steps of the warm-up.
     """
     return min(1.0, (step + 1) / warmup) if warmup else 1.0
+
+
+def step_schedule(
+    optimizer: Optimizer,
+    learning_rate: float,
+    decay_at: Sequence[float],
+    epochs: int,
+    finished: int = 0,
+) -> LambdaLR:
+    """Return torch's scheduler of `step_factor` after `finished` epochs; deprecated."""
+    message = "step_schedule will be removed: use torch's LambdaLR with fairloss.optim.step_factor"
+    warnings.warn(message, DeprecationWarning, stacklevel=2)
+    for group in optimizer.param_groups:
+        group["initial_lr"] = learning_rate
+    return LambdaLR(optimizer, partial(step_factor, decay_at, epochs), finished - 1)

@@ -12,6 +12,7 @@ from fairloss.training.config import (
     OptimizerConfig,
     TrainConfig,
     check_device,
+    check_numbers,
 )
 from fairloss.training.export import export_onnx
 from fairloss.training.feature_file import embed_to_devkit, embed_to_npy
@@ -35,6 +36,7 @@ __all__ = [
     "build_head",
     "changes",
     "check_device",
+    "check_numbers",
     "checkpoint_digest",
     "embed_to_devkit",
     "embed_to_npy",

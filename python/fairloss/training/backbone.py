@@ -61,7 +61,7 @@ def load_weights(setting: str, model: nn.Module, path: Path, config: TrainConfig
     except (RuntimeError, TypeError, AttributeError) as error:
         network = infer_architecture(state)
         raise ValueError(
-            f"{setting}: expected the weights of a {_architecture(config)}, such as a run's "
+            f"{setting}: expected the weights of {_architecture(config)}, such as a run's "
             f"model.pt, got {path}" + (f" of {network}" if network else "")
         ) from error
 

@@ -1,5 +1,6 @@
 """The backbone, head and trainer that a configuration describes."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from fairloss.io.run_folder import RunFolder
 from fairloss.training.backbone import backbone, load_weights
 from fairloss.training.config import HeadConfig, TrainConfig, device_of
 from fairloss.training.loss_file import with_loss
+from fairloss.training.margins_file import read_margins
 from fairloss.training.trainer import Trainer
 from fairloss.training.warm_start import start_from_run
 
@@ -26,6 +28,9 @@ def build_head(
     seed: int = 0,
     counts: Tensor | None = None,
     policy: Policy | None = None,
+    *,
+    identities: Sequence[str] | None = None,
+    epochs: int | None = None,
 ) -> Head:
     """Return the configured head; ValueError naming the setting that does not fit.
 
@@ -34,11 +39,14 @@ def build_head(
         num_classes: C.
         embedding_size: D.
         seed: draws the classes where `sample_rate` is below 1, and nothing else.
-        counts: (C,) images of each class, for the head that uses them (LDAM); default one each.
+        counts: (C,) images of each class, for LDAM and PerClass; default one each.
         policy: instead of reading `config.policy`.
+        identities: names of the classes, for the file of `config.margins`.
+        epochs: of the whole training, for a schedule of PerClass.
     """
     config = with_loss(config)
     policy = _read_policy(config) if policy is None else policy
+    margins = read_margins(config, identities)
     try:
         return registry.build_head(
             config.name,
@@ -51,6 +59,8 @@ def build_head(
             sample_rate=config.sample_rate,
             sample_seed=seed,
             counts=counts,
+            epochs=epochs,
+            margins=margins,
             options=config.options,
         )
     except ValueError as error:
@@ -86,6 +96,8 @@ def build_trainer(
         config.seed,
         faces.counts,
         run_policy(config, folder) if policy is None else policy,
+        identities=faces.identities,
+        epochs=config.epochs,
     )
     if config.init is not None and not folder.begun:
         start_from_run(config, model, head, faces)

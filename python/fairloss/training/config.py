@@ -1,5 +1,6 @@
 """The settings of a run and their ranges."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
@@ -62,6 +63,7 @@ class HeadConfig:
     margin: float | None = None  # FairLoss: the initial one (0.35); default: the head's own
     scale: float | None = None  # default: 32, where the head has one
     policy: str | None = path(None)  # FairLoss only, and required: a policy.json
+    margins: str | None = path(None)  # PerClass only: JSON {identity: margin}, or .npy, one a class
     sample_rate: float = 1.0  # fraction of the classes outside the batch that a step compares with
     options: dict[str, Any] = field(default_factory=dict)  # more arguments of the head
     loss: str | None = path(None)  # loss.json of search-loss: gives name, scale and options
@@ -190,6 +192,16 @@ def learning_rate_at(
 def check_device(name: str) -> None:
     """Raise ValueError if there is no such setting; `device_of` looks for the device itself."""
     check_choice("device", name, DEVICES)
+
+
+def check_numbers(positive: dict[str, float], natural: dict[str, float]) -> None:
+    """Raise ValueError for the first that is not above 0, or not 0 or more; deprecated."""
+    message = "fairloss.training.check_numbers will be removed: it is not used"
+    warnings.warn(message, DeprecationWarning, stacklevel=2)
+    for name, value in positive.items():
+        check_number(name, value, 0, open_low=True)
+    for name, value in natural.items():
+        check_number(name, value, 0)
 
 
 def device_of(name: str) -> torch.device:

@@ -41,6 +41,8 @@ def export_onnx(checkpoint: str | os.PathLike[str], output: str | os.PathLike[st
             differ from those of torch by more than 1e-5 of their length.
     """
     check_output(output, folder=False)
+    # a mistaken path must not replace the checkpoint
+    expect(Path(output).suffix == ".onnx", "output", "an .onnx file", output)
     model, config, digest = load_identified(Path(checkpoint))
     content = _convert(model, config, digest)
     errors = [_difference(content, model, _random_images(n, config)) for n in BATCH_SIZES]
@@ -81,7 +83,7 @@ def _metadata(config: TrainConfig, digest: str) -> dict[str, str]:
         "model": config.model.name,
         "embedding_size": str(config.model.embedding_size),
         "image_size": json.dumps(list(config.image_size)),
-        "channels": "RGB" if config.channels == 3 else "gray",
+        "channels": {1: "gray", 3: "RGB"}.get(config.channels, str(config.channels)),
         "scaling": "(pixel / 255 - 0.5) / 0.5",
         "checkpoint_sha256": digest,
     }

@@ -94,7 +94,7 @@ def _train(
         "FOLDER/experience.npz --output policy.json`",
         "none",
     )
-    build_head(config.head, 2, config.model.embedding_size, policy=policy)
+    build_head(config.head, 2, config.model.embedding_size, policy=policy, epochs=config.epochs)
     sets = VerificationSets(config)
     faces = read_faces(config, progress) if faces is None else faces
     expect(faces.num_classes > 1, "data", "at least two identities", f"one in {config.data}")

@@ -139,7 +139,7 @@ def test_several_checkpoints_a_side_are_compared_by_their_means(images, model, f
     gain = report["difference"]["auc"]
     assert gain["value"] == pytest.approx(np.mean(values) - report["a"]["auc"])
     assert gain["standard_error"] >= np.std(values, ddof=1) / np.sqrt(2) > 0
-    assert done.stdout.count("other networks of a side that has several") == 1
+    assert done.stdout.count("for a side of several networks, other seeds") == 1
     message = "checkpoint: expected one, or several with --against, got 2 without it"
     refuse(message, "evaluate", "pairs", *options[:4], *options[6:])
 

@@ -59,7 +59,7 @@ def test_difference_is_that_of_the_means(networks, protocol):
         report, single = report["verification"], [each["verification"] for each in single]
     assert_difference_of_means(report, single[2:], single[:2])
     assert f"minus {files[2]}, {files[3]}" in " ".join(done.stdout.split())
-    assert "other networks of a side that has several" in done.stdout
+    assert "for a side of several networks, other seeds" in done.stdout
     message = "features: expected one, or several with --against, got 2 without it"
     refuse(message, *command, *sides)
 

@@ -11,7 +11,7 @@ from fairloss.io.json import write_json
 Report = Mapping[str, Any]
 
 CHECKPOINTS = "a difference of two checkpoints, not of two methods: another seed gives another"
-NETWORKS = "intervals count other identities, and other networks of a side that has several"
+NETWORKS = "intervals are over other identities and, for a side of several networks, other seeds"
 
 
 def evaluate_models(

@@ -36,7 +36,10 @@ from fairloss.io.output import check_output
 
 def groups(
     features: Annotated[
-        list[Path], typer.Option(help="A .npy of `fairloss embed`, with identities.")
+        list[Path],
+        typer.Option(
+            help="A .npy of `fairloss embed`, with identities; of several seeds with --against."
+        ),
     ],
     attributes: Annotated[
         Path | None, typer.Option(help="CSV with a header: image name, attributes.")

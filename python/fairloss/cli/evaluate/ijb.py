@@ -47,7 +47,10 @@ GALLERIES = {"ijbb": ("S1", "S2"), "ijbc": ("G1", "G2")}
 def ijb(
     meta: Annotated[Path, typer.Option(help="Folder of the meta files, insightface's `meta`.")],
     features: Annotated[
-        list[Path], typer.Option(help="A .npy in the order of name_5pts_score.txt.")
+        list[Path],
+        typer.Option(
+            help="A .npy in the order of name_5pts_score.txt; of several seeds with --against."
+        ),
     ],
     name: Annotated[str, typer.Option("--set", help="ijbb or ijbc.")] = "ijbc",
     detector_score: Annotated[bool, typer.Option(help="Weight images by it, as published.")] = True,

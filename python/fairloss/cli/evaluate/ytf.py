@@ -30,7 +30,10 @@ def ytf(
     splits: Annotated[Path, typer.Option(help="splits.txt of the data set.")],
     features: Annotated[
         list[Path],
-        typer.Option(help="A .npy of frames named identity/video/frame, in order of time."),
+        typer.Option(
+            help="A .npy of frames named identity/video/frame, in order of time; of several seeds "
+            "with --against."
+        ),
     ],
     pairwise: Annotated[
         bool, typer.Option(help="Mean similarity of first frames, not mean feature.")
