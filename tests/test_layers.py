@@ -16,6 +16,7 @@ LAYERS = (
     {"gallery"},
     {"training"},
     {"experience", "loss_search"},
+    {"experiments"},
     {"report"},
     {"demo", "doctor"},
     {"cli"},

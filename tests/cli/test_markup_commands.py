@@ -49,6 +49,8 @@ REPLACED = {
 FEATURES = "--features f_[b].npy"
 FOLDERS = "--data faces_[b] --checkpoint run_[b]/model.pt"
 TRAIN = f"train {' '.join(SMALL)} epochs=1"
+COMPARED = "settings.data=faces_[b] test=faces_[b] seeds=1 settings.epochs=1 settings.channels=1 "
+COMPARED += "settings.image_size=[32,32] settings.model={'embedding_size':16}"
 CHALLENGE = "evaluate megaface --lists lists --megaface distractors.npy --size 100 --replicates 2"
 # Arguments, "_" for a space, and the texts that they must print; "!" before those that fail.
 CASES = [
@@ -65,6 +67,14 @@ CASES = [
     ("!train lost[b].yaml", "config: lost[b].yaml does"),
     ("collect run=run_[b] output=new_[b]", "new [b]/experience.npz"),
     ("!collect run=lost_[b] output=new epochs=[b]", "'[b]'"),
+    (
+        f"compare {COMPARED} arms.c={{}} output=new_[b]",
+        "1 of 1: c, seed 0: test_auc",
+        "results: new [b]/summary.json",
+    ),
+    ("!compare settings.data=lost_[b] arms.c={} output=new seeds=1", "lost [b]"),
+    ("!compare settings.data=x arms.c={} output=new seeds=[b]", "'[b]'"),
+    ("!compare settings.data=x arms.c[b]={} output=new", "'c[b]'"),
     ("search-loss data=faces_[b] output=new_[b]", ": loss.json", "figures: loss [b].svg"),
     ("!search-loss data=x output=new search.unit=u[b]", "'u[b]'"),
     ("demo output=demo_[b]", "report: demo [b]/report.html"),

@@ -18,6 +18,7 @@ LISTS = "--lists lists --facescrub lost.npy --megaface lost.npy"
 INTO_FOLDERS = [
     "train data=lost output={}",
     "collect run=lost output={}",
+    "compare settings.data=lost arms.a={{}} output={}",
     "search-loss data=lost output={}",
     "demo data=lost output={}",
     f"embed {FAIRS} --suffix .bin --output {{}}",

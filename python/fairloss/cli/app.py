@@ -9,6 +9,7 @@ import typer
 
 from fairloss.cli import (
     collect,
+    compare,
     data,
     demo,
     doctor,
@@ -37,6 +38,7 @@ for command in (
     collect.collect,
     fit_policy.fit_policy,
     search_loss.search_loss,
+    compare.compare,
     embed.embed,
     export.export,
     report.report,

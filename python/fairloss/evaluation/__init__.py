@@ -49,7 +49,7 @@ from fairloss.evaluation.pair_list import (
 from fairloss.evaluation.pairs import Pairs, linked_identities, pair_scores
 from fairloss.evaluation.rfw import PairSet, compare_rfw, evaluate_rfw, skewed_error_ratio
 from fairloss.evaluation.roc import Roc, RocCorners, SortedScores, roc
-from fairloss.evaluation.seeds import SeedComparison, compare_seeds, holm
+from fairloss.evaluation.seeds import SeedComparison, compare_seeds, holm, seeds_needed
 from fairloss.evaluation.sequential import Looks, obrien_fleming
 from fairloss.evaluation.templates import Templates, pool_templates
 from fairloss.evaluation.verification import FARS, Verification, verification
@@ -116,6 +116,7 @@ __all__ = [
     "roc",
     "roc_intervals",
     "search_gallery",
+    "seeds_needed",
     "skewed_error_ratio",
     "unit_embeddings",
     "verification",

@@ -1,5 +1,6 @@
 """One arm against another: networks of several seeds each, and a verdict by a bound."""
 
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,6 +15,7 @@ from fairloss.evaluation.crossed import crossed_mean
 from fairloss.typing import Float64s
 
 MIN_SEEDS = 5  # fewer have no verdict
+MANY_SEEDS = 200  # from which on the t distribution is as good as normal
 POWER = 0.8  # with which the smallest difference would have been seen
 
 
@@ -135,6 +137,32 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     multitest = import_extra("statsmodels.stats.multitest")
     adjusted = multitest.multipletests(list(p_values.values()), method="holm")[1]
     return dict(zip(p_values, adjusted.tolist(), strict=True))
+
+
+def seeds_needed(sd: float, bound: float, alpha: float = 0.05) -> int:
+    """Return the number of paired seeds that see a difference of `bound` with a power of 0.8.
+
+    Args:
+        sd: standard deviation of the paired differences, such as `SeedComparison.sd`.
+        bound: the true difference, above 0.
+        alpha: level of the two-sided t test.
+
+    Raises:
+        ValueError: a number is out of range.
+        ImportError: scipy is missing.
+    """
+    check_number("sd", sd, 0)
+    check_positive("bound", bound)
+    check_number("alpha", alpha, 0, 1, open_low=True, open_high=True)
+    normal = import_extra("scipy.stats").norm
+    # of a known standard deviation: a lower bound, and one seed off from a hundred seeds on
+    least = float(((normal.isf(alpha / 2) + normal.isf(1 - POWER)) * sd / bound) ** 2)
+    if least > MANY_SEEDS:
+        return math.ceil(least) + 2
+    seeds = max(MIN_SEEDS, math.ceil(least))
+    while _detectable(seeds - 1, alpha) * sd > bound * math.sqrt(seeds):
+        seeds += 1
+    return seeds
 
 
 def _differences(scores_a: npt.ArrayLike, scores_b: npt.ArrayLike) -> Float64s:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
+from threading import Thread
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -13,6 +16,22 @@ import torch
 
 A = TypeVar("A")
 R = TypeVar("R")
+
+
+def _start_process(threads: int) -> None:
+    """Set torch's threads, and end this process with its parent, also where that is killed.
+
+    Otherwise it would finish what it was given, and then wait for more for ever.
+    """
+    torch.set_num_threads(threads)
+    parent = parent_process()
+    assert parent is not None
+
+    def end() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    Thread(target=end, daemon=True).start()
 
 
 class ProcessMap:
@@ -37,7 +56,7 @@ class ProcessMap:
             self._pool = ProcessPoolExecutor(
                 self.workers,
                 mp_context=get_context("spawn"),  # after a fork, torch's threads would hang
-                initializer=torch.set_num_threads,
+                initializer=_start_process,
                 initargs=(threads,),
             )
         try:

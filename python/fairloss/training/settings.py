@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, asdict, fields, is_dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -47,10 +47,7 @@ def load_config(
     for override in overrides:
         expect("=" in override, "settings", "key=value, such as epochs=10", repr(override))
         _override(override, settings, values)
-    for name, setting in sorted(settings.items()):
-        if setting.field.default == "???" and name not in values:
-            raise ValueError(f"{name}: must be given, such as {name}=FOLDER")
-    config = _build(schema, values)
+    config = _build_whole(schema, values)
     try:
         config.check()
     except ValueError as error:
@@ -58,7 +55,26 @@ def load_config(
         if path is not None and name in read and values[name] == read[name]:
             raise FormatError(path, str(error)) from error
         raise
-    return cast(Config, config)
+    return config
+
+
+def merge_settings(schema: type[Config], *mappings: Mapping[str, Any]) -> Config:
+    """Return a configuration: its defaults, then nested settings, of which the last one counts.
+
+    Raises:
+        ValueError: as `load_config`.
+    """
+    from fairloss.training import setting_values
+
+    settings = _settings(schema)
+    values: dict[str, Any] = {}
+    for mapping in mappings:
+        node = setting_values.parse(setting_values.write(dict(mapping)))
+        for name, entry in setting_values.entries("settings", node):
+            _assign(name, entry, settings, values)
+    config = _build_whole(schema, values)
+    config.check()
+    return config
 
 
 def as_yaml(config: Any) -> str:
@@ -190,6 +206,14 @@ def _assign(name: str, node: Any, settings: dict[str, _Setting], values: dict[st
         name, _, key = name.rpartition(".")
         value = {key: value}
     values[name] = {**values.get(name, {}), **value} if isinstance(value, dict) else value
+
+
+def _build_whole(schema: type[Config], values: dict[str, Any]) -> Config:
+    """Return the configuration of values by dotted name; ValueError where one must be given."""
+    for name, setting in sorted(_settings(schema).items()):
+        if setting.field.default == "???" and name not in values:
+            raise ValueError(f"{name}: must be given, such as {name}=FOLDER")
+    return cast(Config, _build(schema, values))
 
 
 def _build(schema: type[Any], values: dict[str, Any], prefix: str = "") -> Any:

@@ -1,0 +1,110 @@
+"""The command `fairloss compare`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fairloss import experiments
+from fairloss.cli._console import print_line
+from fairloss.cli._settings import Settings, load_settings
+from fairloss.cli._tables import print_table
+from fairloss.evaluation.compare_extra import import_extra
+from fairloss.loss_search import ProcessMap
+
+
+def compare(
+    settings: Settings = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print the runs and the hours left, and train nothing.")
+    ] = False,
+    smoke: Annotated[
+        bool,
+        typer.Option(
+            "--smoke", help="Train every arm with one seed for two epochs, in OUTPUT-smoke."
+        ),
+    ] = False,
+) -> None:
+    """Compare losses: train each arm with several seeds, and print paired differences.
+
+    Example: `fairloss compare arms.yaml workers=2`
+
+    Writes a run folder and a JSON for each run, and output/summary.json; an interrupted comparison
+    resumes. Settings and their defaults:
+
+    - output=FOLDER: must be given
+    - arms: {NAME: {head.name: ArcFace, ...}, ...}: settings of `fairloss train` that differ;
+      every arm is compared with the first
+    - settings: {data: FOLDER, epochs: 20, ...}: those of every run
+    - seeds=5, seed=0: runs of each arm, with seeds seed, seed + 1, ...
+    - test=FOLDER: images of identities to verify; default: a fifth of the identities of data,
+      which no arm trains on
+    - validation=FOLDER: images of further identities, for choices among arms
+    - bound=0.005: differences of a metric up to this size count as equal
+    - workers=1: processes that train; threads=1: of each run. The results are the same to the bit
+      for any number of workers
+    """
+    config = load_settings(settings, experiments.CompareConfig)
+    config = experiments.smoke(config) if smoke else config
+    if plan:
+        print_plan(experiments.plan(config))
+        return
+    for module in ("scipy", "statsmodels"):  # before the work, of which they are the end
+        import_extra(module)
+    with ProcessMap(config.workers) as processes:
+        summary = experiments.compare(
+            config, print_result, map if config.workers == 1 else processes
+        )
+    for task in summary["tasks"]:
+        print_differences(task, config)
+    print_line(f"results: {Path(config.output) / 'summary.json'}")
+
+
+def print_plan(plan: experiments.Plan) -> None:
+    """Print the runs of each arm and the time left."""
+    rows = [
+        (
+            name,
+            str(arm.finished),
+            str(arm.runs - arm.finished),
+            "unknown" if arm.seconds is None else f"{arm.seconds:.0f}",
+        )
+        for name, arm in plan.arms.items()
+    ]
+    columns = ("arm", "finished", "left", "seconds a run")
+    print_table(f"{plan.runs} runs, {time_left(plan)}", columns, rows)
+
+
+def print_result(result: dict[str, Any], plan: experiments.Plan) -> None:
+    """Print one line about a run that is finished."""
+    numbers = ((k, v) for k, v in result["metrics"].items() if not isinstance(v, str))
+    metric, value = next(numbers)
+    print_line(
+        f"{plan.finished} of {plan.runs}: {result['arm']}, seed {result['seed']}: {metric} "
+        f"{value:.4f}, {result['seconds']:.0f} s; {time_left(plan)}"
+    )
+
+
+def time_left(plan: experiments.Plan) -> str:
+    """Return the time left as a text."""
+    left = plan.seconds_left
+    return "hours left: unknown" if left is None else f"hours left: {left / 3600:.2f}"
+
+
+def print_differences(task: dict[str, Any], config: experiments.CompareConfig) -> None:
+    """Print the paired differences, in points."""
+    if config.test is None:
+        print_line(
+            "tested on a fifth of the identities of data, which no arm trained on; it is one draw "
+            "of identities: other seeds, the same identities"
+        )
+    rows = []
+    for row in task["differences"]:
+        interval = f"[{100 * row['low']:+.2f}, {100 * row['high']:+.2f}]" if "low" in row else ""
+        name = f"{row['arm']} - {row['reference']}"
+        mean = f"{100 * row['mean']:+.2f}"
+        rows.append((name, row["metric"], mean, interval, row.get("decision", "")))
+    title = f"paired differences in points, seeds: {config.seeds}, bound: {100 * config.bound:g}"
+    columns = ("arms", "metric", "mean", "95% interval", "decision")
+    if rows:
+        print_table(title, columns, rows, justify="left")

@@ -1,0 +1,56 @@
+"""Results of earlier calls, which are not repeated."""
+
+from typing import Any
+
+from fairloss.checks import expect
+from fairloss.experiments.config import CompareConfig, Run
+from fairloss.io.atomic import report_malformed
+from fairloss.io.json import read_json_if_exists
+from fairloss.training import TrainConfig
+from fairloss.training.settings import merge_settings
+from fairloss.training.train import FREE_SETTINGS as FREE_OF_RUN
+
+ENTRIES = {
+    "arm": str,
+    "seed": int,
+    "train_steps": int,
+    "cost_steps": float,
+    "seconds": float,
+    "metrics": dict,
+    "test": dict,
+    "settings": dict,
+}
+FREE_SETTINGS = {*FREE_OF_RUN} - {"statistics"}  # which have a cost
+
+
+def read_results(config: CompareConfig) -> dict[Run, dict[str, Any]]:
+    """Return the results that exist.
+
+    Raises:
+        ValueError: one had other settings, or was measured on other sets.
+    """
+    results = {}
+    for run in config.runs:
+        result = read_json_if_exists(config.result_path(run), **ENTRIES)
+        if result is not None:
+            _check_same(config, run, result)
+            results[run] = result
+    return results
+
+
+def _check_same(config: CompareConfig, run: Run, result: dict[str, Any]) -> None:
+    path = config.result_path(run)
+    with report_malformed(path):
+        before = vars(merge_settings(TrainConfig, result["settings"]))
+        sets = {name: result.get(name, {}).get("folder") for name in ("test", "validation")}
+        threads = result["machine"]["threads"]
+    before |= sets | {"threads": threads}
+    now = vars(config.training(run)) | {name: getattr(config, name) for name in sets}
+    now["threads"] = config.threads
+    changed = [
+        f"{name} was {before[name]}, is {now[name]}"
+        for name in now
+        if name not in FREE_SETTINGS and before[name] != now[name]
+    ]
+    got = f"{path} with other settings ({'; '.join(changed)}); name another folder"
+    expect(not changed, "output", "results with these settings", got)

@@ -1,0 +1,246 @@
+"""Comparisons of arms x seeds: their runs, results, resumption and plans."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import succeed
+from synthetic import write_folder
+
+from fairloss.experiments import CompareConfig, Run, compare, plan, smoke
+from fairloss.loss_search import ProcessMap
+from fairloss.models import embed
+from fairloss.training import RunFolder, TrainConfig, load_backbone, load_config, read_faces
+
+SETTINGS = {"epochs": 1, "image_size": [32, 32], "channels": 1, "batch_size": 16}
+SETTINGS |= {"model.embedding_size": 16}
+ARMS = {"cosface": {"head.name": "CosFace"}, "arcface": {"head": {"name": "ArcFace"}}}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return str(write_folder(tmp_path_factory.mktemp("data") / "faces", [3] * 12))
+
+
+@pytest.fixture(scope="module")
+def config(data, tmp_path_factory):
+    output = str(tmp_path_factory.mktemp("compared") / "long tail")
+    return CompareConfig(output, SETTINGS | {"data": data}, ARMS, seeds=2)
+
+
+@pytest.fixture(scope="module")
+def summary(config):
+    return compare(config)
+
+
+def result(config, arm="cosface", seed=0):
+    return json.loads(config.result_path(Run(arm, seed)).read_text(encoding="utf-8"))
+
+
+def test_the_summary_has_every_arm_and_seed_and_is_written(config, summary):
+    (task,) = summary["tasks"]
+    runs = [(run["arm"], run["seed"]) for run in task["runs"]]
+    assert sorted(runs) == [("arcface", 0), ("arcface", 1), ("cosface", 0), ("cosface", 1)]
+    assert (task["name"], task["primary_metric"]) == ("long tail", "test_auc")
+    assert task["validation_metric"] is None
+    written = json.loads((Path(config.output) / "summary.json").read_text(encoding="utf-8"))
+    assert written == {"version": 1} | summary
+
+
+def test_a_fifth_of_the_identities_is_tested_and_not_trained(config, summary, data):
+    folder = Path(config.output) / "runs" / "cosface-seed-0"
+    trained = json.loads((folder / "identities.json").read_text(encoding="utf-8"))["identities"]
+    assert len(trained) == 9
+    model, training = load_backbone(folder / "model.pt")
+    faces = read_faces(training)
+    rest = faces.of_identities(set(faces.identities) - set(trained))
+    unit = embed(model, rest).double()
+    scores = (unit @ unit.T / unit.norm(dim=1).outer(unit.norm(dim=1))).numpy()
+    same = rest.labels.numpy()[:, None] == rest.labels.numpy()
+    upper = np.triu(np.ones_like(same), 1)
+    genuine, impostor = scores[same & upper], scores[~same & upper]
+    auc = (genuine[:, None] > impostor).mean()
+    assert result(config)["metrics"]["test_auc"] == pytest.approx(auc, abs=1e-9)
+    assert result(config)["test"] == {"folder": None, "images": 9, "identities": 3, "trained": 0}
+
+
+def test_a_result_records_its_machine_and_settings(config, summary):
+    record = result(config)
+    assert record["machine"]["threads"] == config.threads
+    assert {"commit", "torch", "numpy", "cpu_extensions"} <= record["machine"].keys()
+    assert record["settings"]["head"]["name"] == "CosFace"
+
+
+def test_arms_of_one_seed_have_the_same_start_and_batches(data, tmp_path):
+    """So that two arms with the same loss do not differ."""
+    settings = SETTINGS | {"data": data}
+    same = CompareConfig(str(tmp_path), settings, {"a": {}, "b": {"head.margin": 0.35}}, seeds=1)
+    a, b = compare(same)["tasks"][0]["runs"]
+    assert a["metrics"] == b["metrics"]
+
+
+def test_an_interrupted_comparison_resumes_to_the_same_summary(config, summary, tmp_path):
+    other = replace(config, output=str(tmp_path / "long tail"))
+    reported = []
+
+    def stop(record, left):
+        reported.append((record["arm"], left.finished))
+        if len(reported) in (1, 3):
+            raise KeyboardInterrupt
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            compare(other, stop)
+    # a run with a result needs no run folder
+    (tmp_path / "long tail" / "runs" / "cosface-seed-0").rename(tmp_path / "elsewhere")
+    compare(other, stop)
+    assert [finished for _, finished in reported] == [1, 2, 3, 4]
+    written = [Path(each.output) / "summary.json" for each in (config, other)]
+    assert written[0].read_bytes() == written[1].read_bytes()
+
+
+def test_results_with_other_settings_are_refused(config, summary, tmp_path):
+    epochs = replace(config, settings=config.settings | {"epochs": 2})
+    with pytest.raises(ValueError, match="output: expected .*cosface-seed-0.json.*epochs was 1"):
+        compare(epochs)
+    with pytest.raises(ValueError, match="test was None, is faces"):
+        compare(replace(config, test="faces"))
+    with pytest.raises(ValueError, match="threads was 1, is 2"):
+        compare(replace(config, threads=2))
+
+
+def test_test_and_validation_folders_are_measured(data, tmp_path):
+    test = str(write_folder(tmp_path / "test", [2] * 5, seed=1))
+    validation = str(write_folder(tmp_path / "validation", [2] * 4, seed=2))
+    arms = {"cosface": {}}
+    sets = {"test": test, "validation": validation}
+    config = CompareConfig(str(tmp_path / "o"), SETTINGS | {"data": data}, arms, seeds=1, **sets)
+    (task,) = compare(config)["tasks"]
+    assert (task["primary_metric"], task["validation_metric"]) == ("test_auc", "validation_auc")
+    assert result(config)["test"]["identities"] == 5
+    assert result(config)["validation"] == {
+        "folder": validation, "images": 8, "identities": 4, "trained": 4
+    }  # fmt: skip
+    trained = RunFolder(tmp_path / "o" / "runs" / "cosface-seed-0") / "identities.json"
+    assert len(json.loads(trained.read_text(encoding="utf-8"))["identities"]) == 12
+
+
+def test_class_statistics_cost_a_third_of_their_steps(data, tmp_path):
+    always = SETTINGS | {"data": data, "epochs": 2, "statistics": "always"}
+    config = CompareConfig(str(tmp_path), always, {"a": {}}, seeds=1)
+    (run,) = compare(config)["tasks"][0]["runs"]
+    steps = 2 * 2  # epochs x ceil(27 / 16)
+    assert (run["train_steps"], run["cost_steps"]) == (steps, pytest.approx(steps * 4 / 3))
+
+
+def test_a_plan_counts_what_is_left_and_writes_nothing(config, summary, tmp_path):
+    new = plan(replace(config, output=str(tmp_path / "new")))
+    assert (new.runs, new.finished, new.seconds_left) == (4, 0, None)
+    assert not list(tmp_path.iterdir())
+    more = plan(replace(config, seeds=3, workers=2))
+    assert (more.runs, more.finished) == (6, 4)
+    seconds = [np.mean([result(config, a, s)["seconds"] for s in (0, 1)]) for a in ARMS]
+    assert more.seconds_left == pytest.approx(sum(seconds) / 2)
+
+
+def test_a_smoke_test_trains_every_arm_once_elsewhere(config):
+    small = smoke(replace(config, arms={"a": {"epochs": 90}, "b": {}}))
+    assert small.output == f"{config.output}-smoke"
+    assert [small.training(run).epochs for run in small.runs] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"arms": {}}, "arms: expected one or more"),
+        ({"arms": {"../a": {}}}, "arms: expected names of letters"),
+        ({"arms": {"a": 3}}, "arms.a: expected settings such as"),
+        ({"arms": {"a": {"seed": 3}}}, "arms.a: expected no seed"),
+        ({"arms": {"a": {"head.name": "Foo"}}}, "arms.a: head.name: expected .*'Foo'"),
+        ({"arms": {"a": {"epoch": 3}}}, "arms.a: epoch: expected a setting such as epochs"),
+        ({"settings": {}}, "arms.cosface: data: must be given"),
+        ({"seeds": 0}, "seeds: expected a number of at least 1, got 0"),
+    ],
+)
+def test_wrong_settings_are_refused_before_the_work(config, changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(config, **changes).check()
+
+
+def test_too_few_identities_to_hold_out_are_refused(config, tmp_path):
+    few = str(write_folder(tmp_path / "few", [2] * 9))
+    other = replace(config, output=str(tmp_path / "o"), settings=SETTINGS | {"data": few})
+    with pytest.raises(ValueError, match="test: expected a folder, or 10 identities .*got 9"):
+        compare(other)
+
+
+def test_the_command_prints_each_run_and_the_differences(config, summary, tmp_path):
+    output = tmp_path / "long tail"
+    shutil.copytree(config.output, output)
+    (output / "results" / "arcface-seed-1.json").unlink()
+    path = tmp_path / "arms.yaml"
+    path.write_text(
+        f"output: {output}\nseeds: 2\nsettings: {json.dumps(config.settings)}\n"
+        "arms:\n  cosface: {head.name: CosFace}\n  arcface: {head: {name: ArcFace}}\n",
+        encoding="utf-8",
+    )
+    assert "4 runs, hours left: 0.00" in succeed("compare", path, "--plan").stdout
+    done = succeed("compare", path)
+    assert "4 of 4: arcface, seed 1: test_auc" in done.stdout
+    assert "arcface - cosface" in done.stdout
+    assert "undecided" in done.stdout
+    written = (output / "summary.json").read_bytes()
+    assert written == (Path(config.output) / "summary.json").read_bytes()
+
+
+def test_settings_of_a_run_are_those_of_train(config):
+    training = config.training(Run("arcface", 1))
+    options = ["epochs=1", "image_size=[32,32]", "channels=1", "batch_size=16", "seed=1"]
+    options += ["model.embedding_size=16", "head.name=ArcFace", f"data={training.data}"]
+    assert training == load_config(None, [*options, f"output={training.output}"], TrainConfig)
+
+
+@pytest.mark.slow
+def test_processes_give_the_same_summary(config, summary, tmp_path):
+    other = replace(config, output=str(tmp_path / "long tail"), workers=2)
+    with ProcessMap(2) as processes:
+        assert compare(other, map=processes) == summary
+
+
+@pytest.mark.slow
+def test_five_kills_change_nothing(data, tmp_path):
+    """Killed with its processes at work, as they end with it."""
+    settings = SETTINGS | {"data": data, "epochs": 30}
+    config = CompareConfig(str(tmp_path / "plain" / "x"), settings, ARMS, seeds=2)
+    compare(config)
+    path = tmp_path / "arms.yaml"
+    killed = tmp_path / "killed" / "x"
+    content = {"output": str(killed), "settings": settings, "arms": ARMS, "seeds": 2}
+    path.write_text(json.dumps(content | {"workers": 2}), encoding="utf-8")
+    command = [sys.executable, "-m", "fairloss", "compare", str(path)]
+    for kill in range(5):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        before = checkpoints(killed)
+        while checkpoints(killed) == before and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(0.05 * kill)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    assert not (killed / "summary.json").exists()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=dict(os.environ))
+    plain = (tmp_path / "plain" / "x" / "summary.json").read_bytes()
+    assert (killed / "summary.json").read_bytes() == plain
+
+
+def checkpoints(output):
+    return sorted(output.glob("runs/*/checkpoint*"))
