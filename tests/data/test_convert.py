@@ -96,8 +96,8 @@ def test_records_have_the_layout_of_insightface(faces, tmp_path):
     assert labels[0] == (12, 16)
     assert labels[1:12] == [(float(label),) for label in np.repeat(range(4), [1, 3, 3, 4])]
     assert labels[12:] == [(1, 2), (2, 5), (5, 8), (8, 12)]
-    assert (records / "property").read_text() == "4,16,16"
-    for number, line in enumerate((records / "train.idx").read_text().splitlines()):
+    assert (records / "property").read_text(encoding="utf-8") == "4,16,16"
+    for number, line in enumerate((records / "train.idx").read_text(encoding="utf-8").splitlines()):
         key, position = map(int, line.split("\t"))
         assert key == number
         assert content[position : position + 4] == struct.pack("<I", 0xCED7230A)
@@ -155,7 +155,9 @@ def test_images_of_a_list_are_grouped_by_identity(tmp_path):
     for name, value in (("x/1.jpg", 10), ("y/1.jpg", 20), ("y/2.jpg", 30)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(jpeg(value))
-    (tmp_path / "list.txt").write_text("y/1.jpg\t1\nx/1.jpg\t0\ny/2.jpg\t0\ny/1.jpg\t0\n")
+    (tmp_path / "list.txt").write_text(
+        "y/1.jpg\t1\nx/1.jpg\t0\ny/2.jpg\t0\ny/1.jpg\t0\n", encoding="utf-8"
+    )
     files = tree(convert(tmp_path / "list.txt", tmp_path / "files", "folder"))
     assert files == {
         "0/x_1.jpg": jpeg(10),
@@ -322,8 +324,10 @@ def test_names_that_leave_the_folder_are_refused(tmp_path, identity):
 
 def test_names_beside_records_must_fit_them(faces, tmp_path):
     records = convert(faces, tmp_path / "records", "rec")
-    names = json.loads((records / "train.json").read_text())
-    (records / "train.json").write_text(json.dumps(names | {"identities": ["a", "b"]}))
+    names = json.loads((records / "train.json").read_text(encoding="utf-8"))
+    (records / "train.json").write_text(
+        json.dumps(names | {"identities": ["a", "b"]}), encoding="utf-8"
+    )
     with pytest.raises(FormatError, match='train.json: "identities": expected 4 names'):
         open_source(records, *SIZE)
 

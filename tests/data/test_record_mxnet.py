@@ -65,8 +65,10 @@ def mxnet(tmp_path_factory) -> Path:
     shutil.rmtree(folder)
 
 
-def run(python: Path, *arguments: str | Path, text: str = "") -> str:
-    done = subprocess.run([python, "-c", *arguments], input=text, capture_output=True, text=True)
+def run(python: Path, *arguments: str | Path, stdin: str = "") -> str:
+    done = subprocess.run(
+        [python, "-c", *arguments], input=stdin, capture_output=True, encoding="utf-8"
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -76,7 +78,7 @@ def test_files_of_mxnet_are_read(mxnet, tmp_path):
     for name, label in (("one", lambda n: float(n)), ("several", lambda n: [float(n), 0.5, n / 3])):
         path = tmp_path / f"{name}.rec"
         items = [[label(number // 2), payload.hex()] for number, payload in enumerate(PAYLOADS)]
-        run(mxnet, WRITER, text=json.dumps([[str(path), items]]))
+        run(mxnet, WRITER, stdin=json.dumps([[str(path), items]]))
         assert path.read_bytes().count(MAGIC) > len(PAYLOADS) + 1
         for _ in range(2):
             images = RecordImages(path, SIZE)

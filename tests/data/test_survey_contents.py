@@ -71,7 +71,7 @@ def test_a_list_names_every_missing_file_and_image_with_several_labels(tmp_path)
     write(tmp_path, x=png(1), y=png(2), z=b"no image")
     (tmp_path / "link.png").symlink_to(tmp_path / "lost" / "1.png")
     lines = ["x.png\t0", "y.png\t2", "x.png\t5", "gone.png\t5", "link.png\t2", "z.png\t0"]
-    (tmp_path / "list.txt").write_text("\n".join(lines))
+    (tmp_path / "list.txt").write_text("\n".join(lines), encoding="utf-8")
     result = survey_images(tmp_path / "list.txt", *SIZE)
     assert set(result.unreadable) == {"gone.png", "link.png", "z.png"}
     assert result.dead_links == ["link.png"]

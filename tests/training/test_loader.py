@@ -203,7 +203,7 @@ def test_no_worker_outlives_a_training_process_that_is_stopped(tmp_path, folder,
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        text=True,
+        encoding="utf-8",
         start_new_session=True,
     )
     workers = [int(word) for word in process.stdout.readline().split()]

@@ -82,7 +82,7 @@ def jpeg_decoder() -> str:
 def decode_bytes(
     data: bytes, image_size: tuple[int, int], channels: int, decoder: str = "pillow"
 ) -> Tensor:
-    """Return `decode_image` of an encoded image, contiguous.
+    """Return `decode_image` of an encoded image.
 
     With the decoder "simplejpeg" a JPEG in color of that very size, without EXIF or XMP data, is
     decoded by simplejpeg, which is faster; all else by Pillow.
@@ -92,8 +92,8 @@ def decode_bytes(
     """
     pixels = _decode_jpeg(data, image_size) if decoder == "simplejpeg" and channels == 3 else None
     if pixels is None:
-        return decode_image(EncodedImage(data), image_size, channels).contiguous()
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        return decode_image(EncodedImage(data), image_size, channels)
+    return torch.from_numpy(pixels).permute(2, 0, 1)  # torch.stack copies it in any case
 
 
 def _decode_jpeg(data: bytes, image_size: tuple[int, int]) -> Bytes | None:

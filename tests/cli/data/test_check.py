@@ -21,7 +21,7 @@ def test_findings_are_printed_and_written(tmp_path):
     assert done.returncode == 1
     for text in ("2: id1/bad.png (cannot", "id1/001.png = id2/same.png", f"wrote {report}"):
         assert text in done.stdout
-    written = json.loads(report.read_text())
+    written = json.loads(report.read_text(encoding="utf-8"))
     assert (written["identities"], written["images"]) == (3, 8)
     assert set(written["unreadable"]) == {"id1/bad.png", "id1/gone.png"}
     assert written["dead_links"] == ["id1/gone.png"]

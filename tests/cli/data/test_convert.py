@@ -70,6 +70,6 @@ def test_a_conversion_that_is_killed_resumes_to_the_same_bytes(tmp_path, kind):
 
 def progress_of(state):
     try:
-        return json.loads(state.read_text())["done"]
+        return json.loads(state.read_text(encoding="utf-8"))["done"]
     except FileNotFoundError:  # at the end
         return -1

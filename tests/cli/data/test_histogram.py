@@ -16,7 +16,7 @@ def test_counts_are_shown_without_decoding(tmp_path, monkeypatch):
     assert "4, of which 2 have one image" in done.stdout
     assert "│ 1      │ 2          │ " + "#" * 50 in done.stdout
     assert "│ 6      │ 1          │ " + "#" * 25 in done.stdout
-    written = json.loads(report.read_text())
+    written = json.loads(report.read_text(encoding="utf-8"))
     assert (written["identities"], written["images"], written["imbalance"]) == (4, 10, 6.0)
     assert {(bar["from"], bar["identities"]) for bar in written["histogram"]} >= {(1, 2), (2, 1)}
     # a third of the identities has one image, and two thirds have at most 2
