@@ -42,7 +42,7 @@ def test_a_file_with_a_changed_or_without_its_last_bytes_is_refused(path):
     cut = [content[:-size] for size in (1, 63, 64, 65, 86, 87, 500, len(content))]
     for damaged in [*changed_bits(content), *cut, content + b"\0"]:
         path.write_bytes(damaged)
-        with pytest.raises(FormatError, match="x.pt: damaged or unreadable: "):
+        with pytest.raises(FormatError, match="x.pt: cannot be read, or damaged: "):
             read_state(path)
 
 

@@ -133,7 +133,7 @@ class RunFolder:
         else:
             remedy = "remove it" if previous is None else "give resume=previous, or remove it,"
             remedy += f" to resume from {checkpoints[1].name}"
-        problem = f"{damages[0].problem}; {remedy}"
+        problem = f"damaged ({damages[0].problem}); {remedy}"
         raise FormatError(checkpoints[0], problem) from damages[0]
 
     def report_malformed_checkpoint(self) -> AbstractContextManager[None]:

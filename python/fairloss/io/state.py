@@ -45,7 +45,7 @@ def read_state(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises errors of many types
         first_line = str(error).partition("\n")[0] or type(error).__name__
-        raise FormatError(path, f"damaged or unreadable: {first_line}") from error
+        raise FormatError(path, f"cannot be read, or damaged: {first_line}") from error
     if not isinstance(state, dict):
         raise FormatError(path, "expected a file of named tensors")
     return state

@@ -78,7 +78,7 @@ def _check_result(path: Path, folder: RunFolder) -> None:
         read_state(path)
     except FormatError as error:
         remedy = "write it again" if folder.begun else "begin anew"
-        raise FormatError(path, f"{error.problem}; remove it to {remedy}") from error
+        raise FormatError(path, f"damaged ({error.problem}); remove it to {remedy}") from error
 
 
 def start_or_resume(
