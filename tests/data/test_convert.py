@@ -103,6 +103,20 @@ def test_records_have_the_layout_of_insightface(faces, tmp_path):
         assert content[position : position + 4] == struct.pack("<I", 0xCED7230A)
 
 
+def test_damaged_images_of_a_known_format_are_copied(faces, tmp_path):
+    damaged = sorted(faces.glob("*/*"))[:2]
+    for path in damaged:
+        path.write_bytes(jpeg(3)[:20])
+    records = convert(faces, tmp_path / "records", "rec")
+    assert (records / "property").read_text() == "4,16,16"
+    images = open_source(records)
+    assert [images.read_encoded(number) for number in (0, 1)] == [jpeg(3)[:20]] * 2
+    for path in faces.glob("*/*"):
+        path.write_bytes(jpeg(3)[:20])
+    records = convert(faces, tmp_path / "without", "rec")
+    assert (records / "property").read_text() == "4,16,16"  # of training
+
+
 def test_arrays_are_what_training_reads_from_files(faces, tmp_path):
     (faces / "id1" / "002.png").write_bytes(b"no image")
     (faces / "id2" / "003.png").write_bytes(b"")
@@ -315,6 +329,17 @@ def test_names_beside_records_must_fit_them(faces, tmp_path):
         json.dumps(names | {"identities": ["a", "b"]}), encoding="utf-8"
     )
     with pytest.raises(FormatError, match='train.json: "identities": expected 4 names'):
+        open_source(records, *SIZE)
+
+
+def test_names_of_records_that_were_replaced_are_refused(faces, tmp_path):
+    records = convert(faces, tmp_path / "records", "rec")
+    content = records / "train.rec"
+    size = content.stat().st_size
+    items = [(label, jpeg(label)) for label in np.repeat(range(4), [1, 3, 3, 4]).tolist()]
+    write_records(content, items)
+    problem = f"expected names of {content.stat().st_size} bytes of records, got those of {size}"
+    with pytest.raises(FormatError, match=f"train.json: {problem}"):
         open_source(records, *SIZE)
 
 

@@ -244,6 +244,8 @@ def test_the_kind_of_a_set_is_that_of_its_path(folder, tmp_path, sets):
                 open_images(path, **({"image_size": SIZE} | change))
     with pytest.raises(ValueError, match=r"folder .*nowhere.*: expected folder/identity/image"):
         open_images(tmp_path / "nowhere", SIZE)
+    with pytest.raises(FormatError, match="missing.rec: cannot be read: No such file"):
+        open_images(tmp_path / "missing.rec", SIZE)
 
 
 def test_names_are_shared_and_not_strings(sets):

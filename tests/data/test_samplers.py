@@ -115,7 +115,7 @@ def test_classes_come_equally_often_in_batches_of_m_images():
         ({"batch_size": 0}, "batch_size: expected an integer of at least 1, got 0"),
         ({"images_per_class": 0}, "images_per_class: expected an integer of at least 1, got 0"),
         ({"images_per_class": 5}, "images_per_class: expected a divisor of batch_size=12, got 5"),
-        ({"batch_size": 24}, "batch_size: expected at most 3 images of 7 classes, got 24"),
+        ({"batch_size": 24}, "batch_size: expected at most 21, 3 images of 7 classes, got 24"),
         ({"labels": LABELS + 1}, "labels: expected an image of each class, got none of 0"),
         ({"labels": -LABELS}, "labels: expected integers >= 0, got -6"),
         ({"labels": LABELS[:0]}, "labels: expected int64 (N,), N >= 1, got torch.int64 of shape"),

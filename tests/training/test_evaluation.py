@@ -122,6 +122,15 @@ def test_steps_are_logged_with_means_since_the_line_before(tmp_path):
     assert report[0].endswith(" left")
 
 
+@pytest.mark.parametrize(("sampler", "images"), [("shuffle", 24), ("per_class", 40)])
+def test_the_rate_counts_the_images_of_the_batches(tmp_path, sampler, images):
+    settings = config(tmp_path, epochs=1, log_every=2, batch_size=20, sampler=sampler)
+    settings.images_per_class = 10
+    run = train(settings, faces(COUNTS))  # of two steps
+    (step,), (epoch,) = lines(run, "step"), lines(run, "epoch")
+    assert step["samples_per_second"] * epoch["seconds"]["train"] == pytest.approx(images)
+
+
 @pytest.mark.slow
 def test_a_resumed_run_shows_each_step_once_in_tensorboard_and_has_a_report(tmp_path, pair_bin):
     settings = config(tmp_path, epochs=2, checkpoint_every=2, evaluate=[str(pair_bin)])

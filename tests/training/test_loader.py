@@ -145,7 +145,7 @@ def test_a_connection_lost_with_a_worker_is_named():
 
 def test_a_batch_of_more_classes_than_there_are_is_refused_before_the_run_begins(tmp_path):
     settings = config(tmp_path / "run", sampler="per_class", images_per_class=1)
-    with pytest.raises(ValueError, match=r"^batch_size: expected at most 1 images of 6 classes"):
+    with pytest.raises(ValueError, match=r"^batch_size: expected at most 6, 1 images of 6 classes"):
         train(settings, faces(COUNTS))
     assert not (tmp_path / "run" / "config.yaml").exists()
 

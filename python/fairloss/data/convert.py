@@ -108,8 +108,8 @@ def convert_images(
         progress: called as progress(done, total).
 
     Warns:
-        UnreadableImage: once for all images that cannot be decoded or, for a folder or records,
-            have no known format. They are left out, and so is an identity without others.
+        UnreadableImage: once for all images that cannot be decoded (arrays) or have no known format
+            (folders and records). They are left out, and so is an identity without others.
 
     Raises:
         ValueError: the contents of `output` are others, or no image can be read.

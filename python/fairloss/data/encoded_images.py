@@ -96,6 +96,9 @@ class EncodedImages(LabeledImages):
         return self._source.version()
 
     def _image(self, index: int) -> Tensor:
+        return self._decode(index).contiguous()
+
+    def _decode(self, index: int) -> Tensor:
         data = self.read_encoded(index)
         try:
             return decode_bytes(data, self.image_size, self.channels, self.decoder)
@@ -104,7 +107,7 @@ class EncodedImages(LabeledImages):
             raise FormatError(path, f"{position}cannot be read as an image: {error}") from error
 
     def _read(self, positions: Tensor) -> Tensor:
-        images = [self._image(position) for position in positions.tolist()]
+        images = [self._decode(position) for position in positions.tolist()]
         empty = torch.empty((0, self.channels, *self.image_size), dtype=torch.uint8)
         return default_collate(images) if images else empty  # in a worker, to shared memory
 

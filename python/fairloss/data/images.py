@@ -83,11 +83,11 @@ def open_images(
 
 
 def record_file(path: Path) -> Path | None:
-    """Return the RecordIO file that a path is, or that is in a folder; None if it is neither."""
+    """Return the RecordIO file that a path names, or that is in a folder; None if it is neither."""
     inside = path / TRAIN_REC
     if inside.is_file():
         return inside
-    return path if path.suffix == ".rec" and path.is_file() else None
+    return path if path.suffix == ".rec" and not path.is_dir() else None
 
 
 def list_identified(folder: StrPath) -> tuple[list[str], list[str]]:

@@ -31,8 +31,8 @@ class RecordImages(EncodedImages):
         mirror: whether a mirrored image still shows its identity.
 
     Raises:
-        FormatError: a file is damaged, the .idx is of another file, or a label is no integer from
-            0 to 2^24 - 1, beyond which those of a file are rounded.
+        FormatError: a file is damaged, the .idx or .json is of another file, or a label is no
+            integer from 0 to 2^24 - 1, beyond which those of a file are rounded.
     """
 
     def __init__(
@@ -50,16 +50,22 @@ class RecordImages(EncodedImages):
         keys = zip(labels.tolist(), records.keys[rows].tolist(), strict=True)
         names = PackedNames(f"{identities[label]}/{key}" for label, key in keys)
         size = image_size, channels
-        beside = _read_names(Path(path).with_suffix(NAMES), len(values), len(rows))
+        beside = _read_names(Path(path), len(values), len(rows))
         identities, names = beside or (identities, names)
         super().__init__(records, rows, labels, identities, names, *size, mirror=mirror)
 
 
-def _read_names(path: Path, identities: int, images: int) -> tuple[list[str], PackedNames] | None:
+def _read_names(
+    records: Path, identities: int, images: int
+) -> tuple[list[str], PackedNames] | None:
     """Return the names in the file beside records, or None if there is no such file."""
-    entries = read_json_if_exists(path, identities=list, names=list)
+    path = records.with_suffix(NAMES)
+    entries = read_json_if_exists(path, size=int, identities=list, names=list)
     if entries is None:
         return None
+    size = records.stat().st_size
+    problem = f"expected names of {size} bytes of records, got those of {entries['size']}"
+    check_format(entries["size"] == size, path, f"{problem}; is it the file of another .rec?")
     for key, count in (("identities", identities), ("names", images)):
         names = entries[key]
         texts = len(names) == count and all(isinstance(name, str) for name in names)

@@ -60,7 +60,8 @@ def per_class_batches(
     check_integer("images_per_class", images_per_class)
     size, rest = divmod(batch_size, images_per_class)
     expect(rest == 0, "images_per_class", f"a divisor of batch_size={batch_size}", images_per_class)
-    expected = f"at most {images_per_class} images of {len(counts)} classes"
+    largest = images_per_class * len(counts)
+    expected = f"at most {largest}, {images_per_class} images of {len(counts)} classes"
     expect(size <= len(counts), "batch_size", expected, batch_size)
     source = generator("per_class", seed, epoch)
     batches, batches_a_round = -(-len(labels) // batch_size), len(counts) // size

@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, ClassVar, NamedTuple
@@ -192,8 +192,8 @@ class ArrayWriter(SetWriter):
 class RecordWriter(SetWriter):
     """Writes `train.rec`, `train.idx` and `property` as insightface has them.
 
-    `property` holds the number of identities and the height and width of the first image.
-    `train.json` beside them has the names, for which records have no space.
+    `property` holds the number of identities and the height and width of the first image that can
+    be opened. `train.json` beside them has the names, for which records have no space.
     """
 
     appended = (RECORDS, RECORDS_INDEX)
@@ -205,9 +205,11 @@ class RecordWriter(SetWriter):
     def write(self, image: Image) -> None:
         """Append a record."""
         self._append(image.number + 1, image.label, (), image.content)
-        if image.number == 0:
-            with pillow().open(BytesIO(image.content)) as opened:
-                write_text(self.folder / PROPERTY, f"{opened.height},{opened.width}")
+        path = self.folder / PROPERTY
+        if not path.exists():
+            # a damaged image, which is copied, may raise any error
+            with suppress(Exception), pillow().open(BytesIO(image.content)) as opened:
+                write_text(path, f"{opened.height},{opened.width}")
 
     def finish(self, written: Written) -> None:
         """Append the records of the identities, and write the other files."""
@@ -219,11 +221,14 @@ class RecordWriter(SetWriter):
         self.files[RECORDS].seek(0)
         self.files[RECORDS].write(pack_record(0, 0, (first, last)))
         self.flush()
-        side = read_text(self.folder / PROPERTY).split(",")[-2:]
-        write_text(self.folder / PROPERTY, ",".join([str(len(sizes)), *side]))
+        path = self.folder / PROPERTY
+        sides = read_text(path).split(",")[-2:] if path.exists() else self.shape[1:]
+        write_text(path, ",".join(map(str, (len(sizes), *sides))))
         parts = zip(written.labels.tolist(), written.names, strict=True)
         names = [f"{written.identities[label]}/{name}" for label, name in parts]
-        write_json(self.folder / RECORDS_NAMES, {"identities": written.identities, "names": names})
+        size = (self.folder / RECORDS).stat().st_size
+        entries = {"size": size, "identities": written.identities, "names": names}
+        write_json(self.folder / RECORDS_NAMES, entries)
 
     def _append(self, key: int, label: int, labels: Sequence[int], image: bytes = b"") -> None:
         file = self.files[RECORDS]

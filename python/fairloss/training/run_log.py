@@ -51,7 +51,7 @@ class RunLog:
         if self.config.log_every == 0 or step % self.config.log_every != 0:
             return
         losses, seconds = so_far.losses[self._losses :], so_far.seconds - self._seconds
-        images = (so_far.steps - self._steps) * self.config.batch_size
+        images = (so_far.steps - self._steps) * self.trainer.images_per_step
         self.start_epoch(so_far)
         margin = margin_range(self.trainer.head)
         line: dict[str, Any] = {

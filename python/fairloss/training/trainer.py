@@ -146,6 +146,13 @@ class Trainer:
         return math.ceil(len(self.faces) / self.loader.batch_size)
 
     @property
+    def images_per_step(self) -> float:
+        """Mean number of images in a batch: at most `batch_size`, as batches are nearly equal."""
+        if self.loader.sampler == "per_class":
+            return self.loader.batch_size
+        return len(self.faces) / self.steps_per_epoch
+
+    @property
     def learning_rate(self) -> float:
         """Learning rate of the last step; before the first the configured one."""
         return float(self.optimizer.param_groups[0]["lr"])
