@@ -154,9 +154,11 @@ def test_a_plan_counts_what_is_left_and_writes_nothing(config, summary, tmp_path
 
 
 def test_a_smoke_test_trains_every_arm_once_elsewhere(config):
-    small = smoke(replace(config, arms={"a": {"epochs": 90}, "b": {}}))
+    arms = {"a": {"epochs": 90, "optimizer": {"warmup": 3}}, "b": {}}
+    small = smoke(replace(config, output=f"{config.output}/", arms=arms))
     assert small.output == f"{config.output}-smoke"
-    assert [small.training(run).epochs for run in small.runs] == [2, 2]
+    settings = [small.training(run) for run in small.runs]
+    assert [(each.epochs, each.optimizer.warmup) for each in settings] == [(2, 1), (2, 0)]
 
 
 @pytest.mark.parametrize(
@@ -164,6 +166,8 @@ def test_a_smoke_test_trains_every_arm_once_elsewhere(config):
     [
         ({"arms": {}}, "arms: expected one or more"),
         ({"arms": {"../a": {}}}, "arms: expected names of letters"),
+        ({"arms": {1: {}}}, "arms: expected names of letters, .*got 1"),
+        ({"arms": {"a": {"head.name": "FairLoss"}}}, "arms.a: head.policy: expected .*got none"),
         ({"arms": {"a": 3}}, "arms.a: expected settings such as"),
         ({"arms": {"a": {"seed": 3}}}, "arms.a: expected no seed"),
         ({"arms": {"a": {"head.name": "Foo"}}}, "arms.a: head.name: expected .*'Foo'"),
@@ -175,6 +179,11 @@ def test_a_smoke_test_trains_every_arm_once_elsewhere(config):
 def test_wrong_settings_are_refused_before_the_work(config, changes, message):
     with pytest.raises(ValueError, match=message):
         replace(config, **changes).check()
+
+
+def test_an_arm_may_have_a_schedule(config):
+    schedule = {"head": {"name": "PerClass", "options": {"schedule": [[0, 0.1], [1, 0.4]]}}}
+    replace(config, arms={"a": schedule}).check()
 
 
 def test_too_few_identities_to_hold_out_are_refused(config, tmp_path):
