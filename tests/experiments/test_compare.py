@@ -193,6 +193,15 @@ def test_too_few_identities_to_hold_out_are_refused(config, tmp_path):
         compare(other)
 
 
+def test_a_set_without_genuine_pairs_is_refused_before_a_run_trains(config, tmp_path):
+    singles = str(write_folder(tmp_path / "singles", [1] * 3))
+    other = replace(config, output=str(tmp_path / "o"), validation=singles)
+    message = "validation: expected two identities .*, got 3, 0 with several images"
+    with pytest.raises(ValueError, match=message):
+        compare(other)
+    assert not (tmp_path / "o" / "runs").exists()
+
+
 def test_the_command_prints_each_run_and_the_differences(config, summary, tmp_path):
     output = tmp_path / "long tail"
     shutil.copytree(config.output, output)

@@ -12,8 +12,8 @@ import torch
 from fairloss.data import LabeledImages
 from fairloss.experiments.config import CompareConfig, Run
 from fairloss.experiments.differences import paired_differences
-from fairloss.experiments.measure import METRICS, cost, hold_out, measure
-from fairloss.experiments.plan import Plan, plan
+from fairloss.experiments.measure import METRICS, check_pairs, cost, hold_out, measure
+from fairloss.experiments.plan import Plan, plan_after
 from fairloss.experiments.results import read_results
 from fairloss.io.json import write_json
 from fairloss.io.machine import machine_record
@@ -61,7 +61,7 @@ def compare(
         for result in map(partial(train_run, config), missing):
             results[Run(result["arm"], result["seed"])] = result
             if report is not None:
-                report(result, plan(config, results))
+                report(result, plan_after(config, results))
         summary = summarize(config, results)
         write_json(Path(config.output) / "summary.json", summary)
     return summary
@@ -79,6 +79,7 @@ def train_run(config: CompareConfig, run: Run) -> dict[str, Any]:
             path = getattr(config, part)
             if path is not None:
                 sets[part] = read_faces(replace(training, data=path))
+                check_pairs(part, sets[part])
         folder = RunFolder(train(training, faces))
         result: dict[str, Any] = {
             "arm": run.arm,
@@ -110,8 +111,8 @@ def summarize(
     config: CompareConfig, results: Mapping[Run, Mapping[str, Any]]
 ) -> dict[str, list[dict[str, Any]]]:
     """Return the content of summary.json."""
-    kept = ("arm", "seed", "train_steps", "cost_steps", "metrics")
-    runs = [{name: results[run][name] for name in kept} for run in config.runs]
+    kept = ("train_steps", "cost_steps", "metrics")
+    runs = [run._asdict() | {name: results[run][name] for name in kept} for run in config.runs]
     primary = primary_metric(runs, "test")
     task = {
         "name": Path(config.output).resolve().name,
