@@ -119,6 +119,20 @@ def test_results_with_other_settings_are_refused(config, summary, tmp_path):
         compare(replace(config, threads=2))
 
 
+def test_results_with_another_file_of_the_same_name_are_refused(config, data, tmp_path):
+    margins = tmp_path / "margins.json"
+    identities = [path.name for path in Path(data).iterdir()]
+    margins.write_text(json.dumps(dict.fromkeys(identities, 0.2)), encoding="utf-8")
+    arms = {"a": {"head.name": "PerClass", "head.margins": str(margins)}}
+    given = replace(config, output=str(tmp_path / "o"), arms=arms, seeds=1)
+    assert compare(given) == compare(given)
+    margins.write_text(json.dumps(dict.fromkeys(identities, 0.3)), encoding="utf-8")
+    with pytest.raises(
+        ValueError, match=r"files was .*head\.margins.*, is .*; name another folder"
+    ):
+        compare(given)
+
+
 def test_test_and_validation_folders_are_measured(data, tmp_path):
     test = str(write_folder(tmp_path / "test", [2] * 5, seed=1))
     validation = str(write_folder(tmp_path / "validation", [2] * 4, seed=2))

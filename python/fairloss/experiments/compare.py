@@ -14,7 +14,7 @@ from fairloss.experiments.config import CompareConfig, Run
 from fairloss.experiments.differences import paired_differences
 from fairloss.experiments.measure import METRICS, check_pairs, cost, hold_out, measure
 from fairloss.experiments.plan import Plan, plan_after
-from fairloss.experiments.results import read_results
+from fairloss.experiments.results import digests, read_results
 from fairloss.io.json import write_json
 from fairloss.io.machine import machine_record
 from fairloss.io.output import locked_output
@@ -70,6 +70,7 @@ def compare(
 def train_run(config: CompareConfig, run: Run) -> dict[str, Any]:
     """Train and measure a run, write its result and return it."""
     training = config.training(run)
+    files = digests(training)
     with threads(config.threads):
         faces = read_faces(training)
         sets: dict[str, LabeledImages] = {}
@@ -92,7 +93,7 @@ def train_run(config: CompareConfig, run: Run) -> dict[str, Any]:
             result["metrics"] |= {f"{part}_{name}": value for name, value in metrics.items()}
             result[part] = describe_set(getattr(config, part), images, faces)
         result["machine"] = machine_record()
-    result["settings"] = asdict(training)
+    result |= {"settings": asdict(training), "files": files}
     write_json(config.result_path(run), result)
     return result
 
