@@ -133,6 +133,18 @@ def test_results_with_another_file_of_the_same_name_are_refused(config, data, tm
         compare(given)
 
 
+def test_a_test_folder_that_grew_between_runs_is_named(config, summary, tmp_path):
+    output = tmp_path / "long tail"
+    shutil.copytree(config.output, output)
+    other = replace(config, output=str(output))
+    changed = result(other, "arcface", 1)
+    changed["test"]["images"] += 1
+    other.result_path(Run("arcface", 1)).write_text(json.dumps(changed), encoding="utf-8")
+    message = "test: expected as many images in all results, got 9 of .* and 10 of arcface-seed-1"
+    with pytest.raises(ValueError, match=message):
+        compare(other)
+
+
 def test_test_and_validation_folders_are_measured(data, tmp_path):
     test = str(write_folder(tmp_path / "test", [2] * 5, seed=1))
     validation = str(write_folder(tmp_path / "validation", [2] * 4, seed=2))
@@ -182,6 +194,7 @@ def test_a_smoke_test_trains_every_arm_once_elsewhere(config):
         ({"arms": {"../a": {}}}, "arms: expected names of letters"),
         ({"arms": {1: {}}}, "arms: expected names of letters, .*got 1"),
         ({"arms": {"a": {"head.name": "FairLoss"}}}, "arms.a: head.policy: expected .*got none"),
+        ({"arms": {"a": {}, "b": {"data": "more"}}}, "test: expected a folder, as arms .*got none"),
         ({"arms": {"a": 3}}, "arms.a: expected settings such as"),
         ({"arms": {"a": {"seed": 3}}}, "arms.a: expected no seed"),
         ({"arms": {"a": {"head.name": "Foo"}}}, "arms.a: head.name: expected .*'Foo'"),

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from fairloss.checks import expect
 from fairloss.data import LabeledImages
 from fairloss.experiments.config import CompareConfig, Run
 from fairloss.experiments.differences import paired_differences
@@ -112,6 +113,7 @@ def summarize(
     config: CompareConfig, results: Mapping[Run, Mapping[str, Any]]
 ) -> dict[str, list[dict[str, Any]]]:
     """Return the content of summary.json."""
+    check_same_images(results)
     kept = ("train_steps", "cost_steps", "metrics")
     runs = [run._asdict() | {name: results[run][name] for name in kept} for run in config.runs]
     primary = primary_metric(runs, "test")
@@ -122,6 +124,18 @@ def summarize(
         "runs": runs,
     }
     return {"tasks": [task | {"differences": paired_differences(task, config.bound)}]}
+
+
+def check_same_images(results: Mapping[Run, Mapping[str, Any]]) -> None:
+    """Raise ValueError where a folder had other images when a later run was measured."""
+    first, *others = results
+    for part in ("test", "validation"):
+        for name in ("images", "identities"):
+            numbers = {run: results[run].get(part, {}).get(name) for run in results}
+            for run in others:
+                got = f"{numbers[first]} of {first.name} and {numbers[run]} of {run.name}"
+                same = numbers[run] == numbers[first]
+                expect(same, part, f"as many {name} in all results", got)
 
 
 def primary_metric(runs: Iterable[Mapping[str, Any]], part: str) -> str:

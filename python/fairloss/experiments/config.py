@@ -51,6 +51,9 @@ class CompareConfig:
             valid = isinstance(arm, str) and re.fullmatch(r"\w[\w.+-]*", arm)
             expect(valid, "arms", "names of letters, digits and _.+-", repr(arm))
             _check_arm(arm, self.training(Run(arm, self.seed)))
+        data = {self.training(Run(arm, self.seed)).data for arm in self.arms}
+        expected = "a folder, as arms with different data would hold out different identities"
+        expect(self.test is not None or len(data) == 1, "test", expected, "none")
 
     @property
     def runs(self) -> list[Run]:
