@@ -213,6 +213,13 @@ def test_an_arm_may_have_a_schedule(config):
     replace(config, arms={"a": schedule}).check()
 
 
+def test_a_missing_extra_is_named_before_the_work(config, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "scipy.stats", None)
+    with pytest.raises(ImportError, match=r"needs scipy: .*\[compare\]"):
+        compare(replace(config, output=str(tmp_path / "o")))
+    assert not (tmp_path / "o").exists()
+
+
 def test_too_few_identities_to_hold_out_are_refused(config, tmp_path):
     few = str(write_folder(tmp_path / "few", [2] * 9))
     other = replace(config, output=str(tmp_path / "o"), settings=SETTINGS | {"data": few})

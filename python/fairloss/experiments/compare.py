@@ -11,6 +11,7 @@ import torch
 
 from fairloss.checks import expect
 from fairloss.data import LabeledImages
+from fairloss.evaluation.compare_extra import import_extra
 from fairloss.experiments.config import CompareConfig, Run
 from fairloss.experiments.differences import paired_differences
 from fairloss.experiments.measure import METRICS, check_pairs, cost, hold_out, measure
@@ -56,6 +57,7 @@ def compare(
     """
     config = prepare(config)
     check_one_process()
+    import_extra("scipy.stats")  # before the work, at whose end it is used
     with locked_output(Path(config.output)):
         results = read_results(config)
         missing = [run for run in config.runs if run not in results]
