@@ -16,7 +16,7 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from fairloss.data import FolderImages, RecordImages, write_records
+from fairloss.data import FolderImages, RecordImages, to_input, write_records
 from fairloss.io.json import write_json
 
 IMAGES, IDENTITIES, PICTURES, SIDE = 494_500, 10_572, 256, 112
@@ -78,6 +78,14 @@ def items(images: int, identities: int) -> Iterator[tuple[int, bytes]]:
         yield index * identities // images, encoded[index % PICTURES]
 
 
+class InputFolder(PillowFolder):
+    """The same images as network input, as torchvision's ToTensor and Normalize make it."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        pixels, label = super().__getitem__(index)
+        return pixels.contiguous().float().div_(255).sub_(0.5).div_(0.5), label
+
+
 def write_folder(root: Path, images: int, identities: int) -> None:
     """Write folder/identity/image.jpg."""
     for index, (label, image) in enumerate(items(images, identities)):
@@ -86,16 +94,25 @@ def write_folder(root: Path, images: int, identities: int) -> None:
         path.write_bytes(image)
 
 
-def read(images: Dataset[Any], count: int, workers: int, seed: int) -> tuple[float, float]:
-    """Return images a second of a loader over `count` images, and CPU microseconds an image."""
+def read(
+    images: Dataset[Any],
+    count: int,
+    workers: int,
+    seed: int,
+    prepare: Callable[[Tensor], object] = id,
+) -> tuple[float, float]:
+    """Return images a second of a loader over `count` images, and CPU microseconds an image.
+
+    `prepare` is called with every batch, in this process.
+    """
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     order = order * (len(images) // count)  # the same images every time, from the whole file
     before = cpu_seconds()
     loader = iter(DataLoader(Subset(images, order.tolist()), BATCH, num_workers=workers))
     next(loader)  # workers have started
     start = time.perf_counter()
-    for _ in loader:
-        pass
+    for batch, _ in loader:
+        prepare(batch)
     rate = (count - BATCH) / (time.perf_counter() - start)
     del loader  # ends the workers, whose time then counts
     return rate, (cpu_seconds() - before) / count * 1e6
@@ -140,17 +157,20 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         folder / "faces", options.files, max(2, identities * options.files // options.images)
     )
     records, costs = opened(folder / "train.rec")
-    sets: dict[str, Dataset[Any]] = {
-        "records": records,
-        "Pillow folder": PillowFolder(folder / "faces"),
-        "folder": FolderImages(folder / "faces"),
+    files = folder / "faces"
+    sets: dict[str, tuple[Dataset[Any], Callable[[Tensor], object]]] = {
+        "records": (records, id),
+        "Pillow folder": (PillowFolder(files), id),
+        "folder": (FolderImages(files), id),
+        "records, network input": (records, to_input),
+        "Pillow folder, network input": (InputFolder(files), id),
     }
     rows = []
     for workers in options.workers:
         rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in sets}
         for number in range(options.rounds + 1):
-            for name, images in sets.items():
-                rounds[name].append(read(images, options.files, workers, number))
+            for name, (images, prepare) in sets.items():
+                rounds[name].append(read(images, options.files, workers, number, prepare))
         rows += [summary(name, workers, values[1:]) for name, values in rounds.items()]
     (folder / "train.idx").unlink()
     _, scanned = opened(folder / "train.rec")
@@ -186,7 +206,7 @@ def main() -> None:
     if options.results is not None:
         write_json(options.results, result)
     for row in result["rows"]:
-        print(f"{row['set']:15}", *(row[key] for key in ("workers", *FIGURES)))
+        print(f"{row['set']:30}", *(row[key] for key in ("workers", *FIGURES)))
     print({key: value for key, value in result.items() if key != "rows"})
 
 

@@ -108,13 +108,13 @@ def test_damaged_images_of_a_known_format_are_copied(faces, tmp_path):
     for path in damaged:
         path.write_bytes(jpeg(3)[:20])
     records = convert(faces, tmp_path / "records", "rec")
-    assert (records / "property").read_text() == "4,16,16"
+    assert (records / "property").read_text(encoding="utf-8") == "4,16,16"
     images = open_source(records)
     assert [images.read_encoded(number) for number in (0, 1)] == [jpeg(3)[:20]] * 2
     for path in faces.glob("*/*"):
         path.write_bytes(jpeg(3)[:20])
     records = convert(faces, tmp_path / "without", "rec")
-    assert (records / "property").read_text() == "4,16,16"  # of training
+    assert (records / "property").read_text(encoding="utf-8") == "4,16,16"  # of training
 
 
 def test_arrays_are_what_training_reads_from_files(faces, tmp_path):

@@ -17,6 +17,14 @@ TERM, INT = (signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)
 SETTINGS = {"epochs": 2, "statistics": "always"}
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Handle SIGINT as Python does, also where a shell started the tests in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     return train(config(tmp_path_factory.mktemp("whole"), **SETTINGS), faces(COUNTS))
