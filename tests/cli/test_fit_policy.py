@@ -42,4 +42,7 @@ def test_controls_are_written_without_experience(tmp_path):
     assert np.array_equal(Policy.load(output).table, expected.table)
     refuse("error: control: expected a policy.json to shuffle", *controlled, "shuffled")
     refuse("error: control: expected one of", *controlled, "best")
+    for unused in (("--gamma", "0.9"), ("--reward", "paper"), ("--seed", "1")):
+        message = f"error: {unused[0][2:]}: expected none beside --control keep, got {unused[1]}"
+        refuse(message, *controlled, "keep", *unused)
     refuse("error: experience: expected experience.npz", "fit-policy", "--output", output)

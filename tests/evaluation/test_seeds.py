@@ -10,7 +10,7 @@ from scipy import stats
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
 
-from fairloss.evaluation import compare_seeds, crossed_mean, holm
+from fairloss.evaluation import compare_seeds, crossed_mean, holm, seeds_needed
 
 BOUND = np.log(1.25)
 
@@ -136,3 +136,12 @@ def test_a_missing_library_names_the_extra(module, monkeypatch):
     name = module.split(".")[0]
     with pytest.raises(ImportError, match=rf'needs {name}: pip install "fairloss-ext\[compare\]"'):
         compare_seeds([1.0, 2.0], [2.0, 3.5], 0.1) if name == "scipy" else holm({"auc": 0.5})
+
+
+@pytest.mark.parametrize("sd", [0.001, 0.006, 0.02, 0.08])
+def test_the_seeds_needed_are_those_of_the_power_of_a_paired_t_test(sd):
+    power = TTestPower()
+    seeds = seeds_needed(sd, 0.005)
+    size = 0.005 / sd
+    assert power.power(size, seeds, 0.05) >= 0.7995
+    assert seeds == 5 or power.power(size, seeds - 4 * (seeds > 100) - 1, 0.05) < 0.8

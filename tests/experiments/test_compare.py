@@ -119,6 +119,32 @@ def test_results_with_other_settings_are_refused(config, summary, tmp_path):
         compare(replace(config, threads=2))
 
 
+def test_results_with_another_file_of_the_same_name_are_refused(config, data, tmp_path):
+    margins = tmp_path / "margins.json"
+    identities = [path.name for path in Path(data).iterdir()]
+    margins.write_text(json.dumps(dict.fromkeys(identities, 0.2)), encoding="utf-8")
+    arms = {"a": {"head.name": "PerClass", "head.margins": str(margins)}}
+    given = replace(config, output=str(tmp_path / "o"), arms=arms, seeds=1)
+    assert compare(given) == compare(given)
+    margins.write_text(json.dumps(dict.fromkeys(identities, 0.3)), encoding="utf-8")
+    with pytest.raises(
+        ValueError, match=r"files was .*head\.margins.*, is .*; name another folder"
+    ):
+        compare(given)
+
+
+def test_a_test_folder_that_grew_between_runs_is_named(config, summary, tmp_path):
+    output = tmp_path / "long tail"
+    shutil.copytree(config.output, output)
+    other = replace(config, output=str(output))
+    changed = result(other, "arcface", 1)
+    changed["test"]["images"] += 1
+    other.result_path(Run("arcface", 1)).write_text(json.dumps(changed), encoding="utf-8")
+    message = "test: expected as many images in all results, got 9 of .* and 10 of arcface-seed-1"
+    with pytest.raises(ValueError, match=message):
+        compare(other)
+
+
 def test_test_and_validation_folders_are_measured(data, tmp_path):
     test = str(write_folder(tmp_path / "test", [2] * 5, seed=1))
     validation = str(write_folder(tmp_path / "validation", [2] * 4, seed=2))
@@ -154,9 +180,11 @@ def test_a_plan_counts_what_is_left_and_writes_nothing(config, summary, tmp_path
 
 
 def test_a_smoke_test_trains_every_arm_once_elsewhere(config):
-    small = smoke(replace(config, arms={"a": {"epochs": 90}, "b": {}}))
+    arms = {"a": {"epochs": 90, "optimizer": {"warmup": 3}}, "b": {}}
+    small = smoke(replace(config, output=f"{config.output}/", arms=arms))
     assert small.output == f"{config.output}-smoke"
-    assert [small.training(run).epochs for run in small.runs] == [2, 2]
+    settings = [small.training(run) for run in small.runs]
+    assert [(each.epochs, each.optimizer.warmup) for each in settings] == [(2, 1), (2, 0)]
 
 
 @pytest.mark.parametrize(
@@ -164,6 +192,9 @@ def test_a_smoke_test_trains_every_arm_once_elsewhere(config):
     [
         ({"arms": {}}, "arms: expected one or more"),
         ({"arms": {"../a": {}}}, "arms: expected names of letters"),
+        ({"arms": {1: {}}}, "arms: expected names of letters, .*got 1"),
+        ({"arms": {"a": {"head.name": "FairLoss"}}}, "arms.a: head.policy: expected .*got none"),
+        ({"arms": {"a": {}, "b": {"data": "more"}}}, "test: expected a folder, as arms .*got none"),
         ({"arms": {"a": 3}}, "arms.a: expected settings such as"),
         ({"arms": {"a": {"seed": 3}}}, "arms.a: expected no seed"),
         ({"arms": {"a": {"head.name": "Foo"}}}, "arms.a: head.name: expected .*'Foo'"),
@@ -177,11 +208,32 @@ def test_wrong_settings_are_refused_before_the_work(config, changes, message):
         replace(config, **changes).check()
 
 
+def test_an_arm_may_have_a_schedule(config):
+    schedule = {"head": {"name": "PerClass", "options": {"schedule": [[0, 0.1], [1, 0.4]]}}}
+    replace(config, arms={"a": schedule}).check()
+
+
+def test_a_missing_extra_is_named_before_the_work(config, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "scipy.stats", None)
+    with pytest.raises(ImportError, match=r"needs scipy: .*\[compare\]"):
+        compare(replace(config, output=str(tmp_path / "o")))
+    assert not (tmp_path / "o").exists()
+
+
 def test_too_few_identities_to_hold_out_are_refused(config, tmp_path):
     few = str(write_folder(tmp_path / "few", [2] * 9))
     other = replace(config, output=str(tmp_path / "o"), settings=SETTINGS | {"data": few})
     with pytest.raises(ValueError, match="test: expected a folder, or 10 identities .*got 9"):
         compare(other)
+
+
+def test_a_set_without_genuine_pairs_is_refused_before_a_run_trains(config, tmp_path):
+    singles = str(write_folder(tmp_path / "singles", [1] * 3))
+    other = replace(config, output=str(tmp_path / "o"), validation=singles)
+    message = "validation: expected two identities .*, got 3, 0 with several images"
+    with pytest.raises(ValueError, match=message):
+        compare(other)
+    assert not (tmp_path / "o" / "runs").exists()
 
 
 def test_the_command_prints_each_run_and_the_differences(config, summary, tmp_path):

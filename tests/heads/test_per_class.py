@@ -105,6 +105,10 @@ def test_given_margins_are_taken_as_they_are_and_shifted_by_a_level():
     head = heads.PerClass(3, 4, **options)
     head.end_of_epoch(statistics())
     assert head.margins.equal(torch.tensor(given))
+    resumed = heads.PerClass(3, 4, counts=[3, 2, 5], margins=[0.3, 0.4, 0.9])
+    resumed.load_state_dict(head.state_dict())  # the file was changed since
+    resumed.end_of_epoch(statistics())
+    assert resumed.margins.equal(torch.tensor(given))
 
 
 @pytest.mark.parametrize(

@@ -116,10 +116,11 @@ def test_margins_of_classes_train_and_resume(tmp_path, monkeypatch, head):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("m.json", b'{"0": 0.1}', "m.json: margin of .*: expected a number, got 'none'"),
+        ("m.json", b'{"0": 0.1}', "m.json: margin of .*: expected a number, got none$"),
         ("m.json", b"[0.1]", "m.json: margins: expected those of 6 identities, got list"),
         ("m.json", b"{", "m.json: not JSON"),
         ("m.npy", b"junk", "m.npy: not a .npy file of numbers"),
+        ("m.npy", b"PK\x03\x04", "m.npy: not a .npy file of numbers"),  # an .npz, renamed
         (
             "m.npy",
             np.zeros(5),

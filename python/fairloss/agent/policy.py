@@ -145,8 +145,9 @@ class Policy:
     def shuffled(self, seed: int) -> Policy:
         """Return this table with the actions of each margin permuted over the cells.
 
-        A control: how often each margin is raised, lowered and kept stays, and the image count and
-        variance of a class say nothing.
+        A control: each margin is raised, lowered and kept in as many cells as before, and the image
+        count and variance of a class say nothing. Cells differ in the number of their classes, so
+        that the share of the classes that is raised may be another.
         """
         expect(self.redraw is None, "policy", "one whose table stays", "a random one")
         generator = np.random.default_rng(check_integer("seed", seed, 0))

@@ -9,7 +9,6 @@ from fairloss import experiments
 from fairloss.cli._console import print_line
 from fairloss.cli._settings import Settings, load_settings
 from fairloss.cli._tables import print_table
-from fairloss.evaluation.compare_extra import import_extra
 from fairloss.loss_search import ProcessMap
 
 
@@ -49,8 +48,6 @@ def compare(
     if plan:
         print_plan(experiments.plan(config))
         return
-    for module in ("scipy", "statsmodels"):  # before the work, of which they are the end
-        import_extra(module)
     with ProcessMap(config.workers) as processes:
         summary = experiments.compare(
             config, print_result, map if config.workers == 1 else processes

@@ -19,6 +19,7 @@ CONTROLS = (*ACTIONS, "random", "shuffled")
 
 
 def fit_policy(
+    context: typer.Context,
     experience: Annotated[
         Path | None,
         typer.Argument(
@@ -55,6 +56,7 @@ def fit_policy(
     """
     check_output(output, folder=False)
     if control is not None:
+        check_unused(context, control)
         control_policy(control, experience, seed).save(output)
         print_line(f"{output}: {control}")
         return
@@ -76,6 +78,15 @@ def fit_policy(
         f"{output}: {(fit.policy.visits > 0).sum()} of {legal_actions(fit.policy.grid).sum()} "
         f"legal pairs visited"
     )
+
+
+def check_unused(context: typer.Context, control: str) -> None:
+    """Raise ValueError naming an option that a control would ignore."""
+    unused = ["gamma", "reward"] + ["seed"] * (control in ACTIONS)
+    for name in unused:
+        source = context.get_parameter_source(name)
+        is_default = source is not None and source.name == "DEFAULT"
+        expect(is_default, name, f"none beside --control {control}", context.params[name])
 
 
 def control_policy(control: str, path: Path | None, seed: int) -> Policy:

@@ -9,12 +9,14 @@ from typing import Any
 
 import torch
 
+from fairloss.checks import expect
 from fairloss.data import LabeledImages
+from fairloss.evaluation.compare_extra import import_extra
 from fairloss.experiments.config import CompareConfig, Run
 from fairloss.experiments.differences import paired_differences
-from fairloss.experiments.measure import METRICS, cost, hold_out, measure
-from fairloss.experiments.plan import Plan, plan
-from fairloss.experiments.results import read_results
+from fairloss.experiments.measure import METRICS, check_pairs, cost, hold_out, measure
+from fairloss.experiments.plan import Plan, plan_after
+from fairloss.experiments.results import digests, read_results
 from fairloss.io.json import write_json
 from fairloss.io.machine import machine_record
 from fairloss.io.output import locked_output
@@ -55,13 +57,14 @@ def compare(
     """
     config = prepare(config)
     check_one_process()
+    import_extra("scipy.stats")  # before the work, at whose end it is used
     with locked_output(Path(config.output)):
         results = read_results(config)
         missing = [run for run in config.runs if run not in results]
         for result in map(partial(train_run, config), missing):
             results[Run(result["arm"], result["seed"])] = result
             if report is not None:
-                report(result, plan(config, results))
+                report(result, plan_after(config, results))
         summary = summarize(config, results)
         write_json(Path(config.output) / "summary.json", summary)
     return summary
@@ -70,6 +73,7 @@ def compare(
 def train_run(config: CompareConfig, run: Run) -> dict[str, Any]:
     """Train and measure a run, write its result and return it."""
     training = config.training(run)
+    files = digests(training)
     with threads(config.threads):
         faces = read_faces(training)
         sets: dict[str, LabeledImages] = {}
@@ -79,6 +83,7 @@ def train_run(config: CompareConfig, run: Run) -> dict[str, Any]:
             path = getattr(config, part)
             if path is not None:
                 sets[part] = read_faces(replace(training, data=path))
+                check_pairs(part, sets[part])
         folder = RunFolder(train(training, faces))
         result: dict[str, Any] = {
             "arm": run.arm,
@@ -91,7 +96,7 @@ def train_run(config: CompareConfig, run: Run) -> dict[str, Any]:
             result["metrics"] |= {f"{part}_{name}": value for name, value in metrics.items()}
             result[part] = describe_set(getattr(config, part), images, faces)
         result["machine"] = machine_record()
-    result["settings"] = asdict(training)
+    result |= {"settings": asdict(training), "files": files}
     write_json(config.result_path(run), result)
     return result
 
@@ -110,8 +115,9 @@ def summarize(
     config: CompareConfig, results: Mapping[Run, Mapping[str, Any]]
 ) -> dict[str, list[dict[str, Any]]]:
     """Return the content of summary.json."""
-    kept = ("arm", "seed", "train_steps", "cost_steps", "metrics")
-    runs = [{name: results[run][name] for name in kept} for run in config.runs]
+    check_same_images(results)
+    kept = ("train_steps", "cost_steps", "metrics")
+    runs = [run._asdict() | {name: results[run][name] for name in kept} for run in config.runs]
     primary = primary_metric(runs, "test")
     task = {
         "name": Path(config.output).resolve().name,
@@ -120,6 +126,18 @@ def summarize(
         "runs": runs,
     }
     return {"tasks": [task | {"differences": paired_differences(task, config.bound)}]}
+
+
+def check_same_images(results: Mapping[Run, Mapping[str, Any]]) -> None:
+    """Raise ValueError where a folder had other images when a later run was measured."""
+    first, *others = results
+    for part in ("test", "validation"):
+        for name in ("images", "identities"):
+            numbers = {run: results[run].get(part, {}).get(name) for run in results}
+            for run in others:
+                got = f"{numbers[first]} of {first.name} and {numbers[run]} of {run.name}"
+                same = numbers[run] == numbers[first]
+                expect(same, part, f"as many {name} in all results", got)
 
 
 def primary_metric(runs: Iterable[Mapping[str, Any]], part: str) -> str:

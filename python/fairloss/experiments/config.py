@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fairloss.checks import expect
-from fairloss.training import TrainConfig, backbone, build_head
+from fairloss.training import TrainConfig
+from fairloss.training.build import check_parts, read_policy
 from fairloss.training.config import check_settings, number, path, positive
 from fairloss.training.settings import merge_settings, prepare
 
@@ -47,9 +48,12 @@ class CompareConfig:
         check_settings(self)
         expect(self.arms, "arms", "one or more, such as {cosface: {head.name: CosFace}}", "none")
         for arm in self.arms:
-            valid = re.fullmatch(r"\w[\w.+-]*", arm)
+            valid = isinstance(arm, str) and re.fullmatch(r"\w[\w.+-]*", arm)
             expect(valid, "arms", "names of letters, digits and _.+-", repr(arm))
             _check_arm(arm, self.training(Run(arm, self.seed)))
+        data = {self.training(Run(arm, self.seed)).data for arm in self.arms}
+        expected = "a folder, as arms with different data would hold out different identities"
+        expect(self.test is not None or len(data) == 1, "test", expected, "none")
 
     @property
     def runs(self) -> list[Run]:
@@ -80,19 +84,16 @@ class CompareConfig:
 def _check_arm(arm: str, training: TrainConfig) -> None:
     """Raise ValueError for a network or head that could not be built when the run begins."""
     try:
-        backbone(training)
-        build_head(training.head, 2, training.model.embedding_size)
+        check_parts(training, read_policy(training.head))
     except (ValueError, FileNotFoundError) as error:
         raise ValueError(f"arms.{arm}: {error}") from error
 
 
 def smoke(config: CompareConfig) -> CompareConfig:
     """Return a comparison of every arm with one seed and few epochs, in a folder beside it."""
-    few = {"epochs": SMOKE_EPOCHS}
-    return replace(
-        config,
-        output=f"{config.output}-smoke",
-        seeds=1,
-        settings=config.settings | few,
-        arms={arm: settings | few for arm, settings in config.arms.items()},
-    )
+    arms = {}
+    for run in replace(config, seeds=1).runs:
+        warmup = min(config.training(run).optimizer.warmup, SMOKE_EPOCHS / 2)
+        few = {"epochs": SMOKE_EPOCHS, "optimizer.warmup": warmup}
+        arms[run.arm] = config.arms[run.arm] | few
+    return replace(config, output=f"{Path(config.output)}-smoke", seeds=1, arms=arms)

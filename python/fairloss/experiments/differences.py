@@ -1,11 +1,13 @@
 """Paired differences of arms over seeds."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from fairloss.evaluation import SeedComparison, compare_seeds, seeds_needed
+from fairloss.evaluation import SeedComparison, compare_seeds
+from fairloss.evaluation.compare_extra import import_extra
 from fairloss.evaluation.seeds import MIN_SEEDS
 
 ALPHA = 0.05
@@ -21,8 +23,9 @@ def paired_differences(task: Mapping[str, Any], bound: float) -> list[dict[str, 
     Returns:
         One dict for each metric and arm, the primary metric first: "metric", "arm", "reference",
         "differences" by seed, and "mean". With several seeds that differ: "low", "high", "sd",
-        "tost_p". Of the primary metric also "decision": "decided: ...", where the equivalence test
-        passes or the 95% interval excludes 0, or "undecided: ..." with the seeds it would take.
+        "t_p", "tost_p". Of the primary metric also "decision": "decided: ...", where the
+        equivalence test passes or the 95% interval excludes 0, or "undecided: ..." with the seeds
+        it would take.
     """
     runs, primary = task["runs"], task["primary_metric"]
     arms = list(dict.fromkeys(run["arm"] for run in runs))
@@ -50,7 +53,7 @@ def _difference(a: Any, b: Any, bound: float, is_primary: bool) -> dict[str, Any
     comparison = None
     if np.ptp(differences) > 0:
         comparison = compare_seeds(a, b, bound, ALPHA)
-        names = ("low", "high", "sd", "tost_p")
+        names = ("low", "high", "sd", "t_p", "tost_p")
         row |= {name: getattr(comparison, name) for name in names}
     return row | ({"decision": decide(comparison)} if is_primary else {})
 
@@ -64,5 +67,23 @@ def decide(comparison: SeedComparison | None) -> str:
             return "decided: within the bound"
         if comparison.low > 0 or comparison.high < 0:
             return f"decided: {'higher' if comparison.low > 0 else 'lower'}"
-    seeds = max(seeds_needed(comparison.sd, comparison.bound, ALPHA), comparison.seeds + 1)
+    seeds = deciding_seeds(comparison.sd, comparison.bound)
     return f"undecided: about {seeds} seeds would decide"
+
+
+def deciding_seeds(sd: float, bound: float) -> int:
+    """Return the number of seeds that decide whatever the mean is, at this standard deviation.
+
+    No mean is then both too close to 0 for the interval and too far from it for the equivalence
+    test: the sum of their half-widths is at most the bound.
+    """
+    stats = import_extra("scipy.stats")
+
+    def width(distribution: Any) -> float:
+        return float(distribution.isf(ALPHA / 2) + distribution.isf(ALPHA)) * sd
+
+    least = math.ceil((width(stats.norm) / bound) ** 2)  # of a known standard deviation
+    seeds = max(MIN_SEEDS, least)
+    while width(stats.t(seeds - 1)) > bound * math.sqrt(seeds):
+        seeds += 1
+    return seeds

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from fairloss.checks import expect
 from fairloss.data import LabeledImages
 from fairloss.evaluation import all_pairs, identity_folds, pair_scores, verification
 from fairloss.evaluation.verification import not_measurable
@@ -54,13 +55,20 @@ def hold_out(faces: Images) -> tuple[Images, Images]:
         ValueError: there are too few identities.
     """
     several = int((faces.counts > 1).sum())
-    if faces.num_classes < 2 * HELD_OUT or not several:
-        raise ValueError(
-            f"test: expected a folder, or {2 * HELD_OUT} identities in data of which a fifth is "
-            f"held out, got {faces.num_classes}, {several} with several images"
-        )
+    least = 2 * HELD_OUT
+    expected = f"a folder, or {least} identities in data of which a fifth is held out"
+    got = f"{faces.num_classes}, {several} with several images"
+    expect(faces.num_classes >= least and several, "test", expected, got)
     fold = identity_folds(faces.labels.numpy(), HELD_OUT, 0)
     return faces.subset(np.flatnonzero(fold)), faces.subset(np.flatnonzero(fold == 0))
+
+
+def check_pairs(name: str, faces: LabeledImages) -> None:
+    """Raise ValueError, before a run trains, for a set without genuine or impostor pairs."""
+    several = int((faces.counts > 1).sum())
+    expected = "two identities or more, one of them with several images"
+    got = f"{faces.num_classes}, {several} with several images"
+    expect(faces.num_classes > 1 and several, name, expected, got)
 
 
 def measure(folder: RunFolder, faces: LabeledImages) -> dict[str, float | str]:

@@ -64,18 +64,18 @@ class Plan:
         return total / self.workers
 
 
-def plan(config: CompareConfig, results: Mapping[Run, Mapping[str, Any]] | None = None) -> Plan:
+def plan(config: CompareConfig) -> Plan:
     """Return what is done and what is left; nothing is written.
-
-    Args:
-        config: the settings.
-        results: those that exist; default: read them.
 
     Raises:
         ValueError: as `compare`.
     """
     config = prepare(config)
-    results = read_results(config) if results is None else results
+    return plan_after(config, read_results(config))
+
+
+def plan_after(config: CompareConfig, results: Mapping[Run, Mapping[str, Any]]) -> Plan:
+    """Return what is left after these results."""
     arms = {}
     for arm in config.arms:
         seconds = [result["seconds"] for run, result in results.items() if run.arm == arm]

@@ -1,10 +1,12 @@
 """Results of earlier calls, which are not repeated."""
 
+from pathlib import Path
 from typing import Any
 
 from fairloss.checks import expect
 from fairloss.experiments.config import CompareConfig, Run
 from fairloss.io.atomic import report_malformed
+from fairloss.io.digest import sha256
 from fairloss.io.json import read_json_if_exists
 from fairloss.training import TrainConfig
 from fairloss.training.settings import merge_settings
@@ -38,15 +40,24 @@ def read_results(config: CompareConfig) -> dict[Run, dict[str, Any]]:
     return results
 
 
+def digests(training: TrainConfig) -> dict[str, str]:
+    """Return the SHA-256 of the files that a run reads beside its images."""
+    paths = {f"head.{name}": getattr(training.head, name) for name in ("policy", "margins", "loss")}
+    paths["init_backbone"] = training.init_backbone
+    files = {name: Path(path) for name, path in paths.items() if path is not None}
+    return {name: sha256(path) for name, path in files.items() if path.is_file()}
+
+
 def _check_same(config: CompareConfig, run: Run, result: dict[str, Any]) -> None:
     path = config.result_path(run)
     with report_malformed(path):
         before = vars(merge_settings(TrainConfig, result["settings"]))
         sets = {name: result.get(name, {}).get("folder") for name in ("test", "validation")}
         threads = result["machine"]["threads"]
-    before |= sets | {"threads": threads}
-    now = vars(config.training(run)) | {name: getattr(config, name) for name in sets}
-    now["threads"] = config.threads
+    before |= sets | {"threads": threads, "files": result.get("files", {})}
+    training = config.training(run)
+    now = vars(training) | {name: getattr(config, name) for name in sets}
+    now |= {"threads": config.threads, "files": digests(training)}
     changed = [
         f"{name} was {before[name]}, is {now[name]}"
         for name in now

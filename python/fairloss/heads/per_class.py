@@ -129,7 +129,8 @@ class PerClass(CosineHead):
         if self.needs_statistics:
             z = standardize(_signal(self.by, statistics).double().cpu())
             self.offsets.copy_(self._centered(self.tilt * z, self.counts.double().cpu()))
-        self.margins.copy_(self.level(round(self.epoch.item())) + self.offsets)
+        if self.needs_statistics or self.schedule is not None:
+            self.margins.copy_(self.level(round(self.epoch.item())) + self.offsets)
 
     def fits_margins(self, other: CosineHead) -> bool:
         """Return False: the margins follow from the settings."""

@@ -37,6 +37,7 @@ def machine_record() -> dict[str, Any]:
         "instruction_set": info.isa,
         "cpu": cpu_model(cpuinfo) or platform.machine(),
         "cpu_extensions": extensions(cpuinfo),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
     }

@@ -45,7 +45,7 @@ def build_head(
         epochs: of the whole training, for a schedule of PerClass.
     """
     config = with_loss(config)
-    policy = _read_policy(config) if policy is None else policy
+    policy = read_policy(config) if policy is None else policy
     margins = read_margins(config, identities)
     try:
         return registry.build_head(
@@ -67,7 +67,27 @@ def build_head(
         raise ValueError(f"head.{error}") from error
 
 
-def _read_policy(config: HeadConfig) -> Policy | None:
+def check_parts(config: TrainConfig, policy: Policy | None, begun: bool = False) -> None:
+    """Raise ValueError where backbone or head cannot be built, before the images are read.
+
+    Args:
+        config: of the run.
+        policy: of Fair Loss, which it needs unless the run has `begun`.
+        begun: whether there is a checkpoint.
+    """
+    backbone(config)
+    expect(
+        config.head.name != "FairLoss" or policy is not None or begun,
+        "head.policy",
+        "a policy.json of `fairloss collect run=RUN output=FOLDER` and `fairloss fit-policy "
+        "FOLDER/experience.npz --output policy.json`",
+        "none",
+    )
+    build_head(config.head, 2, config.model.embedding_size, policy=policy, epochs=config.epochs)
+
+
+def read_policy(config: HeadConfig) -> Policy | None:
+    """Return the policy that the settings name, or None."""
     if config.policy is None:
         return None
     none = f"no policy for {config.name}, as head.name=FairLoss alone takes one"
@@ -136,4 +156,4 @@ def run_policy(config: TrainConfig, folder: RunFolder) -> Policy | None:
     is_fair_loss = config.head.name == "FairLoss"  # another's run may hold a policy for later
     if is_fair_loss and copy.is_file() and (folder.begun or unnamed):
         return as_trained(Policy.load(copy), config.head.kind or "arc")
-    return _read_policy(config.head)
+    return read_policy(config.head)

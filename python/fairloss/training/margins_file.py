@@ -41,7 +41,8 @@ def read_margins(config: HeadConfig, identities: Sequence[str] | None) -> list[f
 
 def _read_array(path: Path, identities: Sequence[str]) -> list[float]:
     try:
-        margins = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            margins = np.lib.format.read_array(file, allow_pickle=False)
     except (EOFError, OSError, ValueError) as error:
         raise FormatError(path, f"not a .npy file of numbers: {error}") from error
     matching = margins.dtype.kind in "iuf" and margins.shape == (len(identities),)
@@ -55,7 +56,7 @@ def _read_json(path: Path, identities: Sequence[str]) -> list[float]:
     margins = _checked(path, isinstance(margins, dict), margins, len(identities), got)
     for identity in identities:
         if type(margins.get(identity)) not in (int, float):
-            got = repr(margins.get(identity, "none"))
+            got = repr(margins[identity]) if identity in margins else "none"
             raise FormatError(path, f"margin of {identity}: expected a number, got {got}")
     return [float(margins[identity]) for identity in identities]
 

@@ -11,8 +11,7 @@ from fairloss.data import LabeledImages, open_images
 from fairloss.io.output import locked_output
 from fairloss.io.run_folder import RunFolder
 from fairloss.progress import Progress, labeled, no_progress
-from fairloss.training.backbone import backbone
-from fairloss.training.build import build_head, run_policy
+from fairloss.training.build import check_parts, run_policy
 from fairloss.training.config import TrainConfig
 from fairloss.training.epochs import Epochs
 from fairloss.training.evaluation import VerificationSets
@@ -85,16 +84,7 @@ def _train(
     if is_finished(config, faces, folder):
         report(f"{folder.path} is finished")
         return folder.path
-    backbone(config)  # errors of these two settings come before the images are read
-    policy = run_policy(config, folder)
-    expect(
-        config.head.name != "FairLoss" or policy is not None or folder.begun,
-        "head.policy",
-        "a policy.json of `fairloss collect run=RUN output=FOLDER` and `fairloss fit-policy "
-        "FOLDER/experience.npz --output policy.json`",
-        "none",
-    )
-    build_head(config.head, 2, config.model.embedding_size, policy=policy, epochs=config.epochs)
+    check_parts(config, run_policy(config, folder), folder.begun)
     sets = VerificationSets(config)
     faces = read_faces(config, progress) if faces is None else faces
     expect(faces.num_classes > 1, "data", "at least two identities", f"one in {config.data}")
