@@ -131,6 +131,9 @@ def test_results_with_another_file_of_the_same_name_are_refused(config, data, tm
         ValueError, match=r"files was .*head\.margins.*, is .*; name another folder"
     ):
         compare(given)
+    given.result_path(Run("a", 0)).unlink()  # but not the run, which has the old margins
+    with pytest.raises(ValueError, match=r"o.runs.a-seed-0, begun with another .* head\.margins"):
+        compare(given)
 
 
 def test_a_test_folder_that_grew_between_runs_is_named(config, summary, tmp_path):

@@ -17,7 +17,7 @@ from fairloss.experiments.differences import paired_differences
 from fairloss.experiments.measure import METRICS, check_pairs, cost, hold_out, measure
 from fairloss.experiments.plan import Plan, plan_after
 from fairloss.experiments.results import digests, read_results
-from fairloss.io.json import write_json
+from fairloss.io.json import read_json_if_exists, write_json
 from fairloss.io.machine import machine_record
 from fairloss.io.output import locked_output
 from fairloss.io.run_folder import RunFolder
@@ -84,7 +84,9 @@ def train_run(config: CompareConfig, run: Run) -> dict[str, Any]:
             if path is not None:
                 sets[part] = read_faces(replace(training, data=path))
                 check_pairs(part, sets[part])
-        folder = RunFolder(train(training, faces))
+        folder = RunFolder(training.output)
+        keep_files(folder, files)
+        train(training, faces)
         result: dict[str, Any] = {
             "arm": run.arm,
             "seed": run.seed,
@@ -99,6 +101,16 @@ def train_run(config: CompareConfig, run: Run) -> dict[str, Any]:
     result |= {"settings": asdict(training), "files": files}
     write_json(config.result_path(run), result)
     return result
+
+
+def keep_files(folder: RunFolder, files: dict[str, str]) -> None:
+    """Write the digests of the files of a run; ValueError if it began with others."""
+    path = folder / "files.json"
+    before = (read_json_if_exists(path, files=dict) or {"files": files})["files"]
+    changed = [name for name in files if files[name] != before.get(name)]
+    got = f"{folder.path}, begun with another content of {', '.join(changed)}"
+    expect(not changed, "output", "runs with these files", got)
+    write_json(path, {"files": files})
 
 
 def describe_set(path: str | None, images: LabeledImages, faces: LabeledImages) -> dict[str, Any]:
