@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 
 import pytest
 import torch
@@ -165,7 +166,12 @@ def test_a_copy_remembers_no_pass(copied):
     head, ((x, y), *_) = AdaCos(CLASSES, DIM), batches()
     with torch.no_grad():
         head(x, y)
-    assert len(pickle.dumps(copied(head))) == len(pickle.dumps(AdaCos(CLASSES, DIM)))
+    assert pickled_size(copied(head)) == pickled_size(AdaCos(CLASSES, DIM))
+
+
+def pickled_size(head):
+    """Return the length of a pickle without the addresses of storages, whose digits vary."""
+    return len(re.sub(rb"\d{9,}", b"", pickle.dumps(head)))
 
 
 STATEFUL = [name for name, make in LOSSES.items() if {*make().moving} & {*make()._buffers}]
