@@ -66,6 +66,7 @@ def read_arrays(folder: StrPath, image_size: tuple[int, int], channels: int) -> 
         ValueError: the images have another size or number of channels, or another version.
         FileNotFoundError: a file is missing.
     """
+    index = read_index(folder)
     pixels = _map_pixels(folder)
     stored, height, width = pixels.shape[1:]
     expect(
@@ -74,17 +75,17 @@ def read_arrays(folder: StrPath, image_size: tuple[int, int], channels: int) -> 
         f"images of image_size={list(image_size)}, channels={channels}",
         f"image_size=[{height},{width}], channels={stored}",
     )
-    return _with_names(pixels, folder)
+    return _with_names(pixels, folder, index)
 
 
 def map_arrays(folder: StrPath) -> FaceImages:
     """Return `read_arrays` of a folder whose image size is not known."""
-    return _with_names(_map_pixels(folder), folder)
+    index = read_index(folder)
+    return _with_names(_map_pixels(folder), folder, index)
 
 
 def _map_pixels(folder: StrPath) -> MappedArray:
     """Return the (N, channels, H, W) uint8 images of a folder; FormatError if they are others."""
-    read_index(folder)  # its errors come first
     path = Path(folder) / IMAGES
     # copy on write: torch has no read-only tensors, and nothing may reach the file
     pixels = map_npy(path, "c")
@@ -94,8 +95,7 @@ def _map_pixels(folder: StrPath) -> MappedArray:
     return pixels
 
 
-def _with_names(pixels: MappedArray, folder: StrPath) -> FaceImages:
-    index = read_index(folder)
+def _with_names(pixels: MappedArray, folder: StrPath, index: dict[str, Any]) -> FaceImages:
     labels, names = read_names(folder, index)
     return FaceImages(pixels, labels, index["identities"], names, mirror=index["mirror"])
 
