@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +12,7 @@ from fairloss.data.encoded_images import EncodedImages
 from fairloss.data.image_folder import Listing, image_name, list_folder, natural_key
 from fairloss.data.packed_names import PackedNames
 from fairloss.data.text_files import StrPath, check_format, read_lines, split_fields
-from fairloss.io.atomic import FormatError
+from fairloss.io.atomic import report_unreadable
 from fairloss.io.mapped import file_version
 from fairloss.typing import Ints
 
@@ -136,12 +134,3 @@ class _Files:
     def _version(path: str) -> tuple[int, int]:
         with report_unreadable(path):
             return file_version(path)[1:]
-
-
-@contextmanager
-def report_unreadable(path: str) -> Iterator[None]:
-    """Raise FormatError for an error of the operating system."""
-    try:
-        yield
-    except OSError as error:
-        raise FormatError(path, f"cannot be read: {error.strerror}") from error

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fairloss.data.text_files import StrPath, check_format, read_json_object, read_lines
-from fairloss.io.atomic import FormatError, write_text
+from fairloss.io.atomic import FormatError, report_unreadable, write_text
 from fairloss.typing import Float32s, Floats
 
 HEADER = struct.Struct("<4i")  # rows, columns, bytes of a row, OpenCV type
@@ -22,10 +22,8 @@ def read_vector(path: StrPath) -> Float32s:
     Raises:
         FormatError: naming the file: missing, truncated, too long, or another kind of matrix.
     """
-    try:
+    with report_unreadable(path):
         content = Path(path).read_bytes()
-    except OSError as error:
-        raise FormatError(path, f"cannot be read: {error.strerror}") from error
     size = len(content)
     check_format(size >= HEADER.size, path, f"{size} bytes, shorter than the header of 16")
     rows, columns, stride, kind = HEADER.unpack_from(content)

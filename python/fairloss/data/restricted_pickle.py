@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from fairloss.checks import check_choice
 from fairloss.data.text_files import StrPath
-from fairloss.io.atomic import FormatError
+from fairloss.io.atomic import FormatError, report_unreadable
 
 MAX_DEPTH = 20  # of lists within lists; image lists have 2
 _NUMBERS = re.compile(r"[biuf]\d{1,2}")  # type strings of bool, integer and float
@@ -51,10 +51,8 @@ def load_plain(path: StrPath) -> Any:
         FormatError: naming the file and the refused global, instruction or type; also where the
             file cannot be read, is truncated or is no pickle.
     """
-    try:
+    with report_unreadable(path):
         content = Path(path).read_bytes()
-    except OSError as error:
-        raise FormatError(path, f"cannot be read: {error.strerror}") from error
     try:
         _check_instructions(content)
         value = _Unpickler(io.BytesIO(content), encoding="bytes").load()

@@ -77,6 +77,15 @@ def report_malformed(path: Path) -> Iterator[None]:
         raise FormatError(path, f"malformed: {error!r}") from error
 
 
+@contextmanager
+def report_unreadable(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Raise FormatError for an error of the operating system while `path` is read."""
+    try:
+        yield
+    except OSError as error:
+        raise FormatError(path, f"cannot be read: {error.strerror}") from error
+
+
 def _system_error(error: BaseException | None) -> OSError | None:
     """Return the first error of the operating system among an error and its causes."""
     while error is not None:
@@ -109,8 +118,7 @@ def read_text(path: str | os.PathLike[str], errors: str = "strict") -> str:
         FormatError: the file is missing, a folder or not text.
     """
     try:
-        return Path(path).read_text(encoding="utf-8-sig", errors=errors)
+        with report_unreadable(path):
+            return Path(path).read_text(encoding="utf-8-sig", errors=errors)
     except UnicodeDecodeError as error:
         raise FormatError(path, f"not a text file: {error}") from error
-    except OSError as error:
-        raise FormatError(path, f"cannot be read: {error.strerror}") from error

@@ -6,7 +6,7 @@ import os
 import weakref
 from typing import Any
 
-from fairloss.io.atomic import FormatError
+from fairloss.io.atomic import FormatError, report_unreadable
 from fairloss.io.mapped import file_version
 
 
@@ -32,10 +32,8 @@ class PinnedFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
         self._descriptor: int | None = None
-        try:
+        with report_unreadable(path):
             _, self.size, self.time = file_version(self._open())
-        except OSError as error:
-            raise FormatError(path, f"cannot be read: {error.strerror}") from error
 
     def __getstate__(self) -> dict[str, Any]:
         """Return all but the descriptor; the path is made absolute."""
@@ -47,10 +45,8 @@ class PinnedFile:
 
     def check_unchanged(self) -> None:
         """Raise FormatError if the file was written or replaced since it was pinned."""
-        try:
+        with report_unreadable(self.path):
             version = file_version(self._open())[1:]
-        except OSError as error:
-            raise FormatError(self.path, f"cannot be read: {error.strerror}") from error
         if version != (self.size, self.time):
             raise FormatError(self.path, "changed while it was read")
 
