@@ -19,12 +19,11 @@ from fairloss.data.image_folder import list_folder, list_images, read_folder
 from fairloss.data.labeled_images import LabeledImages
 from fairloss.data.listed_images import FolderImages, ListedImages
 from fairloss.data.record_images import RecordImages
+from fairloss.data.records import TRAIN_REC
 from fairloss.data.suffixes import find_names, match_names
 from fairloss.data.text_files import StrPath, check_format
 from fairloss.io.atomic import FormatError
 from fairloss.typing import Floats
-
-TRAIN_REC = "train.rec"  # in the folders that insightface takes
 
 
 def read_images(

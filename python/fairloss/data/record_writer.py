@@ -66,7 +66,7 @@ class _Writer:
     def write(self, file: BinaryIO, items: Iterable[tuple[int, bytes]]) -> None:
         starts: dict[int, int] = {}  # first key of each identity
         grouped, before = True, None
-        self._add(file, 0, (0, 0))
+        self._add(file, first_record(0, 0))
         for label, image in items:
             check_integer("label", label, 0)
             expect(label < MAX_LABEL, "label", f"an integer below {MAX_LABEL}", label)
@@ -74,19 +74,35 @@ class _Writer:
                 grouped = grouped and label not in starts
                 starts.setdefault(label, len(self.positions))
             before = label
-            self._add(file, label, (), image)
+            self._add(file, pack_record(len(self.positions), label, (), image))
         self.count = len(self.positions) - 1
         expect(self.count, "items", "at least one image", "none")
-        ends = [*list(starts.values())[1:], self.count + 1]
-        for start, end in zip(starts.values(), ends, strict=True) if grouped else ():
-            self._add(file, 0, (start, end))
+        identities = identity_records(list(starts.values()), self.count) if grouped else []
+        for record in identities:
+            self._add(file, record)
         file.seek(0)
-        file.write(pack_record(0, 0, (self.count + 1, len(self.positions))))
+        file.write(first_record(self.count, len(identities)))
 
-    def _add(self, file: BinaryIO, label: int, labels: Sequence[int], image: bytes = b"") -> None:
-        key = len(self.positions)
+    def _add(self, file: BinaryIO, record: bytes) -> None:
         self.positions.append(file.tell())
-        file.write(pack_record(key, label, labels, image))
+        file.write(record)
+
+
+def first_record(images: int, identities: int) -> bytes:
+    """Return record 0 of a file with so many records of images, then of identities."""
+    return pack_record(0, 0, (images + 1, images + identities + 1))
+
+
+def identity_records(starts: Sequence[int], images: int) -> list[bytes]:
+    """Return the record of each identity.
+
+    Args:
+        starts: ascending, the key of the first image of each.
+        images: their number; the keys of the records follow those of the images.
+    """
+    ends = [*starts[1:], images + 1]
+    ranges = enumerate(zip(starts, ends, strict=True), images + 1)
+    return [pack_record(key, 0, labels) for key, labels in ranges]
 
 
 def pack_record(key: int, label: int, labels: Sequence[int], image: bytes = b"") -> bytes:

@@ -29,6 +29,7 @@ from fairloss.io.atomic import FormatError
 from fairloss.io.pinned import PinnedFile
 from fairloss.typing import Bools, Ints
 
+TRAIN_REC = "train.rec"  # in the folders that insightface takes
 MAGIC = 0xCED7230A
 MAGIC_BYTES = struct.pack("<I", MAGIC)
 WHOLE, FIRST, MIDDLE, LAST = range(4)  # kinds of parts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -17,15 +17,15 @@ from typing_extensions import Self
 from fairloss.checks import expect
 from fairloss.data.arrays import IMAGES, write_index
 from fairloss.data.decode import pillow
-from fairloss.data.record_writer import pack_record
-from fairloss.data.records import MAX_LABEL
+from fairloss.data.record_writer import first_record, identity_records, pack_record
+from fairloss.data.records import MAX_LABEL, TRAIN_REC
 from fairloss.data.suffixes import content_suffix, suffix_format
 from fairloss.data.text_files import check_format
 from fairloss.io.atomic import read_text, write_text
 from fairloss.io.json import write_json
 from fairloss.typing import Ints
 
-RECORDS, RECORDS_INDEX, RECORDS_NAMES = "train.rec", "train.idx", "train.json"
+TRAIN_INDEX, TRAIN_NAMES = "train.idx", "train.json"
 PROPERTY = "property"
 
 
@@ -196,15 +196,16 @@ class RecordWriter(SetWriter):
     be opened. `train.json` beside them has the names, for which records have no space.
     """
 
-    appended = (RECORDS, RECORDS_INDEX)
+    appended = (TRAIN_REC, TRAIN_INDEX)
 
     def begin(self) -> None:
         """Write record 0, whose labels follow at the end."""
-        self._append(0, 0, (0, 0))
+        self._append(0, first_record(0, 0))
 
     def write(self, image: Image) -> None:
         """Append a record."""
-        self._append(image.number + 1, image.label, (), image.content)
+        key = image.number + 1
+        self._append(key, pack_record(key, image.label, (), image.content))
         path = self.folder / PROPERTY
         if not path.exists():
             # a damaged image, which is copied, may raise any error
@@ -214,26 +215,25 @@ class RecordWriter(SetWriter):
     def finish(self, written: Written) -> None:
         """Append the records of the identities, and write the other files."""
         sizes = np.bincount(written.labels)
-        ends = np.cumsum(sizes) + 1
-        first, last = len(written.labels) + 1, len(written.labels) + len(sizes) + 1
-        for key, end, size in zip(range(first, last), ends.tolist(), sizes.tolist(), strict=True):
-            self._append(key, 0, (end - size, end))
-        self.files[RECORDS].seek(0)
-        self.files[RECORDS].write(pack_record(0, 0, (first, last)))
+        starts, images = np.cumsum(sizes) - sizes + 1, len(written.labels)
+        for key, record in enumerate(identity_records(starts.tolist(), images), images + 1):
+            self._append(key, record)
+        self.files[TRAIN_REC].seek(0)
+        self.files[TRAIN_REC].write(first_record(images, len(sizes)))
         self.flush()
         path = self.folder / PROPERTY
         sides = read_text(path).split(",")[-2:] if path.exists() else self.shape[1:]
         write_text(path, ",".join(map(str, (len(sizes), *sides))))
         parts = zip(written.labels.tolist(), written.names, strict=True)
         names = [f"{written.identities[label]}/{name}" for label, name in parts]
-        size = (self.folder / RECORDS).stat().st_size
+        size = (self.folder / TRAIN_REC).stat().st_size
         entries = {"size": size, "identities": written.identities, "names": names}
-        write_json(self.folder / RECORDS_NAMES, entries)
+        write_json(self.folder / TRAIN_NAMES, entries)
 
-    def _append(self, key: int, label: int, labels: Sequence[int], image: bytes = b"") -> None:
-        file = self.files[RECORDS]
-        self.files[RECORDS_INDEX].write(f"{key}\t{file.tell()}\n".encode("ascii"))
-        file.write(pack_record(key, label, labels, image))
+    def _append(self, key: int, record: bytes) -> None:
+        file = self.files[TRAIN_REC]
+        self.files[TRAIN_INDEX].write(f"{key}\t{file.tell()}\n".encode("ascii"))
+        file.write(record)
 
 
 def is_file_name(name: str) -> bool:
