@@ -149,13 +149,14 @@ def _convert(
         conversion = Conversion(order)
         _save(work / PROGRESS, plan, conversion)
     shape = (images.channels, *images.image_size)
+    names = _names(images, order)
     with report_failure(target), WRITERS[kind](complete, shape, conversion.sizes) as writer:
-        for _ in _write(images, writer, conversion):
+        for _ in _write(images, names, writer, conversion):
             _save(work / PROGRESS, plan, conversion)
             if progress is not None:
                 progress(conversion.done, len(order))
         _check_written(images, conversion, work)
-        writer.finish(_written(images, conversion))
+        writer.finish(_written(images, names, conversion))
     with report_failure(target):
         _save(complete / MANIFEST, plan, conversion)
         os.replace(complete, target)
@@ -188,10 +189,11 @@ def _load(path: Path, plan: dict[str, Any], order: Ints, name: str) -> Conversio
         return Conversion(order, state["done"], state["sizes"], dict(state["left_out"]))
 
 
-def _write(images: LabeledImages, writer: SetWriter, conversion: Conversion) -> Iterator[None]:
+def _write(
+    images: LabeledImages, names: list[str], writer: SetWriter, conversion: Conversion
+) -> Iterator[None]:
     """Write the images that are left; yield when the state is that on the disk."""
     order, labels = conversion.order, images.labels.numpy()
-    names = _names(images, order)
     written = conversion.written
     number, label = len(written), len(np.unique(labels[written])) - 1
     before = labels[written[-1]] if number else None
@@ -245,9 +247,8 @@ def _names(images: LabeledImages, order: Ints) -> list[str]:
     return names
 
 
-def _written(images: LabeledImages, conversion: Conversion) -> Written:
+def _written(images: LabeledImages, names: list[str], conversion: Conversion) -> Written:
     remaining, labels = np.unique(images.labels.numpy()[conversion.written], return_inverse=True)
-    names = _names(images, conversion.order)
     left = [name for number, name in enumerate(names) if number not in conversion.left_out]
     identities = [images.identities[label] for label in remaining.tolist()]
     return Written(labels, left, identities, images.mirror)
