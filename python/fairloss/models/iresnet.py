@@ -9,7 +9,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from fairloss.checks import check_choice, expect
+from fairloss.checks import check_choice
 from fairloss.models.layers import check_images, check_sizes, embedding_norm
 
 STAGE_CHANNELS = (64, 128, 256, 512)
@@ -73,10 +73,8 @@ class IResNet(nn.Module):
     ) -> None:
         super().__init__()
         check_choice("depth", depth, tuple(UNITS))
-        check_sizes(embedding_size, image_size, channels)
+        check_sizes(embedding_size, image_size, channels, STRIDE)
         height, width = image_size
-        divisible = height % STRIDE == 0 and width % STRIDE == 0
-        expect(divisible, "image_size", f"sides divisible by {STRIDE}", image_size)
         self.image_size, self.channels = (height, width), channels
 
         stem = STAGE_CHANNELS[0]

@@ -12,12 +12,19 @@ def embedding_norm(embedding_size: int) -> nn.BatchNorm1d:
     return norm
 
 
-def check_sizes(embedding_size: int, image_size: tuple[int, int], channels: int) -> None:
-    """Raise ValueError unless all are positive integers and `image_size` is a (height, width)."""
+def check_sizes(
+    embedding_size: int, image_size: tuple[int, int], channels: int, divisor: int = 1
+) -> None:
+    """Raise ValueError unless all are positive integers and `image_size` is a (height, width).
+
+    The divisor is that of both sides.
+    """
     check_integer("embedding_size", embedding_size)
     check_integer("channels", channels)
     valid = len(image_size) == 2 and min(image_size) >= 1
     expect(valid, "image_size", "(height, width), both >= 1", image_size)
+    divisible = all(side % divisor == 0 for side in image_size)
+    expect(divisible, "image_size", f"sides divisible by {divisor}", image_size)
 
 
 def check_images(images: Tensor, image_size: tuple[int, int], channels: int) -> None:

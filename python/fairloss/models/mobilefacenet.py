@@ -8,7 +8,6 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from fairloss.checks import expect
 from fairloss.models.layers import check_images, check_sizes
 
 # of the convolutions with stride 2 together
@@ -49,10 +48,8 @@ class MobileFaceNet(nn.Module):
         channels: int = 3,
     ) -> None:
         super().__init__()
-        check_sizes(embedding_size, image_size, channels)
+        check_sizes(embedding_size, image_size, channels, STRIDE)
         height, width = image_size
-        divisible = height % STRIDE == 0 and width % STRIDE == 0
-        expect(divisible, "image_size", f"sides divisible by {STRIDE}", image_size)
         self.image_size, self.channels = (height, width), channels
 
         self.layers = nn.ModuleList(
