@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "python" / "fairloss"
 # Low to high: a module imports its own package and what stands in an earlier row.
 LAYERS = (
-    {"typing", "checks", "progress", "deprecation"},
+    {"typing", "checks", "progress", "threads", "deprecation"},
     {"embeddings", "io"},
     {"agent", "data", "glyphs", "metrics", "models", "optim", "evaluation", "heads"},
     {"gallery"},

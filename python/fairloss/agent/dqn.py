@@ -1,7 +1,6 @@
 """Deep Q-learning over a fixed set of transitions."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +10,7 @@ from torch import Tensor
 from fairloss.agent.q_network import QNetwork
 from fairloss.agent.transitions import Transitions, check_gamma
 from fairloss.checks import check_positive
+from fairloss.threads import torch_threads
 from fairloss.typing import Float64s
 
 
@@ -74,7 +74,7 @@ def fit_dqn(
             transitions.successor,
         )
     )
-    with one_thread():
+    with torch_threads(1):  # synchronizing several takes longer than a 36 x 64 product
         every_state = torch.arange(transitions.num_states, device="cpu")
         network = _seeded_network(transitions.num_states, seed)
         batches = torch.Generator("cpu").manual_seed(seed)
@@ -111,14 +111,3 @@ def _state_values(table: Tensor, visited: Tensor) -> Tensor:
     """Return the (S,) masked maximum of a (S, 3) table, 0 where no action was visited."""
     best = table.masked_fill(~visited, -torch.inf).amax(dim=1)
     return best.masked_fill(~visited.any(dim=1), 0.0)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Use one thread: synchronizing several takes longer than a 36 x 64 product."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

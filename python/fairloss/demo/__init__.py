@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from fairloss.agent.dqn import one_thread
 from fairloss.agent.state import legal_actions
 from fairloss.checks import expect
 from fairloss.data import FaceImages, orl_split, read_images, read_orl, split_identities
@@ -25,6 +24,7 @@ from fairloss.io.json import read_json_if_exists, write_json
 from fairloss.io.output import locked_output
 from fairloss.progress import Progress, labeled
 from fairloss.report import write_report
+from fairloss.threads import torch_threads
 from fairloss.training import as_yaml, changes
 from fairloss.training.settings import prepare
 
@@ -51,7 +51,7 @@ def _demo(config: DemoConfig, progress: Progress | None) -> Path:
         import_extra("scipy.stats")  # a missing library comes before the training
         seen, unseen = _read_faces(config, progress)
         write_text(output / "config.yaml", as_yaml(config))
-        with one_thread():
+        with torch_threads(1):
             _run(config, seen, unseen, progress)
     return write_report(output)
 

@@ -1,13 +1,10 @@
 """`compare(config)`: train every arm with every seed, and write one result a run."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from fairloss.checks import expect
 from fairloss.data import LabeledImages
@@ -21,6 +18,7 @@ from fairloss.io.json import read_json_if_exists, write_json
 from fairloss.io.machine import machine_record
 from fairloss.io.output import locked_output
 from fairloss.io.run_folder import RunFolder
+from fairloss.threads import torch_threads
 from fairloss.training import read_faces, train
 from fairloss.training.settings import prepare
 from fairloss.training.train import check_one_process
@@ -74,7 +72,7 @@ def train_run(config: CompareConfig, run: Run) -> dict[str, Any]:
     """Train and measure a run, write its result and return it."""
     training = config.training(run)
     files = digests(training)
-    with threads(config.threads):
+    with torch_threads(config.threads):
         faces = read_faces(training)
         sets: dict[str, LabeledImages] = {}
         if config.test is None:
@@ -160,14 +158,3 @@ def primary_metric(runs: Iterable[Mapping[str, Any]], part: str) -> str:
         if not any(isinstance(run["metrics"][name], str) for run in runs):
             return name
     raise AssertionError("an AUC is always measured")
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Compute with so many threads, and with as many as before afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
