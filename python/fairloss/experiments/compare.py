@@ -11,7 +11,7 @@ from fairloss.data import LabeledImages
 from fairloss.evaluation.compare_extra import import_extra
 from fairloss.experiments.config import CompareConfig, Run
 from fairloss.experiments.differences import paired_differences
-from fairloss.experiments.measure import METRICS, check_pairs, cost, hold_out, measure
+from fairloss.experiments.measure import METRICS, check_pairs, hold_out, measure
 from fairloss.experiments.plan import Plan, plan_after
 from fairloss.experiments.results import digests, read_results
 from fairloss.io.json import read_json_if_exists, write_json
@@ -20,6 +20,7 @@ from fairloss.io.output import locked_output
 from fairloss.io.run_folder import RunFolder
 from fairloss.threads import torch_threads
 from fairloss.training import read_faces, train
+from fairloss.training.cost import cost
 from fairloss.training.settings import prepare
 from fairloss.training.train import check_one_process
 

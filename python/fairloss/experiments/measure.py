@@ -1,6 +1,6 @@
-"""The metrics and the cost of a run."""
+"""The metrics of a run."""
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,6 @@ FARS = {"tar_1e-4": 1e-4, "tar_1e-3": 1e-3, "tar_1e-2": 1e-2}
 METRICS = ("mean_tar", *FARS, "auc")
 """All as fractions of 1, higher is better; the primary one is the first that can be measured."""
 HELD_OUT = 5  # one in so many identities is tested where no test folder is given
-FORWARD_COST = 1 / 3  # of a batch without a backward pass, in training steps
 
 
 def verify(embeddings: npt.ArrayLike, identities: npt.ArrayLike) -> dict[str, float | str]:
@@ -75,19 +74,3 @@ def measure(folder: RunFolder, faces: LabeledImages) -> dict[str, float | str]:
     """Return the metrics of the network of a run on images of identities."""
     model, _ = load_backbone(folder / "model.pt")
     return verify(embed(model, faces).cpu().numpy(), faces.labels.numpy())
-
-
-def cost(folder: RunFolder) -> dict[str, Any]:
-    """Return the cost of a finished run.
-
-    "cost_steps" counts a training step as 1, and a forward-only batch of its size as 1/3: the
-    class statistics after an epoch are a third of its steps. "seconds" has no evaluation.
-    """
-    epochs = [line for line in folder.metrics() if line["event"] == "epoch"]
-    steps = epochs[-1]["step"]
-    passes = sum(line["groups"][0]["variance_bin"] is not None for line in epochs)
-    return {
-        "train_steps": steps,
-        "cost_steps": steps + FORWARD_COST * passes * steps / len(epochs),
-        "seconds": sum(sum(line["seconds"].values()) for line in epochs),
-    }
