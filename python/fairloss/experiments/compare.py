@@ -62,6 +62,8 @@ def compare(
     with locked_output(Path(config.output)):
         results = read_results(config)
         missing = [run for run in config.runs if run not in results]
+        for run in missing:
+            config.check_files(run)
         for result in map(partial(train_run, config), missing):
             results[Run(result["arm"], result["seed"])] = result
             if report is not None:

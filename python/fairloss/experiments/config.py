@@ -57,25 +57,12 @@ class CompareConfig:
             valid = isinstance(arm, str) and re.fullmatch(r"\w[\w.+-]*", arm)
             expect(valid, "arms", "names of letters, digits and _.+-", repr(arm))
             _check_arm(arm, self.training(Run(arm, self.seed)))
-        self._check_files()
         ascending = sorted(set(self.stages))
         expect(self.stages == ascending, "stages", "ascending fractions", self.stages)
         expect(not self.stages or self.validation, "validation", "a folder for the stages", "none")
         data = {self.training(Run(arm, self.seed)).data for arm in self.arms}
         expected = "a folder, as arms with different data would hold out different identities"
         expect(self.test is not None or len(data) == 1, "test", expected, "none")
-
-    def _check_files(self) -> None:
-        """Raise ValueError for a folder or file of one seed that is missing, before any run."""
-        for run in self.runs:
-            training = self.training(run)
-            paths = self.set_paths(run.seed) | {
-                "data": training.data,
-                **{f"head.{name}": getattr(training.head, name) for name in HEAD_FILES},
-            }
-            for name, given in paths.items():
-                exists = given is None or Path(given).exists()
-                expect(exists, f"arms.{run.arm}: {name}", "a file or folder of every seed", given)
 
     @property
     def runs(self) -> list[Run]:
@@ -103,6 +90,14 @@ class CompareConfig:
         """Return the folder of each of the `SETS` for a seed."""
         paths = {part: getattr(self, part) for part in SETS}
         return {part: path and with_seed(path, seed) for part, path in paths.items()}
+
+    def check_files(self, run: Run) -> None:
+        """Raise ValueError for a folder or file of a run that is missing."""
+        training = self.training(run)
+        files = {f"head.{name}": getattr(training.head, name) for name in HEAD_FILES}
+        for name, file in ({"data": training.data} | self.set_paths(run.seed) | files).items():
+            exists = file is None or Path(file).exists()
+            expect(exists, f"arms.{run.arm}: {name}", "a file or folder of each seed", file)
 
     def result_path(self, run: Run) -> Path:
         """Return the path of the result of a run, which exists when it is finished."""

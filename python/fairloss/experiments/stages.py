@@ -1,4 +1,4 @@
-"""What is measured while a run trains: validation metrics, and the margins of every epoch."""
+"""Validation metrics and margins while a run trains."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -40,30 +40,30 @@ class Stages:
         if self.images is None or not fractions:
             return
         batches = -(-len(self.images) // trainer.loader.batch_size)
-        stage = {
+        measured = {
             "epoch": epoch,
             "cost_steps": cost_until(self.folder, epoch) + FORWARD_COST * batches,
             "metrics": prefixed("validation", verify_images(trainer.model, self.images)),
         }
-        stages = [known for known in self.results() if known["epoch"] < epoch]
-        stages += [{"fraction": fraction} | stage for fraction in fractions]
-        write_json(self.folder / "stages.json", {"stages": stages})
+        earlier = [stage for stage in self.results() if stage["epoch"] < epoch]
+        stages = [{"fraction": fraction} | measured for fraction in fractions]
+        write_json(self.folder / "stages.json", {"stages": earlier + stages})
 
     def results(self) -> list[dict[str, Any]]:
         """Return the stages so far: "fraction", "epoch", "cost_steps" and "metrics" of each."""
         path = self.folder / "stages.json"
-        stages: list[dict[str, Any]] = (read_json_if_exists(path, stages=list) or {"stages": []})[
-            "stages"
-        ]
+        stages: list[dict[str, Any]] = (read_json_if_exists(path, stages=list) or {}).get(
+            "stages", []
+        )
         return stages
 
 
-def margins(folder: RunFolder) -> list[list[float] | None]:
+def margins(folder: RunFolder) -> list[list[float | None] | None]:
     """Return the mean margins of the classes with few, medium and many images in each epoch.
 
-    The bins are those of the log; an epoch of a loss without margins has None.
+    The bins are those of the log; None: without classes, or an epoch of a loss without margins.
     """
-    rows: list[list[float] | None] = []
+    rows: list[list[float | None] | None] = []
     for line in folder.metrics():
         if line["event"] == "epoch":
             bins = [_mean_margin(line["groups"], count_bin) for count_bin in range(BINS)]
