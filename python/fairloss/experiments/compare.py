@@ -11,17 +11,20 @@ from fairloss.checks import expect
 from fairloss.data import LabeledImages
 from fairloss.evaluation.compare_extra import import_extra
 from fairloss.experiments.choices import derive
-from fairloss.experiments.config import CompareConfig, Run
+from fairloss.experiments.closed_set import check_identities
+from fairloss.experiments.config import SETS, CompareConfig, Run
+from fairloss.experiments.cost import cost
 from fairloss.experiments.differences import paired_differences
-from fairloss.experiments.measure import METRICS, check_pairs, cost, hold_out, measure
+from fairloss.experiments.measure import METRICS, check_pairs, hold_out, measure
 from fairloss.experiments.plan import Plan, plan_after
 from fairloss.experiments.results import digests, read_results
+from fairloss.experiments.stages import Stages, margins
 from fairloss.io.json import read_json_if_exists, write_json
 from fairloss.io.machine import machine_record
 from fairloss.io.output import locked_output
 from fairloss.io.run_folder import RunFolder
 from fairloss.threads import torch_threads
-from fairloss.training import read_faces, train
+from fairloss.training import TrainConfig, read_faces, train
 from fairloss.training.settings import prepare
 from fairloss.training.train import check_one_process
 
@@ -103,32 +106,45 @@ def train_run(config: CompareConfig, run: Run) -> dict[str, Any]:
     training = config.training(run)
     files = digests(training)
     with torch_threads(config.threads):
-        faces = read_faces(training)
-        sets: dict[str, LabeledImages] = {}
-        if config.test is None:
-            faces, sets["test"] = hold_out(faces)
-        for part in ("test", "validation"):
-            path = getattr(config, part)
-            if path is not None:
-                sets[part] = read_faces(replace(training, data=path))
-                check_pairs(part, sets[part])
+        faces, sets = read_sets(config, run.seed, training)
         folder = RunFolder(training.output)
         keep_files(folder, files)
-        train(training, faces)
-        result: dict[str, Any] = {
+        stages = Stages(config.stages, folder, training.epochs, sets.get("validation"))
+        train(training, faces, after_epoch=stages.measure)
+        result = {
             "arm": run.arm,
             "seed": run.seed,
             **cost(folder),
-            "metrics": {},
+            "metrics": measure(folder, faces, sets),
+            "stages": stages.results(),
+            "margins": margins(folder),
+            "machine": machine_record(),
         }
-        for part, images in sets.items():
-            metrics = measure(folder, images)
-            result["metrics"] |= {f"{part}_{name}": value for name, value in metrics.items()}
-            result[part] = describe_set(getattr(config, part), images, faces)
-        result["machine"] = machine_record()
+    paths = config.set_paths(run.seed)
+    result |= {part: describe_set(paths[part], images, faces) for part, images in sets.items()}
     result |= {"settings": asdict(training), "files": files}
     write_json(config.result_path(run), result)
     return result
+
+
+def read_sets(
+    config: CompareConfig, seed: int, training: TrainConfig
+) -> tuple[LabeledImages, dict[str, LabeledImages]]:
+    """Return the training set, and the sets that are measured.
+
+    Raises:
+        ValueError: a set has no pairs, or the closed one has other identities than are trained.
+    """
+    faces = read_faces(training)
+    sets: dict[str, LabeledImages] = {}
+    if config.test is None:
+        faces, sets["test"] = hold_out(faces)
+    for part, path in config.set_paths(seed).items():
+        if path is not None:
+            sets[part] = read_faces(replace(training, data=path))
+            check = check_identities if part == "closed" else check_pairs
+            check(part, sets[part], faces)
+    return faces, sets
 
 
 def keep_files(folder: RunFolder, files: dict[str, str]) -> None:
@@ -173,13 +189,15 @@ def summarize(
 
 def check_same_images(results: Mapping[Run, Mapping[str, Any]]) -> None:
     """Raise ValueError where a folder had other images when a later run was measured."""
-    first, *others = results
-    for part in ("test", "validation"):
-        for name in ("images", "identities"):
-            numbers = {run: results[run].get(part, {}).get(name) for run in results}
-            for run in others:
-                got = f"{numbers[first]} of {first.name} and {numbers[run]} of {run.name}"
-                same = numbers[run] == numbers[first]
+    first: dict[tuple[str, str | None], Run] = {}
+    for run, result in results.items():
+        for part in set(SETS) & set(result):
+            folder = result[part]["folder"] or result["settings"]["data"]
+            before = first.setdefault((part, folder), run)
+            for name in ("images", "identities"):
+                numbers = [results[each][part][name] for each in (before, run)]
+                got = f"{numbers[0]} of {before.name} and {numbers[1]} of {run.name}"
+                same = numbers[0] == numbers[1]
                 expect(same, part, f"as many {name} in all results", got)
 
 

@@ -10,9 +10,11 @@ from fairloss.experiments.choices import check_choices
 from fairloss.training import TrainConfig
 from fairloss.training.build import check_parts, read_policy
 from fairloss.training.config import check_settings, number, path, positive
-from fairloss.training.settings import merge_settings, prepare
+from fairloss.training.settings import map_paths, merge_settings, prepare
 
 SMOKE_EPOCHS = 2
+SETS = ("test", "validation", "closed")
+HEAD_FILES = ("policy", "margins", "loss")
 SET_BY_COMPARISON = ("output", "seed", "resume")
 
 
@@ -44,6 +46,7 @@ class CompareConfig:
     seed: int = number(0, 0)
     test: str | None = path(None)  # images of other identities; default: hold out a fifth of data
     validation: str | None = path(None)  # images of further identities, for choices among arms
+    closed: str | None = path(None)  # other images of the identities of data, to classify
     stages: list[float] = field(  # fractions of the epochs, after which validation is measured too
         default_factory=list, metadata={"range": {"low": 0, "open_low": True, "high": 1}}
     )
@@ -59,6 +62,10 @@ class CompareConfig:
             valid = isinstance(arm, str) and re.fullmatch(r"\w[\w.+-]*", arm)
             expect(valid, "arms", "names of letters, digits and _.+-", repr(arm))
             _check_arm(arm, self.training(Run(arm, self.seed)))
+        self._check_files()
+        ascending = sorted(set(self.stages))
+        expect(self.stages == ascending, "stages", "ascending fractions", self.stages)
+        expect(not self.stages or self.validation, "validation", "a folder for the stages", "none")
         data = {self.training(Run(arm, self.seed)).data for arm in self.arms}
         expected = "a folder, as arms with different data would hold out different identities"
         expect(self.test is not None or len(data) == 1, "test", expected, "none")
@@ -87,6 +94,18 @@ class CompareConfig:
         first, *others = (*self.arms, *self.choices)
         return self.contrasts or [[arm, first] for arm in others]
 
+    def _check_files(self) -> None:
+        """Raise ValueError for a folder or file of one seed that is missing, before any run."""
+        for run in self.runs:
+            training = self.training(run)
+            paths = self.set_paths(run.seed) | {
+                "data": training.data,
+                **{f"head.{name}": getattr(training.head, name) for name in HEAD_FILES},
+            }
+            for name, given in paths.items():
+                exists = given is None or Path(given).exists()
+                expect(exists, f"arms.{run.arm}: {name}", "a file or folder of every seed", given)
+
     @property
     def runs(self) -> list[Run]:
         """All runs, seed by seed."""
@@ -104,13 +123,24 @@ class CompareConfig:
                 what = f"no {setting}, which the comparison sets"
                 expect(setting not in part, name, what, repr(part.get(setting)))
         try:
-            return prepare(merge_settings(TrainConfig, *parts.values(), fixed))
+            training = merge_settings(TrainConfig, *parts.values(), fixed)
+            return prepare(map_paths(training, lambda path: with_seed(path, run.seed)))
         except ValueError as error:
             raise ValueError(f"arms.{run.arm}: {error}") from error
+
+    def set_paths(self, seed: int) -> dict[str, str | None]:
+        """Return the folder of each of the `SETS` for a seed."""
+        paths = {part: getattr(self, part) for part in SETS}
+        return {part: path and with_seed(path, seed) for part, path in paths.items()}
 
     def result_path(self, run: Run) -> Path:
         """Return the path of the result of a run, which exists when it is finished."""
         return Path(self.output) / "results" / f"{run.name}.json"
+
+
+def with_seed(path: str, seed: int) -> str:
+    """Return a path with `{seed}` replaced."""
+    return path.replace("{seed}", str(seed))
 
 
 def _check_arm(arm: str, training: TrainConfig) -> None:
