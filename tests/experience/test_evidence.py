@@ -36,6 +36,7 @@ def experience(gain, chains=2, epochs=40, noise=0.5):
         seed=np.repeat(np.arange(chains), epochs * 9),
         mean_action=missing,
         mean_margin=missing,
+        branch=np.zeros(n, np.int64),
         dropped=0,
         min_cell=5,
         steps=10,

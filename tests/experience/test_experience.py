@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from fairloss.agent import ACTIONS, Policy
 from fairloss.experience import CollectConfig, Experience, collect, fit_policy
 from fairloss.experience.chain import Chain
 from fairloss.experience.collect import chain_config, run_chain
+from fairloss.experience.fit import total_cost
 from fairloss.io.atomic import FormatError
 from fairloss.loss_search import ProcessMap
 from fairloss.training import (
@@ -25,6 +27,7 @@ from fairloss.training import (
     train,
 )
 from fairloss.training.build import build_trainer
+from fairloss.training.cost import statistics_cost
 
 COUNTS = [9, 8, 6, 5, 4, 3, 2, 2, 1]
 
@@ -109,6 +112,27 @@ def test_collection_counts_its_cost_and_covers_evenly(pretrained, tmp_path):
             assert experience.classes[here].sum() == len(COUNTS)
 
 
+def test_the_cost_of_a_collection_by_hand(pretrained, tmp_path):
+    """40 images by 20 are 2 batches: 2 epochs of 2 steps, and 3 passes of 2 forward batches."""
+    experience = collect(settings(pretrained, tmp_path, chains=2, epochs=2), faces(COUNTS))
+    assert experience.cost_steps == pytest.approx(2 * (4 + 6 / 3))
+    assert experience.pretraining_steps == 3 * 2  # CosFace and ArcFace need no statistics
+    assert total_cost(experience) == pytest.approx(18)
+    loaded = Experience.load(tmp_path / "experience.npz")
+    assert (loaded.cost_steps, loaded.pretraining_steps) == (experience.cost_steps, 6)
+    unknown = replace(experience, pretraining_steps=math.nan)
+    assert total_cost(unknown) is None
+    with pytest.raises(ValueError, match="parts: expected chains of one run"):
+        Experience.merge([experience, unknown])
+
+
+def test_statistics_of_images_on_disk_cost_two_passes(pretrained, tmp_path):
+    trainer = chain(pretrained, tmp_path).trainer
+    assert statistics_cost(trainer) == pytest.approx(2 / 3)
+    on_disk = SimpleNamespace(faces=SimpleNamespace(in_memory=False), steps_per_epoch=2)
+    assert statistics_cost(on_disk) == pytest.approx(4 / 3)
+
+
 def test_small_cells_are_dropped_and_counted(pretrained, tmp_path):
     everything = collect(settings(pretrained, tmp_path / "a"), faces(COUNTS))
     large = collect(settings(pretrained, tmp_path / "b", min_cell=2), faces(COUNTS))
@@ -160,14 +184,15 @@ def test_policy_from_experience(pretrained, tmp_path):
     assert unvisited.any()
     assert (fit.policy.table[unvisited] == ACTIONS.index("keep")).all()
     assert fit.policy.provenance["steps"] == experience.steps
+    assert fit.policy.provenance["cost_steps"] == pytest.approx(6 + 6 * 2 + 7 * 2 / 3)
 
 
 def test_files_of_another_kind_are_refused(tmp_path):
     (tmp_path / "x.npz").write_bytes(b"no zip")
     with pytest.raises(ValueError, match=r"x.npz: no file of the expected"):
         Experience.load(tmp_path / "x.npz")
-    np.savez(tmp_path / "y.npz", version=3)
-    with pytest.raises(ValueError, match="of version 1 to 2"):
+    np.savez(tmp_path / "y.npz", version=4)
+    with pytest.raises(ValueError, match="of version 1 to 3"):
         Experience.load(tmp_path / "y.npz")
 
 

@@ -32,7 +32,9 @@ def collect(settings: Settings = None) -> None:
             config, progress=progress, map=map if config.workers == 1 else processes
         )
     print_line(
-        f"{len(experience)} transitions in {experience.steps} optimizer steps, "
+        f"{len(experience)} transitions in {experience.steps} optimizer steps "
+        f"(cost with the statistics {experience.cost_steps:.0f} steps, of the run "
+        f"{experience.pretraining_steps:.0f}), "
         f"{experience.dropped} cells below {experience.min_cell} classes dropped: "
         f"{Path(config.output) / 'experience.npz'}"
     )

@@ -13,6 +13,7 @@ from fairloss.experience.experience import Experience
 from fairloss.heads import FairLoss
 from fairloss.io.run_folder import RunFolder
 from fairloss.training import Trainer
+from fairloss.training.cost import statistics_cost
 from fairloss.typing import Float64s, Ints
 from fairloss_ext import ClassStatistics
 
@@ -82,8 +83,9 @@ class Chain:
         """Return the transitions so far."""
         columns: dict[str, Any] = {}
         for name, dtype in _COLUMNS.items():
-            # Chains that began before means were recorded have rows without them.
-            columns[name] = np.array([row.get(name, math.nan) for row in self.rows], dtype)
+            # Chains that began before means or branches were recorded have rows without them.
+            default = math.nan if dtype is np.float64 else 0
+            columns[name] = np.array([row.get(name, default) for row in self.rows], dtype)
         columns["successor"] = columns["successor"].reshape(len(self.rows), len(self.legal))
         return Experience(
             grid=np.array(self.head.policy.grid.values),
@@ -91,8 +93,14 @@ class Chain:
             min_cell=self.min_cell,
             steps=self.trainer.step - self.first_step,
             kind=self.head.kind,
+            cost_steps=self._cost_steps(),
             **columns,
         )
+
+    def _cost_steps(self) -> float:
+        steps = self.trainer.step - self.first_step
+        passes = 1 + steps // self.trainer.steps_per_epoch  # one before the first epoch
+        return steps + passes * statistics_cost(self.trainer)
 
     def save(self, folder: RunFolder, epoch: int) -> None:
         """Write all that the next epoch depends on as a checkpoint."""
@@ -157,6 +165,7 @@ _COLUMNS: dict[str, type] = {
     "seed": np.int64,
     "mean_action": np.float64,
     "mean_margin": np.float64,
+    "branch": np.int64,
 }
 
 

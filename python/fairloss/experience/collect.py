@@ -1,5 +1,6 @@
 """`collect(config)`: chains of fine-tuning from a pre-trained run to one experience file."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -26,6 +27,7 @@ from fairloss.training import (
 )
 from fairloss.training.build import build_trainer
 from fairloss.training.config import DEVICES, check_settings, choice, number, path, positive
+from fairloss.training.cost import cost
 from fairloss.training.identities import check_same_identities, identities_record
 from fairloss.training.settings import prepare
 from fairloss.training.train import check_one_process
@@ -96,7 +98,8 @@ def collect(
             chains.append(chain)
             if outside is not None:
                 outside("chains", len(chains), len(seeds))
-        experience = Experience.merge(chains)
+        pretraining_steps = run_cost_steps(Path(config.run))
+        experience = replace(Experience.merge(chains), pretraining_steps=pretraining_steps)
         experience.save(Path(config.output) / "experience.npz")
     return experience
 
@@ -159,6 +162,14 @@ def chain_config(config: CollectConfig, seed: int) -> TrainConfig:
     trained.epochs, trained.seed, trained.init = config.epochs, seed, config.run
     trained.device = config.device
     return trained
+
+
+def run_cost_steps(run: Path) -> float:
+    """Return the cost of the training of a run, NaN where its log lacks it."""
+    try:
+        return float(cost(RunFolder(run))["cost_steps"])
+    except (KeyError, ValueError):
+        return math.nan
 
 
 def run_grid(config: CollectConfig) -> MarginGrid:

@@ -13,7 +13,6 @@ from fairloss.evaluation.compare_extra import import_extra
 from fairloss.experiments.choices import derive
 from fairloss.experiments.closed_set import check_identities
 from fairloss.experiments.config import SETS, CompareConfig, Run
-from fairloss.experiments.cost import cost
 from fairloss.experiments.differences import paired_differences
 from fairloss.experiments.measure import METRICS, check_pairs, hold_out, measure
 from fairloss.experiments.plan import Plan, plan_after
@@ -25,6 +24,7 @@ from fairloss.io.output import locked_output
 from fairloss.io.run_folder import RunFolder
 from fairloss.threads import torch_threads
 from fairloss.training import TrainConfig, read_faces, train
+from fairloss.training.cost import cost
 from fairloss.training.settings import prepare
 from fairloss.training.train import check_one_process
 

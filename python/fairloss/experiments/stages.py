@@ -7,10 +7,10 @@ import numpy as np
 
 from fairloss.agent.state import BINS
 from fairloss.data import LabeledImages
-from fairloss.experiments.cost import FORWARD_COST, steps_until
 from fairloss.experiments.measure import prefixed, verify_images
 from fairloss.io.json import read_json_if_exists, write_json
 from fairloss.io.run_folder import RunFolder
+from fairloss.training.cost import FORWARD_COST, cost_until
 from fairloss.training.trainer import Trainer
 
 
@@ -42,7 +42,7 @@ class Stages:
         batches = -(-len(self.images) // trainer.loader.batch_size)
         stage = {
             "epoch": epoch,
-            "cost_steps": steps_until(self.folder, epoch) + FORWARD_COST * batches,
+            "cost_steps": cost_until(self.folder, epoch) + FORWARD_COST * batches,
             "metrics": prefixed("validation", verify_images(trainer.model, self.images)),
         }
         stages = [known for known in self.results() if known["epoch"] < epoch]

@@ -4,6 +4,7 @@ from typing import Any
 
 from fairloss.agent import Policy
 from fairloss.io.run_folder import RunFolder
+from fairloss.training.trainer import Trainer
 
 FORWARD_COST = 1 / 3  # of a batch without a backward pass, in training steps
 
@@ -15,18 +16,21 @@ def cost(folder: RunFolder) -> dict[str, Any]:
     statistics after an epoch are a third of its steps), and the whole collection of the policy,
     "collection_steps", which is None and not counted where the policy records none. "seconds" has
     neither evaluation nor collection.
+
+    Raises:
+        ValueError: metrics.jsonl has no epoch.
     """
     epochs = _epochs(folder)
     collection = _collection_steps(folder)
     return {
         "train_steps": epochs[-1]["step"],
         "collection_steps": collection,
-        "cost_steps": steps_until(folder, len(epochs)) + (collection or 0.0),
+        "cost_steps": cost_until(folder, len(epochs)) + (collection or 0.0),
         "seconds": sum(sum(line["seconds"].values()) for line in epochs),
     }
 
 
-def steps_until(folder: RunFolder, epoch: int) -> float:
+def cost_until(folder: RunFolder, epoch: int) -> float:
     """Return the cost of a run up to the end of an epoch, without collection."""
     epochs = _epochs(folder)[:epoch]
     steps: int = epochs[-1]["step"]
@@ -34,8 +38,20 @@ def steps_until(folder: RunFolder, epoch: int) -> float:
     return steps + FORWARD_COST * passes * steps / len(epochs)
 
 
+def statistics_cost(trainer: Trainer) -> float:
+    """Return the cost of `Trainer.statistics`: where images are not in memory it reads them twice.
+
+    Only forward passes are counted.
+    """
+    passes = 1 if trainer.faces.in_memory else 2
+    return FORWARD_COST * passes * trainer.steps_per_epoch
+
+
 def _epochs(folder: RunFolder) -> list[dict[str, Any]]:
-    return [line for line in folder.metrics() if line["event"] == "epoch"]
+    epochs = [line for line in folder.metrics() if line.get("event") == "epoch"]
+    if not epochs:
+        raise ValueError(f"folder: expected {folder / 'metrics.jsonl'} with epochs, got none")
+    return epochs
 
 
 def _collection_steps(folder: RunFolder) -> float | None:
