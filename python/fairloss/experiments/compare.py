@@ -28,7 +28,7 @@ from fairloss.training.cost import cost
 from fairloss.training.settings import prepare
 from fairloss.training.train import check_one_process
 
-SUMMARIZED = ("arm", "seed", "train_steps", "cost_steps", "metrics", "chosen")
+SUMMARIZED = ("arm", "seed", "train_steps", "cost_steps", "collection_steps", "metrics", "chosen")
 
 Map = Callable[[Callable[[Run], dict[str, Any]], Iterable[Run]], Iterable[dict[str, Any]]]
 
@@ -52,9 +52,10 @@ def compare(
 
     Returns:
         The content of summary.json: "tasks", a list of one with "name", "primary_metric",
-        "validation_metric" (None without validation), "seeds" (the number of each arm), "runs"
-        (each with "arm", "seed", "train_steps", "cost_steps" and "metrics"; of a choice also
-        "chosen", an arm) and "differences" (`paired_differences`).
+        "validation_metric" (None without validation), "bound", "seeds" (the number of each arm),
+        "runs" (each with "arm", "seed", "train_steps", "cost_steps", "collection_steps" and
+        "metrics"; a choice has "chosen", an arm, instead of "collection_steps") and "differences"
+        (`paired_differences`).
 
     Raises:
         ValueError: a setting or the data does not fit, or a result had other settings.
@@ -180,6 +181,7 @@ def summarize(
         "name": Path(config.output).resolve().name,
         "primary_metric": primary,
         "validation_metric": validation,
+        "bound": config.bound,
         "seeds": dict(Counter(run["arm"] for run in runs)),
         "runs": [{name: run[name] for name in SUMMARIZED if name in run} for run in runs],
     }
