@@ -1,6 +1,6 @@
 """Comparisons of losses: arms x seeds, one result a run, and paired differences."""
 
-from fairloss.experiments.compare import Map, compare, train_run
+from fairloss.experiments.compare import Map, compare, summarize_results, train_run
 from fairloss.experiments.config import CompareConfig, Run, smoke
 from fairloss.experiments.differences import paired_differences
 from fairloss.experiments.measure import METRICS, verify
@@ -17,6 +17,7 @@ __all__ = [
     "paired_differences",
     "plan",
     "smoke",
+    "summarize_results",
     "train_run",
     "verify",
 ]

@@ -1,5 +1,6 @@
 """`compare(config)`: train every arm with every seed, and write one result a run."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
@@ -9,6 +10,7 @@ from typing import Any
 from fairloss.checks import expect
 from fairloss.data import LabeledImages
 from fairloss.evaluation.compare_extra import import_extra
+from fairloss.experiments.choices import derive
 from fairloss.experiments.closed_set import check_identities
 from fairloss.experiments.config import SETS, CompareConfig, Run
 from fairloss.experiments.differences import paired_differences
@@ -25,6 +27,8 @@ from fairloss.training import TrainConfig, read_faces, train
 from fairloss.training.cost import cost
 from fairloss.training.settings import prepare
 from fairloss.training.train import check_one_process
+
+SUMMARIZED = ("arm", "seed", "train_steps", "cost_steps", "collection_steps", "metrics", "chosen")
 
 Map = Callable[[Callable[[Run], dict[str, Any]], Iterable[Run]], Iterable[dict[str, Any]]]
 
@@ -48,8 +52,10 @@ def compare(
 
     Returns:
         The content of summary.json: "tasks", a list of one with "name", "primary_metric",
-        "validation_metric" (None without validation), "runs" (each with "arm", "seed",
-        "train_steps", "cost_steps" and "metrics") and "differences" (`paired_differences`).
+        "validation_metric" (None without validation), "bound", "seeds" (the number of each arm),
+        "runs" (each with "arm", "seed", "train_steps", "cost_steps", "collection_steps" and
+        "metrics"; a choice has "chosen", an arm, instead of "collection_steps") and "differences"
+        (`paired_differences`).
 
     Raises:
         ValueError: a setting or the data does not fit, or a result had other settings.
@@ -58,7 +64,8 @@ def compare(
     """
     config = prepare(config)
     check_one_process()
-    import_extra("scipy.stats")  # before the work, at whose end it is used
+    for name in ("scipy.stats", "statsmodels.stats.multitest"):
+        import_extra(name)  # before the work, at whose end it is used
     with locked_output(Path(config.output)):
         results = read_results(config)
         missing = [run for run in config.runs if run not in results]
@@ -68,8 +75,32 @@ def compare(
             results[Run(result["arm"], result["seed"])] = result
             if report is not None:
                 report(result, plan_after(config, results))
-        summary = summarize(config, results)
-        write_json(Path(config.output) / "summary.json", summary)
+        return write_summary(config, results)
+
+
+def summarize_results(config: CompareConfig) -> dict[str, Any]:
+    """Write summary.json of the results that exist so far, also while `compare` runs.
+
+    A contrast is over the seeds that both of its arms have.
+
+    Returns:
+        As `compare`.
+
+    Raises:
+        ValueError: as `compare`, or there is no result.
+    """
+    config = prepare(config)
+    results = read_results(config)
+    expect(results, "output", "a folder with results of these arms", config.output)
+    return write_summary(config, results)
+
+
+def write_summary(
+    config: CompareConfig, results: Mapping[Run, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Write summary.json and return its content."""
+    summary = summarize(config, results)
+    write_json(Path(config.output) / "summary.json", summary)
     return summary
 
 
@@ -142,18 +173,22 @@ def describe_set(path: str | None, images: LabeledImages, faces: LabeledImages) 
 def summarize(
     config: CompareConfig, results: Mapping[Run, Mapping[str, Any]]
 ) -> dict[str, list[dict[str, Any]]]:
-    """Return the content of summary.json."""
+    """Return the content of summary.json, of the results that exist."""
     check_same_images(results)
-    kept = ("train_steps", "cost_steps", "metrics")
-    runs = [run._asdict() | {name: results[run][name] for name in kept} for run in config.runs]
+    runs = [results[run] for run in config.runs if run in results]
     primary = primary_metric(runs, "test")
+    validation = primary_metric(runs, "validation") if config.validation else None
+    runs += derive(config.choices, runs, validation)
     task = {
         "name": Path(config.output).resolve().name,
         "primary_metric": primary,
-        "validation_metric": primary_metric(runs, "validation") if config.validation else None,
-        "runs": runs,
+        "validation_metric": validation,
+        "bound": config.bound,
+        "seeds": dict(Counter(run["arm"] for run in runs)),
+        "runs": [{name: run[name] for name in SUMMARIZED if name in run} for run in runs],
     }
-    return {"tasks": [task | {"differences": paired_differences(task, config.bound)}]}
+    differences = paired_differences(task, config.bound, config.pairs, config.decide)
+    return {"tasks": [task | {"differences": differences}]}
 
 
 def check_same_images(results: Mapping[Run, Mapping[str, Any]]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fairloss.checks import expect
+from fairloss.experiments.choices import check_choices
 from fairloss.training import TrainConfig
 from fairloss.training.build import check_parts, read_policy
 from fairloss.training.config import check_settings, number, path, positive
@@ -35,8 +36,12 @@ class CompareConfig:
 
     output: str = path()  # folder for the runs, the results and summary.json
     settings: dict[str, Any] = field(default_factory=dict)  # of every run, as of `fairloss train`
-    # name -> the settings that differ; others are compared with the first
-    arms: dict[str, Any] = field(default_factory=dict)
+    arms: dict[str, Any] = field(default_factory=dict)  # name -> the settings that differ
+    # name -> {among: arms, by: seeds or stages}: arms that train nothing, see `choices.derive`
+    choices: dict[str, Any] = field(default_factory=dict)
+    # [arm, reference] pairs to compare; default: every arm with the first
+    contrasts: list[list[str]] = field(default_factory=list)
+    decide: list[str] = field(default_factory=list)  # metrics with a decision; default: the primary
     seeds: int = number(5, 1)  # runs of each arm, with seeds seed, seed + 1, ...
     seed: int = number(0, 0)
     test: str | None = path(None)  # images of other identities; default: hold out a fifth of data
@@ -63,6 +68,30 @@ class CompareConfig:
         data = {self.training(Run(arm, self.seed)).data for arm in self.arms}
         expected = "a folder, as arms with different data would hold out different identities"
         expect(self.test is not None or len(data) == 1, "test", expected, "none")
+        self._check_choices()
+
+    def _check_choices(self) -> None:
+        """Raise ValueError for choices and contrasts that could not be computed at the end."""
+        check_choices(self.choices, self.arms)
+        validated = not self.choices or self.validation is not None
+        expect(validated, "validation", "a folder to choose among arms by", "none")
+        rules = {choice["by"] for choice in self.choices.values()}
+        several = "seeds" not in rules or self.seeds > 1
+        expect(several, "seeds", "2 or more to choose by the other seeds", self.seeds)
+        staged = "stages" not in rules or self.stages
+        expect(staged, "stages", "fractions such as [0.15, 0.5] to choose by", self.stages)
+        names = (*self.arms, *self.choices)
+        for pair in self.contrasts:
+            valid = len(set(pair)) == len(pair) == 2 and set(pair) <= set(names)
+            expect(valid, "contrasts", f"pairs [arm, reference] of {', '.join(names)}", pair)
+        twice = [pair for pair in self.contrasts if self.contrasts.count(pair) > 1]
+        expect(not twice, "contrasts", "every pair once", twice)
+
+    @property
+    def pairs(self) -> list[list[str]]:
+        """The arms that are compared, each with its reference."""
+        first, *others = (*self.arms, *self.choices)
+        return self.contrasts or [[arm, first] for arm in others]
 
     @property
     def runs(self) -> list[Run]:
@@ -118,10 +147,14 @@ def _check_arm(arm: str, training: TrainConfig) -> None:
 
 
 def smoke(config: CompareConfig) -> CompareConfig:
-    """Return a comparison of every arm with one seed and few epochs, in a folder beside it."""
+    """Return a comparison of every arm with one seed and few epochs, in a folder beside it.
+
+    It has no choices, which take several seeds or stages.
+    """
     arms = {}
     for run in replace(config, seeds=1).runs:
         warmup = min(config.training(run).optimizer.warmup, SMOKE_EPOCHS / 2)
         few = {"epochs": SMOKE_EPOCHS, "optimizer.warmup": warmup}
         arms[run.arm] = config.arms[run.arm] | few
-    return replace(config, output=f"{Path(config.output)}-smoke", seeds=1, arms=arms)
+    output = f"{Path(config.output)}-smoke"
+    return replace(config, output=output, seeds=1, arms=arms, choices={}, contrasts=[])
