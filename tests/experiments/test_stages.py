@@ -78,6 +78,7 @@ def test_a_stage_measures_the_network_of_that_epoch(config, results):
     assert (first["fraction"], first["epoch"], last["epoch"]) == (0.5, 1, 2)
     # 10 images of validation are one batch, whose forward pass costs a third of a step
     assert first["cost_steps"] == pytest.approx(2 + 1 / 3)
+    assert last["cost_steps"] == pytest.approx(4 + 2 / 3)
     metrics = results[run]["metrics"]
     assert last["metrics"] == {k: v for k, v in metrics.items() if k.startswith("validation")}
     folder = RunFolder(config.training(run).output)

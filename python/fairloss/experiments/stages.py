@@ -17,6 +17,8 @@ from fairloss.training.trainer import Trainer
 class Stages:
     """Validation metrics after fractions of the epochs, kept in stages.json of the run folder.
 
+    The cost of a stage has the forward passes of its validation and of those before it.
+
     Args:
         fractions: of the epochs, ascending.
         folder: of the run.
@@ -40,9 +42,10 @@ class Stages:
         if self.images is None or not fractions:
             return
         batches = -(-len(self.images) // trainer.loader.batch_size)
+        passes = sum(last <= epoch for last in set(self.epochs.values()))
         measured = {
             "epoch": epoch,
-            "cost_steps": cost_until(self.folder, epoch) + FORWARD_COST * batches,
+            "cost_steps": cost_until(self.folder, epoch) + FORWARD_COST * batches * passes,
             "metrics": prefixed("validation", verify_images(trainer.model, self.images)),
         }
         earlier = [stage for stage in self.results() if stage["epoch"] < epoch]
