@@ -34,8 +34,8 @@ def images(pixels, labels, identities):
 
 
 def test_accuracies_and_angles_by_the_number_of_training_images():
-    up, across = [0.0, 0.0, 1.0], [math.sin(0.3), math.cos(0.3), 0.0]
-    model = Lookup([[2.0, 0.0, 0.0], [0.0, 3.0, 0.0], up, across, [0.0, 0.8, 0.6]])
+    upward, second = [0.0, 0.0, 1.0], [math.sin(0.3), math.cos(0.3), 0.0]
+    model = Lookup([[2.0, 0.0, 0.0], [0.0, 3.0, 0.0], upward, second, [0.0, 0.8, 0.6]])
     faces = images([0, 1, 1, 2, 2, 2], [0, 1, 1, 2, 2, 2], ["few", "medium", "many"])
     closed = images([0, 3, 4, 2], [2, 1, 0, 0], ["many", "medium", "few"])
     weight = torch.stack([AXES[0], 5 * AXES[2], AXES[1]])

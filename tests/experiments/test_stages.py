@@ -66,10 +66,10 @@ def test_every_seed_has_its_own_data_and_policy(config, results):
 
 
 def test_the_cost_has_the_statistics_and_the_collection(results):
-    fixed, moved = results[Run("fixed", 4)], results[Run("raise", 4)]
+    fixed, raised = results[Run("fixed", 4)], results[Run("raise", 4)]
     assert (fixed["train_steps"], fixed["collection_steps"], fixed["cost_steps"]) == (4, 0, 4)
-    assert (moved["train_steps"], moved["collection_steps"]) == (4, 40)
-    assert moved["cost_steps"] == pytest.approx(4 + 4 / 3 + 40)  # 24 images: two batches an epoch
+    assert (raised["train_steps"], raised["collection_steps"]) == (4, 40)
+    assert raised["cost_steps"] == pytest.approx(4 + 4 / 3 + 40)  # 24 images: two batches an epoch
 
 
 def test_a_stage_measures_the_network_of_that_epoch(config, results):
