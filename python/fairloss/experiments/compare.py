@@ -41,7 +41,7 @@ def compare(
         config: the settings.
         report: called as report(result, plan) after each run, with what is left.
         map: runs the arms: the builtin one by one, or another with its signature. For processes,
-            `fairloss.loss_search.ProcessMap(config.workers)`; other machines must share `output`.
+            `fairloss.loss_search.ProcessMap(config.workers)`; for other machines, `RayMap`.
 
     Returns:
         The content of summary.json: "tasks", a list of one with "name", "primary_metric",
