@@ -22,6 +22,7 @@ from fairloss.threads import torch_threads
 from fairloss.training import read_faces, train
 from fairloss.training.settings import prepare
 from fairloss.training.train import check_one_process
+from fairloss.training.trainer import Diverged
 
 Map = Callable[[Callable[[Run], dict[str, Any]], Iterable[Run]], Iterable[dict[str, Any]]]
 
@@ -51,7 +52,7 @@ def compare(
     Raises:
         ValueError: a setting or the data does not fit, or a result had other settings.
         ImportError: the extra `compare` is missing.
-        RuntimeError: training diverged.
+        RuntimeError: runs diverged, after the others have finished; the next call repeats these.
     """
     config = prepare(config)
     check_one_process()
@@ -59,13 +60,29 @@ def compare(
     with locked_output(Path(config.output)):
         results = read_results(config)
         missing = [run for run in config.runs if run not in results]
-        for result in map(partial(train_run, config), missing):
+        diverged = []
+        for result in map(partial(try_run, config), missing):
+            if "diverged" in result:
+                diverged.append(result["diverged"])
+                continue
             results[Run(result["arm"], result["seed"])] = result
             if report is not None:
                 report(result, plan_after(config, results))
+        if diverged:
+            raise Diverged(
+                f"{len(diverged)} of {len(missing)} runs diverged: {'; '.join(diverged)}"
+            )
         summary = summarize(config, results)
         write_json(Path(config.output) / "summary.json", summary)
     return summary
+
+
+def try_run(config: CompareConfig, run: Run) -> dict[str, Any]:
+    """Return the result of `train_run`, or "diverged": why, so that a map trains the other runs."""
+    try:
+        return train_run(config, run)
+    except Diverged as error:
+        return {"diverged": f"{run.name}: {error}"}
 
 
 def train_run(config: CompareConfig, run: Run) -> dict[str, Any]:
