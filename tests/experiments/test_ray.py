@@ -1,4 +1,4 @@
-"""A comparison on a Ray cluster, one of whose processes is killed."""
+"""Comparisons on a local Ray cluster."""
 
 from __future__ import annotations
 
@@ -22,6 +22,14 @@ SETTINGS |= {"model.embedding_size": 16}
 ARMS = {"cosface": {"head.name": "CosFace"}, "arcface": {"head.name": "ArcFace"}}
 
 
+@pytest.fixture(scope="module")
+def cluster():
+    """Two processes; `ray` is no part of the extra `test`."""
+    ray = pytest.importorskip("ray")
+    with ray.init(num_cpus=2, include_dashboard=False) as context:
+        yield context
+
+
 def results(config):
     """Return the results without what may differ: times, the machine and the folders of runs."""
     contents = {}
@@ -43,19 +51,39 @@ def kill_a_run_at_work(output, killed):
 
 
 @pytest.mark.slow
-def test_a_process_of_ray_that_is_killed_changes_nothing(tmp_path):
-    ray = pytest.importorskip("ray")
+def test_a_process_that_is_killed_changes_nothing(cluster, tmp_path):
     data = str(write_folder(tmp_path / "faces", [3] * 12))
     config = CompareConfig(str(tmp_path / "plain" / "x"), SETTINGS | {"data": data}, ARMS, seeds=2)
     other = replace(config, output=str(tmp_path / "ray" / "x"))
     summary = compare(config)
     killed = []
     killer = threading.Thread(target=kill_a_run_at_work, args=(Path(other.output), killed))
-    with ray.init(num_cpus=2, include_dashboard=False):
-        killer.start()
-        assert compare(other, map=RayMap()) == summary
+    killer.start()
+    assert compare(other, map=RayMap()) == summary
     killer.join()
     ((folder, process),) = killed
     assert process != os.getpid()
     assert "resume" in [line["event"] for line in RunFolder(folder).metrics()]
     assert results(other) == results(config)
+
+
+@pytest.mark.slow
+def test_an_error_of_a_call_is_raised_when_the_other_calls_have_ended(cluster, tmp_path):
+    begun, ended = tmp_path / "begun", tmp_path / "ended"
+
+    def fail_or_sleep(number):
+        if number == 0:
+            while not begun.exists():
+                time.sleep(0.01)
+            raise ValueError("data: not there")
+        begun.touch()
+        try:
+            while True:
+                time.sleep(0.01)
+        finally:
+            time.sleep(0.5)
+            ended.touch()
+
+    with pytest.raises(ValueError, match="data: not there"):
+        list(RayMap()(fail_or_sleep, [0, 1]))
+    assert ended.exists()

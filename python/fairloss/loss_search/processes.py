@@ -113,6 +113,7 @@ class RayMap:
         finally:
             for result in results:
                 ray.cancel(result)  # finished ones are not affected
+            ray.wait(results, num_returns=len(results))  # for the locks of folders
 
 
 def _call(function: Callable[[A], R], argument: A) -> R:
