@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from fairloss.experiments import CompareConfig
-from fairloss.experiments.compare import summarize
+from fairloss.experiments.summary import summarize
 from fairloss.io.json import write_json
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"

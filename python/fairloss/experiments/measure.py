@@ -9,7 +9,7 @@ from torch import nn
 
 from fairloss.checks import expect
 from fairloss.data import LabeledImages
-from fairloss.evaluation import all_pairs, identity_folds, pair_scores, verification
+from fairloss.evaluation import identity_folds, streamed_verification
 from fairloss.evaluation.verification import not_measurable
 from fairloss.experiments.closed_set import classify
 from fairloss.io.run_folder import RunFolder
@@ -35,9 +35,7 @@ def verify(embeddings: npt.ArrayLike, identities: npt.ArrayLike) -> dict[str, fl
         embeddings: (N, D), normalized here.
         identities: (N,) integers or strings.
     """
-    pairs = all_pairs(identities)
-    fars = (*MEAN_FARS, *FARS.values())
-    result = verification(pair_scores(embeddings, pairs), pairs.genuine, far=fars)
+    result = streamed_verification(embeddings, identities, (*MEAN_FARS, *FARS.values()))
     missing = not_measurable(result.impostor)
     tars = [result.tar[far] for far in MEAN_FARS]
     metrics: dict[str, float | str] = {

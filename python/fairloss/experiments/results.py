@@ -1,5 +1,7 @@
 """Results of earlier calls, which are not repeated."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,23 +34,26 @@ def read_results(config: CompareConfig) -> dict[Run, dict[str, Any]]:
         ValueError: one had other settings, or was measured on other sets.
     """
     results = {}
+    digest = cache(sha256)  # runs share the files of their arm
     for run in config.runs:
         result = read_json_if_exists(config.result_path(run), **ENTRIES)
         if result is not None:
-            _check_same(config, run, result)
+            _check_same(config, run, result, digest)
             results[run] = result
     return results
 
 
-def digests(training: TrainConfig) -> dict[str, str]:
+def digests(training: TrainConfig, digest: Callable[[Path], str] = sha256) -> dict[str, str]:
     """Return the SHA-256 of the files that a run reads beside its images."""
     paths = {f"head.{name}": getattr(training.head, name) for name in HEAD_FILES}
     paths["init_backbone"] = training.init_backbone
     files = {name: Path(path) for name, path in paths.items() if path is not None}
-    return {name: sha256(path) for name, path in files.items() if path.is_file()}
+    return {name: digest(path) for name, path in files.items() if path.is_file()}
 
 
-def _check_same(config: CompareConfig, run: Run, result: dict[str, Any]) -> None:
+def _check_same(
+    config: CompareConfig, run: Run, result: dict[str, Any], digest: Callable[[Path], str]
+) -> None:
     path = config.result_path(run)
     with report_malformed(path):
         before = vars(merge_settings(TrainConfig, result["settings"]))
@@ -57,7 +62,8 @@ def _check_same(config: CompareConfig, run: Run, result: dict[str, Any]) -> None
         before["stages"] = [stage["fraction"] for stage in result.get("stages", [])]
     training = config.training(run)
     now = vars(training) | config.set_paths(run.seed)
-    now |= {"threads": config.threads, "files": digests(training), "stages": config.stages}
+    files = digests(training, digest)
+    now |= {"threads": config.threads, "files": files, "stages": config.stages}
     changed = [
         f"{name} was {before[name]}, is {now[name]}"
         for name in now
