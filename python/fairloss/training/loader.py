@@ -71,8 +71,9 @@ class Loader:
     ) -> Generator[Tensor, None, None]:
         """Yield uint8 (B, channels, H, W) augmented images of `batches(epoch)` from a step on.
 
-        Decoded images are in memory that the next batch but a few is written to: a batch is valid
-        until the next one is asked for, unless it is copied. Close the generator if it is left before its end: that ends the workers.
+        A batch is valid until the next one is asked for, as images are decoded into memory that is
+        used again; copy what is needed longer. Close the generator if it is left before its end:
+        that ends the workers.
 
         Raises:
             FormatError, OSError: an image cannot be read; also where a worker met it.
@@ -88,7 +89,7 @@ class Loader:
             yield images
 
     def load_in_order(self) -> Generator[Tensor, None, None]:
-        """Yield uint8 images as they are, in the order of the data set."""
+        """Yield uint8 images as they are, in the order of the data set; each valid as in `load`."""
         batches = torch.arange(len(self.images)).split(STATISTICS_BATCH)
         yield from self._decode(list(batches), 0, None)
 
@@ -130,15 +131,11 @@ def _received(iterator: Iterator[Exception | None]) -> Iterator[Exception | None
 
 
 class _Decoder(Dataset[Exception | None]):
-    """Decodes the images of a step into memory that all processes share.
+    """Decodes the images of a step into a slot of memory that the workers share with this process.
 
-    Item `step` is None, or the error of an image. Returned, it comes to the caller as it is:
+    Item `step` is None, or the error of an image. Returned, an error comes to the caller as it is:
     DataLoader makes a RuntimeError with a traceback of those whose class takes other arguments
     than a message.
-
-    DataLoader sends step `PREFETCH * workers + n` to a worker when it returns step n, before it
-    is asked for the next one. So of that many steps and one more each has memory of its own, while
-    step n is in use. In this process, with 0 workers, it is one.
     """
 
     def __init__(
@@ -152,14 +149,16 @@ class _Decoder(Dataset[Exception | None]):
         # Arrays, as a tensor for each batch would be a file descriptor in a spawned worker.
         self.order = torch.cat(batches).numpy()
         self.starts = [0, *torch.tensor([len(batch) for batch in batches]).cumsum(0).tolist()]
+        # DataLoader sends step n + PREFETCH * workers to a worker when it returns step n, and the
+        # one after it not before it is asked for step n + 1: step n is then no longer in use.
         slots = PREFETCH * workers + 1
         shape = slots, max(map(len, batches)), images.channels, *images.image_size
         self.slots = torch.empty(shape, dtype=torch.uint8)
         if workers:
-            self.slots = _shared(self.slots)
+            _share(self.slots)
 
     def batch(self, step: int) -> Tensor:
-        """Return the memory of a step."""
+        """Return the part of its slot that the images of a step fill."""
         return self.slots[step % len(self.slots), : self.starts[step + 1] - self.starts[step]]
 
     def __getitem__(self, step: int) -> Exception | None:
@@ -177,13 +176,15 @@ class _Decoder(Dataset[Exception | None]):
             pixels[row] = image
 
 
-def _shared(tensor: Tensor) -> Tensor:
+def _share(slots: Tensor) -> None:
+    """Move slots to shared memory, which containers may have little of."""
     try:
-        return tensor.share_memory_()
+        slots.share_memory_()
     except RuntimeError as error:
-        size = f"{tensor.nbytes / 2**20:.0f} MiB for {len(tensor)} batches"
+        size = f"{slots.nbytes >> 10} KiB of shared memory"
         raise RuntimeError(
-            f"shared memory: expected {size}, got: {error}; fewer workers or smaller batches"
+            f"workers: expected {size} for {len(slots)} batches, got: {error}; "
+            "lower workers or batch_size"
         ) from error
 
 
