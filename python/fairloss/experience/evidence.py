@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fairloss.agent import ACTIONS, Transitions, fit_tabular
-from fairloss.agent.effects import chain_trends
+from fairloss.agent.effects import branched_epochs, chain_trends
 from fairloss.agent.policy import Policy
 from fairloss.agent.state import legal_actions
 from fairloss.experience.experience import Experience
@@ -139,9 +139,10 @@ def _permutation(experience: Experience, changes: Float64s, reward: str) -> dict
     """Compare the mean advantage of the best actions with that of permuted changes.
 
     Changes less the effects of their states are permuted within each epoch, and what the cells of
-    an epoch share, less the trend of the chain, among the epochs of the chain. The advantage is
-    that of one epoch: where a step up and the same step down cancel, discounted values of actions
-    differ by less than their noise.
+    an epoch share, less the trend of the chain, among the epochs of the chain. Where an epoch has
+    several branches, both are permuted among these, the first for each cell. The advantage is that
+    of one epoch: where a step up and the same step down cancel, discounted values of actions differ
+    by less than their noise.
     """
     rewards = experience.rewards(reward)
 
@@ -166,7 +167,12 @@ def _permuter(experience: Experience, changes: Float64s) -> Callable[[], Float64
     random = np.random.default_rng(0)
     _, first, epoch = np.unique(experience.epoch_labels, return_index=True, return_inverse=True)
     n, epochs, chain = len(changes), len(first), experience.seed[first]
+    branched = branched_epochs(chain, experience.epoch[first])
+    # Numbers below 0 are no seeds, and no epochs.
+    among = np.where(branched < 0, chain, -1 - branched)
     _, state = np.unique(experience.state, return_inverse=True)
+    cell = branched[epoch] * (state.max() + 1) + state
+    within = np.where(branched[epoch] < 0, epoch, -1 - cell)
     # Effects of states are no noise, and do not cancel in advantages once they are permuted.
     design = np.hstack([np.eye(state.max() + 1)[state], np.eye(epochs)[epoch]])
     effects, _, rank, _ = np.linalg.lstsq(design, changes, rcond=None)
@@ -179,8 +185,8 @@ def _permuter(experience: Experience, changes: Float64s) -> Callable[[], Float64
     trend = design @ np.linalg.lstsq(design, mean, rcond=None)[0]
 
     def permute() -> Float64s:
-        shared = trend + _shuffled(mean - trend, chain, random)
-        permuted: Float64s = of_states + _shuffled(residual, epoch, random) + shared[epoch]
+        shared = trend + _shuffled(mean - trend, among, random)
+        permuted: Float64s = of_states + _shuffled(residual, within, random) + shared[epoch]
         return permuted
 
     return permute

@@ -130,6 +130,7 @@ class Experience:
             self.mean_action,
             self.mean_margin,
             self.margin_grid(),
+            self.branch,
         )
 
     def transitions(
