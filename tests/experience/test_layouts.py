@@ -41,8 +41,8 @@ def test_one_cell_moves_in_an_epoch_of_the_single_layout(pretrained, tmp_path):
         actions = experience.action[experience.epoch == epoch]
         assert (actions != KEEP).sum() == 1
     assert len(experience) > 6
-    moved = experience.action != KEEP
-    pairs = list(zip(experience.state[moved], experience.action[moved], strict=True))
+    moves = experience.action != KEEP
+    pairs = list(zip(experience.state[moves], experience.action[moves], strict=True))
     assert len(set(pairs)) == len(pairs)  # six epochs are fewer than the pairs: none is repeated
 
 

@@ -71,7 +71,7 @@ class Chain:
         scores: list[float] = []
         best = start, statistics
         for branch in range(self.branches):
-            # An optimizer goes on with the tensors that it restores, and changes them.
+            # An optimizer uses the tensors that it restores, and changes them.
             self.trainer.restore(copy.deepcopy(start))
             self.statistics = statistics
             lines.append(self._run_branch(epoch, branch, learning_rate))
@@ -161,8 +161,7 @@ class Chain:
         self.statistics = self.trainer.statistics()
 
     def _choose(self, states: Ints, epoch: int, branch: int) -> list[Cell]:
-        # The first branch draws as a chain does.
-        random = np.random.default_rng([self.seed, epoch, branch][: 3 if branch else 2])
+        random = np.random.default_rng([self.seed, epoch, branch])
         cells = cells_with_images(states, self.counts)
         if self.layout == "single":
             large = [cell for cell in cells if len(cell.classes) >= self.min_cell]
