@@ -36,7 +36,7 @@ def evidence(
         "reward": reward,
         "visits": _visits(policy),
         "chains": _agreement(experience, changes, reward, gamma),
-        "permutation": _permutation(experience, changes, reward),
+        "permutation": permutation_test(experience, changes, reward),
         "effects": _effects(experience, changes),
         "reduces_to": reduced(policy),
     }
@@ -82,7 +82,7 @@ def _effects(experience: Experience, changes: Float64s) -> dict[str, float | Non
     return {name: value if np.isfinite(value) else None for name, value in values.items()}
 
 
-def _q(experience: Experience, rewards: Float64s, gamma: float) -> Float64s:
+def exact_q(experience: Experience, rewards: Float64s, gamma: float) -> Float64s:
     """Return the exact Q, in the unit of the rewards."""
     data = Transitions(experience.state, experience.action, rewards, experience.successor)
     return fit_tabular(data, legal_actions(experience.margin_grid()), gamma)
@@ -109,25 +109,35 @@ def _agreement(
         for seed in seeds if len(seeds) > 1 else []:
             part = experience.chain(int(seed))
             rewards = part.rewards(reward)(changes[experience.seed == seed])
-            tables.append(_q(part, rewards, gamma))
+            tables.append(exact_q(part, rewards, gamma))
     except ValueError:  # a single chain does not determine the common effect
         tables = []
-    pairs = []
-    for first, second in combinations(tables, 2):
-        tried = np.isfinite(first) & np.isfinite(second)
-        tried &= tried.sum(axis=1, keepdims=True) > 1
-        states = tried.any(axis=1)
-        if not states.any():
-            continue
-        a, b = (_advantages(q, tried) for q in (first, second))
-        same = _greedy(a, tried)[states] == _greedy(b, tried)[states]
-        spread = a[tried].std() * b[tried].std()
-        correlation = float(np.mean(a[tried] * b[tried]) / spread) if spread > 0 else 0.0
-        pairs.append((same.mean(), (1 / tried.sum(axis=1)[states]).mean(), correlation))
+    pairs = [measures for a, b in combinations(tables, 2) if (measures := agreement(a, b))]
     if pairs:
         means = np.mean(pairs, axis=0).tolist()
         measured = dict(zip(measured, means, strict=True))
     return {"count": len(seeds), **measured}
+
+
+def agreement(a: Float64s, b: Float64s) -> tuple[float, float, float] | None:
+    """Return the agreement of two tables, that by chance, and the correlation of advantages.
+
+    They are over the states in which both tried the same two actions or more; None without any.
+
+    Args:
+        a: (S, 3) Q of a collection, NaN where a pair was not visited.
+        b: that of another.
+    """
+    tried = np.isfinite(a) & np.isfinite(b)
+    tried &= tried.sum(axis=1, keepdims=True) > 1
+    states = tried.any(axis=1)
+    if not states.any():
+        return None
+    a, b = (_advantages(q, tried) for q in (a, b))
+    same = _greedy(a, tried)[states] == _greedy(b, tried)[states]
+    spread = a[tried].std() * b[tried].std()
+    correlation = float(np.mean(a[tried] * b[tried]) / spread) if spread > 0 else 0.0
+    return float(same.mean()), float((1 / tried.sum(axis=1)[states]).mean()), correlation
 
 
 def _greedy(advantages: Float64s, tried: Bools) -> Ints:
@@ -135,7 +145,9 @@ def _greedy(advantages: Float64s, tried: Bools) -> Ints:
     return best
 
 
-def _permutation(experience: Experience, changes: Float64s, reward: str) -> dict[str, float | int]:
+def permutation_test(
+    experience: Experience, changes: Float64s, reward: str
+) -> dict[str, float | int]:
     """Compare the mean advantage of the best actions with that of permuted changes.
 
     Changes less the effects of their states are permuted within each epoch, and what the cells of
@@ -147,7 +159,7 @@ def _permutation(experience: Experience, changes: Float64s, reward: str) -> dict
     rewards = experience.rewards(reward)
 
     def statistic(values: Float64s) -> float:
-        means = _q(experience, rewards(values), gamma=0)
+        means = exact_q(experience, rewards(values), gamma=0)
         tried = np.isfinite(means)
         several = tried.sum(axis=1) > 1
         best = _advantages(means, tried).max(axis=1)
