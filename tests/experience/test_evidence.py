@@ -32,10 +32,10 @@ def test_an_effect_is_seen_and_noise_is_not(reward):
 
 def test_the_noise_of_a_start_that_branches_share_hides_nothing():
     """The noise of a cell is the same in all branches, and many times the effect."""
-    branched = {"epochs": 20, "branches": 4, "chains": 1, "start_noise": 5.0}
+    branched = {"epochs": 12, "branches": 4, "chains": 1, "start_noise": 5.0}
     real, noise = experience(raising, **branched), experience(nothing, **branched)
     seen = evidence(real, policy(real), "own_and_common", 0.9, (1.0, 1.0))
-    assert seen["permutation"]["p"] == 1 / 200
+    assert seen["permutation"]["p"] < 0.03
     spread = real.inter_after.std()  # the unit of the effects
     error = seen["effects"]["own_error"]
     assert seen["effects"]["own"] == pytest.approx(0.6 / spread, abs=4 * error)

@@ -39,7 +39,7 @@ class Chain:
             the same network and batches, in the first of which all cells keep and in the others
             they move as in a chain. The network of the best is kept. One branch is a chain.
         branches: of that layout.
-        score: of a branch; the first of equal ones is kept.
+        score: of a branch; of equal ones the last is kept, so that margins move.
     """
 
     def __init__(
@@ -76,11 +76,11 @@ class Chain:
             self.statistics = statistics
             lines.append(self._run_branch(epoch, branch, learning_rate))
             scores.append(self.score.measure(self.trainer.model, self.statistics))
-            if branch == 0 or scores[branch] > max(scores[:branch]):
+            if scores[branch] == max(scores):
                 best = copy.deepcopy(self.trainer.state()), self.statistics
         state, self.statistics = best
         self.trainer.restore(state)
-        kept = scores.index(max(scores))
+        kept = max(range(self.branches), key=lambda branch: (scores[branch], branch))
         seconds = {
             name: sum(line["seconds"][name] for line in lines) for name in lines[kept]["seconds"]
         }
