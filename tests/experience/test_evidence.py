@@ -8,7 +8,7 @@ import pytest
 from planted_experience import GRID, LEGAL, experience, nothing, raising
 
 from fairloss.agent import ACTIONS, Policy
-from fairloss.experience.evidence import doubts, evidence, reduced, rows
+from fairloss.experience.evidence import _permuter, doubts, evidence, reduced, rows
 
 
 def policy(data, table=None):
@@ -45,6 +45,15 @@ def test_the_noise_of_a_start_that_branches_share_hides_nothing():
     apart = replace(real, epoch=real.epoch * 4 + real.branch, branch=0 * real.branch)
     hidden = evidence(apart, policy(apart), "own_and_common", 0.9, (1.0, 1.0))
     assert hidden["effects"]["own_error"] > 3 * error
+
+
+def test_a_permutation_leaves_each_cell_of_a_start_its_mean_over_the_branches():
+    data = experience(raising, epochs=5, branches=3, start_noise=2.0)
+    changes = data.changes()
+    permuted = _permuter(data, changes)()
+    assert np.abs(permuted - changes).max() > 0.1
+    by_cell = [values.reshape(2 * 5, 3, 9).mean(axis=1) for values in (permuted, changes)]
+    np.testing.assert_allclose(*by_cell, atol=1e-10)
 
 
 @pytest.mark.parametrize("reward", ["paper", "own_and_common"])

@@ -192,7 +192,8 @@ def _permuter(experience: Experience, changes: Float64s) -> Callable[[], Float64
     rest = changes - of_states
     mean = np.bincount(epoch, weights=rest) / np.bincount(epoch)
     # The fit leaves residuals of n - rank degrees of freedom; of noise, n - epochs are permuted.
-    residual = (rest - mean[epoch]) * np.sqrt((n - epochs) / max(n - rank, 1))
+    scale = np.sqrt((n - epochs) / max(n - rank, 1))
+    residual = (rest - mean[epoch]) * np.where(branched[epoch] < 0, scale, 1.0)
     design = chain_trends(chain, experience.epoch[first])
     trend = design @ np.linalg.lstsq(design, mean, rcond=None)[0]
 
