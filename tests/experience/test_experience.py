@@ -8,56 +8,24 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from experience_runs import COUNTS, chain, settings
 from synthetic import faces
 
 from fairloss.agent import ACTIONS, Policy
-from fairloss.experience import CollectConfig, Experience, collect, fit_policy
+from fairloss.experience import Experience, collect, fit_policy
 from fairloss.experience.chain import Chain
-from fairloss.experience.collect import chain_config, run_chain
+from fairloss.experience.collect import run_chain
 from fairloss.experience.fit import total_cost
 from fairloss.io.atomic import FormatError
 from fairloss.loss_search import ProcessMap
 from fairloss.training import (
     HeadConfig,
-    ModelConfig,
-    OptimizerConfig,
     RunFolder,
     TrainConfig,
     load_config,
     train,
 )
-from fairloss.training.build import build_trainer
 from fairloss.training.cost import statistics_cost
-
-COUNTS = [9, 8, 6, 5, 4, 3, 2, 2, 1]
-
-
-@pytest.fixture(scope="module")
-def pretrained(tmp_path_factory):
-    output = tmp_path_factory.mktemp("pretrained")
-    settings = TrainConfig(
-        data="made up",
-        output=str(output),
-        epochs=3,
-        batch_size=20,
-        image_size=[32, 32],
-        channels=1,
-        model=ModelConfig(embedding_size=16),
-        head=HeadConfig(name="ArcFace", margin=0.35),
-        optimizer=OptimizerConfig(learning_rate=0.02),
-    )
-    return train(settings, faces(COUNTS))
-
-
-def settings(pretrained, output, **changes):
-    base = {"run": str(pretrained), "output": str(output), "epochs": 6, "min_cell": 1}
-    return CollectConfig(**base | changes)
-
-
-def chain(pretrained, output, seed=0, **changes):
-    config = chain_config(settings(pretrained, output, **changes), seed)
-    folder = RunFolder(config.output)
-    return Chain(build_trainer(config, faces(COUNTS), folder), 1, seed)
 
 
 def test_one_epoch_by_hand(pretrained, tmp_path):

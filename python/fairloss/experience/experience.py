@@ -22,7 +22,7 @@ from fairloss.data.text_files import check_format
 from fairloss.io.atomic import FormatError, report_malformed, write_atomic
 from fairloss.io.npz import read_npz
 from fairloss.training.cost import FORWARD_COST
-from fairloss.typing import Float64s, Ints
+from fairloss.typing import Bools, Float64s, Ints
 
 VERSION = 3
 # The version that a field is in since, where that is not the first.
@@ -130,6 +130,7 @@ class Experience:
             self.mean_action,
             self.mean_margin,
             self.margin_grid(),
+            self.branch,
         )
 
     def transitions(
@@ -209,7 +210,10 @@ class Experience:
 
     def chain(self, seed: int) -> Experience:
         """Return the transitions of one chain; the counts stay those of all."""
-        rows = self.seed == seed
+        return self.select(self.seed == seed)
+
+    def select(self, rows: Bools) -> Experience:
+        """Return the transitions of (n,) rows; the counts stay those of all."""
         columns = {
             f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name not in _SHARED
         }
