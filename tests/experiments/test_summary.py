@@ -56,14 +56,17 @@ def test_halving_copies_the_result_of_the_arm_that_is_left(config):
     staged = replace(config, stages=[0.5], choices={"halving": CHOICE | {"by": "stages"}})
     for run in staged.runs:
         cost, value = stages[run.arm]
-        stage = {"fraction": 0.5, "cost_steps": cost, "metrics": {"validation_mean_tar": value}}
+        stage = {"fraction": 0.5, "epoch": 16, "cost_steps": cost}
+        stage["metrics"] = {"validation_mean_tar": value}
         write(staged, run, stages=[stage])
     (task,) = summarize_results(staged)["tasks"]
     halving = [run for run in task["runs"] if run["arm"] == "halving"]
     assert [run["metrics"] for run in halving] == [
         run["metrics"] for run in task["runs"] if run["arm"] == "a"
     ]
-    assert {(run["chosen"], run["cost_steps"]) for run in halving} == {("a", 15.0)}
+    assert {run["chosen"] for run in halving} == {"a"}
+    # b to the stage, all of a, and the validation of a there
+    assert [run["cost_steps"] for run in halving] == pytest.approx([5 + 10 + 1 / 3] * 3)
 
 
 def test_given_contrasts_and_metrics_are_those_of_the_summary(config):
