@@ -199,6 +199,11 @@ def test_a_smoke_test_trains_every_arm_once_elsewhere(config):
         ({"arms": {1: {}}}, "arms: expected names of letters, .*got 1"),
         ({"arms": {"a": {"head.name": "FairLoss"}}}, "arms.a: head.policy: expected .*got none"),
         ({"arms": {"a": {}, "b": {"data": "more"}}}, "test: expected a folder, as arms .*got none"),
+        (
+            {"arms": {"a": {"data": "x/{seed}"}, "b": {"data": "x/0"}}},
+            "test: expected a folder, as arms .*got none",
+        ),
+        ({"output": "x/{seed}"}, "output: expected one folder for all seeds, without {seed}"),
         ({"arms": {"a": 3}}, "arms.a: expected settings such as"),
         ({"arms": {"a": {"seed": 3}}}, "arms.a: expected no seed"),
         ({"arms": {"a": {"head.name": "Foo"}}}, "arms.a: head.name: expected .*'Foo'"),

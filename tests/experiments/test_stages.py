@@ -120,6 +120,21 @@ def test_a_folder_of_a_later_seed_that_is_missing_is_named_first(config, tmp_pat
     assert not (tmp_path / "o" / "results").exists()
 
 
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"init": "runs/{seed}"}, "init"),
+        ({"init_backbone": "{seed}.pt"}, "init_backbone"),
+        ({"evaluate": ["lfw.bin"]}, r"evaluate\[0\]"),
+    ],
+)
+def test_what_a_run_starts_from_or_evaluates_is_looked_for_first(config, tmp_path, settings, name):
+    other = replace(config, output=str(tmp_path / "o"), settings=config.settings | settings)
+    with pytest.raises(ValueError, match=f"arms.fixed: {name}: expected a file or folder of each"):
+        compare(other)
+    assert not (tmp_path / "o" / "runs").exists()
+
+
 def test_stages_need_validation_and_ascend(config):
     with pytest.raises(ValueError, match="stages: expected ascending fractions, got"):
         replace(config, stages=[0.5, 0.2]).check()

@@ -107,6 +107,7 @@ def test_a_smoke_test_has_no_choices(config):
         ({"choices": {"best": CHOICE | {"by": []}}}, "choices.best.by: expected .*seeds"),
         ({"choices": {"best": CHOICE | {"among": ["a", "x"]}}}, "best.among: expected several"),
         ({"choices": {"best": CHOICE | {"among": ["a", "a"]}}}, "best.among: expected several"),
+        ({"choices": {"best": CHOICE | {"among": [["a"], "b"]}}}, "best.among: expected several"),
         ({"choices": {"best": CHOICE | {"among": "ab"}}}, "best.among: expected several"),
         ({"choices": {"a": CHOICE}}, "choices.a: expected a name that no arm has"),
         ({"choices": {"best": CHOICE}, "validation": None}, "validation: expected a folder to ch"),
@@ -115,6 +116,8 @@ def test_a_smoke_test_has_no_choices(config):
         ({"contrasts": [["a", "best"]]}, "contrasts: expected pairs .* of a, b, got"),
         ({"contrasts": [["a", "a"]]}, "contrasts: expected pairs"),
         ({"contrasts": [["a", "b", "a"]]}, "contrasts: expected pairs"),
+        ({"decide": ["test_mean_tar", "auc"]}, r"decide: expected .*test_auc, .* got \['auc'\]"),
+        ({"decide": ["closed_accuracy"]}, "decide: expected metrics of test_mean_tar, .* got"),
         ({"contrasts": [["a", "b"]] * 2}, "contrasts: expected every pair once"),
     ],
 )

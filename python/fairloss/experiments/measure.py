@@ -11,7 +11,7 @@ from fairloss.checks import expect
 from fairloss.data import LabeledImages
 from fairloss.evaluation import identity_folds, streamed_verification
 from fairloss.evaluation.verification import not_measurable
-from fairloss.experiments.closed_set import classify
+from fairloss.experiments.closed_set import CLOSED_METRICS, classify
 from fairloss.io.run_folder import RunFolder
 from fairloss.models import embed
 from fairloss.training import load_backbone
@@ -96,6 +96,11 @@ def measure(
 def verify_images(model: nn.Module, images: LabeledImages) -> dict[str, float | str]:
     """Return the `METRICS` of a network on images."""
     return verify(embed(model, images).cpu().numpy(), images.labels.numpy())
+
+
+def metric_names(part: str) -> list[str]:
+    """Return the names of the metrics of a set, such as "test"."""
+    return [f"{part}_{name}" for name in (CLOSED_METRICS if part == "closed" else METRICS)]
 
 
 def prefixed(part: str, metrics: Mapping[str, float | str]) -> dict[str, float | str]:

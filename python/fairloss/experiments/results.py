@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fairloss.checks import expect
-from fairloss.experiments.config import HEAD_FILES, SETS, CompareConfig, Run
+from fairloss.experiments.config import SETS, CompareConfig, Run, files_beside_images
 from fairloss.io.atomic import report_malformed
 from fairloss.io.digest import sha256
 from fairloss.io.json import read_json_if_exists
@@ -45,8 +45,7 @@ def read_results(config: CompareConfig) -> dict[Run, dict[str, Any]]:
 
 def digests(training: TrainConfig, digest: Callable[[Path], str] = sha256) -> dict[str, str]:
     """Return the SHA-256 of the files that a run reads beside its images."""
-    paths = {f"head.{name}": getattr(training.head, name) for name in HEAD_FILES}
-    paths["init_backbone"] = training.init_backbone
+    paths = files_beside_images(training)
     files = {name: Path(path) for name, path in paths.items() if path is not None}
     return {name: digest(path) for name, path in files.items() if path.is_file()}
 
@@ -58,11 +57,13 @@ def _check_same(
     with report_malformed(path):
         before = vars(merge_settings(TrainConfig, result["settings"]))
         before |= {name: result.get(name, {}).get("folder") for name in SETS}
-        before |= {"threads": result["machine"]["threads"], "files": result.get("files", {})}
+        recorded = result.get("files", {})
+        before |= {"threads": result["machine"]["threads"]}
         before["stages"] = [stage["fraction"] for stage in result.get("stages", [])]
     training = config.training(run)
     now = vars(training) | config.set_paths(run.seed)
-    files = digests(training, digest)
+    files = digests(training, digest)  # a run with a result does not need its files any more
+    before["files"] = {name: recorded[name] for name in files if name in recorded}
     now |= {"threads": config.threads, "files": files, "stages": config.stages}
     changed = [
         f"{name} was {before[name]}, is {now[name]}"
