@@ -38,7 +38,7 @@ def read_results(config: CompareConfig) -> dict[Run, dict[str, Any]]:
     for run in config.runs:
         result = read_json_if_exists(config.result_path(run), **ENTRIES)
         if result is not None:
-            _check_same(config, run, result, digest)
+            check_same(config, run, result, digest)
             results[run] = result
     return results
 
@@ -50,9 +50,21 @@ def digests(training: TrainConfig, digest: Callable[[Path], str] = sha256) -> di
     return {name: digest(path) for name, path in files.items() if path.is_file()}
 
 
-def _check_same(
-    config: CompareConfig, run: Run, result: dict[str, Any], digest: Callable[[Path], str]
+def check_same(
+    config: CompareConfig,
+    run: Run,
+    result: dict[str, Any],
+    digest: Callable[[Path], str] | None = None,
 ) -> None:
+    """Raise ValueError for a result with other settings.
+
+    Args:
+        config: the settings.
+        run: the run.
+        result: of the run.
+        digest: of a file; None: files are not compared. Those that do not exist are not either, as
+            a run with a result does not need them any more.
+    """
     path = config.result_path(run)
     with report_malformed(path):
         before = vars(merge_settings(TrainConfig, result["settings"]))
@@ -61,8 +73,8 @@ def _check_same(
         before |= {"threads": result["machine"]["threads"]}
         before["stages"] = [stage["fraction"] for stage in result.get("stages", [])]
     training = config.training(run)
+    files = {} if digest is None else digests(training, digest)
     now = vars(training) | config.set_paths(run.seed)
-    files = digests(training, digest)  # a run with a result does not need its files any more
     before["files"] = {name: recorded[name] for name in files if name in recorded}
     now |= {"threads": config.threads, "files": files, "stages": config.stages}
     changed = [
