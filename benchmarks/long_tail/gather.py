@@ -36,11 +36,11 @@ def gather(paths: list[Path], output: Path) -> dict[str, Any]:
         results = {}
         for run in config.runs:
             new = config.result_path(run)
-            path = new if new.is_file() else raw / new.name
-            if path.is_file():
-                results[run] = json.loads(path.read_text(encoding="utf-8"))
+            file = new if new.is_file() else raw / new.name
+            if file.is_file():
+                results[run] = json.loads(file.read_text(encoding="utf-8"))
                 check_same(config, run, results[run])
-                if path == new:
+                if file == new:
                     shutil.copy(new, raw)
         if results:
             tasks += summarize(config, results)["tasks"]

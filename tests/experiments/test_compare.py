@@ -239,7 +239,7 @@ def test_too_few_identities_to_hold_out_are_refused(config, tmp_path):
 def test_a_set_without_genuine_pairs_is_refused_before_a_run_trains(config, tmp_path):
     singles = str(write_folder(tmp_path / "singles", [1] * 3))
     other = replace(config, output=str(tmp_path / "o"), validation=singles)
-    message = "validation: expected two identities .*, got 3, 0 with several images"
+    message = "cosface-seed-0: validation: expected two identities .*, got 3, 0 with several"
     with pytest.raises(ValueError, match=message):
         compare(other)
     assert not (tmp_path / "o" / "runs").exists()

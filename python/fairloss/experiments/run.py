@@ -20,11 +20,17 @@ from fairloss.training.trainer import Diverged
 
 
 def try_run(config: CompareConfig, run: Run) -> dict[str, Any]:
-    """Return the result of `train_run`, or "diverged": why, so that a map trains the other runs."""
+    """Return the result of `train_run`, or "diverged": why, so that a map trains the other runs.
+
+    Raises:
+        ValueError: of `train_run`, naming the run.
+    """
     try:
         return train_run(config, run)
     except Diverged as error:
         return {"diverged": f"{run.name}: {error}"}
+    except ValueError as error:
+        raise ValueError(f"{run.name}: {error}") from error
 
 
 def train_run(config: CompareConfig, run: Run) -> dict[str, Any]:
