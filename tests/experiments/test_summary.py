@@ -93,6 +93,17 @@ def test_the_results_so_far_are_summarized(config):
         summarize_results(config)
 
 
+def test_results_of_other_commits_are_named(config, tmp_path):
+    assert summarize_results(config)["tasks"][0]["machines"] == {}
+    write(config, Run("b", 1), machine={"threads": 1, "commit": "f00"})
+    write(config, Run("a", 2), machine={"threads": 1, "commit": None})
+    assert summarize_results(config)["tasks"][0]["machines"] == {"commit": ["f00", None]}
+    path = tmp_path / "arms.yaml"
+    path.write_text(json.dumps(asdict(config)), encoding="utf-8")
+    shown = succeed("compare", path, "--summary").stdout
+    assert "machines of the results differ in commit: f00, None" in shown
+
+
 def test_a_smoke_test_has_no_choices(config):
     small = smoke(replace(config, choices={"best": CHOICE}, contrasts=[["a", "best"]]))
     small.check()
