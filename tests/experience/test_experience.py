@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 from dataclasses import fields, replace
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ from synthetic import faces
 from fairloss.agent import ACTIONS, Policy
 from fairloss.experience import Experience, collect, fit_policy
 from fairloss.experience.chain import Chain
-from fairloss.experience.collect import run_chain
+from fairloss.experience.collect import run_chain, run_cost_steps
 from fairloss.experience.fit import total_cost
 from fairloss.io.atomic import FormatError
 from fairloss.loss_search import ProcessMap
@@ -92,6 +93,15 @@ def test_the_cost_of_a_collection_by_hand(pretrained, tmp_path):
     assert total_cost(unknown) is None
     with pytest.raises(ValueError, match="parts: expected chains of one run"):
         Experience.merge([experience, unknown])
+
+
+def test_the_cost_of_the_run_has_the_collection_of_its_policy(pretrained, tmp_path):
+    shutil.copy(pretrained / "metrics.jsonl", tmp_path)
+    costs = []
+    for provenance in ({"cost_steps": 10.0}, {"cost_steps": None}, {}):
+        replace(Policy.constant("keep"), provenance=provenance).save(tmp_path / "policy.json")
+        costs.append(run_cost_steps(tmp_path))
+    np.testing.assert_equal(costs, [16.0, math.nan, math.nan])
 
 
 def test_statistics_of_images_on_disk_cost_two_passes(pretrained, tmp_path):

@@ -196,11 +196,12 @@ def chain_config(config: CollectConfig, seed: int) -> TrainConfig:
 
 
 def run_cost_steps(run: Path) -> float:
-    """Return the cost of the training of a run, NaN where its log lacks it."""
+    """Return the cost of a run with that of its policy, NaN where its files lack one of them."""
     try:
-        return float(cost(RunFolder(run))["cost_steps"])
+        costs = cost(RunFolder(run))
     except (KeyError, ValueError):
         return math.nan
+    return math.nan if costs["collection_steps"] is None else float(costs["cost_steps"])
 
 
 def run_grid(config: CollectConfig) -> MarginGrid:
