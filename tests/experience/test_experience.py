@@ -111,6 +111,17 @@ def test_statistics_of_images_on_disk_cost_two_passes(pretrained, tmp_path):
     assert statistics_cost(on_disk) == pytest.approx(4 / 3)
 
 
+def test_an_epoch_that_was_logged_and_not_saved_is_logged_once(pretrained, tmp_path, monkeypatch):
+    config = settings(pretrained, tmp_path, epochs=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Chain, "save", lambda *arguments: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run_chain(config, faces(COUNTS), None, 0)
+    run_chain(config, faces(COUNTS), None, 0)
+    events = [(line["event"], line["step"]) for line in RunFolder(tmp_path / "chain-0").metrics()]
+    assert events == [("epoch", 2)]
+
+
 def test_small_cells_are_dropped_and_counted(pretrained, tmp_path):
     everything = collect(settings(pretrained, tmp_path / "a"), faces(COUNTS))
     large = collect(settings(pretrained, tmp_path / "b", min_cell=2), faces(COUNTS))

@@ -135,10 +135,10 @@ def run_chain(
     if state is not None:
         with folder.report_malformed_checkpoint():
             chain.restore(state)
-        folder.forget_after(chain.trainer.step)
         first = state["epoch"] + 1
-        if first <= config.epochs:
-            folder.log("resume", epoch=state["epoch"], step=chain.trainer.step)
+    folder.forget_after(chain.trainer.step)  # of the first epoch, too, if it was not saved
+    if 1 < first <= config.epochs:
+        folder.log("resume", epoch=first - 1, step=chain.trainer.step)
     for epoch in range(first, config.epochs + 1):
         folder.log("epoch", **chain.run_epoch(epoch, config.learning_rate))
         chain.save(folder, epoch)
