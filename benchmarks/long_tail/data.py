@@ -42,7 +42,7 @@ TASKS = {
         "held_out_typefaces": 5,
     },
 }
-OTHERS = {"classes": 2, "validation": 2000, "test": 4500}
+OTHERS = {"classes": 2, "validation": 2000, "test": 7500}
 # characters and the images that each needs, and of the validation characters has
 VALIDATION, TEST = (700, 8), (2000, 4)
 
