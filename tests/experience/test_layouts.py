@@ -36,10 +36,10 @@ def test_one_branch_is_a_chain(pretrained, tmp_path):
 
 def test_a_chain_that_began_before_branches_continues_with_the_same_draws(pretrained, tmp_path):
     observed = chain(pretrained, tmp_path, seed=3)
-    moved = observed._choose(observed.head.states(observed.statistics), epoch=5, branch=0)
+    cells = observed._choose(observed.head.states(observed.statistics), epoch=5, branch=0)
     random = np.random.default_rng([3, 5])
-    drawn = [random.choice(np.flatnonzero(observed.legal[cell.state])) for cell in moved]
-    assert [cell.action for cell in moved] == drawn
+    drawn = [random.choice(np.flatnonzero(observed.legal[cell.state])) for cell in cells]
+    assert [cell.action for cell in cells] == drawn
     assert len(set(drawn)) > 1
 
 
