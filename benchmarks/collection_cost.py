@@ -59,12 +59,11 @@ def q_table(experience: Experience, reward: str, gamma: float) -> np.ndarray | N
         return None
 
 
-def describe(experience: Experience, reward: str, gamma: float) -> dict[str, Any]:
-    """Return what a collection says by itself; None for what it does not determine."""
+def describe(experience: Experience, q: np.ndarray | None, reward: str) -> dict[str, Any]:
+    """Return what a collection and its Q say by themselves; None for what is not determined."""
     grid = experience.margin_grid()
     legal = legal_actions(grid)
     visits = experience.transitions().visits(len(legal))
-    q = q_table(experience, reward, gamma)
     record: dict[str, Any] = {
         "cost_steps": experience.cost_steps,
         "legal_pairs": int(legal.sum()),
@@ -118,7 +117,7 @@ def analyze(
             part = prefix(experience, epochs)
             q = q_table(part, reward, gamma)
             record = {"layout": layout, "collection": number, "epochs": epochs}
-            record |= describe(part, reward, gamma)
+            record |= describe(part, q, reward)
             record["trainings"] = part.cost_steps / training_steps
             record["whole"] = compare(q, [whole[number]])
             record["others"] = compare(q, whole[:number] + whole[number + 1 :])
@@ -166,6 +165,7 @@ def read(text: str) -> tuple[str, Experience]:
 
 
 def main() -> None:
+    """Print a row for each prefix, and write all numbers."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("collections", nargs="+", help="LAYOUT=FILE of each collection")
     parser.add_argument(
@@ -178,6 +178,7 @@ def main() -> None:
     arguments = parser.parse_args()
     collections = [read(text) for text in arguments.collections]
     steps = arguments.training_steps or collections[0][1].pretraining_steps
+    expect(steps > 0, "--training-steps", "a number, as the first file has none", steps)
     records = analyze(
         collections,
         steps,

@@ -13,6 +13,7 @@ import argparse
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,41 +43,47 @@ TASKS = {
         "held_out_typefaces": 5,
     },
 }
-OTHERS = {"classes": 2, "validation": 2000, "test": 4500}
-# characters and the images that each needs, and of the validation characters has
+# Enough for these characters, each with so many images or more; those of validation have as many.
 VALIDATION, TEST = (700, 8), (2000, 4)
+DRAWN = {"validation": 1500, "test": 9000}
 
 
 def draw(task: str, seed: int) -> None:
     """Write the sets of a seed that do not exist."""
     folder = ROOT / task / str(seed)
-    target = folder.with_name(f"{seed}-others")
+    target, partial = (folder.with_name(f"{seed}-{name}") for name in ("others", "partial"))
     if target.exists():
         return
-    drawn = target.with_name(f"{seed}-drawn")
-    with progress_bars() as progress:
-        options = GlyphOptions(**TASKS[task], seed=seed)
-        make_glyphs(folder, options, jobs=1, progress=progress)
-        same = {name: TASKS[task][name] for name in ("fonts", "held_out_typefaces")}
-        options = GlyphOptions(**same, **OTHERS, seed=seed)
-        make_glyphs(drawn, options, jobs=1, progress=progress)
+    draw_glyphs(folder, **TASKS[task], seed=seed)
+    same = {name: TASKS[task][name] for name in ("fonts", "held_out_typefaces")}
+    drawn = {}
+    for name, characters in DRAWN.items():
+        source = folder.with_name(f"{seed}-{name}")
+        draw_glyphs(source, **same, classes=2, seed=seed, **{name: characters})
+        drawn[name] = map_arrays(source / name)
     trained = set(map_arrays(folder / "train").identities)
-    partial = target.with_name(f"{target.name}.partial")
-    test = select(map_arrays(drawn / "test"), trained, *TEST, seed)
-    write(partial / "test", test)
-    validation = select(map_arrays(drawn / "validation"), trained, *VALIDATION, seed)
+    validation = select(drawn["validation"], trained, *VALIDATION, seed)
     counts = [VALIDATION[1]] * validation.num_classes
     write(partial / "validation", long_tailed(validation, counts, seed))
-    shutil.rmtree(drawn)
+    test = select(drawn["test"], trained | set(validation.identities), *TEST, seed)
+    write(partial / "test", test)
+    for name in DRAWN:
+        shutil.rmtree(folder.with_name(f"{seed}-{name}"))
     os.replace(partial, target)
 
 
-def select(faces: FaceImages, trained: set[str], count: int, least: int, seed: int) -> FaceImages:
-    """Draw `count` characters that are not trained and have `least` images or more."""
+def draw_glyphs(folder: Path, **options: Any) -> None:
+    """Draw glyphs, or finish it."""
+    with progress_bars() as progress:
+        make_glyphs(folder, GlyphOptions(**options), jobs=1, progress=progress)
+
+
+def select(faces: FaceImages, taken: set[str], count: int, least: int, seed: int) -> FaceImages:
+    """Draw `count` characters that are not taken and have `least` images or more."""
     enough = [
         name
         for name, images in zip(faces.identities, faces.counts.tolist(), strict=True)
-        if name not in trained and images >= least
+        if name not in taken and images >= least
     ]
     if len(enough) < count:
         raise SystemExit(f"seed {seed}: {len(enough)} of {count} characters have {least} images")

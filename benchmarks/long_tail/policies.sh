@@ -1,7 +1,7 @@
 #!/bin/sh
 # Learn the policies of a task: policies.sh a 12, after the sensitivity runs of the task. Three
-# collections, each from the network of fixed_0.35 of one sensitivity seed; each serves a third of
-# the seeds.
+# collections, each from the network of fixed_0.35 of one sensitivity seed; every third seed uses
+# the same one.
 set -eu
 task=$1
 seeds=$2
@@ -15,7 +15,7 @@ for number in 0 1 2; do
     fairloss fit-policy "$collection/experience.npz" --output "$collection/own_and_common.json"
 done
 for seed in $(seq 0 $((seeds - 1))); do
-    collection=$folder/collection-$((seed * 3 / seeds))
+    collection=$folder/collection-$((seed % 3))
     cp "$collection/paper.json" "$folder/fair_loss-$seed.json"
     cp "$collection/own_and_common.json" "$folder/own_and_common-$seed.json"
     for control in shuffled random; do

@@ -76,8 +76,11 @@ def test_the_same_table_must_stay_the_same():
 def test_the_script_writes_what_it_prints(tmp_path, monkeypatch, capsys):
     path, results = tmp_path / "a.npz", tmp_path / "cost.json"
     experience(raising, epochs=12).save(path)
-    arguments = [f"chain={path}", f"branches={path}", "--training-steps", "50"]
-    monkeypatch.setattr(sys, "argv", ["x", *arguments, "--results", str(results)])
+    arguments = ["x", f"chain={path}", f"branches={path}", "--results", str(results)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(ValueError, match="--training-steps: expected a number"):
+        collection_cost.main()  # the cost of the pre-trained run is not in the file
+    arguments += ["--training-steps", "50"]
     collection_cost.main()
     content = json.loads(results.read_text(encoding="utf-8"))
     assert [record["epochs"] for record in content["records"]] == [5, 10, 12] * 2

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 from dataclasses import fields, replace
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ from synthetic import faces
 from fairloss.agent import ACTIONS, Policy
 from fairloss.experience import Experience, collect, fit_policy
 from fairloss.experience.chain import Chain
-from fairloss.experience.collect import run_chain
+from fairloss.experience.collect import run_chain, run_cost_steps
 from fairloss.experience.fit import total_cost
 from fairloss.io.atomic import FormatError
 from fairloss.loss_search import ProcessMap
@@ -94,11 +95,31 @@ def test_the_cost_of_a_collection_by_hand(pretrained, tmp_path):
         Experience.merge([experience, unknown])
 
 
+def test_the_cost_of_the_run_has_the_collection_of_its_policy(pretrained, tmp_path):
+    shutil.copy(pretrained / "metrics.jsonl", tmp_path)
+    costs = []
+    for provenance in ({"cost_steps": 10.0}, {"cost_steps": None}, {}):
+        replace(Policy.constant("keep"), provenance=provenance).save(tmp_path / "policy.json")
+        costs.append(run_cost_steps(tmp_path))
+    np.testing.assert_equal(costs, [16.0, math.nan, math.nan])
+
+
 def test_statistics_of_images_on_disk_cost_two_passes(pretrained, tmp_path):
     trainer = chain(pretrained, tmp_path).trainer
     assert statistics_cost(trainer) == pytest.approx(2 / 3)
     on_disk = SimpleNamespace(faces=SimpleNamespace(in_memory=False), steps_per_epoch=2)
     assert statistics_cost(on_disk) == pytest.approx(4 / 3)
+
+
+def test_an_epoch_that_was_logged_and_not_saved_is_logged_once(pretrained, tmp_path, monkeypatch):
+    config = settings(pretrained, tmp_path, epochs=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Chain, "save", lambda *arguments: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run_chain(config, faces(COUNTS), None, 0)
+    run_chain(config, faces(COUNTS), None, 0)
+    events = [(line["event"], line["step"]) for line in RunFolder(tmp_path / "chain-0").metrics()]
+    assert events == [("epoch", 2)]
 
 
 def test_small_cells_are_dropped_and_counted(pretrained, tmp_path):

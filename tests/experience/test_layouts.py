@@ -34,6 +34,15 @@ def test_one_branch_is_a_chain(pretrained, tmp_path):
         assert torch.equal(value, states[1]["model"][name])
 
 
+def test_a_chain_that_began_before_branches_continues_with_the_same_draws(pretrained, tmp_path):
+    observed = chain(pretrained, tmp_path, seed=3)
+    cells = observed._choose(observed.head.states(observed.statistics), epoch=5, branch=0)
+    random = np.random.default_rng([3, 5])
+    drawn = [random.choice(np.flatnonzero(observed.legal[cell.state])) for cell in cells]
+    assert [cell.action for cell in cells] == drawn
+    assert len(set(drawn)) > 1
+
+
 def test_one_cell_moves_in_an_epoch_of_the_single_layout(pretrained, tmp_path):
     config = settings(pretrained, tmp_path, layout="single", min_cell=2)
     experience = collect(config, faces(COUNTS))

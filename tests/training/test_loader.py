@@ -123,7 +123,8 @@ def test_too_little_shared_memory_is_one_error_that_names_the_setting(lazy, monk
 
     monkeypatch.setattr(torch.Tensor, "share_memory_", share)
     loader = Loader(lazy, 4, 3, workers=1)
-    with pytest.raises(RuntimeError, match=r"^workers: expected 12 KiB of shared memory for 3 b"):
+    expected = "^workers: expected 12 KiB of shared memory for 3 batches of 4 images, got: unable"
+    with pytest.raises(RuntimeError, match=expected):
         next(loader.load(1, loader.batches(1)))
     assert next(Loader(lazy, 4, 3, workers=0).load(1, loader.batches(1))).shape == (4, 1, 32, 32)
 

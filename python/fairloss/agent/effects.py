@@ -42,12 +42,16 @@ class EffectModel:
       bin x variance bin), -d[g, j] for lowering from j + 1 to j, and 0 for keeping,
     - the effect of the epoch, the same for all cells, and noise.
 
-    The effect of an epoch, in turn, is a quadratic trend of the chain (drift by more training), or
-    an effect of the network that several branches of the epoch start from, a
-    common effect times the mean action of all classes in grid steps, one times their mean margin
-    before the epoch, and noise that all cells of the epoch share. The mean margin is there because
-    margins that were raised before must be lowered sooner or later: without it the common effect of
-    a margin in use, rather than of its change, is underestimated by half.
+    A branch counts as an epoch of its own. The effect of an epoch, in turn, is the sum of
+
+    - a quadratic trend of the chain (drift by more training), and an effect of the network that
+      its branches start from where it has several,
+    - a common effect times the mean action of all classes in grid steps,
+    - an effect of their mean margin before the epoch, and noise that all cells of the epoch share.
+
+    The mean margin is there because margins that were raised before must be lowered sooner or
+    later: without it the common effect of a margin in use, rather than of its change, is
+    underestimated by half.
 
     Both regressions are least squares weighted by classes and by nothing. Means are over classes,
     as an epoch's objective is the mean change of a class: if each of N classes is raised, each

@@ -1,5 +1,6 @@
 """The command `fairloss collect`."""
 
+import math
 from pathlib import Path
 
 import fairloss.experience
@@ -34,10 +35,11 @@ def collect(settings: Settings = None) -> None:
         experience = fairloss.experience.collect(
             config, progress=progress, map=map if config.workers == 1 else processes
         )
+    run = experience.pretraining_steps
     print_line(
         f"{len(experience)} transitions in {experience.steps} optimizer steps "
         f"(cost with the statistics {experience.cost_steps:.0f} steps, of the run "
-        f"{experience.pretraining_steps:.0f}), "
+        f"{'unknown' if math.isnan(run) else f'{run:.0f}'}), "
         f"{experience.dropped} cells below {experience.min_cell} classes dropped: "
         f"{Path(config.output) / 'experience.npz'}"
     )

@@ -66,25 +66,26 @@ class Chain:
         """Train the branches of an epoch and keep the best; return the line for the log."""
         if self.branches == 1:
             return self._run_branch(epoch, 0, learning_rate)
-        start, statistics = copy.deepcopy(self.trainer.state()), self.statistics
+        start = best = copy.deepcopy(self.trainer.state()), self.statistics
         lines: list[dict[str, Any]] = []
         scores: list[float] = []
-        best = start, statistics
+        kept = 0
         for branch in range(self.branches):
-            # An optimizer uses the tensors that it restores, and changes them.
-            self.trainer.restore(copy.deepcopy(start))
-            self.statistics = statistics
+            self._continue_from(start)
             lines.append(self._run_branch(epoch, branch, learning_rate))
             scores.append(self.score.measure(self.trainer.model, self.statistics))
-            if scores[branch] == max(scores):
-                best = copy.deepcopy(self.trainer.state()), self.statistics
-        state, self.statistics = best
-        self.trainer.restore(state)
-        kept = max(range(self.branches), key=lambda branch: (scores[branch], branch))
+            if scores[branch] >= scores[kept]:
+                kept, best = branch, (copy.deepcopy(self.trainer.state()), self.statistics)
+        self._continue_from(best)
         seconds = {
             name: sum(line["seconds"][name] for line in lines) for name in lines[kept]["seconds"]
         }
         return lines[kept] | {"seconds": seconds, "branch": kept, "scores": scores}
+
+    def _continue_from(self, state: tuple[dict[str, Any], ClassStatistics]) -> None:
+        trainer_state, self.statistics = state
+        # An optimizer uses the tensors that it restores, and changes them.
+        self.trainer.restore(copy.deepcopy(trainer_state))
 
     def _run_branch(self, epoch: int, branch: int, learning_rate: float) -> dict[str, Any]:
         """Move margins, train one epoch and measure; return the line for the log."""
@@ -161,6 +162,7 @@ class Chain:
         self.statistics = self.trainer.statistics()
 
     def _choose(self, states: Ints, epoch: int, branch: int) -> list[Cell]:
+        # of branch 0 the same draws as of [seed, epoch]: seeds are padded with zeros
         random = np.random.default_rng([self.seed, epoch, branch])
         cells = cells_with_images(states, self.counts)
         if self.layout == "single":

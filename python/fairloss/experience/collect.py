@@ -135,10 +135,10 @@ def run_chain(
     if state is not None:
         with folder.report_malformed_checkpoint():
             chain.restore(state)
-        folder.forget_after(chain.trainer.step)
         first = state["epoch"] + 1
-        if first <= config.epochs:
-            folder.log("resume", epoch=state["epoch"], step=chain.trainer.step)
+    folder.forget_after(chain.trainer.step)  # of the first epoch, too, if it was not saved
+    if 1 < first <= config.epochs:
+        folder.log("resume", epoch=first - 1, step=chain.trainer.step)
     for epoch in range(first, config.epochs + 1):
         folder.log("epoch", **chain.run_epoch(epoch, config.learning_rate))
         chain.save(folder, epoch)
@@ -196,11 +196,12 @@ def chain_config(config: CollectConfig, seed: int) -> TrainConfig:
 
 
 def run_cost_steps(run: Path) -> float:
-    """Return the cost of the training of a run, NaN where its log lacks it."""
+    """Return the cost of a run with that of its policy, NaN where its files lack one of them."""
     try:
-        return float(cost(RunFolder(run))["cost_steps"])
+        costs = cost(RunFolder(run))
     except (KeyError, ValueError):
         return math.nan
+    return math.nan if costs["collection_steps"] is None else float(costs["cost_steps"])
 
 
 def run_grid(config: CollectConfig) -> MarginGrid:

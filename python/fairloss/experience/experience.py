@@ -190,7 +190,8 @@ class Experience:
             same = (part.min_cell, part.kind) == (first.min_cell, first.kind)
             same = same and np.array_equal(part.grid, first.grid)
             expect(same, "parts", "one margin grid, kind and min_cell", "several")
-            one_run = np.array_equal(first.pretraining_steps, part.pretraining_steps, True)
+            costs = first.pretraining_steps, part.pretraining_steps
+            one_run = np.array_equal(*costs, equal_nan=True)
             expect(one_run, "parts", "chains of one run", "several")
         arrays = {
             f.name: np.concatenate([getattr(part, f.name) for part in parts])

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fairloss.agent.grid import KEEP
+from fairloss.agent.grid import ACTIONS, KEEP
 from fairloss.typing import Bools, Ints
 
 LAYOUTS = ("chain", "single", "branches")
@@ -40,17 +40,21 @@ def move_all(cells: list[Cell], legal: Bools, visits: Ints, random: np.random.Ge
         random: draws among pairs of equal visits.
     """
     for cell in cells:
-        tried = np.where(legal[cell.state], visits[cell.state], np.iinfo(np.int64).max)
-        cell.action = int(random.choice(np.flatnonzero(tried == tried.min())))
+        cell.action = least_visited(legal[cell.state], visits[cell.state], random)
 
 
 def move_one(cells: list[Cell], legal: Bools, visits: Ints, random: np.random.Generator) -> None:
     """Let one cell raise or lower its margin, by the pair with the fewest visits; others keep."""
-    moves = legal.copy()
+    states = [cell.state for cell in cells]
+    moves = legal[states]
     moves[:, KEEP] = False
-    pairs = [(cell, action) for cell in cells for action in np.flatnonzero(moves[cell.state])]
-    if not pairs:  # a grid of one margin
-        return
-    tried = np.array([visits[cell.state, action] for cell, action in pairs])
-    cell, action = pairs[int(random.choice(np.flatnonzero(tried == tried.min())))]
-    cell.action = int(action)
+    if moves.any():  # not so on a grid of one margin
+        pair = least_visited(moves.ravel(), visits[states].ravel(), random)
+        cell, action = divmod(pair, len(ACTIONS))
+        cells[cell].action = action
+
+
+def least_visited(legal: Bools, visits: Ints, random: np.random.Generator) -> int:
+    """Return the position of the fewest of (n,) visits among the legal ones, drawn where equal."""
+    tried = np.where(legal, visits, np.iinfo(np.int64).max)
+    return int(random.choice(np.flatnonzero(tried == tried.min())))

@@ -183,8 +183,8 @@ def _share(slots: Tensor) -> None:
     except RuntimeError as error:
         size = f"{slots.nbytes >> 10} KiB of shared memory"
         raise RuntimeError(
-            f"workers: expected {size} for {len(slots)} batches, got: {error}; "
-            "lower workers or batch_size"
+            f"workers: expected {size} for {len(slots)} batches of {slots.shape[1]} images, "
+            f"got: {error}; lower workers, or the batch_size of training"
         ) from error
 
 
