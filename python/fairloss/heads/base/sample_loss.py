@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fairloss.checks import check_choice, check_integer, expect
 from fairloss.heads.base.checks import batch_labels, check_embeddings, check_sample_weights
+from fairloss.heads.base.ranks import mean_count, share_buffers
 from fairloss.heads.base.recomputation import Recomputation, first_pass
 from fairloss.heads.base.state import StatefulModule
 from fairloss_ext import ClassStatistics
@@ -81,6 +82,8 @@ class SampleLoss(StatefulModule):
         if sample_weights is not None:
             check_sample_weights(sample_weights, embeddings.shape[0])
             losses = losses * sample_weights
+        if self.reduction == "mean" and self.training:
+            return losses.sum() / mean_count(labels >= 0)
         return reduce_losses(losses, labels, self.reduction)
 
     def raw_embeddings(self, embeddings: Tensor, norms: Tensor | None) -> Tensor:
@@ -123,7 +126,15 @@ class SampleLoss(StatefulModule):
         return type(self).end_of_epoch is not SampleLoss.end_of_epoch
 
     def end_of_epoch(self, statistics: ClassStatistics) -> None:
-        """Update the state after an epoch from statistics of the training set; here a no-op."""
+        """Update the state after an epoch from statistics of the training set; here a no-op.
+
+        Where `torch.distributed` has several ranks, each calls this: all get the buffers of rank 0,
+        so the statistics should be those of the whole set.
+
+        Raises:
+            ValueError: the weights of the ranks differ, as each trained its own.
+        """
+        share_buffers(self)
 
 
 def as_precise(values: Tensor) -> Tensor:
