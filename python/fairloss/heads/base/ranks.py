@@ -1,6 +1,7 @@
 """Statistics and state that all ranks of `torch.distributed` share."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, distributed, nn
@@ -27,18 +28,31 @@ def gather_ranks(*values: Tensor) -> tuple[Tensor, ...]:
     All values of a rank have the same n, which differs between ranks. As every collective of
     torch, the call waits until all ranks have made it: a rank without a batch calls with n = 0.
     """
-    ranks = num_ranks()
-    if ranks == 1:
+    if num_ranks() == 1:
         return tuple(value.detach() for value in values)
+    return gather_rows(values, batch_lengths(len(values[0]), values[0].device))
+
+
+def batch_lengths(
+    length: int, device: torch.device, group: "distributed.ProcessGroup | None" = None
+) -> list[int]:
+    """Return the `length` of every rank; a collective on this device."""
+    count = torch.tensor(length, device=device)
+    counts = [torch.empty_like(count) for _ in range(distributed.get_world_size(group))]
+    distributed.all_gather(counts, count, group=group)
+    lengths: list[int] = torch.stack(counts).tolist()  # synchronizes once for all ranks
+    return lengths
+
+
+def gather_rows(
+    values: Sequence[Tensor], lengths: list[int], group: "distributed.ProcessGroup | None" = None
+) -> tuple[Tensor, ...]:
+    """Concatenate the (n, ...) values of ranks with these n, by one collective."""
     packed = torch.cat([_as_bytes(value) for value in values], dim=1)
-    count = torch.tensor(len(packed), device=packed.device)
-    counts = [torch.empty_like(count) for _ in range(ranks)]
-    distributed.all_gather(counts, count)
-    lengths = torch.stack(counts).tolist()  # synchronizes once for all ranks
     padded = packed.new_zeros(max(lengths), packed.shape[1])
     padded[: len(packed)] = packed
-    parts = [torch.empty_like(padded) for _ in range(ranks)]
-    distributed.all_gather(parts, padded)
+    parts = [torch.empty_like(padded) for _ in lengths]
+    distributed.all_gather(parts, padded, group=group)
     rows = torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
     columns = rows.split([_as_bytes(value).shape[1] for value in values], dim=1)
     return tuple(
@@ -66,7 +80,7 @@ def mean_count(counted: Tensor) -> Tensor:
 
 @torch.no_grad()
 def share_buffers(module: nn.Module) -> None:
-    """Give every rank the buffers of rank 0; its parameters must be equal already.
+    """Give every rank the buffers of rank 0; the parameters must be equal already.
 
     Raises:
         ValueError: the parameters differ among ranks, of which each gets the error.
