@@ -6,12 +6,15 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 import torch
+import torch.distributed.checkpoint as dcp
 from head_cases import CASES
 from torch import Tensor, distributed, nn
 
-from fairloss.heads import CosineHead
+from fairloss.agent import Policy
+from fairloss.heads import CosineHead, FairLoss
+from fairloss.optim import RowSGD
 
-DIM, STEPS = 16, 2
+DIM, STEPS, STATE_CLASSES = 16, 2, 10
 
 
 class Scenario(NamedTuple):
@@ -118,3 +121,64 @@ def relative(a: Tensor, b: Tensor) -> float:
     """Return the difference relative to b; inf where that is 0 and a is not."""
     difference, size = (a - b).double().norm().item(), b.double().norm().item()
     return difference / size if size else torch.inf if difference else 0.0
+
+
+def build(group):
+    """A head and an optimizer of it, of which nothing is as in the checkpoint."""
+    torch.manual_seed(9)
+    head = FairLoss(
+        STATE_CLASSES, DIM, Policy.constant("keep"), sample_rate=0.5, process_group=group
+    )
+    optimizer = RowSGD(head.parameters(), lr=0.1, momentum=0.9)
+    head.distribute_state(optimizer)
+    return head, optimizer
+
+
+def continued(head, optimizer, first, last):
+    """Losses of some of the steps on batches of 12 samples, of all ranks or of one process."""
+    ready = distributed.is_initialized()
+    rank, world = (distributed.get_rank(), distributed.get_world_size()) if ready else (0, 1)
+    losses = []
+    for step in range(first, last):
+        generator = torch.Generator().manual_seed(step)
+        x = torch.randn(12, DIM, generator=generator)
+        y = torch.randint(-1, STATE_CLASSES, (12,), generator=generator)
+        optimizer.zero_grad()
+        loss = head(x.chunk(world)[rank], y.chunk(world)[rank])
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def states(head, optimizer):
+    return {"head": head.state_dict(), "optimizer": optimizer.state_dict()}
+
+
+def load(head, optimizer, folder):
+    """Load a checkpoint in place, as torch's tools do: the optimizer has its tensors before."""
+    continued(head, optimizer, 0, 1)
+    state = states(head, optimizer)
+    dcp.load(state, checkpoint_id=folder)
+    head.load_state_dict(state["head"])
+    optimizer.load_state_dict(state["optimizer"])
+
+
+def resume(world: int, saved: str | None, folder: str) -> tuple[list[float], Tensor]:
+    """Train for three steps, from a checkpoint if there is one, and write another.
+
+    Returns:
+        The losses, and the class weights of all ranks.
+    """
+    head, optimizer = build(distributed.group.WORLD)
+    first = 0
+    if saved is not None:
+        load(head, optimizer, saved)
+        first = 3
+    losses = continued(head, optimizer, first, first + 3)
+    dcp.save(states(head, optimizer), checkpoint_id=f"{folder}/checkpoint-{world}")
+    whole = head.state_dict()["weight"].full_tensor()
+    other, _ = build(distributed.group.WORLD)
+    other.load_state_dict(head.state_dict() | {"weight": whole})
+    assert torch.equal(other.weight, head.weight)
+    return losses, whole

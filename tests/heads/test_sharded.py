@@ -7,7 +7,17 @@ from unittest import mock
 
 import pytest
 import torch
-from sharded_cases import DIM, cosine_heads, largest_difference, relative, scenarios
+from sharded_cases import (
+    DIM,
+    build,
+    continued,
+    cosine_heads,
+    largest_difference,
+    load,
+    relative,
+    resume,
+    scenarios,
+)
 from torch import Tensor, distributed, multiprocessing, nn
 
 from fairloss.agent import Policy
@@ -113,16 +123,23 @@ def work(rank, world, folder):
         refusal(head, x, labels + 2 * world),
         refusal(Softmax, CLASSES, DIM, process_group=group),
     ]
+    results["state"] = resume(world, None, folder)
     torch.save(results, f"{folder}/{rank}.pt")
     distributed.destroy_process_group()
 
 
 @pytest.fixture(scope="module", params=WORLDS)
-def results(request, tmp_path_factory):
-    """The results of each rank."""
+def folder(request, tmp_path_factory):
+    """The files of this number of ranks."""
     folder = tmp_path_factory.mktemp("sharded")
     multiprocessing.spawn(work, (request.param, str(folder)), nprocs=request.param)
-    return [torch.load(folder / f"{rank}.pt") for rank in range(request.param)]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(folder):
+    """The results of each rank."""
+    return [torch.load(folder / f"{rank}.pt") for rank in range(len([*folder.glob("*.pt")]))]
 
 
 def test_losses_gradients_and_buffers_are_those_of_one_process(results):
@@ -167,3 +184,16 @@ def test_what_ranks_cannot_do_is_refused_by_name(results):
         assert dense == (
             "process_group: expected none, as Softmax shares no classes among ranks, got a group"
         )
+
+
+def test_one_process_resumes_from_a_checkpoint_of_ranks(folder, results):
+    head, optimizer = build(None)
+    expected = continued(head, optimizer, 0, 6)
+    resumed, optimizer = build(None)
+    load(resumed, optimizer, folder / f"checkpoint-{len(results)}")
+    for result in results:
+        losses, whole = result["state"]
+        assert losses == pytest.approx(expected[:3], rel=1e-5)
+        assert torch.equal(resumed.weight, whole)
+    assert continued(resumed, optimizer, 3, 6) == pytest.approx(expected[3:], rel=1e-5)
+    torch.testing.assert_close(resumed.state_dict(), head.state_dict(), rtol=1e-4, atol=1e-6)

@@ -13,6 +13,7 @@ from fairloss.checks import check_integer, check_positive, check_shape, expect
 from fairloss.heads.base.checks import check_embeddings
 from fairloss.heads.base.options import HeadOptions, show_options
 from fairloss.heads.base.sample_loss import SampleLoss, as_precise
+from fairloss.heads.base.sharded import distribute_state
 from fairloss_ext._arguments import as_integers
 from fairloss_ext._checks import check_range
 from fairloss_ext.numerics import full_precision, unit_rows
@@ -122,12 +123,31 @@ class Head(SampleLoss):
         *more: Any,
     ) -> None:
         """Load this head's part of a state; where that is the weights alone, none is missing."""
-        before = list(missing_keys)
+        before, weight = list(missing_keys), f"{prefix}weight"
+        if self.shard is not None and weight in state_dict:
+            state_dict = {**state_dict, weight: self.shard.localize(state_dict[weight])}
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, *more
         )
-        if [key for key in state_dict if key.startswith(prefix)] == [f"{prefix}weight"]:
+        if [key for key in state_dict if key.startswith(prefix)] == [weight]:
             missing_keys[:] = before
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        """Save the class weights, where ranks divide them, as one DTensor of (C, D)."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.shard is not None:
+            weight = f"{prefix}weight"
+            destination[weight] = self.shard.distribute(destination[weight])
+
+    def distribute_state(self, optimizer: torch.optim.Optimizer) -> None:
+        """Let the states of an optimizer of this head be saved and loaded by any number of ranks.
+
+        Where ranks divide the classes, `optimizer.state_dict()` has a DTensor of (C, D) for each of
+        its tensors of the class weights from now on, as `state_dict` for the weights, and
+        `load_state_dict` takes these and whole tensors. Otherwise nothing changes.
+        """
+        if self.shard is not None:
+            distribute_state(optimizer, self.weight, self.shard)
 
     @torch.no_grad()
     def warm_start(self, other: "Head | Mapping[str, Any]", rows: Tensor | None = None) -> None:

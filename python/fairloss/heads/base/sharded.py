@@ -5,8 +5,9 @@ sample join the ranks: the target cosine is a sum, as only one rank has the clas
 log-sum-exp of the other classes is one of log-sum-exps. The loss from them is the same everywhere.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, distributed
@@ -15,6 +16,9 @@ from typing_extensions import Self
 
 from fairloss.checks import check_integer, expect
 from fairloss.heads.base.ranks import batch_lengths, gather_rows
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 OUTSIDE = (
     "the head outside of DistributedDataParallel, which would give every rank the classes of rank 0"
@@ -63,6 +67,22 @@ class ClassShard:
         """Return the number of classes of this rank."""
         count: int = self.classes.stop - self.classes.start
         return count
+
+    def distribute(self, rows: Tensor) -> "DTensor":
+        """Return the (len(self), ...) rows of all ranks as one DTensor, without a copy."""
+        from torch.distributed.tensor import DTensor, Shard  # slow to import
+
+        mesh = distributed.device_mesh.DeviceMesh.from_group(self.group, rows.device.type)
+        whole = torch.empty(self.num_classes, *rows.shape[1:], device="meta")
+        return DTensor.from_local(
+            rows, mesh, [Shard(0)], run_check=False, shape=whole.shape, stride=whole.stride()
+        )
+
+    def localize(self, values: Any) -> Any:
+        """Return the rows of this rank of a (C, ...) tensor, or of what `distribute` returned."""
+        if not isinstance(values, Tensor) or not values.dim() or len(values) != self.num_classes:
+            return values
+        return values.to_local() if hasattr(values, "to_local") else values[self.classes]
 
     def part(self, classes: Tensor) -> tuple[Tensor, int]:
         """Return those of ascending `classes` that this rank has, from 0, and where they begin."""
@@ -128,6 +148,23 @@ class ClassShard:
         """Replace the values, in place, by those of the first rank."""
         distributed.broadcast(values, group=self.group, group_src=0)
         return values
+
+
+def distribute_state(optimizer: torch.optim.Optimizer, weight: Tensor, shard: ClassShard) -> None:
+    """Let states of the optimizer hold DTensors where they have a number for each of `weight`."""
+
+    def convert(state: dict[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
+        parameters = [each for group in optimizer.param_groups for each in group["params"]]
+        index = next(index for index, each in enumerate(parameters) if each is weight)
+        entries = {name: change(value) for name, value in state["state"].get(index, {}).items()}
+        return {**state, "state": state["state"] | ({index: entries} if entries else {})}
+
+    def distribute(value: Any) -> Any:
+        is_like = isinstance(value, Tensor) and value.shape == weight.shape
+        return shard.distribute(value) if is_like else value
+
+    optimizer.register_state_dict_post_hook(lambda _, state: convert(state, distribute))
+    optimizer.register_load_state_dict_pre_hook(lambda _, state: convert(state, shard.localize))
 
 
 def local_labels(labels: Tensor, first: int, count: int) -> Tensor:
