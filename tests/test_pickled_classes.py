@@ -118,6 +118,7 @@ EXAMPLES = {
     heads.UniformFace: lambda: trained(heads.UniformFace(4, 8)),
     loss_search.GaussianSearch: lambda: loss_search.GaussianSearch([0.1], 0.1, 0.3),
     loss_search.ProcessMap: lambda: loss_search.ProcessMap(2),
+    loss_search.RayMap: lambda: loss_search.RayMap(num_cpus=2),
     loss_search.Space: lambda: loss_search.space_of(SETTINGS, 16.0),
     ClassStatistics: lambda: ClassStatistics(3, 4),
     models.SmallCNN: lambda: models.SmallCNN(8, (32, 32), 1, width=4),

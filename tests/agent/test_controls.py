@@ -53,6 +53,11 @@ def test_a_shuffled_policy_has_the_actions_of_every_margin_in_other_cells():
     np.testing.assert_array_equal(learned.shuffled(1).table, learned.shuffled(1).table)
     assert (learned.shuffled(2).table != learned.shuffled(1).table).any()
     assert learned.shuffled(1).provenance["kind"] == "cos"
+    assert learned.shuffled(1).provenance["cost_steps"] == 7.5
+    assert {
+        Policy.constant("keep").provenance["cost_steps"],
+        Policy.random(1).provenance["cost_steps"],
+    } == {0}
     raised = Policy.constant("raise")
     np.testing.assert_array_equal(raised.shuffled(5).table, raised.table)
 
@@ -76,4 +81,6 @@ def test_a_random_policy_is_not_shuffled_and_seeds_are_checked():
 
 def replace_table(table):
     keep = Policy.constant("keep")
-    return Policy(keep.grid, table.reshape(-1), keep.q, keep.visits, {"kind": "cos"})
+    return Policy(
+        keep.grid, table.reshape(-1), keep.q, keep.visits, {"kind": "cos", "cost_steps": 7.5}
+    )

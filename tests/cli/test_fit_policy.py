@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +25,14 @@ def test_collect_then_fit_then_train_with_it(data, run, tmp_path):
     head = ("head.name=FairLoss", "head.kind=cos", f"head.policy={policy}")
     succeed("train", f"data={data}", f"output={output}", *head, *SMALL)
     assert np.array_equal(Policy.load(output / "policy.json").table, Policy.load(policy).table)
+
+
+def test_a_collection_from_a_run_of_unknown_cost_says_so(run, tmp_path):
+    copied = shutil.copytree(run, tmp_path / "run")
+    settings = ("collect", f"run={copied}", f"output={tmp_path / 'x'}", "epochs=1", "min_cell=1")
+    assert "of the run 6)" in succeed(*settings).stdout
+    (copied / "metrics.jsonl").unlink()
+    assert "of the run unknown)" in succeed(*settings).stdout
 
 
 def test_controls_are_written_without_experience(tmp_path):

@@ -31,10 +31,11 @@ def search(config, *_):
     return Path("loss.json")
 
 
+COLLECTED = Collected(steps=1, cost_steps=2.0, pretraining_steps=3.0, dropped=0, min_cell=5)
 FIT = SimpleNamespace(policy=measured_policy(), largest_gap=0.0, disagreements=0)
 # What takes long or fetches files, by its module and name.
 REPLACED = {
-    "fairloss.experience:collect": returns(Collected(steps=1, dropped=0, min_cell=5)),
+    "fairloss.experience:collect": returns(COLLECTED),
     "fairloss.experience:fit_policy": returns(FIT),
     "fairloss.experience:Experience": SimpleNamespace(load=returns(None)),
     "fairloss.loss_search:search": search,

@@ -39,7 +39,7 @@ def test_an_experience_file_is_written_alike(unpack, tmp_path):
     file = unpack("experience") / "experience" / "whole" / "experience.npz"
     Experience.load(file).save(tmp_path / "again.npz")
     with np.load(file) as before, np.load(tmp_path / "again.npz") as after:
-        added = {"mean_action", "mean_margin"}
+        added = {"mean_action", "mean_margin", "branch", "cost_steps", "pretraining_steps"}
         assert set(after.files) == set(before.files) | added
         for name in set(before.files) - {"version"}:
             np.testing.assert_array_equal(after[name], before[name])
@@ -65,6 +65,9 @@ def test_an_interrupted_chain_ends_as_it_would_have(unpack):
         stored.dropped,
         stored.kind,
     )
+    # computed from the steps of the stored file, which lacks it
+    assert stored.cost_steps == pytest.approx(actual.cost_steps)
+    assert np.isnan(stored.pretraining_steps)
 
 
 def test_a_chain_with_other_settings_is_refused(unpack):

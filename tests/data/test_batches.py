@@ -180,6 +180,8 @@ def test_a_sample_depends_on_seed_epoch_and_position() -> None:
     assert torch.equal(augment_sample(image, 1, 2, 3), first)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(image, before)
+    decoded = image.permute(1, 2, 0).contiguous().permute(2, 0, 1)  # as decoders lay it out
+    assert torch.equal(augment_sample(decoded, 1, 2, 3), first)
     for key in ((0, 2, 3), (1, 0, 3), (1, 2, 0), (3, 2, 1), (1, 3, 2)):
         assert not torch.equal(augment_sample(image, *key), first)
 

@@ -1,60 +1,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from planted_experience import GRID, LEGAL, experience, nothing, raising
 
-from fairloss.agent import ACTIONS, MarginGrid, Policy
-from fairloss.agent.state import legal_actions
-from fairloss.experience import Experience
-from fairloss.experience.evidence import doubts, evidence, reduced, rows
-
-GRID = MarginGrid()
-LEGAL = legal_actions(GRID)
-
-
-def experience(gain, chains=2, epochs=40, noise=0.5):
-    """Nine cells at random margins; `gain` maps (state, action) to the planted change."""
-    random = np.random.default_rng(0)
-    n = chains * epochs * 9
-    state = np.tile(np.arange(9), chains * epochs) * 4 + random.integers(0, 4, n)
-    action = np.array([random.choice(np.flatnonzero(LEGAL[s])) for s in state])
-    after = state + action - 1
-    zeros, missing = np.zeros(n), np.full(n, np.nan)
-    return Experience(
-        grid=np.array(GRID.values),
-        state=state,
-        action=action,
-        successor=np.eye(36)[after],
-        inter_before=zeros,
-        inter_after=gain(state, action) + noise * random.standard_normal(n),
-        intra_before=zeros,
-        intra_after=zeros,
-        classes=np.full(n, 5),
-        epoch=np.tile(np.repeat(np.arange(epochs), 9), chains) + 1,
-        seed=np.repeat(np.arange(chains), epochs * 9),
-        mean_action=missing,
-        mean_margin=missing,
-        dropped=0,
-        min_cell=5,
-        steps=10,
-        kind="arc",
-    )
+from fairloss.agent import ACTIONS, Policy
+from fairloss.experience.evidence import _permuter, doubts, evidence, reduced, rows
 
 
 def policy(data, table=None):
     visits = data.transitions().visits(36)
     table = Policy.constant("raise").table if table is None else table
     return Policy(GRID, table, np.where(visits > 0, 0.0, np.nan), visits, {})
-
-
-def raising(state, action):
-    return 0.6 * (action - 1.0)
-
-
-def nothing(state, action):
-    return np.zeros(len(state))
 
 
 @pytest.mark.parametrize("reward", ["paper", "own_and_common"])
@@ -68,6 +28,32 @@ def test_an_effect_is_seen_and_noise_is_not(reward):
     assert unseen["permutation"]["p"] > 0.05
     assert any("permuted changes" in reason for reason in doubts(unseen))
     assert json.loads(json.dumps(unseen)) == unseen
+
+
+def test_the_noise_of_a_start_that_branches_share_hides_nothing():
+    """The noise of a cell is the same in all branches, and many times the effect."""
+    branched = {"epochs": 12, "branches": 4, "chains": 1, "start_noise": 5.0}
+    real, noise = experience(raising, **branched), experience(nothing, **branched)
+    seen = evidence(real, policy(real), "own_and_common", 0.9, (1.0, 1.0))
+    assert seen["permutation"]["p"] < 0.03
+    spread = real.inter_after.std()  # the unit of the effects
+    error = seen["effects"]["own_error"]
+    assert seen["effects"]["own"] == pytest.approx(0.6 / spread, abs=4 * error)
+    assert error < 0.1 / spread
+    unseen = evidence(noise, policy(noise), "own_and_common", 0.9, (1.0, 1.0))
+    assert unseen["permutation"]["p"] > 0.05
+    apart = replace(real, epoch=real.epoch * 4 + real.branch, branch=0 * real.branch)
+    hidden = evidence(apart, policy(apart), "own_and_common", 0.9, (1.0, 1.0))
+    assert hidden["effects"]["own_error"] > 3 * error
+
+
+def test_a_permutation_leaves_each_cell_of_a_start_its_mean_over_the_branches():
+    data = experience(raising, epochs=5, branches=3, start_noise=2.0)
+    changes = data.changes()
+    permuted = _permuter(data, changes)()
+    assert np.abs(permuted - changes).max() > 0.1
+    by_cell = [values.reshape(2 * 5, 3, 9).mean(axis=1) for values in (permuted, changes)]
+    np.testing.assert_allclose(*by_cell, atol=1e-10)
 
 
 @pytest.mark.parametrize("reward", ["paper", "own_and_common"])

@@ -2,59 +2,31 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import fields
+import shutil
+from dataclasses import fields, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from experience_runs import COUNTS, chain, settings
 from synthetic import faces
 
 from fairloss.agent import ACTIONS, Policy
-from fairloss.experience import CollectConfig, Experience, collect, fit_policy
+from fairloss.experience import Experience, collect, fit_policy
 from fairloss.experience.chain import Chain
-from fairloss.experience.collect import chain_config, run_chain
+from fairloss.experience.collect import run_chain, run_cost_steps
+from fairloss.experience.fit import total_cost
 from fairloss.io.atomic import FormatError
 from fairloss.loss_search import ProcessMap
 from fairloss.training import (
     HeadConfig,
-    ModelConfig,
-    OptimizerConfig,
     RunFolder,
     TrainConfig,
     load_config,
     train,
 )
-from fairloss.training.build import build_trainer
-
-COUNTS = [9, 8, 6, 5, 4, 3, 2, 2, 1]
-
-
-@pytest.fixture(scope="module")
-def pretrained(tmp_path_factory):
-    output = tmp_path_factory.mktemp("pretrained")
-    settings = TrainConfig(
-        data="made up",
-        output=str(output),
-        epochs=3,
-        batch_size=20,
-        image_size=[32, 32],
-        channels=1,
-        model=ModelConfig(embedding_size=16),
-        head=HeadConfig(name="ArcFace", margin=0.35),
-        optimizer=OptimizerConfig(learning_rate=0.02),
-    )
-    return train(settings, faces(COUNTS))
-
-
-def settings(pretrained, output, **changes):
-    base = {"run": str(pretrained), "output": str(output), "epochs": 6, "min_cell": 1}
-    return CollectConfig(**base | changes)
-
-
-def chain(pretrained, output, seed=0, **changes):
-    config = chain_config(settings(pretrained, output, **changes), seed)
-    folder = RunFolder(config.output)
-    return Chain(build_trainer(config, faces(COUNTS), folder), 1, seed)
+from fairloss.training.cost import statistics_cost
 
 
 def test_one_epoch_by_hand(pretrained, tmp_path):
@@ -109,6 +81,47 @@ def test_collection_counts_its_cost_and_covers_evenly(pretrained, tmp_path):
             assert experience.classes[here].sum() == len(COUNTS)
 
 
+def test_the_cost_of_a_collection_by_hand(pretrained, tmp_path):
+    """40 images by 20 are 2 batches: 2 epochs of 2 steps, and 3 passes of 2 forward batches."""
+    experience = collect(settings(pretrained, tmp_path, chains=2, epochs=2), faces(COUNTS))
+    assert experience.cost_steps == pytest.approx(2 * (4 + 6 / 3))
+    assert experience.pretraining_steps == 3 * 2  # CosFace and ArcFace need no statistics
+    assert total_cost(experience) == pytest.approx(18)
+    loaded = Experience.load(tmp_path / "experience.npz")
+    assert (loaded.cost_steps, loaded.pretraining_steps) == (experience.cost_steps, 6)
+    unknown = replace(experience, pretraining_steps=math.nan)
+    assert total_cost(unknown) is None
+    with pytest.raises(ValueError, match="parts: expected chains of one run"):
+        Experience.merge([experience, unknown])
+
+
+def test_the_cost_of_the_run_has_the_collection_of_its_policy(pretrained, tmp_path):
+    shutil.copy(pretrained / "metrics.jsonl", tmp_path)
+    costs = []
+    for provenance in ({"cost_steps": 10.0}, {"cost_steps": None}, {}):
+        replace(Policy.constant("keep"), provenance=provenance).save(tmp_path / "policy.json")
+        costs.append(run_cost_steps(tmp_path))
+    np.testing.assert_equal(costs, [16.0, math.nan, math.nan])
+
+
+def test_statistics_of_images_on_disk_cost_two_passes(pretrained, tmp_path):
+    trainer = chain(pretrained, tmp_path).trainer
+    assert statistics_cost(trainer) == pytest.approx(2 / 3)
+    on_disk = SimpleNamespace(faces=SimpleNamespace(in_memory=False), steps_per_epoch=2)
+    assert statistics_cost(on_disk) == pytest.approx(4 / 3)
+
+
+def test_an_epoch_that_was_logged_and_not_saved_is_logged_once(pretrained, tmp_path, monkeypatch):
+    config = settings(pretrained, tmp_path, epochs=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Chain, "save", lambda *arguments: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run_chain(config, faces(COUNTS), None, 0)
+    run_chain(config, faces(COUNTS), None, 0)
+    events = [(line["event"], line["step"]) for line in RunFolder(tmp_path / "chain-0").metrics()]
+    assert events == [("epoch", 2)]
+
+
 def test_small_cells_are_dropped_and_counted(pretrained, tmp_path):
     everything = collect(settings(pretrained, tmp_path / "a"), faces(COUNTS))
     large = collect(settings(pretrained, tmp_path / "b", min_cell=2), faces(COUNTS))
@@ -160,14 +173,15 @@ def test_policy_from_experience(pretrained, tmp_path):
     assert unvisited.any()
     assert (fit.policy.table[unvisited] == ACTIONS.index("keep")).all()
     assert fit.policy.provenance["steps"] == experience.steps
+    assert fit.policy.provenance["cost_steps"] == pytest.approx(6 + 6 * 2 + 7 * 2 / 3)
 
 
 def test_files_of_another_kind_are_refused(tmp_path):
     (tmp_path / "x.npz").write_bytes(b"no zip")
     with pytest.raises(ValueError, match=r"x.npz: no file of the expected"):
         Experience.load(tmp_path / "x.npz")
-    np.savez(tmp_path / "y.npz", version=3)
-    with pytest.raises(ValueError, match="of version 1 to 2"):
+    np.savez(tmp_path / "y.npz", version=4)
+    with pytest.raises(ValueError, match="of version 1 to 3"):
         Experience.load(tmp_path / "y.npz")
 
 

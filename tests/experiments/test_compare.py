@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -274,7 +275,7 @@ def test_processes_give_the_same_summary(config, summary, tmp_path):
 
 @pytest.mark.slow
 def test_five_kills_change_nothing(data, tmp_path):
-    """Killed with its processes at work, as they end with it."""
+    """Killed with its processes at work, which end with it: they hold its output until then."""
     settings = SETTINGS | {"data": data, "epochs": 30}
     config = CompareConfig(str(tmp_path / "plain" / "x"), settings, ARMS, seeds=2)
     compare(config)
@@ -284,13 +285,22 @@ def test_five_kills_change_nothing(data, tmp_path):
     path.write_text(json.dumps(content | {"workers": 2}), encoding="utf-8")
     command = [sys.executable, "-m", "fairloss", "compare", str(path)]
     for kill in range(5):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        before = checkpoints(killed)
-        while checkpoints(killed) == before and process.poll() is None:
-            time.sleep(0.01)
-        time.sleep(0.05 * kill)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
+        try:
+            before = checkpoints(killed)
+            while checkpoints(killed) == before and process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(0.05 * kill)
+            process.send_signal(signal.SIGKILL)
+            assert process.wait() == -signal.SIGKILL
+            at_work = {lock.parent.name for lock in killed.glob("runs/*/.run.lock")}
+            process.communicate(timeout=60)
+            finished = {result.stem for result in killed.glob("results/*.json")}
+            assert at_work
+            assert not at_work & finished
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
     assert not (killed / "summary.json").exists()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=dict(os.environ))
     plain = (tmp_path / "plain" / "x" / "summary.json").read_bytes()

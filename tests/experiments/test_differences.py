@@ -59,3 +59,49 @@ def test_secondary_metrics_have_an_interval_and_no_decision():
     rows = paired_differences(task([0.01, 0.02, 0.03, 0.02, 0.01], other=0.5), bound=0.005)
     assert [row["metric"] for row in rows] == ["test_auc", "other"]
     assert "decision" not in rows[1]
+
+
+def planted(**values):
+    """Results of arms by seed; None where a run has no result yet."""
+    runs = [
+        {"arm": arm, "seed": seed, "metrics": {"tar": value, "gap": -value}}
+        for arm, column in values.items()
+        for seed, value in enumerate(column)
+        if value is not None
+    ]
+    return {"primary_metric": "tar", "runs": runs}
+
+
+def test_any_two_arms_are_compared_over_the_seeds_that_both_have():
+    results = planted(a=[0.5, 0.5, None], b=[0.1, 0.6, 0.7], c=[None, 0.4, 0.9], d=[0.5])
+    pairs = [("c", "b"), ("b", "a"), ("c", "d")]
+    rows = paired_differences(results, 0.005, contrasts=pairs)
+    rows = [row for row in rows if row["metric"] == "tar"]
+    assert [(row["arm"], row["reference"], row["seeds"]) for row in rows] == [
+        ("c", "b", [1, 2]), ("b", "a", [0, 1])
+    ]  # fmt: skip
+    assert rows[0]["differences"] == pytest.approx([-0.2, 0.2])
+    assert rows[1]["differences"] == pytest.approx([-0.4, 0.1])
+
+
+def test_the_metrics_to_decide_on_come_first_and_have_decisions():
+    results = planted(a=[0.5, 0.6], b=[0.6, 0.8])
+    rows = paired_differences(results, 0.005, decide_on=["gap"])
+    assert [(row["metric"], "decision" in row) for row in rows] == [("gap", True), ("tar", False)]
+    with pytest.raises(ValueError, match="decide: expected metrics measured .*tar, gap, got auc"):
+        paired_differences(results, 0.005, decide_on=["auc"])
+
+
+def test_p_values_are_adjusted_over_the_contrasts_of_a_metric():
+    """By hand: of three, the smallest p counts thrice, the next twice or as much as that."""
+    results = planted(
+        a=[0.0] * 4, b=[0.01, 0.02, 0.03, 0.02], c=[0.1, -0.1, 0.2, 0.0], d=[0.1, 0.1, 0.0, 0.1]
+    )
+    rows = [r for r in paired_differences(results, 0.005) if r["metric"] == "tar"]
+    p_values = {row["arm"]: row["t_p"] for row in rows}
+    assert p_values["b"] < p_values["d"] < p_values["c"]
+    second = max(3 * p_values["b"], 2 * p_values["d"])
+    holm = {"b": 3 * p_values["b"], "d": second, "c": max(second, p_values["c"])}
+    assert {row["arm"]: row["holm_p"] for row in rows} == pytest.approx(holm)
+    (alone,) = paired_differences(results, 0.005, [("b", "a")])[:1]
+    assert alone["holm_p"] == alone["t_p"] == p_values["b"]

@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+from fairloss.loss_search import RayMap
+
 SLEEPING = """
 import os, time
 from functools import partial
@@ -32,3 +34,9 @@ def test_processes_end_with_a_parent_that_is_killed():
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(parent.pid, signal.SIGKILL)
+
+
+def test_a_missing_ray_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ImportError, match=r"RayMap needs ray: .*\[cluster\]"):
+        list(RayMap()(str, [1]))

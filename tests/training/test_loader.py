@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from multiprocessing import active_children
+from multiprocessing import Semaphore, active_children, get_start_method, set_start_method
 from pathlib import Path
 
 import pytest
@@ -17,11 +17,11 @@ from synthetic import faces, write_folder
 from training_runs import COUNTS, config, same
 
 from fairloss.agent import Policy
-from fairloss.data import augment, augment_sample, epoch_batches, open_images
+from fairloss.data import FolderImages, augment, augment_sample, epoch_batches, open_images
 from fairloss.io.atomic import FormatError
 from fairloss.training import HeadConfig, RunFolder, train
 from fairloss.training.build import build_trainer
-from fairloss.training.loader import Loader, _received
+from fairloss.training.loader import PREFETCH, Loader, _received
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")
 
@@ -47,6 +47,10 @@ def trainer(path, images, **settings):
     return made
 
 
+def copies(batches):
+    return [images.clone() for images in batches]
+
+
 def test_images_in_memory_are_read_and_augmented_batch_by_batch():
     images = faces(COUNTS)
     loader = Loader(images, 7, seed=3, workers=2)
@@ -65,11 +69,64 @@ def test_decoded_images_are_augmented_by_their_position_in_the_epoch(lazy, worke
     order = torch.cat(batches).tolist()
     expected = [augment_sample(lazy[i][0], 3, 5, position) for position, i in enumerate(order)]
     for first in (0, 1):
-        loaded = torch.cat(list(loader.load(5, batches, first)))
+        loaded = torch.cat(copies(loader.load(5, batches, first)))
         assert torch.equal(loaded, torch.stack(expected[12 * first :]))
-    plain = torch.cat(list(loader.load_in_order()))
+    plain = torch.cat(copies(loader.load_in_order()))
     assert torch.equal(plain, lazy.images(range(len(lazy))))
     assert active_children() == []
+
+
+class CountedImages(FolderImages):
+    """Images that release a semaphore when they were read."""
+
+    def image(self, index):
+        image = super().image(index)
+        self.reads.release()
+        return image
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_a_batch_is_not_overwritten_before_the_next_one_is_asked_for(folder, workers):
+    images = CountedImages(folder, SIZE, 1)
+    images.reads = Semaphore(0)
+    loader = Loader(images, 2, 3, augment=False, workers=workers)
+    batches = loader.batches(1)
+    expected = [FolderImages(folder, SIZE, 1).images(batch) for batch in batches]
+    read = 0
+    for step, loaded in enumerate(loader.load(1, batches)):
+        # wait for all that workers are sent while this batch is in use; of the last one the first
+        # image was then written
+        ahead = min(step + 1 + PREFETCH * workers, len(batches))
+        while read < 2 * ahead:
+            assert images.reads.acquire(timeout=60)
+            read += 1
+        assert torch.equal(loaded, expected[step])
+    assert read == len(images)
+
+
+@pytest.mark.slow
+def test_spawned_workers_decode_the_same_batches(lazy):
+    loader = Loader(lazy, 4, 3, workers=1)
+    batches = loader.batches(1)
+    expected = torch.cat(copies(Loader(lazy, 4, 3, workers=0).load(1, batches)))
+    before = get_start_method()
+    set_start_method("spawn", force=True)
+    try:
+        assert torch.equal(torch.cat(copies(loader.load(1, batches))), expected)
+    finally:
+        set_start_method(before, force=True)
+
+
+def test_too_little_shared_memory_is_one_error_that_names_the_setting(lazy, monkeypatch):
+    def share(tensor):
+        raise RuntimeError("unable to allocate shared memory")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", share)
+    loader = Loader(lazy, 4, 3, workers=1)
+    expected = "^workers: expected 12 KiB of shared memory for 3 batches of 4 images, got: unable"
+    with pytest.raises(RuntimeError, match=expected):
+        next(loader.load(1, loader.batches(1)))
+    assert next(Loader(lazy, 4, 3, workers=0).load(1, loader.batches(1))).shape == (4, 1, 32, 32)
 
 
 def test_the_samplers_of_the_settings_order_the_images(tmp_path, lazy):

@@ -37,16 +37,21 @@ class EffectModel:
 
     The change of a cell in an epoch is the sum of
 
-    - the effect of its state,
+    - the effect of its state, or of the cell where the epoch has several branches with it,
     - the own effect of its action: d[g, j] for raising from margin j to j + 1 in group g (count
       bin x variance bin), -d[g, j] for lowering from j + 1 to j, and 0 for keeping,
     - the effect of the epoch, the same for all cells, and noise.
 
-    The effect of an epoch, in turn, is a quadratic trend of the chain (drift by more training), a
-    common effect times the mean action of all classes in grid steps, one times their mean margin
-    before the epoch, and noise that all cells of the epoch share. The mean margin is there because
-    margins that were raised before must be lowered sooner or later: without it the common effect of
-    a margin in use, rather than of its change, is underestimated by half.
+    A branch counts as an epoch of its own. The effect of an epoch, in turn, is the sum of
+
+    - a quadratic trend of the chain (drift by more training), and an effect of the network that
+      its branches start from where it has several,
+    - a common effect times the mean action of all classes in grid steps,
+    - an effect of their mean margin before the epoch, and noise that all cells of the epoch share.
+
+    The mean margin is there because margins that were raised before must be lowered sooner or
+    later: without it the common effect of a margin in use, rather than of its change, is
+    underestimated by half.
 
     Both regressions are least squares weighted by classes and by nothing. Means are over classes,
     as an epoch's objective is the mean change of a class: if each of N classes is raised, each
@@ -64,6 +69,7 @@ class EffectModel:
         mean_action: (n,) mean over all classes in that epoch, in grid steps.
         mean_margin: (n,) mean margin of all classes before it.
         grid: the margins.
+        branch: (n,) of the epoch; default one each. Branches start from the same network.
     """
 
     def __init__(
@@ -76,6 +82,7 @@ class EffectModel:
         mean_action: npt.ArrayLike,
         mean_margin: npt.ArrayLike,
         grid: MarginGrid,
+        branch: npt.ArrayLike | None = None,
     ) -> None:
         states = as_indices("state", state, num_states(grid))
         n, self._shape = len(states), (BINS * BINS, len(grid) - 1)
@@ -89,13 +96,17 @@ class EffectModel:
         # The step between margins j and j + 1 is j, in both directions.
         self._step = group * self._shape[1] + margin + np.minimum(self._moves, 0)
         self._step[self._moves == 0] = 0
-        pairs = np.stack([labels, times])
+        branches = np.zeros(n) if branch is None else as_vector("branch", branch, n)
+        pairs = np.stack([labels, times, branches])
         _, first, inverse = np.unique(pairs, axis=1, return_index=True, return_inverse=True)
         epochs = inverse.reshape(-1)
         crossings = _columns(self._step, self._shape[0] * self._shape[1]) * self._moves[:, None]
         self._taken = weights @ np.abs(crossings)
-        self._first_epoch = num_states(grid) + self._taken.size
-        parts = [_columns(states, num_states(grid)), crossings, _columns(epochs, len(first))]
+        starts = branched_epochs(labels[first], times[first])[epochs]
+        _, inverse = np.unique(np.stack([states, starts]), axis=1, return_inverse=True)
+        bases = _columns(inverse.reshape(-1), int(inverse.max(initial=-1)) + 1)
+        self._first_epoch = bases.shape[1] + self._taken.size
+        parts = [bases, crossings, _columns(epochs, len(first))]
         self._cells = _LeastSquares(np.hstack(parts), weights)
         trends = chain_trends(labels[first], times[first])
         design = np.column_stack([values[first] for values in means] + [trends])
@@ -171,12 +182,27 @@ def _columns(index: Ints, size: int) -> Float64s:
     return np.eye(size)[index]
 
 
+def branched_epochs(chain: npt.ArrayLike, epoch: npt.ArrayLike) -> Ints:
+    """Return (n,) labels from 0 of the epochs that occur several times, as branches; else -1."""
+    pairs = np.stack([np.asarray(chain), np.asarray(epoch)])
+    _, inverse, counts = np.unique(pairs, axis=1, return_inverse=True, return_counts=True)
+    several = counts > 1
+    labels: Ints = np.where(several, np.cumsum(several) - 1, -1)[inverse.reshape(-1)]
+    return labels
+
+
 def chain_trends(chain: npt.ArrayLike, epoch: npt.ArrayLike) -> Float64s:
-    """Return a constant, a linear and a quadratic column for each chain."""
+    """Return columns of what epochs share whatever their actions are.
+
+    They are a constant, a linear and a quadratic one for each chain, and one for each epoch that
+    has several branches.
+    """
     labels, times = np.asarray(chain), np.asarray(epoch, dtype=np.float64)
     columns = []
     for label in np.unique(labels):
         inside = labels == label
         middle, half = np.mean(times[inside]), max(np.ptp(times[inside]) / 2, 1.0)
         columns += [inside * ((times - middle) / half) ** power for power in range(3)]
-    return np.column_stack(columns)
+    branched = branched_epochs(chain, epoch)
+    columns += [branched == label for label in range(branched.max(initial=-1) + 1)]
+    return np.column_stack(columns).astype(np.float64)

@@ -36,7 +36,8 @@ class Policy:
         table: (S,) int64, action of each state, index into ACTIONS.
         q: (S, 3) float64, Q of each pair, NaN where it was not visited.
         visits: (S, 3) int64, number of transitions behind each Q.
-        provenance: where the table comes from, anything JSON can hold.
+        provenance: where the table comes from, anything JSON can hold; "cost_steps" of it is the
+            cost of the experience and of the run it is collected from, None where it is unknown.
         redraw: (seed, epoch) of a random table, which `next_epoch` draws anew; None: it stays.
 
     Raises:
@@ -122,7 +123,7 @@ class Policy:
         index = check_choice("action", action, ACTIONS)
         legal = legal_actions(grid)
         table = np.where(legal[:, index], index, KEEP)
-        return cls(grid, table, *_no_evidence(grid), {"source": f"constant {action}"})
+        return cls(grid, table, *_no_evidence(grid), _free(f"constant {action}"))
 
     @classmethod
     def random(cls, seed: int, grid: MarginGrid = DEFAULT_GRID, *, epoch: int = 0) -> Policy:
@@ -140,7 +141,7 @@ class Policy:
         legal = legal_actions(grid)
         drawn = np.random.default_rng((seed, epoch)).random(legal.shape)
         table = np.where(legal, drawn, -1).argmax(axis=1)
-        return cls(grid, table, *_no_evidence(grid), {"source": f"random {seed}"}, (seed, epoch))
+        return cls(grid, table, *_no_evidence(grid), _free(f"random {seed}"), (seed, epoch))
 
     def shuffled(self, seed: int) -> Policy:
         """Return this table with the actions of each margin permuted over the cells.
@@ -153,8 +154,9 @@ class Policy:
         generator = np.random.default_rng(check_integer("seed", seed, 0))
         cells = self.table.reshape(-1, len(self.grid))
         table = generator.permuted(cells, axis=0).reshape(-1)
-        kind = {key: self.provenance[key] for key in ("kind",) if key in self.provenance}
-        provenance = {"source": f"shuffled {seed}", **kind, "shuffled": self.provenance}
+        shared = ("kind", "cost_steps")  # a shuffled table costs what its source does
+        same = {key: self.provenance[key] for key in shared if key in self.provenance}
+        provenance = {"source": f"shuffled {seed}", **same, "shuffled": self.provenance}
         return Policy(self.grid, table, *_no_evidence(self.grid), provenance)
 
     def next_epoch(self) -> Policy:
@@ -272,6 +274,11 @@ def _no_evidence(grid: MarginGrid) -> tuple[Float64s, Ints]:
     """Return q and visits of a policy that was not learned."""
     shape = legal_actions(grid).shape
     return np.full(shape, np.nan), np.zeros(shape, np.int64)
+
+
+def _free(source: str) -> dict[str, Any]:
+    """Return the provenance of a policy that needs no collection."""
+    return {"source": source, "cost_steps": 0.0}
 
 
 def greedy_actions(q: npt.ArrayLike, visits: npt.ArrayLike) -> Ints:

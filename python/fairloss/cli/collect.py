@@ -1,5 +1,6 @@
 """The command `fairloss collect`."""
 
+import math
 from pathlib import Path
 
 import fairloss.experience
@@ -23,6 +24,9 @@ def collect(settings: Settings = None) -> None:
     - min_cell=5: cells of fewer classes are dropped, and counted
     - learning_rate=0.01
     - data=FOLDER: default that of the run
+    - layout=chain: every cell moves in every epoch; single: one cell, the others keep; branches:
+      branches=4 epochs from the same network, one in which all keep, and the best is kept, by the
+      distances of the training images or the TAR on validation=FOLDER of other identities
     - workers=1: processes, each with an equal part of the threads; the experience is the same to
       the bit where each has the same number of threads (OMP_NUM_THREADS=1)
     """
@@ -31,8 +35,11 @@ def collect(settings: Settings = None) -> None:
         experience = fairloss.experience.collect(
             config, progress=progress, map=map if config.workers == 1 else processes
         )
+    run = experience.pretraining_steps
     print_line(
-        f"{len(experience)} transitions in {experience.steps} optimizer steps, "
+        f"{len(experience)} transitions in {experience.steps} optimizer steps "
+        f"(cost with the statistics {experience.cost_steps:.0f} steps, of the run "
+        f"{'unknown' if math.isnan(run) else f'{run:.0f}'}), "
         f"{experience.dropped} cells below {experience.min_cell} classes dropped: "
         f"{Path(config.output) / 'experience.npz'}"
     )

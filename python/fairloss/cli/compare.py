@@ -1,5 +1,6 @@
 """The command `fairloss compare`."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,12 @@ def compare(
             "--smoke", help="Train every arm with one seed for two epochs, in OUTPUT-smoke."
         ),
     ] = False,
+    summary: Annotated[
+        bool,
+        typer.Option(
+            "--summary", help="Summarize the results that exist so far, and train nothing."
+        ),
+    ] = False,
 ) -> None:
     """Compare losses: train each arm with several seeds, and print paired differences.
 
@@ -32,8 +39,12 @@ def compare(
     resumes. Settings and their defaults:
 
     - output=FOLDER: must be given
-    - arms: {NAME: {head.name: ArcFace, ...}, ...}: settings of `fairloss train` that differ;
-      every arm is compared with the first
+    - arms: {NAME: {head.name: ArcFace, ...}, ...}: settings of `fairloss train` that differ
+    - choices: {NAME: {among: [ARM, ...], by: seeds}, ...}: arms that train nothing and are at each
+      seed the arm that is best on validation with the other seeds; by: stages is the arm that
+      successive halving at the stages leaves
+    - contrasts: [[ARM, REFERENCE], ...]: default: every arm is compared with the first
+    - decide: [METRIC, ...]: those with a decision; default: the primary one
     - settings: {data: FOLDER, epochs: 20, ...}: those of every run
     - seeds=5, seed=0: runs of each arm, with seeds seed, seed + 1, ...
     - test=FOLDER: images of identities to verify; default: a fifth of the identities of data,
@@ -48,11 +59,13 @@ def compare(
     if plan:
         print_plan(experiments.plan(config))
         return
-    with ProcessMap(config.workers) as processes:
-        summary = experiments.compare(
-            config, print_result, map if config.workers == 1 else processes
-        )
-    for task in summary["tasks"]:
+    if summary:
+        content = experiments.summarize_results(config)
+    else:
+        with ProcessMap(config.workers) as processes:
+            run_all = map if config.workers == 1 else processes
+            content = experiments.compare(config, print_result, run_all)
+    for task in content["tasks"]:
         print_differences(task, config)
     print_line(f"results: {Path(config.output) / 'summary.json'}")
 
@@ -89,19 +102,33 @@ def time_left(plan: experiments.Plan) -> str:
 
 
 def print_differences(task: dict[str, Any], config: experiments.CompareConfig) -> None:
-    """Print the paired differences, in points."""
+    """Print the paired differences, those with a decision last."""
     if config.test is None:
         print_line(
             "tested on a fifth of the identities of data, which no arm trained on; it is one draw "
             "of identities: other seeds, the same identities"
         )
-    rows = []
-    for row in task["differences"]:
-        interval = f"[{100 * row['low']:+.2f}, {100 * row['high']:+.2f}]" if "low" in row else ""
-        name = f"{row['arm']} - {row['reference']}"
-        mean = f"{100 * row['mean']:+.2f}"
-        rows.append((name, row["metric"], mean, interval, row.get("decision", "")))
-    title = f"paired differences in points, seeds: {config.seeds}, bound: {100 * config.bound:g}"
-    columns = ("arms", "metric", "mean", "95% interval", "decision")
+    number = len(config.runs) - sum(task["seeds"].get(arm, 0) for arm in config.arms)
+    if number:
+        counts = ", ".join(f"{arm} {seeds}" for arm, seeds in task["seeds"].items())
+        print_line(f"{number} runs have no result yet; seeds: {counts}")
+    rows = sorted(task["differences"], key=lambda row: "decision" in row)
+    title = f"paired differences in points (angles: degrees), bound: {100 * config.bound:g}"
+    columns = ("arms", "metric", "seeds", "mean", "95% interval", "Holm's p", "decision")
     if rows:
-        print_table(title, columns, rows, justify="left")
+        print_table(title, columns, map(difference_cells, rows), justify="left")
+
+
+def difference_cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """Return the cells of a paired difference."""
+    unit = math.degrees(1) if "angle" in row["metric"] else 100
+    interval = f"[{unit * row['low']:+.2f}, {unit * row['high']:+.2f}]" if "low" in row else ""
+    return (
+        f"{row['arm']} - {row['reference']}",
+        row["metric"],
+        str(len(row["seeds"])),
+        f"{unit * row['mean']:+.2f}",
+        interval,
+        f"{row['holm_p']:.2g}" if "holm_p" in row else "",
+        row.get("decision", ""),
+    )

@@ -74,9 +74,11 @@ def fit_policy(
     reasons = doubts(measured)
     if reasons:
         print_message("warning", "yellow", f"little evidence: {'; '.join(reasons)}")
+    cost = fit.policy.provenance.get("cost_steps")
+    steps = "unknown" if cost is None else f"{cost:.0f} training steps with the pre-trained run"
     print_line(
         f"{output}: {(fit.policy.visits > 0).sum()} of {legal_actions(fit.policy.grid).sum()} "
-        f"legal pairs visited"
+        f"legal pairs visited, cost {steps}"
     )
 
 

@@ -7,10 +7,12 @@ read nor advanced, and every device sees the same order and the same pixels.
 import hashlib
 import struct
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fairloss.checks import check_integer, expect
+from fairloss.typing import Bytes
 
 
 def epoch_order(num_samples: int, seed: int, epoch: int) -> Tensor:
@@ -89,11 +91,27 @@ def augment_sample(
         draw % (2 * bound + 1) - bound
         for draw, bound in zip(draws, (height // 16, width // 16), strict=False)
     )
-    rows = (torch.arange(height) + vertical).clamp_(0, height - 1)
-    columns = (torch.arange(width) + horizontal).clamp_(0, width - 1)
+    # copied by numpy in blocks, several times faster than torch gathers pixels
+    pixels = image.numpy()
     if mirror and draws[2] % 2:
-        columns = width - 1 - columns
-    return image.index_select(1, rows).index_select(2, columns)
+        pixels = pixels[:, :, ::-1]
+    return torch.from_numpy(_shift(pixels, vertical, horizontal))
+
+
+def _shift(pixels: Bytes, vertical: int, horizontal: int) -> Bytes:
+    """Return the pixels (channels, H, W) at y + vertical and x + horizontal, or at the edge."""
+    _, height, width = pixels.shape
+    top, left = max(0, -vertical), max(0, -horizontal)
+    bottom, right = height - max(0, vertical), width - max(0, horizontal)
+    rows = slice(top + vertical, bottom + vertical)
+    columns = slice(left + horizontal, right + horizontal)
+    shifted = np.empty(pixels.shape, np.uint8)
+    shifted[:, top:bottom, left:right] = pixels[:, rows, columns]
+    shifted[:, top:bottom, :left] = shifted[:, top:bottom, left : left + 1]
+    shifted[:, top:bottom, right:] = shifted[:, top:bottom, right - 1 : right]
+    shifted[:, :top] = shifted[:, top : top + 1]
+    shifted[:, bottom:] = shifted[:, bottom - 1 : bottom]
+    return shifted
 
 
 def to_input(images: Tensor) -> Tensor:

@@ -72,7 +72,8 @@ class FaceImages(LabeledImages):
         """Return what changes when the file of mapped images is written."""
         return b"" if self._mapped is None else repr(self._mapped.version).encode()
 
-    def _image(self, index: int) -> Tensor:
+    def image(self, index: int) -> Tensor:
+        """Return one image, in the memory of the set."""
         self._check_file()
         return self._pixels[index]
 

@@ -79,7 +79,7 @@ class LabeledImages(Dataset[tuple[Tensor, int]], ABC):
         return len(self.names)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self._image(index), int(self.labels[index])
+        return self.image(index).contiguous(), int(self.labels[index])
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, (self.channels, *self.image_size)))
@@ -128,8 +128,12 @@ class LabeledImages(Dataset[tuple[Tensor, int]], ABC):
         return self.subset(selected[self.labels].nonzero().flatten())
 
     @abstractmethod
-    def _image(self, index: int) -> Tensor:
-        """Return one image."""
+    def image(self, index: int) -> Tensor:
+        """Return one image, as uint8 (channels, H, W), which need not be contiguous.
+
+        Raises:
+            FormatError: as `images`.
+        """
 
     @abstractmethod
     def _read(self, positions: Tensor) -> Tensor:

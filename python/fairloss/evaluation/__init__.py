@@ -51,6 +51,7 @@ from fairloss.evaluation.rfw import PairSet, compare_rfw, evaluate_rfw, skewed_e
 from fairloss.evaluation.roc import Roc, RocCorners, SortedScores, roc
 from fairloss.evaluation.seeds import SeedComparison, compare_seeds, holm, seeds_needed
 from fairloss.evaluation.sequential import Looks, obrien_fleming
+from fairloss.evaluation.streamed_pairs import StreamedVerification, streamed_verification
 from fairloss.evaluation.templates import Templates, pool_templates
 from fairloss.evaluation.verification import FARS, Verification, verification
 from fairloss.evaluation.ytf import mean_of_frames, pairwise_frame_scores, video_scores
@@ -71,6 +72,7 @@ __all__ = [
     "Search",
     "SeedComparison",
     "SortedScores",
+    "StreamedVerification",
     "Templates",
     "Verification",
     "all_pairs",
@@ -118,6 +120,7 @@ __all__ = [
     "search_gallery",
     "seeds_needed",
     "skewed_error_ratio",
+    "streamed_verification",
     "unit_embeddings",
     "verification",
     "video_scores",

@@ -1,8 +1,8 @@
-"""A chain: fine-tuning that moves the margin of every cell each epoch and measures the change."""
+"""A chain: fine-tuning that moves margins of cells each epoch and measures the change."""
 
+import copy
 import math
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,37 +10,51 @@ import torch
 
 from fairloss.agent.grid import KEEP
 from fairloss.experience.experience import Experience
+from fairloss.experience.layout import Cell, cells_with_images, move_all, move_one
+from fairloss.experience.score import SEPARATION, Score
 from fairloss.heads import FairLoss
 from fairloss.io.run_folder import RunFolder
 from fairloss.training import Trainer
+from fairloss.training.cost import statistics_cost
 from fairloss.typing import Float64s, Ints
 from fairloss_ext import ClassStatistics
 
 Row = dict[str, Any]
 
 
-@dataclass
-class Cell:
-    """Classes that share a state, and the action that they take together."""
-
-    state: int
-    classes: Ints
-    action: int
-
-
 class Chain:
-    """Observes one transition per cell and epoch (method: Fair Loss's "sample networks").
+    """Observes one transition per cell, epoch and branch (method: Fair Loss's "sample networks").
 
-    The paper changes margins by hand, group by group, and gives no layout. Here every cell moves in
-    every epoch from its current margin, so that a margin is one the network was trained with, and
-    one epoch yields as many transitions as there are cells. A cell takes the action whose (state,
-    action) pair has the fewest visits; ties are drawn at random.
+    The paper changes margins by hand, group by group, and gives no layout. Here an epoch starts
+    from the margins and the network of the one before, so that a margin is one the network was
+    trained with, and yields as many transitions as there are cells, those that keep included.
+
+    Args:
+        trainer: with a head of Fair Loss.
+        min_cell: cells of fewer classes are dropped, and counted.
+        seed: of the actions.
+        layout: "chain": every cell takes the action whose (state, action) pair has the fewest
+            visits; ties are drawn at random. "single": one cell raises or lowers its margin, by the
+            pair with the fewest visits, and the others keep theirs. "branches": several epochs from
+            the same network and batches, in the first of which all cells keep and in the others
+            they move as in a chain. The network of the best is kept. One branch is a chain.
+        branches: of that layout.
+        score: of a branch; of equal ones the last is kept, so that margins move.
     """
 
-    def __init__(self, trainer: Trainer, min_cell: int, seed: int) -> None:
+    def __init__(
+        self,
+        trainer: Trainer,
+        min_cell: int,
+        seed: int,
+        layout: str = "chain",
+        branches: int = 1,
+        score: Score = SEPARATION,
+    ) -> None:
         assert isinstance(trainer.head, FairLoss)
         self.trainer, self.head = trainer, trainer.head
-        self.min_cell, self.seed = min_cell, seed
+        self.min_cell, self.seed, self.layout = min_cell, seed, layout
+        self.branches, self.score = branches if layout == "branches" else 1, score
         self.dropped, self.first_step = 0, trainer.step
         self.rows: list[Row] = []
         self.statistics = trainer.statistics()
@@ -49,9 +63,34 @@ class Chain:
         self.visits = np.zeros(self.legal.shape, np.int64)
 
     def run_epoch(self, epoch: int, learning_rate: float) -> dict[str, Any]:
-        """Move every margin, train one epoch and measure; return the line for the log."""
+        """Train the branches of an epoch and keep the best; return the line for the log."""
+        if self.branches == 1:
+            return self._run_branch(epoch, 0, learning_rate)
+        start = best = copy.deepcopy(self.trainer.state()), self.statistics
+        lines: list[dict[str, Any]] = []
+        scores: list[float] = []
+        kept = 0
+        for branch in range(self.branches):
+            self._continue_from(start)
+            lines.append(self._run_branch(epoch, branch, learning_rate))
+            scores.append(self.score.measure(self.trainer.model, self.statistics))
+            if scores[branch] >= scores[kept]:
+                kept, best = branch, (copy.deepcopy(self.trainer.state()), self.statistics)
+        self._continue_from(best)
+        seconds = {
+            name: sum(line["seconds"][name] for line in lines) for name in lines[kept]["seconds"]
+        }
+        return lines[kept] | {"seconds": seconds, "branch": kept, "scores": scores}
+
+    def _continue_from(self, state: tuple[dict[str, Any], ClassStatistics]) -> None:
+        trainer_state, self.statistics = state
+        # An optimizer uses the tensors that it restores, and changes them.
+        self.trainer.restore(copy.deepcopy(trainer_state))
+
+    def _run_branch(self, epoch: int, branch: int, learning_rate: float) -> dict[str, Any]:
+        """Move margins, train one epoch and measure; return the line for the log."""
         before = self.statistics
-        cells = self._choose(self.head.states(before), epoch)
+        cells = self._choose(self.head.states(before), epoch, branch)
         margins = self.head.margins.double().cpu().numpy().copy()
         grid = np.array(self.head.policy.grid.values)
         shared = {"mean_margin": float(margins[self.counts > 0].mean())}
@@ -67,8 +106,9 @@ class Chain:
         self.statistics = self.trainer.statistics()
         measured = time.perf_counter() - started
         after = self.head.states(self.statistics)
+        shared |= {"epoch": epoch, "branch": branch, "seed": self.seed}
         for cell in cells:
-            self._record(cell, before, after, {"epoch": epoch, "seed": self.seed, **shared})
+            self._record(cell, before, after, shared)
         return {
             "epoch": epoch,
             "step": self.trainer.step,
@@ -82,17 +122,31 @@ class Chain:
         """Return the transitions so far."""
         columns: dict[str, Any] = {}
         for name, dtype in _COLUMNS.items():
-            # Chains that began before means were recorded have rows without them.
-            columns[name] = np.array([row.get(name, math.nan) for row in self.rows], dtype)
+            # Chains that began before means or branches were recorded have rows without them.
+            default = math.nan if dtype is np.float64 else 0
+            columns[name] = np.array([row.get(name, default) for row in self.rows], dtype)
         columns["successor"] = columns["successor"].reshape(len(self.rows), len(self.legal))
         return Experience(
             grid=np.array(self.head.policy.grid.values),
             dropped=self.dropped,
             min_cell=self.min_cell,
-            steps=self.trainer.step - self.first_step,
+            steps=self._steps,
             kind=self.head.kind,
+            cost_steps=self._cost_steps(),
             **columns,
         )
+
+    @property
+    def _steps(self) -> int:
+        """Steps in all branches."""
+        return (self.trainer.step - self.first_step) * self.branches
+
+    def _cost_steps(self) -> float:
+        epochs = self._steps // self.trainer.steps_per_epoch
+        scored = epochs if self.branches > 1 else 0
+        passes = 1 + epochs  # one before the first epoch
+        statistics = passes * statistics_cost(self.trainer)
+        return self._steps + statistics + scored * self.score.cost_steps
 
     def save(self, folder: RunFolder, epoch: int) -> None:
         """Write all that the next epoch depends on as a checkpoint."""
@@ -107,14 +161,15 @@ class Chain:
         self.visits = chain["visits"].numpy()
         self.statistics = self.trainer.statistics()
 
-    def _choose(self, states: Ints, epoch: int) -> list[Cell]:
-        random = np.random.default_rng([self.seed, epoch])
-        cells = []
-        for state in np.unique(states[self.counts > 0]).tolist():
-            tried = np.where(self.legal[state], self.visits[state], np.iinfo(np.int64).max)
-            action = int(random.choice(np.flatnonzero(tried == tried.min())))
-            classes = np.flatnonzero((states == state) & (self.counts > 0))
-            cells.append(Cell(state, classes, action))
+    def _choose(self, states: Ints, epoch: int, branch: int) -> list[Cell]:
+        # of branch 0 the same draws as of [seed, epoch]: seeds are padded with zeros
+        random = np.random.default_rng([self.seed, epoch, branch])
+        cells = cells_with_images(states, self.counts)
+        if self.layout == "single":
+            large = [cell for cell in cells if len(cell.classes) >= self.min_cell]
+            move_one(large, self.legal, self.visits, random)
+        elif branch > 0 or self.branches == 1:
+            move_all(cells, self.legal, self.visits, random)
         return cells
 
     def _record(self, cell: Cell, before: ClassStatistics, after: Ints, shared: Row) -> None:
@@ -157,6 +212,7 @@ _COLUMNS: dict[str, type] = {
     "seed": np.int64,
     "mean_action": np.float64,
     "mean_margin": np.float64,
+    "branch": np.int64,
 }
 
 

@@ -1,5 +1,6 @@
 """`collect(config)`: chains of fine-tuning from a pre-trained run to one experience file."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -10,6 +11,8 @@ from fairloss.checks import expect
 from fairloss.data import LabeledImages
 from fairloss.experience.chain import Chain
 from fairloss.experience.experience import Experience
+from fairloss.experience.layout import LAYOUTS
+from fairloss.experience.score import SEPARATION, validation_score
 from fairloss.io.atomic import write_text
 from fairloss.io.json import write_json
 from fairloss.io.output import locked_output
@@ -19,6 +22,7 @@ from fairloss.training import (
     HeadConfig,
     OptimizerConfig,
     TrainConfig,
+    Trainer,
     as_yaml,
     changes,
     load_config,
@@ -26,7 +30,9 @@ from fairloss.training import (
 )
 from fairloss.training.build import build_trainer
 from fairloss.training.config import DEVICES, check_settings, choice, number, path, positive
+from fairloss.training.cost import cost
 from fairloss.training.identities import check_same_identities, identities_record
+from fairloss.training.resume import save_result, write_run_files
 from fairloss.training.settings import prepare
 from fairloss.training.train import check_one_process
 from fairloss.training.warm_start import trained_margins
@@ -51,10 +57,15 @@ class CollectConfig:
     device: str = choice("auto", DEVICES)  # cpu, cuda, or auto: a GPU where torch finds one
     grid: list[float] | None = None  # margins, ascending; default: those of the run's policy
     workers: int = number(1, 1)  # processes that run the chains
+    layout: str = choice("chain", LAYOUTS)  # which cells move in an epoch, see `Chain`
+    branches: int = positive(4)  # of each epoch in layout=branches
+    validation: str | None = path(None)  # images of other identities that choose among branches
 
     def check(self) -> None:
         """Raise ValueError naming the first setting that is out of range."""
         check_settings(self)
+        scored = self.validation is None or self.layout == "branches"
+        expect(scored, "validation", "none without layout=branches", self.validation)
         if self.grid is not None:
             try:
                 MarginGrid(self.grid)
@@ -86,6 +97,8 @@ def collect(
     config = prepare(config)
     check_one_process()
     config = replace(config, run=str(Path(config.run).resolve()))
+    if config.validation is not None:
+        config = replace(config, validation=str(Path(config.validation).resolve()))
     seeds = [config.seed + number for number in range(config.chains)]
     with locked_output(Path(config.output)):
         chain_config(config, config.seed)  # errors of the run come before images are read
@@ -96,7 +109,8 @@ def collect(
             chains.append(chain)
             if outside is not None:
                 outside("chains", len(chains), len(seeds))
-        experience = Experience.merge(chains)
+        pretraining_steps = run_cost_steps(Path(config.run))
+        experience = replace(Experience.merge(chains), pretraining_steps=pretraining_steps)
         experience.save(Path(config.output) / "experience.npz")
     return experience
 
@@ -114,24 +128,44 @@ def run_chain(
     check_same_identities("run", faces, Path(config.run))
     if state is not None:
         check_same_identities("output", faces, folder.path)
-    keep = Policy.constant("keep", run_grid(config))  # a chain moves the margins itself
-    chain = Chain(build_trainer(train_config, faces, folder, keep), config.min_cell, seed)
+    chain = _build_chain(config, train_config, faces, folder)
     write_json(folder / "identities.json", identities_record(faces))
     write_text(folder / "config.yaml", as_yaml(config))
     first = 1
     if state is not None:
         with folder.report_malformed_checkpoint():
             chain.restore(state)
-        folder.forget_after(chain.trainer.step)
         first = state["epoch"] + 1
-        if first <= config.epochs:
-            folder.log("resume", epoch=state["epoch"], step=chain.trainer.step)
+    folder.forget_after(chain.trainer.step)  # of the first epoch, too, if it was not saved
+    if 1 < first <= config.epochs:
+        folder.log("resume", epoch=first - 1, step=chain.trainer.step)
     for epoch in range(first, config.epochs + 1):
         folder.log("epoch", **chain.run_epoch(epoch, config.learning_rate))
         chain.save(folder, epoch)
         if progress is not None:
             progress(f"chain {seed}", epoch, config.epochs)
+    if config.layout == "branches":
+        _save_model(chain.trainer, train_config, RunFolder(folder / "model"))
     return chain.experience()
+
+
+def _build_chain(
+    config: CollectConfig, train_config: TrainConfig, faces: LabeledImages, folder: RunFolder
+) -> Chain:
+    score = SEPARATION
+    if config.validation is not None:
+        images = read_faces(replace(train_config, data=config.validation))
+        score = validation_score(images, train_config.batch_size)
+    keep = Policy.constant("keep", run_grid(config))  # a chain moves the margins itself
+    trainer = build_trainer(train_config, faces, folder, keep)
+    layout = config.layout, config.branches
+    return Chain(trainer, config.min_cell, train_config.seed, *layout, score)
+
+
+def _save_model(trainer: Trainer, train_config: TrainConfig, folder: RunFolder) -> None:
+    """Write the network as a run folder that other commands read."""
+    write_run_files(replace(train_config, output=str(folder.path)), trainer, folder)
+    save_result(trainer, folder)
 
 
 def chain_config(config: CollectConfig, seed: int) -> TrainConfig:
@@ -159,6 +193,15 @@ def chain_config(config: CollectConfig, seed: int) -> TrainConfig:
     trained.epochs, trained.seed, trained.init = config.epochs, seed, config.run
     trained.device = config.device
     return trained
+
+
+def run_cost_steps(run: Path) -> float:
+    """Return the cost of a run with that of its policy, NaN where its files lack one of them."""
+    try:
+        costs = cost(RunFolder(run))
+    except (KeyError, ValueError):
+        return math.nan
+    return math.nan if costs["collection_steps"] is None else float(costs["cost_steps"])
 
 
 def run_grid(config: CollectConfig) -> MarginGrid:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fairloss.agent import ACTIONS, Transitions, fit_tabular
-from fairloss.agent.effects import chain_trends
+from fairloss.agent.effects import branched_epochs, chain_trends
 from fairloss.agent.policy import Policy
 from fairloss.agent.state import legal_actions
 from fairloss.experience.experience import Experience
@@ -36,7 +36,7 @@ def evidence(
         "reward": reward,
         "visits": _visits(policy),
         "chains": _agreement(experience, changes, reward, gamma),
-        "permutation": _permutation(experience, changes, reward),
+        "permutation": permutation_test(experience, changes, reward),
         "effects": _effects(experience, changes),
         "reduces_to": reduced(policy),
     }
@@ -82,7 +82,7 @@ def _effects(experience: Experience, changes: Float64s) -> dict[str, float | Non
     return {name: value if np.isfinite(value) else None for name, value in values.items()}
 
 
-def _q(experience: Experience, rewards: Float64s, gamma: float) -> Float64s:
+def exact_q(experience: Experience, rewards: Float64s, gamma: float) -> Float64s:
     """Return the exact Q, in the unit of the rewards."""
     data = Transitions(experience.state, experience.action, rewards, experience.successor)
     return fit_tabular(data, legal_actions(experience.margin_grid()), gamma)
@@ -109,25 +109,35 @@ def _agreement(
         for seed in seeds if len(seeds) > 1 else []:
             part = experience.chain(int(seed))
             rewards = part.rewards(reward)(changes[experience.seed == seed])
-            tables.append(_q(part, rewards, gamma))
+            tables.append(exact_q(part, rewards, gamma))
     except ValueError:  # a single chain does not determine the common effect
         tables = []
-    pairs = []
-    for first, second in combinations(tables, 2):
-        tried = np.isfinite(first) & np.isfinite(second)
-        tried &= tried.sum(axis=1, keepdims=True) > 1
-        states = tried.any(axis=1)
-        if not states.any():
-            continue
-        a, b = (_advantages(q, tried) for q in (first, second))
-        same = _greedy(a, tried)[states] == _greedy(b, tried)[states]
-        spread = a[tried].std() * b[tried].std()
-        correlation = float(np.mean(a[tried] * b[tried]) / spread) if spread > 0 else 0.0
-        pairs.append((same.mean(), (1 / tried.sum(axis=1)[states]).mean(), correlation))
+    pairs = [measures for a, b in combinations(tables, 2) if (measures := agreement(a, b))]
     if pairs:
         means = np.mean(pairs, axis=0).tolist()
         measured = dict(zip(measured, means, strict=True))
     return {"count": len(seeds), **measured}
+
+
+def agreement(a: Float64s, b: Float64s) -> tuple[float, float, float] | None:
+    """Return the agreement of two tables, that by chance, and the correlation of advantages.
+
+    They are over the states in which both tried the same two actions or more; None without any.
+
+    Args:
+        a: (S, 3) Q of a collection, NaN where a pair was not visited.
+        b: that of another.
+    """
+    tried = np.isfinite(a) & np.isfinite(b)
+    tried &= tried.sum(axis=1, keepdims=True) > 1
+    states = tried.any(axis=1)
+    if not states.any():
+        return None
+    a, b = (_advantages(q, tried) for q in (a, b))
+    same = _greedy(a, tried)[states] == _greedy(b, tried)[states]
+    spread = a[tried].std() * b[tried].std()
+    correlation = float(np.mean(a[tried] * b[tried]) / spread) if spread > 0 else 0.0
+    return float(same.mean()), float((1 / tried.sum(axis=1)[states]).mean()), correlation
 
 
 def _greedy(advantages: Float64s, tried: Bools) -> Ints:
@@ -135,18 +145,21 @@ def _greedy(advantages: Float64s, tried: Bools) -> Ints:
     return best
 
 
-def _permutation(experience: Experience, changes: Float64s, reward: str) -> dict[str, float | int]:
+def permutation_test(
+    experience: Experience, changes: Float64s, reward: str
+) -> dict[str, float | int]:
     """Compare the mean advantage of the best actions with that of permuted changes.
 
     Changes less the effects of their states are permuted within each epoch, and what the cells of
-    an epoch share, less the trend of the chain, among the epochs of the chain. The advantage is
-    that of one epoch: where a step up and the same step down cancel, discounted values of actions
-    differ by less than their noise.
+    an epoch share, less the trend of the chain, among the epochs of the chain. Where an epoch has
+    several branches, both are permuted among these, the first for each cell. The advantage is that
+    of one epoch: where a step up and the same step down cancel, discounted values of actions differ
+    by less than their noise.
     """
     rewards = experience.rewards(reward)
 
     def statistic(values: Float64s) -> float:
-        means = _q(experience, rewards(values), gamma=0)
+        means = exact_q(experience, rewards(values), gamma=0)
         tried = np.isfinite(means)
         several = tried.sum(axis=1) > 1
         best = _advantages(means, tried).max(axis=1)
@@ -166,7 +179,12 @@ def _permuter(experience: Experience, changes: Float64s) -> Callable[[], Float64
     random = np.random.default_rng(0)
     _, first, epoch = np.unique(experience.epoch_labels, return_index=True, return_inverse=True)
     n, epochs, chain = len(changes), len(first), experience.seed[first]
+    branched = branched_epochs(chain, experience.epoch[first])
+    # Numbers below 0 are no seeds, and no epochs.
+    among = np.where(branched < 0, chain, -1 - branched)
     _, state = np.unique(experience.state, return_inverse=True)
+    cell = branched[epoch] * (state.max() + 1) + state
+    within = np.where(branched[epoch] < 0, epoch, -1 - cell)
     # Effects of states are no noise, and do not cancel in advantages once they are permuted.
     design = np.hstack([np.eye(state.max() + 1)[state], np.eye(epochs)[epoch]])
     effects, _, rank, _ = np.linalg.lstsq(design, changes, rcond=None)
@@ -174,13 +192,14 @@ def _permuter(experience: Experience, changes: Float64s) -> Callable[[], Float64
     rest = changes - of_states
     mean = np.bincount(epoch, weights=rest) / np.bincount(epoch)
     # The fit leaves residuals of n - rank degrees of freedom; of noise, n - epochs are permuted.
-    residual = (rest - mean[epoch]) * np.sqrt((n - epochs) / max(n - rank, 1))
+    scale = np.sqrt((n - epochs) / max(n - rank, 1))
+    residual = (rest - mean[epoch]) * np.where(branched[epoch] < 0, scale, 1.0)
     design = chain_trends(chain, experience.epoch[first])
     trend = design @ np.linalg.lstsq(design, mean, rcond=None)[0]
 
     def permute() -> Float64s:
-        shared = trend + _shuffled(mean - trend, chain, random)
-        permuted: Float64s = of_states + _shuffled(residual, epoch, random) + shared[epoch]
+        shared = trend + _shuffled(mean - trend, among, random)
+        permuted: Float64s = of_states + _shuffled(residual, within, random) + shared[epoch]
         return permuted
 
     return permute

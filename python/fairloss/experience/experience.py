@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -20,13 +21,14 @@ from fairloss.checks import check_choice, expect
 from fairloss.data.text_files import check_format
 from fairloss.io.atomic import FormatError, report_malformed, write_atomic
 from fairloss.io.npz import read_npz
-from fairloss.typing import Float64s, Ints
+from fairloss.training.cost import FORWARD_COST
+from fairloss.typing import Bools, Float64s, Ints
 
-VERSION = 2
-# Version 1 has no means over all classes, those of dropped cells included.
-_ADDED = ("mean_action", "mean_margin")
+VERSION = 3
+# The version that a field is in since, where that is not the first.
+_SINCE = {"mean_action": 2, "mean_margin": 2, "branch": 3, "cost_steps": 3, "pretraining_steps": 3}
 # Not of a transition but of all.
-_SHARED = ("grid", "dropped", "min_cell", "steps", "kind")
+_SHARED = ("grid", "dropped", "min_cell", "steps", "kind", "cost_steps", "pretraining_steps")
 REWARDS = ("own_and_common", "paper")
 
 
@@ -47,10 +49,14 @@ class Experience:
         mean_action: (n,) mean over all classes with images, in grid steps, in that epoch.
         mean_margin: (n,) their mean margin before the epoch. Both are those of the recorded cells
             where a file of version 1 has not stored them.
+        branch: (n,) of the epoch, from 0: branches start from the same state.
         dropped: cells left out because they were smaller than `min_cell`.
         min_cell: that bound.
         steps: optimizer steps that the collection took, all chains together.
         kind: of the margins, "arc" or "cos".
+        cost_steps: the cost of the collection, in which a training step is 1 and a forward-only
+            batch 1/3; for files of version 1 and 2 that of a chain with images in memory.
+        pretraining_steps: the same of the run that it started from, NaN where that is unknown.
     """
 
     grid: Float64s
@@ -66,10 +72,13 @@ class Experience:
     seed: Ints
     mean_action: Float64s
     mean_margin: Float64s
+    branch: Ints
     dropped: int
     min_cell: int
     steps: int
     kind: str
+    cost_steps: float = math.nan
+    pretraining_steps: float = math.nan
 
     def __len__(self) -> int:
         return len(self.state)
@@ -87,8 +96,9 @@ class Experience:
 
     @property
     def epoch_labels(self) -> Ints:
-        """(n,) labels that differ between epochs, and between chains."""
-        return self.seed * (int(self.epoch.max(initial=0)) + 1) + self.epoch
+        """(n,) labels that differ between epochs, their branches, and chains."""
+        epochs, branches = (int(c.max(initial=0)) + 1 for c in (self.epoch, self.branch))
+        return (self.seed * epochs + self.epoch) * branches + self.branch
 
     def changes(self, weights: tuple[float, float] = (1.0, 1.0)) -> Float64s:
         """Return the (n,) changes of the cells, see `fairloss.agent.standardized_change`."""
@@ -120,6 +130,7 @@ class Experience:
             self.mean_action,
             self.mean_margin,
             self.margin_grid(),
+            self.branch,
         )
 
     def transitions(
@@ -154,25 +165,34 @@ class Experience:
     def load(cls, path: str | os.PathLike[str]) -> Experience:
         """Read what `save` wrote; FormatError if the file is something else."""
         version = read_npz(path, ["version"])["version"]
-        if version.shape or version not in (1, VERSION):
+        if version.shape or version not in range(1, VERSION + 1):
             raise FormatError(path, f"not an experience file of version 1 to {VERSION}")
-        added = _ADDED if version == 1 else ()
-        names = [f.name for f in fields(cls) if f.name not in added]
+        names = [f.name for f in fields(cls) if _SINCE.get(f.name, 1) <= version]
         arrays: dict[str, Any] = read_npz(path, names)
         _check_shapes(path, arrays)
-        arrays |= {name: np.full(arrays["state"].shape, np.nan) for name in added}
         with report_malformed(Path(path)):
-            counts = {name: int(arrays[name]) for name in ("dropped", "min_cell", "steps")}
-            return cls(**arrays | counts | {"kind": str(arrays["kind"])})
+            arrays = _added(arrays) | arrays
+            for name in ("dropped", "min_cell", "steps"):
+                arrays[name] = int(arrays[name])
+            for name in ("cost_steps", "pretraining_steps"):
+                arrays[name] = float(arrays[name])
+            return cls(**arrays | {"kind": str(arrays["kind"])})
 
     @classmethod
     def merge(cls, parts: Sequence[Experience]) -> Experience:
-        """Return all transitions of several chains; ValueError if their grids or bounds differ."""
+        """Return all transitions of several chains that started from the same run.
+
+        Raises:
+            ValueError: their grids or bounds, or the costs of their runs, differ.
+        """
         first = parts[0]
         for part in parts[1:]:
             same = (part.min_cell, part.kind) == (first.min_cell, first.kind)
             same = same and np.array_equal(part.grid, first.grid)
             expect(same, "parts", "one margin grid, kind and min_cell", "several")
+            costs = first.pretraining_steps, part.pretraining_steps
+            one_run = np.array_equal(*costs, equal_nan=True)
+            expect(one_run, "parts", "chains of one run", "several")
         arrays = {
             f.name: np.concatenate([getattr(part, f.name) for part in parts])
             for f in fields(cls)
@@ -184,12 +204,17 @@ class Experience:
             min_cell=first.min_cell,
             steps=sum(part.steps for part in parts),
             kind=first.kind,
+            cost_steps=sum(part.cost_steps for part in parts),
+            pretraining_steps=first.pretraining_steps,
             **arrays,
         )
 
     def chain(self, seed: int) -> Experience:
         """Return the transitions of one chain; the counts stay those of all."""
-        rows = self.seed == seed
+        return self.select(self.seed == seed)
+
+    def select(self, rows: Bools) -> Experience:
+        """Return the transitions of (n,) rows; the counts stay those of all."""
         columns = {
             f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name not in _SHARED
         }
@@ -205,6 +230,21 @@ def _check_shapes(path: str | os.PathLike[str], arrays: dict[str, npt.NDArray[An
         shape = shapes.get(name, (transitions,))
         problem = f"{name}: expected shape {shape}, got {array.shape}"
         check_format(array.shape == shape, path, problem)
+
+
+def _added(arrays: dict[str, Any]) -> dict[str, Any]:
+    """Return values for the fields that an earlier version lacks, from those that it has."""
+    transitions, steps = arrays["state"].shape, int(arrays["steps"])
+    # Chains of so many epochs, each with a pass for statistics and one before the first.
+    epochs = int(arrays["epoch"].max(initial=0))
+    passes = (epochs + 1) / epochs if epochs else math.nan
+    return {
+        "mean_action": np.full(transitions, np.nan),
+        "mean_margin": np.full(transitions, np.nan),
+        "branch": np.zeros(transitions, np.int64),
+        "cost_steps": steps + FORWARD_COST * steps * passes,
+        "pretraining_steps": math.nan,
+    }
 
 
 def _class_means(cells: npt.NDArray[np.floating[Any]], classes: Ints, epochs: Ints) -> Float64s:

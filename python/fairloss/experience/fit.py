@@ -1,5 +1,6 @@
 """From experience to a policy: deep Q-learning, checked against the exact solution."""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,6 +71,7 @@ def fit_policy(
         "dropped_cells": experience.dropped,
         "min_cell": experience.min_cell,
         "steps": experience.steps,
+        "cost_steps": total_cost(experience),
         "kind": experience.kind,
         "gamma": gamma,
         "weights": list(weights),
@@ -87,6 +89,12 @@ def fit_policy(
     measured["exact"] = {"largest_gap": gap, "disagreements": disagreements}
     provenance["evidence"] = measured
     return Fit(policy, gap, disagreements)
+
+
+def total_cost(experience: Experience) -> float | None:
+    """Return the cost in steps of experience and the run it started from, None where unknown."""
+    cost = experience.cost_steps + experience.pretraining_steps
+    return None if math.isnan(cost) else cost
 
 
 def _transitions(experience: Experience, weights: tuple[float, float], reward: str) -> Transitions:

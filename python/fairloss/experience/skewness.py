@@ -13,6 +13,7 @@ import torch
 
 from fairloss.agent import GroupBias, GroupPolicy, Transitions, fit_dqn, skewness_reward
 from fairloss.checks import check_integer, check_integers, check_shape, expect
+from fairloss.experience.layout import least_visited
 from fairloss.heads import CosineHead
 from fairloss.training import Trainer
 from fairloss.typing import Float64s, Ints
@@ -92,8 +93,7 @@ def collect_skewness(
         actions = {}
         for group in states.others.tolist():
             state = before[group]
-            tried = np.where(legal[state], visits[state], np.iinfo(np.int64).max)
-            actions[group] = int(random.choice(np.flatnonzero(tried == tried.min())))
+            actions[group] = least_visited(legal[state], visits[state], random)
             visits[state, actions[group]] += 1
             index = states.grid.step(states.grid.index(margins[group]), actions[group])
             margins[group] = grid[index]

@@ -1,61 +1,98 @@
 """Paired differences of arms over seeds."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from fairloss.evaluation import SeedComparison, compare_seeds
+from fairloss.checks import expect
+from fairloss.evaluation import SeedComparison, compare_seeds, holm
 from fairloss.evaluation.compare_extra import import_extra
 from fairloss.evaluation.seeds import MIN_SEEDS
 
 ALPHA = 0.05
 
 
-def paired_differences(task: Mapping[str, Any], bound: float) -> list[dict[str, Any]]:
-    """Compare every arm with the first one, on each metric that was measured in all runs.
+def paired_differences(
+    task: Mapping[str, Any],
+    bound: float,
+    contrasts: Sequence[Sequence[str]] = (),
+    decide_on: Sequence[str] = (),
+) -> list[dict[str, Any]]:
+    """Compare pairs of arms on each metric that was measured in all runs.
 
     Args:
         task: of summary.json, with "primary_metric" and "runs".
-        bound: differences of the primary metric up to this size count as equal.
+        bound: differences up to this size count as equal, of each metric with a decision.
+        contrasts: (arm, reference) pairs; default: every arm with the first one. Those without a
+            common seed have no row.
+        decide_on: the metrics with a decision; default: the primary one.
 
     Returns:
-        One dict for each metric and arm, the primary metric first: "metric", "arm", "reference",
-        "differences" by seed, and "mean". With several seeds that differ: "low", "high", "sd",
-        "t_p", "tost_p". Of the primary metric also "decision": "decided: ...", where the
-        equivalence test passes or the 95% interval excludes 0, or "undecided: ..." with the seeds
-        it would take.
+        One dict for each metric and contrast, those with a decision first: "metric", "arm",
+        "reference", "seeds" that both have, "differences" by seed, and "mean". With several seeds
+        that differ: "low", "high", "sd", "t_p", "tost_p", and "holm_p", which is "t_p" adjusted
+        by Holm's method over the contrasts of the same metric. With a decision also "decision":
+        "decided: ...", where the equivalence test passes or the 95% interval excludes 0, or
+        "undecided: ..." with the seeds it would take. Decisions are not adjusted.
+
+    Raises:
+        ValueError: a metric of `decide_on` was not measured in all runs.
     """
-    runs, primary = task["runs"], task["primary_metric"]
-    arms = list(dict.fromkeys(run["arm"] for run in runs))
-    metrics = [primary, *(name for name in runs[0]["metrics"] if name != primary)]
+    runs = task["runs"]
+    first, *others = dict.fromkeys(run["arm"] for run in runs)
+    contrasts = contrasts or [(arm, first) for arm in others]
+    decide_on = decide_on or [task["primary_metric"]]
     measured = [
         metric
-        for metric in metrics
+        for metric in runs[0]["metrics"]
         if not any(isinstance(run["metrics"][metric], str) for run in runs)
     ]
+    for metric in decide_on:
+        expected = f"metrics measured in all runs, of {', '.join(measured)}"
+        expect(metric in measured, "decide", expected, metric)
     rows = []
-    for metric in measured:
-        values = {
-            arm: np.array([run["metrics"][metric] for run in runs if run["arm"] == arm])
-            for arm in arms
-        }
-        for arm in arms[1:]:
-            row = {"metric": metric, "arm": arm, "reference": arms[0]}
-            rows.append(row | _difference(values[arms[0]], values[arm], bound, metric == primary))
+    for metric in dict.fromkeys([*decide_on, *measured]):
+        values: dict[str, dict[int, float]] = {}
+        for run in runs:
+            values.setdefault(run["arm"], {})[run["seed"]] = run["metrics"][metric]
+        group = [
+            {"metric": metric, "arm": arm, "reference": reference}
+            | _difference(values[reference], values[arm], bound, metric in decide_on)
+            for arm, reference in contrasts
+            if values.get(arm, {}).keys() & values.get(reference, {}).keys()
+        ]
+        _adjust(group)
+        rows += group
     return rows
 
 
-def _difference(a: Any, b: Any, bound: float, is_primary: bool) -> dict[str, Any]:
-    differences = b - a
-    row = {"differences": differences.tolist(), "mean": float(differences.mean())}
+def _difference(
+    a: Mapping[int, float], b: Mapping[int, float], bound: float, decided: bool
+) -> dict[str, Any]:
+    seeds = [seed for seed in a if seed in b]
+    scores_a, scores_b = (np.array([arm[seed] for seed in seeds]) for arm in (a, b))
+    differences = scores_b - scores_a
+    row = {
+        "seeds": seeds,
+        "differences": differences.tolist(),
+        "mean": float(differences.mean()),
+    }
     comparison = None
     if np.ptp(differences) > 0:
-        comparison = compare_seeds(a, b, bound, ALPHA)
+        comparison = compare_seeds(scores_a, scores_b, bound, ALPHA)
         names = ("low", "high", "sd", "t_p", "tost_p")
         row |= {name: getattr(comparison, name) for name in names}
-    return row | ({"decision": decide(comparison)} if is_primary else {})
+    return row | ({"decision": decide(comparison)} if decided else {})
+
+
+def _adjust(rows: Sequence[dict[str, Any]]) -> None:
+    """Add "holm_p" to the rows of a metric that have a p value."""
+    p_values = {str(number): row["t_p"] for number, row in enumerate(rows) if "t_p" in row}
+    adjusted = holm(p_values) if len(p_values) > 1 else p_values
+    for number, p_value in adjusted.items():
+        rows[int(number)]["holm_p"] = p_value
 
 
 def decide(comparison: SeedComparison | None) -> str:

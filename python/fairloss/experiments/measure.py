@@ -1,17 +1,21 @@
-"""The metrics and the cost of a run."""
+"""The metrics of a run."""
 
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from torch import nn
 
 from fairloss.checks import expect
 from fairloss.data import LabeledImages
-from fairloss.evaluation import all_pairs, identity_folds, pair_scores, verification
+from fairloss.evaluation import identity_folds, streamed_verification
 from fairloss.evaluation.verification import not_measurable
+from fairloss.experiments.closed_set import classify
 from fairloss.io.run_folder import RunFolder
 from fairloss.models import embed
 from fairloss.training import load_backbone
+from fairloss.training.backbone import read_state
 
 Images = TypeVar("Images", bound=LabeledImages)
 
@@ -20,7 +24,6 @@ FARS = {"tar_1e-4": 1e-4, "tar_1e-3": 1e-3, "tar_1e-2": 1e-2}
 METRICS = ("mean_tar", *FARS, "auc")
 """All as fractions of 1, higher is better; the primary one is the first that can be measured."""
 HELD_OUT = 5  # one in so many identities is tested where no test folder is given
-FORWARD_COST = 1 / 3  # of a batch without a backward pass, in training steps
 
 
 def verify(embeddings: npt.ArrayLike, identities: npt.ArrayLike) -> dict[str, float | str]:
@@ -32,9 +35,7 @@ def verify(embeddings: npt.ArrayLike, identities: npt.ArrayLike) -> dict[str, fl
         embeddings: (N, D), normalized here.
         identities: (N,) integers or strings.
     """
-    pairs = all_pairs(identities)
-    fars = (*MEAN_FARS, *FARS.values())
-    result = verification(pair_scores(embeddings, pairs), pairs.genuine, far=fars)
+    result = streamed_verification(embeddings, identities, (*MEAN_FARS, *FARS.values()))
     missing = not_measurable(result.impostor)
     tars = [result.tar[far] for far in MEAN_FARS]
     metrics: dict[str, float | str] = {
@@ -63,31 +64,40 @@ def hold_out(faces: Images) -> tuple[Images, Images]:
     return faces.subset(np.flatnonzero(fold)), faces.subset(np.flatnonzero(fold == 0))
 
 
-def check_pairs(name: str, faces: LabeledImages) -> None:
+def check_pairs(name: str, images: LabeledImages, faces: LabeledImages) -> None:
     """Raise ValueError, before a run trains, for a set without genuine or impostor pairs."""
-    several = int((faces.counts > 1).sum())
+    several = int((images.counts > 1).sum())
     expected = "two identities or more, one of them with several images"
-    got = f"{faces.num_classes}, {several} with several images"
-    expect(faces.num_classes > 1 and several, name, expected, got)
+    got = f"{images.num_classes}, {several} with several images"
+    expect(images.num_classes > 1 and several, name, expected, got)
 
 
-def measure(folder: RunFolder, faces: LabeledImages) -> dict[str, float | str]:
-    """Return the metrics of the network of a run on images of identities."""
-    model, _ = load_backbone(folder / "model.pt")
-    return verify(embed(model, faces).cpu().numpy(), faces.labels.numpy())
+def measure(
+    folder: RunFolder, faces: LabeledImages, sets: Mapping[str, LabeledImages]
+) -> dict[str, float | str]:
+    """Return the metrics of a finished run on each set, named after it.
 
-
-def cost(folder: RunFolder) -> dict[str, Any]:
-    """Return the cost of a finished run.
-
-    "cost_steps" counts a training step as 1, and a forward-only batch of its size as 1/3: the
-    class statistics after an epoch are a third of its steps. "seconds" has no evaluation.
+    Args:
+        folder: of the run.
+        faces: the training set.
+        sets: "test" and "validation" to verify, "closed" to classify.
     """
-    epochs = [line for line in folder.metrics() if line["event"] == "epoch"]
-    steps = epochs[-1]["step"]
-    passes = sum(line["groups"][0]["variance_bin"] is not None for line in epochs)
-    return {
-        "train_steps": steps,
-        "cost_steps": steps + FORWARD_COST * passes * steps / len(epochs),
-        "seconds": sum(sum(line["seconds"].values()) for line in epochs),
-    }
+    model, _ = load_backbone(folder / "model.pt")
+    metrics: dict[str, float | str] = {}
+    for part, images in sets.items():
+        if part == "closed":
+            weight = read_state("head", folder / "head.pt")["weight"]
+            metrics |= prefixed(part, classify(model, weight, faces, images))
+        else:
+            metrics |= prefixed(part, verify_images(model, images))
+    return metrics
+
+
+def verify_images(model: nn.Module, images: LabeledImages) -> dict[str, float | str]:
+    """Return the `METRICS` of a network on images."""
+    return verify(embed(model, images).cpu().numpy(), images.labels.numpy())
+
+
+def prefixed(part: str, metrics: Mapping[str, float | str]) -> dict[str, float | str]:
+    """Return metrics with the name of their set before their own."""
+    return {f"{part}_{name}": value for name, value in metrics.items()}

@@ -1,10 +1,12 @@
 """Results of earlier calls, which are not repeated."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from fairloss.checks import expect
-from fairloss.experiments.config import CompareConfig, Run
+from fairloss.experiments.config import HEAD_FILES, SETS, CompareConfig, Run
 from fairloss.io.atomic import report_malformed
 from fairloss.io.digest import sha256
 from fairloss.io.json import read_json_if_exists
@@ -32,32 +34,36 @@ def read_results(config: CompareConfig) -> dict[Run, dict[str, Any]]:
         ValueError: one had other settings, or was measured on other sets.
     """
     results = {}
+    digest = cache(sha256)  # runs share the files of their arm
     for run in config.runs:
         result = read_json_if_exists(config.result_path(run), **ENTRIES)
         if result is not None:
-            _check_same(config, run, result)
+            _check_same(config, run, result, digest)
             results[run] = result
     return results
 
 
-def digests(training: TrainConfig) -> dict[str, str]:
+def digests(training: TrainConfig, digest: Callable[[Path], str] = sha256) -> dict[str, str]:
     """Return the SHA-256 of the files that a run reads beside its images."""
-    paths = {f"head.{name}": getattr(training.head, name) for name in ("policy", "margins", "loss")}
+    paths = {f"head.{name}": getattr(training.head, name) for name in HEAD_FILES}
     paths["init_backbone"] = training.init_backbone
     files = {name: Path(path) for name, path in paths.items() if path is not None}
-    return {name: sha256(path) for name, path in files.items() if path.is_file()}
+    return {name: digest(path) for name, path in files.items() if path.is_file()}
 
 
-def _check_same(config: CompareConfig, run: Run, result: dict[str, Any]) -> None:
+def _check_same(
+    config: CompareConfig, run: Run, result: dict[str, Any], digest: Callable[[Path], str]
+) -> None:
     path = config.result_path(run)
     with report_malformed(path):
         before = vars(merge_settings(TrainConfig, result["settings"]))
-        sets = {name: result.get(name, {}).get("folder") for name in ("test", "validation")}
-        threads = result["machine"]["threads"]
-    before |= sets | {"threads": threads, "files": result.get("files", {})}
+        before |= {name: result.get(name, {}).get("folder") for name in SETS}
+        before |= {"threads": result["machine"]["threads"], "files": result.get("files", {})}
+        before["stages"] = [stage["fraction"] for stage in result.get("stages", [])]
     training = config.training(run)
-    now = vars(training) | {name: getattr(config, name) for name in sets}
-    now |= {"threads": config.threads, "files": digests(training)}
+    now = vars(training) | config.set_paths(run.seed)
+    files = digests(training, digest)
+    now |= {"threads": config.threads, "files": files, "stages": config.stages}
     changed = [
         f"{name} was {before[name]}, is {now[name]}"
         for name in now

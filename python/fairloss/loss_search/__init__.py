@@ -11,13 +11,14 @@ from fairloss.loss_search.modulation import (
     margin_of_factor,
     modulation,
 )
-from fairloss.loss_search.processes import ProcessMap
+from fairloss.loss_search.processes import ProcessMap, RayMap
 from fairloss.loss_search.search import load_head, search
 from fairloss.loss_search.space import Space, modulating_factor, piecewise_linear, space_of
 
 __all__ = [
     "GaussianSearch",
     "ProcessMap",
+    "RayMap",
     "SearchConfig",
     "SearchSettings",
     "Space",

@@ -1,4 +1,4 @@
-"""A `map` over processes that survives the loss of one."""
+"""Maps over processes and over a Ray cluster that survive the loss of a process."""
 
 from __future__ import annotations
 
@@ -85,3 +85,36 @@ class ProcessMap:
         at: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class RayMap:
+    """The builtin map on a Ray cluster, results in order.
+
+    Ray repeats a call whose process or machine is lost. All machines must have the folders that the
+    function reads and writes at the same paths. An error of the function ends the other calls.
+
+    Args:
+        options: of `ray.remote`, such as num_cpus=2 and num_gpus=1 of a call, and max_retries=3.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+
+    def __call__(self, function: Callable[[A], R], arguments: Iterable[A]) -> Iterator[R]:
+        """Yield the results; on a local cluster, unless `ray.init` has connected to another."""
+        try:
+            import ray
+        except ImportError as error:
+            raise ImportError('RayMap needs ray: pip install "fairloss-ext[cluster]"') from error
+        task = ray.remote(_call).options(**self.options)
+        results = [task.remote(function, argument) for argument in arguments]
+        try:
+            yield from map(ray.get, results)
+        finally:
+            for result in results:
+                ray.cancel(result)  # finished ones are not affected
+            ray.wait(results, num_returns=len(results))  # for the locks of folders
+
+
+def _call(function: Callable[[A], R], argument: A) -> R:
+    return function(argument)  # a task of Ray must be a function, not a partial one

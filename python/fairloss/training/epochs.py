@@ -1,6 +1,7 @@
 """The epochs of a run, with its log and checkpoints."""
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +13,12 @@ from fairloss.training.run_log import RunLog
 from fairloss.training.signals import Signals
 from fairloss.training.trainer import Epoch, EpochSoFar, Trainer, group_table
 from fairloss_ext import ClassStatistics
+
+AfterEpoch = Callable[[int, Trainer], object]
+
+
+def do_nothing(epoch: int, trainer: Trainer) -> None:
+    """Leave the end of an epoch as it is."""
 
 
 class Epochs:
@@ -25,6 +32,7 @@ class Epochs:
         sets: to evaluate on.
         signals: that end the run.
         progress: called as progress(label, steps done, steps).
+        after_epoch: called as after_epoch(epoch, trainer), before the checkpoint.
     """
 
     def __init__(
@@ -36,9 +44,11 @@ class Epochs:
         sets: VerificationSets,
         signals: Signals,
         progress: Progress,
+        after_epoch: AfterEpoch,
     ) -> None:
         self.config, self.trainer, self.folder, self.log = config, trainer, folder, log
         self.sets, self.signals, self.progress = sets, signals, progress
+        self.after_epoch = after_epoch
         self._so_far = EpochSoFar()
 
     def train(self, finished: int, so_far: EpochSoFar) -> None:
@@ -83,6 +93,7 @@ class Epochs:
         self._end(epoch, result, statistics, seconds)
         if evaluation is not None:
             self.log.evaluation(epoch, **evaluation)
+        self.after_epoch(epoch, self.trainer)
         self.folder.save_checkpoint(epoch, self.trainer.state())
 
     def _end(self, epoch: int, result: Epoch, statistics: ClassStatistics, seconds: float) -> None:

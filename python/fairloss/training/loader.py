@@ -17,8 +17,10 @@ from fairloss.data import (
     epoch_batches,
     per_class_batches,
 )
+from fairloss.typing import Bytes
 
 STATISTICS_BATCH = 256  # images, as of `fairloss.models.embed`
+PREFETCH = 2  # batches that each worker may be ahead
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,9 @@ class Loader:
     ) -> Generator[Tensor, None, None]:
         """Yield uint8 (B, channels, H, W) augmented images of `batches(epoch)` from a step on.
 
-        Close the generator if it is left before its end: that ends the workers.
+        A batch is valid until the next one is asked for, as images are decoded into memory that is
+        used again; copy what is needed longer. Close the generator if it is left before its end:
+        that ends the workers.
 
         Raises:
             FormatError, OSError: an image cannot be read; also where a worker met it.
@@ -85,7 +89,7 @@ class Loader:
             yield images
 
     def load_in_order(self) -> Generator[Tensor, None, None]:
-        """Yield uint8 images as they are, in the order of the data set."""
+        """Yield uint8 images as they are, in the order of the data set; each valid as in `load`."""
         batches = torch.arange(len(self.images)).split(STATISTICS_BATCH)
         yield from self._decode(list(batches), 0, None)
 
@@ -94,28 +98,30 @@ class Loader:
     ) -> Generator[Tensor, None, None]:
         steps = range(first, len(batches))
         workers = min(self.workers, len(steps))
+        decoder = _Decoder(self.images, batches, draws, workers)
         loader = DataLoader(
-            _Batches(self.images, batches, draws),
+            decoder,
             batch_size=None,
             sampler=steps,
             num_workers=workers,
-            pin_memory=self.pin_memory,
+            prefetch_factor=PREFETCH if workers else None,
             worker_init_fn=_ignore_signals,
             generator=torch.Generator(),  # its seed would be drawn from that of dropout otherwise
         )
         iterator: Any = iter(loader)
         try:
-            for images in _received(iterator):
-                if isinstance(images, Exception):
-                    raise images
-                yield images
+            for step, error in zip(steps, _received(iterator), strict=True):
+                if error is not None:
+                    raise error
+                images = decoder.batch(step)
+                yield images.pin_memory() if self.pin_memory else images
         finally:
             if workers:
                 # not left to the garbage collector: a traceback may keep the iterator for long
                 iterator._shutdown_workers()
 
 
-def _received(iterator: Iterator[Tensor | Exception]) -> Iterator[Tensor | Exception]:
+def _received(iterator: Iterator[Exception | None]) -> Iterator[Exception | None]:
     try:
         yield from iterator
     except (OSError, EOFError) as error:  # those of images are values
@@ -124,36 +130,62 @@ def _received(iterator: Iterator[Tensor | Exception]) -> Iterator[Tensor | Excep
         ) from error
 
 
-class _Batches(Dataset[Tensor | Exception]):
-    """Decoded images by step, or the error of a step.
+class _Decoder(Dataset[Exception | None]):
+    """Decodes the images of a step into a slot of memory that the workers share with this process.
 
-    Returned, an error comes to the caller as it is: DataLoader makes a RuntimeError with a
-    traceback of those whose class takes other arguments than a message.
+    Item `step` is None, or the error of an image. Returned, an error comes to the caller as it is:
+    DataLoader makes a RuntimeError with a traceback of those whose class takes other arguments
+    than a message.
     """
 
     def __init__(
-        self, images: LabeledImages, batches: list[Tensor], draws: tuple[int, int] | None
+        self,
+        images: LabeledImages,
+        batches: list[Tensor],
+        draws: tuple[int, int] | None,
+        workers: int,
     ) -> None:
         self.images, self.draws = images, draws
         # Arrays, as a tensor for each batch would be a file descriptor in a spawned worker.
         self.order = torch.cat(batches).numpy()
         self.starts = [0, *torch.tensor([len(batch) for batch in batches]).cumsum(0).tolist()]
+        # DataLoader sends step n + PREFETCH * workers to a worker when it returns step n, and the
+        # one after it not before it is asked for step n + 1: step n is then no longer in use.
+        slots = PREFETCH * workers + 1
+        shape = slots, max(map(len, batches)), images.channels, *images.image_size
+        self.slots = torch.empty(shape, dtype=torch.uint8)
+        if workers:
+            _share(self.slots)
 
-    def __getitem__(self, step: int) -> Tensor | Exception:
+    def batch(self, step: int) -> Tensor:
+        """Return the part of its slot that the images of a step fill."""
+        return self.slots[step % len(self.slots), : self.starts[step + 1] - self.starts[step]]
+
+    def __getitem__(self, step: int) -> Exception | None:
         try:
-            return self._read(self.starts[step], self.starts[step + 1])
+            self._read(self.batch(step).numpy(), self.starts[step])
         except (OSError, ValueError) as error:
             return error
+        return None
 
-    def _read(self, start: int, end: int) -> Tensor:
-        images = self.images.images(self.order[start:end])
-        if self.draws is None:
-            return images
-        samples = (
-            augment_sample(image, *self.draws, position, self.images.mirror)
-            for position, image in enumerate(images, start)
-        )
-        return torch.stack(list(samples))
+    def _read(self, pixels: Bytes, start: int) -> None:
+        for row, position in enumerate(range(start, start + len(pixels))):
+            image = self.images.image(self.order[position])
+            if self.draws is not None:
+                image = augment_sample(image, *self.draws, position, self.images.mirror)
+            pixels[row] = image
+
+
+def _share(slots: Tensor) -> None:
+    """Move slots to shared memory, which containers may have little of."""
+    try:
+        slots.share_memory_()
+    except RuntimeError as error:
+        size = f"{slots.nbytes >> 10} KiB of shared memory"
+        raise RuntimeError(
+            f"workers: expected {size} for {len(slots)} batches of {slots.shape[1]} images, "
+            f"got: {error}; lower workers, or the batch_size of training"
+        ) from error
 
 
 def _ignore_signals(worker: int) -> None:

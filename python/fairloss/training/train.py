@@ -13,7 +13,7 @@ from fairloss.io.run_folder import RunFolder
 from fairloss.progress import Progress, labeled, no_progress
 from fairloss.training.build import check_parts, run_policy
 from fairloss.training.config import TrainConfig
-from fairloss.training.epochs import Epochs
+from fairloss.training.epochs import AfterEpoch, Epochs, do_nothing
 from fairloss.training.evaluation import VerificationSets
 from fairloss.training.loss_file import with_loss
 from fairloss.training.resume import (
@@ -38,6 +38,7 @@ def train(
     faces: LabeledImages | None = None,
     progress: Progress | None = None,
     report: Report | None = None,
+    after_epoch: AfterEpoch = do_nothing,
 ) -> Path:
     """Train a backbone and a head, and return the run folder.
 
@@ -53,6 +54,8 @@ def train(
         faces: the training set, instead of reading `config.data`.
         progress: called as progress(label, done, total).
         report: called with a line of text every `config.log_every` steps, and at each evaluation.
+        after_epoch: called as after_epoch(epoch, trainer) before the checkpoint of each epoch; the
+            call is repeated where the run ends in between.
 
     Raises:
         ValueError: a setting, the data or an existing run does not fit.
@@ -65,7 +68,8 @@ def train(
     config = _with_absolute_paths(config, reads_data=faces is None)
     signals = Signals()
     with signals.handled(), locked_output(Path(config.output)):
-        return _train(config, faces, progress or no_progress, report or print_nothing, signals)
+        callbacks = progress or no_progress, report or print_nothing, after_epoch
+        return _train(config, faces, signals, *callbacks)
 
 
 def print_nothing(line: str) -> None:
@@ -75,9 +79,10 @@ def print_nothing(line: str) -> None:
 def _train(
     config: TrainConfig,
     faces: LabeledImages | None,
+    signals: Signals,
     progress: Progress,
     report: Report,
-    signals: Signals,
+    after_epoch: AfterEpoch,
 ) -> Path:
     folder = RunFolder(config.output, config.keep_checkpoints)
     check_existing(config, folder, FREE_SETTINGS)
@@ -93,7 +98,7 @@ def _train(
         report(f"{folder.path} resumes after step {trainer.step}")
     started = time.perf_counter()
     with closing(RunLog(config, folder, trainer, report)) as log:
-        epochs = Epochs(config, trainer, folder, log, sets, signals, progress)
+        epochs = Epochs(config, trainer, folder, log, sets, signals, progress, after_epoch)
         epochs.train(finished, so_far)
     save_result(trainer, folder)
     folder.log("end", steps=trainer.step, seconds=time.perf_counter() - started)

@@ -1,0 +1,108 @@
+"""Draw the data of a task for some seeds.
+
+    python benchmarks/long_tail/data.py A 0 1 2 3
+
+`runs/data/long_tail/A/SEED` has the training characters, "train" and, in the held-out typefaces,
+"closed". `SEED-others` has the validation and test characters: as few characters are drawn by all
+held-out typefaces, those of the test need four of them. A call that was interrupted resumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fairloss.cli._progress import progress_bars
+from fairloss.data import FaceImages, long_tailed
+from fairloss.data.arrays import map_arrays, write_arrays
+from fairloss.glyphs import GlyphOptions, make_glyphs
+
+ROOT = Path("runs/data/long_tail")
+# The validation and test sets of these are too small to compare arms by, and are not used.
+TASKS = {
+    "A": {
+        "fonts": "full",
+        "classes": 800,
+        "validation": 300,
+        "test": 500,
+        "held_out_typefaces": 8,
+        "largest": 40,
+        "smallest": 3,
+    },
+    "B": {
+        "fonts": "lite",
+        "classes": 1000,
+        "validation": 300,
+        "test": 500,
+        "held_out_typefaces": 5,
+    },
+}
+# Enough for these characters, each with so many images or more; those of validation have as many.
+VALIDATION, TEST = (700, 8), (2000, 4)
+DRAWN = {"validation": 1500, "test": 9000}
+
+
+def draw(task: str, seed: int) -> None:
+    """Write the sets of a seed that do not exist."""
+    folder = ROOT / task / str(seed)
+    target, partial = (folder.with_name(f"{seed}-{name}") for name in ("others", "partial"))
+    if target.exists():
+        return
+    draw_glyphs(folder, **TASKS[task], seed=seed)
+    same = {name: TASKS[task][name] for name in ("fonts", "held_out_typefaces")}
+    drawn = {}
+    for name, characters in DRAWN.items():
+        source = folder.with_name(f"{seed}-{name}")
+        draw_glyphs(source, **same, classes=2, seed=seed, **{name: characters})
+        drawn[name] = map_arrays(source / name)
+    trained = set(map_arrays(folder / "train").identities)
+    validation = select(drawn["validation"], trained, *VALIDATION, seed)
+    counts = [VALIDATION[1]] * validation.num_classes
+    write(partial / "validation", long_tailed(validation, counts, seed))
+    test = select(drawn["test"], trained | set(validation.identities), *TEST, seed)
+    write(partial / "test", test)
+    for name in DRAWN:
+        shutil.rmtree(folder.with_name(f"{seed}-{name}"))
+    os.replace(partial, target)
+
+
+def draw_glyphs(folder: Path, **options: Any) -> None:
+    """Draw glyphs, or finish it."""
+    with progress_bars() as progress:
+        make_glyphs(folder, GlyphOptions(**options), jobs=1, progress=progress)
+
+
+def select(faces: FaceImages, taken: set[str], count: int, least: int, seed: int) -> FaceImages:
+    """Draw `count` characters that are not taken and have `least` images or more."""
+    enough = [
+        name
+        for name, images in zip(faces.identities, faces.counts.tolist(), strict=True)
+        if name not in taken and images >= least
+    ]
+    if len(enough) < count:
+        raise SystemExit(f"seed {seed}: {len(enough)} of {count} characters have {least} images")
+    order = torch.randperm(len(enough), generator=torch.Generator().manual_seed(seed))
+    return faces.of_identities(enough[position] for position in order[:count].tolist())
+
+
+def write(folder: Path, faces: FaceImages) -> None:
+    """Write images as arrays."""
+    names, variants = np.unique([n.split("/")[1] for n in faces.names], return_inverse=True)
+    images = faces.images(torch.arange(len(faces))).numpy()
+    labels = faces.labels.numpy()
+    write_arrays(folder, [images], labels, variants, faces.identities, names.tolist(), faces.mirror)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("task", choices=TASKS)
+    parser.add_argument("seeds", type=int, nargs="+")
+    given = parser.parse_args()
+    for number in given.seeds:
+        draw(given.task, number)

@@ -1,0 +1,32 @@
+"""Runs of a comparison that diverge."""
+
+from __future__ import annotations
+
+import pytest
+from synthetic import write_folder
+
+from fairloss.experiments import CompareConfig, Run, compare, plan
+
+SETTINGS = {"epochs": 2, "image_size": [32, 32], "channels": 1, "batch_size": 16}
+SETTINGS |= {"model.embedding_size": 16}
+ARMS = {"huge": {"optimizer.learning_rate": 1e30}, "cosface": {}}
+
+
+def test_the_other_runs_are_finished_and_the_next_call_repeats_those_that_diverged(tmp_path):
+    data = str(write_folder(tmp_path / "faces", [3] * 12))
+    config = CompareConfig(str(tmp_path / "o"), SETTINGS | {"data": data}, ARMS, seeds=1)
+    finished = []
+
+    def report(result, left):
+        finished.append(result["arm"])
+
+    message = "1 of {} runs diverged: huge-seed-0: .* were left out, the last at step"
+    with pytest.raises(RuntimeError, match=message.format(2)):
+        compare(config, report)
+    assert finished == ["cosface"]
+    assert not config.result_path(Run("huge", 0)).exists()
+    assert not (tmp_path / "o" / "summary.json").exists()
+    with pytest.raises(RuntimeError, match=message.format(1)):
+        compare(config, report)
+    assert finished == ["cosface"]
+    assert plan(config).finished == 1
