@@ -11,6 +11,7 @@ import torch.distributed
 import torch.multiprocessing
 from torch import nn
 
+from fairloss.agent import Policy
 from fairloss.heads import (
     AdaCos,
     AdaFace,
@@ -18,10 +19,14 @@ from fairloss.heads import (
     CenterLoss,
     CosFace,
     CurricularFace,
+    FairLoss,
+    KappaFace,
+    PerClass,
     RingLoss,
     UniformFace,
 )
 from fairloss.heads.base import gather_ranks
+from fairloss_ext import class_statistics
 
 CLASSES, DIM, STEPS = 9, 8, 3
 SHARED = {
@@ -76,6 +81,54 @@ class Network(nn.Module):
         return self.head(self.backbone(x), labels)
 
 
+def statistics(rank):
+    """Statistics of the images of one rank: large and small classes differ between the two."""
+    torch.manual_seed(rank)
+    labels = torch.arange(CLASSES).repeat_interleave(torch.randint(1, 6, (CLASSES,)))
+    return class_statistics(torch.randn(len(labels), DIM), labels, CLASSES)
+
+
+def margins_after_an_epoch(rank):
+    """Margins of heads whose statistics differ among ranks."""
+    torch.manual_seed(1)
+    heads = (
+        FairLoss(CLASSES, DIM, policy=Policy.random(seed=1 + rank)),
+        KappaFace(CLASSES, DIM),
+        PerClass(CLASSES, DIM, counts=range(CLASSES), tilt=0.1, by="variance"),
+    )
+    for head in heads:
+        head.end_of_epoch(statistics(rank))
+    return [head.margins for head in heads]
+
+
+def train_beside(head, rank, parallel):
+    """A head whose backbone alone is in a DistributedDataParallel, or which is in one as well."""
+    torch.manual_seed(1)
+    backbone = nn.parallel.DistributedDataParallel(nn.Linear(DIM, DIM))
+    trained = nn.parallel.DistributedDataParallel(head) if parallel else head
+    optimizer = torch.optim.SGD([*backbone.parameters(), *head.parameters()], lr=0.1)
+    for parts in batches():
+        x, y = parts[rank]
+        optimizer.zero_grad()
+        trained(backbone(x), y).backward()
+        optimizer.step()
+    head.end_of_epoch(statistics(rank))
+
+
+def mean_gradients(rank=None):
+    """Gradients of each batch: averaged over ranks, or of the whole batch in one process."""
+    torch.manual_seed(1)
+    head = ArcFace(CLASSES, DIM)
+    trained = head if rank is None else nn.parallel.DistributedDataParallel(head)
+    gradients = []
+    for parts in batches():
+        used = parts if rank is None else parts[rank : rank + 1]
+        head.zero_grad()
+        trained(*(torch.cat(tensors) for tensors in zip(*used, strict=True))).backward()
+        gradients.append(head.weight.grad.clone())
+    return gradients
+
+
 def work(rank, folder):
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
@@ -105,7 +158,11 @@ def work(rank, folder):
         torch.ones(rows, 2, 2, dtype=torch.float64),
     )
     counts = {name: all_gather.call_count for name, all_gather in calls.items()}
-    torch.save((states, errors, gathered, counts), f"{folder}/{rank}.pt")
+    layouts = [
+        refusal(train_beside, ArcFace(CLASSES, DIM), rank, parallel) for parallel in (False, True)
+    ]
+    replicas = margins_after_an_epoch(rank), layouts, mean_gradients(rank)
+    torch.save((states, errors, gathered, counts, replicas), f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
@@ -143,7 +200,7 @@ def test_what_ranks_cannot_share_is_refused_by_name(results):
 
 @pytest.mark.slow
 def test_parts_of_unequal_length_are_gathered(results):
-    for _, _, gathered, _ in results:
+    for _, _, gathered, *_ in results:
         expected = [[1.0, 1.0]] * 3, [False, True, True], [2**60, 2**60 + 1, 2**60 + 2]
         assert tuple(values.tolist() for values in gathered[:3]) == expected
         assert torch.equal(gathered[3], torch.ones(3, 2, 2, dtype=torch.float64))
@@ -151,8 +208,33 @@ def test_parts_of_unequal_length_are_gathered(results):
 
 @pytest.mark.slow
 def test_a_step_gathers_sizes_and_one_tensor_and_ring_loss_until_its_radius_is_set(results):
-    for *_, counts in results:
+    for *_, counts, _ in results:
         assert counts == dict.fromkeys(SHARED, 2 * STEPS) | {"RingLoss": 2}
+
+
+@pytest.mark.slow
+def test_a_head_trained_apart_on_each_rank_is_refused_at_the_end_of_an_epoch(results):
+    for *_, (_, layouts, _) in results:
+        error, in_parallel = layouts
+        assert error.startswith("weight: expected the same on every rank")
+        assert "DistributedDataParallel" in error
+        assert "process_group=" in error
+        assert in_parallel == "no error"
+
+
+@pytest.mark.slow
+def test_margins_after_an_epoch_are_those_of_rank_0(results):
+    expected, other = margins_after_an_epoch(0), margins_after_an_epoch(1)
+    for *_, (margins, _, _) in results:
+        torch.testing.assert_close(margins, expected, rtol=0, atol=0)
+    assert not any(torch.equal(a, b) for a, b in zip(expected, other, strict=True))
+
+
+@pytest.mark.slow
+def test_averaged_gradients_are_those_of_the_mean_over_the_labeled_samples_of_all_ranks(results):
+    expected = mean_gradients()
+    for *_, (_, _, gradients) in results:
+        torch.testing.assert_close(gradients, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_one_process_gathers_its_own_values():

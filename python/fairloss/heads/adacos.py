@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from fairloss.heads.base import CosineHead, Unpack, UnscaledOptions, gather_ranks
+from fairloss.heads.base import CosineHead, Unpack, UnscaledOptions
 
 
 class AdaCos(CosineHead):
@@ -43,14 +43,14 @@ class AdaCos(CosineHead):
         self.dynamic = dynamic
 
     def partition(
-        self, embeddings: Tensor, weight: Tensor, labels: Tensor
+        self, embeddings: Tensor, weight: Tensor, labels: Tensor, first: int = 0
     ) -> tuple[Tensor, Tensor]:
         """Compute target cosine and log-sum-exp of the other classes at the new scale."""
         if self.dynamic and self.training:
             with torch.no_grad():
-                batch = *super().partition(embeddings, weight, labels), labels >= 0
-                self._update_scale(*gather_ranks(*batch))
-        return super().partition(embeddings, weight, labels)
+                batch = *super().partition(embeddings, weight, labels, first), labels >= 0
+                self._update_scale(*self.gather_ranks(*batch))
+        return super().partition(embeddings, weight, labels, first)
 
     def step_scale(self) -> Tensor:
         """Return a copy: the next forward pass may come before this one's backward pass."""

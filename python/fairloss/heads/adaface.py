@@ -11,7 +11,6 @@ from fairloss.heads.base import (
     NormHead,
     Unpack,
     as_precise,
-    gather_ranks,
     masked_mean,
 )
 
@@ -75,7 +74,7 @@ class AdaFace(NormHead):
         return torch.stack([torch.ones_like(z), angle, self.margin * (z + 1)], dim=1)
 
     def _update_averages(self, norm: Tensor, counted: Tensor) -> None:
-        norm, counted = gather_ranks(norm, counted)
+        norm, counted = self.gather_ranks(norm, counted)
         count, mean = counted.sum(), masked_mean(norm, counted)
         variance = torch.where(counted, (norm - mean).square(), 0).sum() / (count - 1)
         several = count > 1  # one sample has no spread

@@ -51,7 +51,7 @@ class AdaptiveFace(CosineHead):
         check_number("regularizer_ratio", regularizer_ratio, 0)
         super().__init__(num_classes, embedding_size, 0.35, kind="cos", **options)
         self.register_state("margins", 0.35, (num_classes,), learned=True)
-        nn.init.uniform_(self.margins, 0.3, 0.4)
+        self._draw_margins()
         self.regularizer_ratio = regularizer_ratio
         if regularizer is not None:
             check_number("regularizer", regularizer, 0)
@@ -84,7 +84,13 @@ class AdaptiveFace(CosineHead):
     def reset_parameters(self) -> None:
         """Draw weights and margins anew."""
         super().reset_parameters()
+        self._draw_margins()
+
+    @torch.no_grad()
+    def _draw_margins(self) -> None:
         nn.init.uniform_(self.margins, 0.3, 0.4)
+        if self.shard is not None:
+            self.shard.share(self.margins)
 
     def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Compute (B,) losses with the regularizer, 0 where the label is -1."""

@@ -8,7 +8,6 @@ from fairloss.heads.base import (
     CosineOptions,
     HardNegativeHead,
     Unpack,
-    gather_ranks,
     masked_mean,
 )
 
@@ -53,7 +52,7 @@ class CurricularFace(HardNegativeHead):
         """Update t and return (1, t, 0)."""
         counted = (labels >= 0) & target_cosine.isfinite()  # NaN would stay in t
         if self.training:
-            cosines, counted = gather_ranks(target_cosine, counted)
+            cosines, counted = self.gather_ranks(target_cosine, counted)
             mean = masked_mean(cosines, counted).to(self.t.dtype)
             t = torch.where(counted.any(), mean, self.t)
             self._update("t", self.t.lerp(t, 1 - self.momentum))

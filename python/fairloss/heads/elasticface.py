@@ -58,7 +58,10 @@ class ElasticFace(CosineHead):
         """Draw (B,) margins."""
         if not self.training:
             return None
-        drawn = self.margins + self.sigma * torch.randn_like(target_cosine)
+        noise = torch.randn_like(target_cosine)
+        if self.shard is not None:
+            noise = self.shard.share(noise)
+        drawn = self.margins + self.sigma * noise
         if not self.plus:
             return drawn
         easiest_first = target_cosine.argsort(descending=True)

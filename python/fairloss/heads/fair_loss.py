@@ -102,6 +102,7 @@ class FairLoss(CosineHead):
         changed = self.policy.apply(self.states(statistics), margins)
         self.set_margins(np.where(statistics.count.cpu().numpy() > 0, changed, margins))
         self.policy = self.policy.next_epoch()
+        super().end_of_epoch(statistics)
 
     def fits_margins(self, other: CosineHead) -> bool:
         """Return whether `warm_start` takes over margins: any of this kind that are on the grid."""

@@ -71,3 +71,4 @@ class KappaFace(CosineHead):
         w_count = (torch.cos(math.pi * count / (1.05 * count.max())) + 1) / 2
         psi = self.gamma * w_kappa + (1 - self.gamma) * w_count
         self.margins[present.to(self.margins.device)] = (self.margin * psi).to(self.margins)
+        super().end_of_epoch(statistics)

@@ -84,3 +84,4 @@ class LDAM(CosineHead):
     def end_of_epoch(self, statistics: ClassStatistics) -> None:
         """Count the epoch."""
         self.epoch.add_(1)
+        super().end_of_epoch(statistics)

@@ -131,6 +131,7 @@ class PerClass(CosineHead):
             self.offsets.copy_(self._centered(self.tilt * z, self.counts.double().cpu()))
         if self.needs_statistics or self.schedule is not None:
             self.margins.copy_(self.level(round(self.epoch.item())) + self.offsets)
+        super().end_of_epoch(statistics)
 
     def fits_margins(self, other: CosineHead) -> bool:
         """Return False: the margins follow from the settings."""

@@ -13,7 +13,9 @@ from fairloss.heads.base.head import Head
 from fairloss.heads.base.options import CosineOptions, show_options
 from fairloss.heads.base.ranks import check_one_rank
 from fairloss.heads.base.sampling import sample_classes
+from fairloss.heads.base.sharded import ClassShard, local_labels
 from fairloss_ext import cosine_partition, margin_loss
+from fairloss_ext._checks import check_range
 from fairloss_ext.options import COMPUTE_DTYPES, EXTENSIONS, KINDS, MARGIN_GRADS, Kind
 
 ONE_RANK = (
@@ -57,6 +59,7 @@ class CosineHead(Head):
         "workspace": "auto",
         "compute_dtype": None,
         "fused": False,
+        "process_group": None,
     }
     scaled = True
     moving: ClassVar[tuple[str, ...]] = ("step",)
@@ -74,6 +77,8 @@ class CosineHead(Head):
         **options: Unpack[CosineOptions],
     ) -> None:
         settings = CosineHead.defaults | self.defaults | options
+        if settings["process_group"] is not None:
+            self.shard = ClassShard(num_classes, settings["process_group"])
         super().__init__(
             num_classes,
             embedding_size,
@@ -103,10 +108,13 @@ class CosineHead(Head):
     def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Compute (B,) losses, 0 where the label is -1."""
         weight: Tensor = self.weight
-        margins = self.margins
+        margins, first = self.margins, 0
+        if self.shard is not None:
+            check_range("labels", labels, -1, self.num_classes)
+            first = self.shard.classes.start
         if self.training and self.sample_rate < 1:
-            weight, margins, labels = self._sample(labels)
-        target_cosine, negative_logsumexp = self.partition(embeddings, weight, labels)
+            weight, margins, labels, first = self._sample(labels)
+        target_cosine, negative_logsumexp = self.partition(embeddings, weight, labels, first)
         return self.target_losses(embeddings, target_cosine, negative_logsumexp, labels, margins)
 
     def target_losses(
@@ -132,28 +140,43 @@ class CosineHead(Head):
         )
 
     def partition(
-        self, embeddings: Tensor, weight: Tensor, labels: Tensor
+        self, embeddings: Tensor, weight: Tensor, labels: Tensor, first: int = 0
     ) -> tuple[Tensor, Tensor]:
-        """Compute target cosine and log-sum-exp of the other classes, (B,) each."""
-        threshold, coefficients = self.hard_negatives(embeddings, weight, labels)
-        return cosine_partition(
+        """Compute target cosine and log-sum-exp of the other classes, (B,) each.
+
+        Args:
+            embeddings: (B, D).
+            weight: of the classes of this rank.
+            labels: (B,), as positions among the classes of all ranks.
+            first: position of the first class of this rank.
+        """
+        threshold, coefficients = self.hard_negatives(embeddings, weight, labels, first)
+        scale = self.step_scale()
+        if self.shard is not None:
+            embeddings, scale = self.shard.split(embeddings, scale)
+            labels = local_labels(labels, first, len(weight))
+        target_cosine, negative_logsumexp = cosine_partition(
             embeddings,
             weight,
             labels,
-            self.step_scale(),
+            scale,
             hard_threshold=threshold,
             hard_coefficients=coefficients,
             workspace=self.workspace,
             compute_dtype=self.compute_dtype,
             fused=self.fused,
         )
+        if self.shard is not None:
+            return self.shard.join(target_cosine, negative_logsumexp)
+        return target_cosine, negative_logsumexp
 
     def hard_negatives(
-        self, embeddings: Tensor, weight: Tensor, labels: Tensor
+        self, embeddings: Tensor, weight: Tensor, labels: Tensor, first: int
     ) -> tuple[Tensor, Tensor | Sequence[float]] | tuple[None, None]:
         """Return (B,) thresholds of hard negatives and the (a, b, d) of their transform.
 
-        See `fairloss_ext.cosine_partition`; (None, None): no negative is transformed.
+        See `fairloss_ext.cosine_partition`; (None, None): no negative is transformed. The arguments
+        are those of `partition`.
         """
         return None, None
 
@@ -175,9 +198,14 @@ class CosineHead(Head):
         """Return `margins`; NaN where they are triples."""
         return torch.tensor(torch.nan) if self.kind == "combined" else self.margins.detach()
 
-    def _sample(self, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return weight (S, D), margins and labels (B,) of the classes drawn for this step."""
-        if not torch.compiler.is_compiling():
+    def _sample(self, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
+        """Return what is of the classes drawn for this step.
+
+        Returns:
+            The weight of those of this rank, (S, D), the margins of all, the labels (B,) as
+            positions among all, and the position of the first of this rank.
+        """
+        if self.shard is None and not torch.compiler.is_compiling():
             check_one_rank("sample_rate", ONE_RANK, self.sample_rate)
         classes, labels = sample_classes(
             labels, self.num_classes, self.sample_rate, self.step.round().long(), self.sample_seed
@@ -185,7 +213,10 @@ class CosineHead(Head):
         self._update("step", self.step + 1)
         one_for_all = self.margins.dim() == (1 if self.kind == "combined" else 0)
         margins = self.margins if one_for_all else self.margins[classes]
-        return F.embedding(classes, self.weight, sparse=True), margins, labels
+        first = 0
+        if self.shard is not None:
+            classes, first = self.shard.part(classes)
+        return F.embedding(classes, self.weight, sparse=True), margins, labels, first
 
     def fits_margins(self, other: "CosineHead") -> bool:
         """Return whether `warm_start` takes over margins: those of classes, of the same loss."""

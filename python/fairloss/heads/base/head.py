@@ -13,6 +13,7 @@ from fairloss.checks import check_integer, check_positive, check_shape, expect
 from fairloss.heads.base.checks import check_embeddings
 from fairloss.heads.base.options import HeadOptions, show_options
 from fairloss.heads.base.sample_loss import SampleLoss, as_precise
+from fairloss.heads.base.sharded import distribute_state
 from fairloss_ext._arguments import as_integers
 from fairloss_ext._checks import check_range
 from fairloss_ext.numerics import full_precision, unit_rows
@@ -28,7 +29,8 @@ class Head(SampleLoss):
         options: see `HeadOptions`.
 
     Attributes:
-        weight: (C, D) raw class weights, N(0, 0.01) as in insightface, or of norm `initial_norm`.
+        weight: (C, D) raw class weights, N(0, 0.01) as in insightface, or of norm `initial_norm`;
+            where ranks divide the classes those of this rank alone.
         margin: margin to report where all classes have the same, else NaN.
         sample_rate: part of the classes that a training step compares with.
         count_cuts: between the bins of image counts, where the head has given ones; see `FairLoss`.
@@ -52,10 +54,9 @@ class Head(SampleLoss):
     ) -> None:
         settings = Head.defaults | self.defaults | options
         super().__init__(settings["reduction"], settings["ignore_index"])
-        weight = torch.empty(
-            check_integer("num_classes", num_classes),
-            check_integer("embedding_size", embedding_size),
-        )
+        check_integer("num_classes", num_classes)
+        rows = num_classes if self.shard is None else len(self.shard)
+        weight = torch.empty(rows, check_integer("embedding_size", embedding_size))
         self.weight = nn.Parameter(weight)
         self.initial_norm = settings["initial_norm"]
         if self.initial_norm is not None:
@@ -69,14 +70,17 @@ class Head(SampleLoss):
 
     @torch.no_grad()
     def _draw_weight(self) -> None:
-        nn.init.normal_(self.weight, 0, 0.01)
+        if self.shard is None:
+            nn.init.normal_(self.weight, 0, 0.01)
+        else:
+            self.shard.draw(self.weight, 0.01)
         if self.initial_norm is not None:
             self.weight.copy_(self.initial_norm * unit_rows(self.weight))
 
     @property
     def num_classes(self) -> int:
         """C."""
-        return self.weight.shape[0]
+        return self.weight.shape[0] if self.shard is None else self.shard.num_classes
 
     @property
     def embedding_size(self) -> int:
@@ -85,6 +89,8 @@ class Head(SampleLoss):
 
     def logits(self, embeddings: Tensor) -> Tensor:
         """Compute (B, C) logits without margin, for accuracy and for prediction."""
+        all_classes = "none where logits are computed, which take the classes of all ranks"
+        expect(self.shard is None, "process_group", all_classes, "a group")
         check_embeddings(embeddings, self.embedding_size)
         with full_precision(embeddings.device):
             return self.plain_logits(as_precise(embeddings))
@@ -117,12 +123,31 @@ class Head(SampleLoss):
         *more: Any,
     ) -> None:
         """Load this head's part of a state; where that is the weights alone, none is missing."""
-        before = list(missing_keys)
+        before, weight = list(missing_keys), f"{prefix}weight"
+        if self.shard is not None and weight in state_dict:
+            state_dict = {**state_dict, weight: self.shard.localize(state_dict[weight])}
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, *more
         )
-        if [key for key in state_dict if key.startswith(prefix)] == [f"{prefix}weight"]:
+        if [key for key in state_dict if key.startswith(prefix)] == [weight]:
             missing_keys[:] = before
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        """Save the class weights, where ranks divide them, as one DTensor of (C, D)."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.shard is not None:
+            weight = f"{prefix}weight"
+            destination[weight] = self.shard.distribute(destination[weight])
+
+    def distribute_state(self, optimizer: torch.optim.Optimizer) -> None:
+        """Let the states of an optimizer of this head be saved and loaded by any number of ranks.
+
+        Where ranks divide the classes, `optimizer.state_dict()` has a DTensor of (C, D) for each of
+        its tensors of the class weights from now on, as `state_dict` for the weights, and
+        `load_state_dict` takes these and whole tensors. Otherwise nothing changes.
+        """
+        if self.shard is not None:
+            distribute_state(optimizer, self.weight, self.shard)
 
     @torch.no_grad()
     def warm_start(self, other: "Head | Mapping[str, Any]", rows: Tensor | None = None) -> None:
@@ -149,11 +174,11 @@ class Head(SampleLoss):
         rows = as_integers("rows", rows)
         check_shape("rows", rows, self.num_classes)
         check_range("rows", rows, -1, len(weight), synchronize=True)
-        is_old = rows.to(self.weight.device) >= 0
-        before = rows[rows >= 0].to(weight.device)
-        self.weight[is_old] = weight[before].to(self.weight)
+        mine = rows if self.shard is None else rows[self.shard.classes]
+        before = weight[mine[mine >= 0].to(weight.device)]
+        self.weight[mine.to(self.weight.device) >= 0] = before.to(self.weight)
         if isinstance(other, Head):
-            self._take_margins(other, is_old, before)
+            self._take_margins(other, rows.to(self.weight.device) >= 0, rows[rows >= 0])
 
     def _take_margins(self, other: "Head", is_old: Tensor, rows: Tensor) -> None:
         """Take over the margins of these rows of `other`, where they fit; here none do."""

@@ -6,6 +6,7 @@ from functools import wraps
 from typing import Any, Literal, TypedDict, TypeVar
 
 import torch
+from torch import distributed
 from typing_extensions import Unpack
 
 from fairloss.checks import expect
@@ -48,6 +49,7 @@ class UnscaledOptions(HeadOptions, total=False):
     workspace: Workspace
     compute_dtype: torch.dtype | None
     fused: bool
+    process_group: "distributed.ProcessGroup | None"
 
 
 class CosineOptions(UnscaledOptions, total=False):
@@ -68,6 +70,9 @@ class CosineOptions(UnscaledOptions, total=False):
         workspace: memory, see `fairloss_ext.cosine_partition`.
         compute_dtype: precision, see `fairloss_ext.cosine_partition`.
         fused: kernels, see `fairloss_ext.cosine_partition`.
+        process_group: ranks of `torch.distributed` that divide the classes among them. Every rank
+            passes its batch, of any size, and gets the loss of the batches of all; the backbone is
+            in DistributedDataParallel, the head is not. None: the head has all classes.
     """
 
     scale: float

@@ -1,12 +1,18 @@
-"""Statistics of one batch that all ranks of `torch.distributed` share."""
+"""Statistics and state that all ranks of `torch.distributed` share."""
 
 import math
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fairloss.checks import expect
+
+SAME_WEIGHT = (
+    "the same on every rank (outside of DistributedDataParallel each rank trains a separate head: "
+    "wrap it in DDP, as the backbone, or divide its classes among the ranks with process_group=)"
+)
 
 
 def num_ranks() -> int:
@@ -22,18 +28,31 @@ def gather_ranks(*values: Tensor) -> tuple[Tensor, ...]:
     All values of a rank have the same n, which differs between ranks. As every collective of
     torch, the call waits until all ranks have made it: a rank without a batch calls with n = 0.
     """
-    ranks = num_ranks()
-    if ranks == 1:
+    if num_ranks() == 1:
         return tuple(value.detach() for value in values)
+    return gather_rows(values, batch_lengths(len(values[0]), values[0].device))
+
+
+def batch_lengths(
+    length: int, device: torch.device, group: "distributed.ProcessGroup | None" = None
+) -> list[int]:
+    """Return the `length` of every rank; a collective on this device."""
+    count = torch.tensor(length, device=device)
+    counts = [torch.empty_like(count) for _ in range(distributed.get_world_size(group))]
+    distributed.all_gather(counts, count, group=group)
+    lengths: list[int] = torch.stack(counts).tolist()  # synchronizes once for all ranks
+    return lengths
+
+
+def gather_rows(
+    values: Sequence[Tensor], lengths: list[int], group: "distributed.ProcessGroup | None" = None
+) -> tuple[Tensor, ...]:
+    """Concatenate the (n, ...) values of ranks with these n, by one collective."""
     packed = torch.cat([_as_bytes(value) for value in values], dim=1)
-    count = torch.tensor(len(packed), device=packed.device)
-    counts = [torch.empty_like(count) for _ in range(ranks)]
-    distributed.all_gather(counts, count)
-    lengths = torch.stack(counts).tolist()  # synchronizes once for all ranks
     padded = packed.new_zeros(max(lengths), packed.shape[1])
     padded[: len(packed)] = packed
-    parts = [torch.empty_like(padded) for _ in range(ranks)]
-    distributed.all_gather(parts, padded)
+    parts = [torch.empty_like(padded) for _ in lengths]
+    distributed.all_gather(parts, padded, group=group)
     rows = torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
     columns = rows.split([_as_bytes(value).shape[1] for value in values], dim=1)
     return tuple(
@@ -43,6 +62,48 @@ def gather_ranks(*values: Tensor) -> tuple[Tensor, ...]:
         .reshape(len(rows), *value.shape[1:])
         for column, value in zip(columns, values, strict=True)
     )
+
+
+@torch.no_grad()
+def mean_count(counted: Tensor) -> Tensor:
+    """Return the mean over the ranks of their numbers of `counted` samples; 1 / ranks if none is.
+
+    A sum over the samples of a rank, divided by it, has the gradient of the mean over the samples
+    of all ranks once `DistributedDataParallel` has averaged the gradients.
+    """
+    count = counted.sum()
+    if (ranks := num_ranks()) == 1:
+        return count.clamp(min=1)
+    distributed.all_reduce(count)
+    return count.clamp(min=1) / ranks
+
+
+@torch.no_grad()
+def share_buffers(module: nn.Module) -> None:
+    """Give every rank the buffers of rank 0; the parameters must be equal already.
+
+    Raises:
+        ValueError: the parameters differ among ranks, of which each gets the error.
+    """
+    if num_ranks() == 1:
+        return
+    if sums := [_bit_sum(parameter) for parameter in module.parameters()]:
+        parts = [torch.stack(sums) for _ in range(num_ranks())]
+        distributed.all_gather(parts, torch.stack(sums))
+        equal = all(torch.equal(part, parts[0]) for part in parts)
+        expect(equal, "weight", SAME_WEIGHT, "weights that differ")
+    for buffer in module.buffers():
+        distributed.broadcast(buffer, 0)
+
+
+def _bit_sum(values: Tensor) -> Tensor:
+    """Return the sum of the bits as integers: of equal values equal in any order of the sum."""
+    from torch.distributed.tensor import DTensor  # slow to import, and for several ranks alone
+
+    if isinstance(values, DTensor):  # a part of it is on each rank
+        return torch.zeros((), dtype=torch.int64, device=values.device)
+    integers = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return values.view(integers[values.element_size()]).sum(dtype=torch.int64)
 
 
 def _as_bytes(values: Tensor) -> Tensor:

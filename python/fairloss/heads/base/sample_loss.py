@@ -7,7 +7,9 @@ from torch import Tensor
 
 from fairloss.checks import check_choice, check_integer, expect
 from fairloss.heads.base.checks import batch_labels, check_embeddings, check_sample_weights
+from fairloss.heads.base.ranks import gather_ranks, mean_count, share_buffers
 from fairloss.heads.base.recomputation import Recomputation, first_pass
+from fairloss.heads.base.sharded import ClassShard
 from fairloss.heads.base.state import StatefulModule
 from fairloss_ext import ClassStatistics
 from fairloss_ext.numerics import reduce_losses
@@ -26,12 +28,14 @@ class SampleLoss(StatefulModule):
             `torch.utils.checkpoint` repeats the pass.
         draws: whether such a pass draws from torch's generator.
         remembered_passes: training passes that may precede the backward pass of the first.
+        shard: the classes of this rank, where ranks divide them.
     """
 
     ignore_index = -1  # of modules pickled before it was an option
     moving: ClassVar[tuple[str, ...]] = ()
     draws: ClassVar[bool] = False
     remembered_passes: ClassVar[int] = 64
+    shard: ClassShard | None = None
 
     def __init__(self, reduction: Reduction = "mean", ignore_index: int = -1) -> None:
         super().__init__()
@@ -77,10 +81,16 @@ class SampleLoss(StatefulModule):
         check_embeddings(embeddings, self.embedding_size)
         embeddings = self.raw_embeddings(embeddings, norms)
         labels = batch_labels(labels, embeddings.shape[0], self.ignore_index)
-        losses = self._repeatable_losses(embeddings, labels)
         if sample_weights is not None:
             check_sample_weights(sample_weights, embeddings.shape[0])
+        if self.shard is not None:
+            batch = embeddings, labels, sample_weights
+            embeddings, labels, sample_weights = self.shard.gather(*batch)
+        losses = self._repeatable_losses(embeddings, labels)
+        if sample_weights is not None:
             losses = losses * sample_weights
+        if self.reduction == "mean" and self.training and self.shard is None:
+            return losses.sum() / mean_count(labels >= 0)
         return reduce_losses(losses, labels, self.reduction)
 
     def raw_embeddings(self, embeddings: Tensor, norms: Tensor | None) -> Tensor:
@@ -105,6 +115,10 @@ class SampleLoss(StatefulModule):
         with self._recomputation.run(self, moving, self.draws, embeddings, labels):
             return self.losses(embeddings, labels)
 
+    def gather_ranks(self, *values: Tensor) -> tuple[Tensor, ...]:
+        """Concatenate the (n, ...) `values` of all ranks, unless they are of the whole batch."""
+        return gather_ranks(*values) if self.shard is None else values
+
     def _update(self, buffer: str, value: Tensor) -> None:
         """Replace the value of a buffer that the gradient of the same forward pass reads.
 
@@ -123,7 +137,19 @@ class SampleLoss(StatefulModule):
         return type(self).end_of_epoch is not SampleLoss.end_of_epoch
 
     def end_of_epoch(self, statistics: ClassStatistics) -> None:
-        """Update the state after an epoch from statistics of the training set; here a no-op."""
+        """Update the state after an epoch from statistics of the training set; here a no-op.
+
+        Where `torch.distributed` has several ranks, each calls this: all get the buffers of rank 0,
+        so the statistics should be those of the whole set.
+
+        Raises:
+            ValueError: the weights of the ranks differ, as each trained its own.
+        """
+        if self.shard is None:
+            share_buffers(self)
+        else:
+            for buffer in self.buffers():
+                self.shard.share(buffer)
 
 
 def as_precise(values: Tensor) -> Tensor:
