@@ -72,6 +72,32 @@ def collectives(head):
     return shapes
 
 
+def warm_started(group):
+    """The classes of a divided head, and those that other heads take over from it, whole."""
+    torch.manual_seed(1)
+    head = ArcFace(CLASSES, DIM, process_group=group)
+    whole, divided = ArcFace(CLASSES, DIM), ArcFace(CLASSES, DIM, process_group=group)
+    divided.warm_start(head)
+    results = [divided.state_dict()["weight"].full_tensor()]
+    for other in (head, head.state_dict()):
+        whole.reset_parameters()
+        whole.warm_start(other, torch.arange(CLASSES))
+        results.append(whole.weight.detach().clone())
+    return head.state_dict()["weight"].full_tensor(), results
+
+
+def rows_in_memory(group):
+    """The rows that a weight and its momentum keep in memory once whole ones were loaded."""
+    head = ArcFace(CLASSES, DIM, process_group=group)
+    head.load_state_dict({"weight": torch.ones(CLASSES, DIM)}, assign=True)
+    optimizer = torch.optim.SGD(head.parameters(), lr=0.1, momentum=0.9)
+    head.distribute_state(optimizer)
+    state = {"momentum_buffer": torch.ones(CLASSES, DIM)}
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": {0: state}})
+    kept = head.weight, optimizer.state[head.weight]["momentum_buffer"]
+    return len(head.shard), [each.untyped_storage().nbytes() // (4 * DIM) for each in kept]
+
+
 def train(rank, world, sharded):
     """Losses of 20 steps, the backbone's weight and the head's, of a rank or of one process."""
     torch.manual_seed(1)
@@ -122,7 +148,9 @@ def work(rank, world, folder):
         refusal(head.logits, x),
         refusal(head, x, labels + 2 * world),
         refusal(Softmax, CLASSES, DIM, process_group=group),
+        refusal(head.distribute_state, torch.optim.SGD(nn.Linear(2, 2).parameters())),
     ]
+    results["warm start"], results["rows"] = warm_started(group), rows_in_memory(group)
     results["state"] = resume(world, None, folder)
     torch.save(results, f"{folder}/{rank}.pt")
     distributed.destroy_process_group()
@@ -177,13 +205,28 @@ def test_margins_of_all_classes_are_those_that_the_first_rank_drew(results):
 def test_what_ranks_cannot_do_is_refused_by_name(results):
     last = 2 * len(results) - 1
     for result in results:
-        parallel, logits, label, dense = result["errors"]
+        parallel, logits, label, dense, optimizer = result["errors"]
         assert parallel.startswith("process_group: expected the head outside of Distributed")
         assert logits.startswith("process_group: expected none where logits are computed")
         assert label == f"labels: expected -1 to {last}, got {last + 1} at position 0"
         assert dense == (
             "process_group: expected none, as Softmax shares no classes among ranks, got a group"
         )
+        assert optimizer == (
+            "optimizer: expected one of the class weights, got one of other parameters"
+        )
+
+
+def test_a_head_of_any_layout_takes_over_the_classes_of_all_ranks(results):
+    for result in results:
+        expected, weights = result["warm start"]
+        assert all(torch.equal(weight, expected) for weight in weights)
+
+
+def test_whole_tensors_that_were_loaded_do_not_stay_in_memory(results):
+    for result in results:
+        rows, kept = result["rows"]
+        assert kept == [rows, rows]
 
 
 def test_one_process_resumes_from_a_checkpoint_of_ranks(folder, results):

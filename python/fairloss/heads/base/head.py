@@ -13,7 +13,7 @@ from fairloss.checks import check_integer, check_positive, check_shape, expect
 from fairloss.heads.base.checks import check_embeddings
 from fairloss.heads.base.options import HeadOptions, show_options
 from fairloss.heads.base.sample_loss import SampleLoss, as_precise
-from fairloss.heads.base.sharded import distribute_state
+from fairloss.heads.base.sharded import distribute_state, full_weight
 from fairloss_ext._arguments import as_integers
 from fairloss_ext._checks import check_range
 from fairloss_ext.numerics import full_precision, unit_rows
@@ -153,6 +153,8 @@ class Head(SampleLoss):
     def warm_start(self, other: "Head | Mapping[str, Any]", rows: Tensor | None = None) -> None:
         """Take over class weights, and the margins of another head where they fit.
 
+        Where ranks divide the classes of `other`, each of them calls this.
+
         Args:
             other: any head, or the state of one, of which the weights alone are taken.
             rows: (C,) integers, the class of `other` that each class was; -1: it is new and keeps
@@ -162,6 +164,9 @@ class Head(SampleLoss):
             ValueError: naming the shapes, where these differ, or a row out of range.
         """
         weight: Tensor | None = other.weight if isinstance(other, Head) else other.get("weight")
+        if isinstance(other, Head) and other.shard is not None:
+            weight = other.shard.distribute(other.weight)
+        weight = full_weight(weight)
         classes = "C" if rows is not None else self.num_classes
         expected = f"class weights of shape ({classes}, {self.embedding_size})"
         if weight is None:

@@ -82,7 +82,9 @@ class ClassShard:
         """Return the rows of this rank of a (C, ...) tensor, or of what `distribute` returned."""
         if not isinstance(values, Tensor) or not values.dim() or len(values) != self.num_classes:
             return values
-        return values.to_local() if hasattr(values, "to_local") else values[self.classes]
+        if hasattr(values, "to_local"):
+            return values.to_local()
+        return values[self.classes].clone()  # a view would keep all rows in memory
 
     def part(self, classes: Tensor) -> tuple[Tensor, int]:
         """Return those of ascending `classes` that this rank has, from 0, and where they begin."""
@@ -152,6 +154,9 @@ class ClassShard:
 
 def distribute_state(optimizer: torch.optim.Optimizer, weight: Tensor, shard: ClassShard) -> None:
     """Let states of the optimizer hold DTensors where they have a number for each of `weight`."""
+    parameters = [each for group in optimizer.param_groups for each in group["params"]]
+    has_weight = any(each is weight for each in parameters)
+    expect(has_weight, "optimizer", "one of the class weights", "one of other parameters")
 
     def convert(state: dict[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
         parameters = [each for group in optimizer.param_groups for each in group["params"]]
@@ -165,6 +170,11 @@ def distribute_state(optimizer: torch.optim.Optimizer, weight: Tensor, shard: Cl
 
     optimizer.register_state_dict_post_hook(lambda _, state: convert(state, distribute))
     optimizer.register_load_state_dict_pre_hook(lambda _, state: convert(state, shard.localize))
+
+
+def full_weight(weight: Any) -> Any:
+    """Return the whole of a DTensor, which all ranks of its mesh call; another value as it is."""
+    return weight.full_tensor() if hasattr(weight, "full_tensor") else weight
 
 
 def local_labels(labels: Tensor, first: int, count: int) -> Tensor:
