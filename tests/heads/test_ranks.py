@@ -129,6 +129,20 @@ def mean_gradients(rank=None):
     return gradients
 
 
+def compiled_difference(head, rank):
+    """The largest difference of a loss and of gradients in a compiled step from another."""
+    x, labels = next(batches())[rank]
+    results = []
+    for call in (head, torch.compile(head, backend="aot_eager")):
+        head.reset_parameters()
+        head.load_state_dict({"weight": torch.ones(CLASSES, DIM).tril()})
+        head.zero_grad()
+        call(x.requires_grad_(), labels).backward()
+        results.append(torch.cat([x.grad.flatten(), head.weight.grad.flatten()]))
+        x.grad = None
+    return (results[0] - results[1]).abs().max().item(), results[0].norm().item()
+
+
 def work(rank, folder):
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
@@ -162,6 +176,9 @@ def work(rank, folder):
         refusal(train_beside, ArcFace(CLASSES, DIM), rank, parallel) for parallel in (False, True)
     ]
     replicas = margins_after_an_epoch(rank), layouts, mean_gradients(rank)
+    group = torch.distributed.group.WORLD
+    heads = AdaFace(CLASSES, DIM), AdaFace(CLASSES, DIM, process_group=group)
+    replicas += ([compiled_difference(head, rank) for head in heads],)
     torch.save((states, errors, gathered, counts, replicas), f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
@@ -214,7 +231,7 @@ def test_a_step_gathers_sizes_and_one_tensor_and_ring_loss_until_its_radius_is_s
 
 @pytest.mark.slow
 def test_a_head_trained_apart_on_each_rank_is_refused_at_the_end_of_an_epoch(results):
-    for *_, (_, layouts, _) in results:
+    for *_, (_, layouts, *_) in results:
         error, in_parallel = layouts
         assert error.startswith("weight: expected the same on every rank")
         assert "DistributedDataParallel" in error
@@ -225,7 +242,7 @@ def test_a_head_trained_apart_on_each_rank_is_refused_at_the_end_of_an_epoch(res
 @pytest.mark.slow
 def test_margins_after_an_epoch_are_those_of_rank_0(results):
     expected, other = margins_after_an_epoch(0), margins_after_an_epoch(1)
-    for *_, (margins, _, _) in results:
+    for *_, (margins, *_) in results:
         torch.testing.assert_close(margins, expected, rtol=0, atol=0)
     assert not any(torch.equal(a, b) for a, b in zip(expected, other, strict=True))
 
@@ -233,8 +250,15 @@ def test_margins_after_an_epoch_are_those_of_rank_0(results):
 @pytest.mark.slow
 def test_averaged_gradients_are_those_of_the_mean_over_the_labeled_samples_of_all_ranks(results):
     expected = mean_gradients()
-    for *_, (_, _, gradients) in results:
+    for *_, (_, _, gradients, _) in results:
         torch.testing.assert_close(gradients, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_compiled_heads_whose_ranks_share_a_batch_have_the_gradients_of_others(results):
+    for *_, (*_, differences) in results:
+        for difference, size in differences:
+            assert difference < 1e-5 * size
 
 
 def test_one_process_gathers_its_own_values():

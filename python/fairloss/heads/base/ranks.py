@@ -1,7 +1,9 @@
 """Statistics and state that all ranks of `torch.distributed` share."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
@@ -9,10 +11,25 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fairloss.checks import expect
 
+P = ParamSpec("P")
+T = TypeVar("T")
 SAME_WEIGHT = (
     "the same on every rank (outside of DistributedDataParallel each rank trains a separate head: "
     "wrap it in DDP, as the backbone, or divide its classes among the ranks with process_group=)"
 )
+
+
+def run_eagerly(function: Callable[P, T]) -> Callable[P, T]:
+    """Keep a function out of compiled graphs; the import of torch's decorator takes a second."""
+
+    @wraps(function)
+    def run(*arguments: P.args, **options: P.kwargs) -> T:
+        if not torch.compiler.is_compiling():
+            return function(*arguments, **options)
+        eager: Callable[P, T] = torch.compiler.disable(function)
+        return eager(*arguments, **options)
+
+    return run
 
 
 def num_ranks() -> int:
@@ -33,6 +50,7 @@ def gather_ranks(*values: Tensor) -> tuple[Tensor, ...]:
     return gather_rows(values, batch_lengths(len(values[0]), values[0].device))
 
 
+@run_eagerly
 def batch_lengths(
     length: int, device: torch.device, group: "distributed.ProcessGroup | None" = None
 ) -> list[int]:
@@ -44,6 +62,7 @@ def batch_lengths(
     return lengths
 
 
+@run_eagerly
 def gather_rows(
     values: Sequence[Tensor], lengths: list[int], group: "distributed.ProcessGroup | None" = None
 ) -> tuple[Tensor, ...]:
