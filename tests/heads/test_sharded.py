@@ -140,7 +140,8 @@ def work(rank, world, folder):
         collectives(make(CLASSES, DIM, process_group=group)) for make in (ArcFace, MVSoftmax)
     ]
     torch.manual_seed(rank)
-    results["margins"] = AdaptiveFace(CLASSES, DIM, process_group=group).margins.detach()
+    with mock.patch("torch.distributed.broadcast", side_effect=RuntimeError):  # as NCCL on the CPU
+        results["margins"] = AdaptiveFace(CLASSES, DIM, process_group=group).margins.detach()
     head = CosFace(2 * world, DIM, process_group=group)  # equal shards, which DDP would accept
     x, labels = torch.randn(3, DIM), torch.arange(3)
     results["errors"] = [

@@ -89,8 +89,8 @@ class AdaptiveFace(CosineHead):
     @torch.no_grad()
     def _draw_margins(self) -> None:
         nn.init.uniform_(self.margins, 0.3, 0.4)
-        if self.shard is not None:
-            self.shard.share(self.margins)
+        if self.shard is not None and not self.margins.is_meta:
+            self.margins.copy_(self.shard.share_initial(self.margins))
 
     def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Compute (B,) losses with the regularizer, 0 where the label is -1."""

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from typing_extensions import Self
 
 from fairloss.checks import check_integer, expect
-from fairloss.heads.base.ranks import batch_lengths, gather_rows
+from fairloss.heads.base.ranks import batch_lengths, gather_rows, run_eagerly
 
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
@@ -104,6 +104,7 @@ class ClassShard:
             if first < last:
                 weight[first - mine.start : last - mine.start] = rows[first - start : last - start]
 
+    @run_eagerly
     def gather(
         self, embeddings: Tensor, labels: Tensor, sample_weights: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -124,6 +125,7 @@ class ClassShard:
             return rows, labels, None
         return rows[:, :-1].to(embeddings.dtype), labels, rows[:, -1]
 
+    @run_eagerly
     def split(self, embeddings: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         """Return both as they are, for a computation with the classes of this rank alone.
 
@@ -134,10 +136,12 @@ class ClassShard:
             scale = _SumGradient.apply(scale, self.group)  # type: ignore[no-untyped-call]
         return _ScaleGradient.apply(embeddings, self.ranks), scale  # type: ignore[no-untyped-call]
 
+    @run_eagerly
     def join(self, target_cosine: Tensor, negative_logsumexp: Tensor) -> tuple[Tensor, Tensor]:
         """Compute from the results of `cosine_partition` on each rank those of all classes."""
         return _Join.apply(target_cosine, negative_logsumexp, self.group)  # type: ignore
 
+    @run_eagerly
     @torch.no_grad()
     def sum(self, values: Tensor) -> Tensor:
         """Sum the values of all ranks, without gradient."""
@@ -145,11 +149,21 @@ class ClassShard:
         distributed.all_reduce(total, group=self.group)
         return total
 
+    @run_eagerly
     @torch.no_grad()
     def share(self, values: Tensor) -> Tensor:
         """Replace the values, in place, by those of the first rank."""
         distributed.broadcast(values, group=self.group, group_src=0)
         return values
+
+    def share_initial(self, values: Tensor) -> Tensor:
+        """Return the values of the first rank, on the CPU; NCCL has no collective of CPU tensors.
+
+        A module is made on the CPU, before it is moved to the device of the group.
+        """
+        shared = [values.detach().cpu()]
+        distributed.broadcast_object_list(shared, group=self.group, group_src=0)
+        return shared[0]
 
 
 def distribute_state(optimizer: torch.optim.Optimizer, weight: Tensor, shard: ClassShard) -> None:
