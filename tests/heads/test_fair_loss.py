@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch._dynamo.testing
+import torch.distributed.checkpoint as dcp
 from oracles import margin_softmax_losses
 
 from fairloss.agent import MarginGrid, Policy
@@ -129,3 +130,18 @@ def test_bins_of_image_counts_without_a_class_are_named_once(images, cuts, messa
         head.end_of_epoch(statistics)
     texts = [str(warning.message) for warning in caught]
     assert [f"no class has {message}" in text for text in texts] == [True] * (message is not None)
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+def test_a_distributed_checkpoint_replaces_another_policy(tmp_path):
+    trained = FairLoss(5, 4, Policy.random(seed=2))
+    for _ in range(10):  # the number of the epoch has two digits
+        trained.policy = trained.policy.next_epoch()
+    dcp.save(trained.state_dict(), checkpoint_id=tmp_path)
+    for policy in (Policy.random(seed=2), Policy.constant("keep")):
+        head = FairLoss(5, 4, policy)
+        state = head.state_dict()
+        dcp.load(state, checkpoint_id=tmp_path)
+        head.load_state_dict(state)
+        assert head.policy.redraw == trained.policy.redraw
+        assert np.array_equal(head.policy.table, trained.policy.table)

@@ -20,6 +20,9 @@ NO_POLICY = (
     "FairLoss without a policy keeps its margins; `fairloss collect` and `fairloss fit-policy` "
     "make a policy, and Policy.constant('keep') is this one without the warning"
 )
+# The extra state begins with spaces up to a multiple of these, as `torch.distributed.checkpoint`
+# loads a tensor into one of the same size alone, and policies differ by some digits and names.
+STATE_BYTES = 1024
 PACKAGED_SOURCE = "fairloss demo seed=0:"
 
 
@@ -131,7 +134,7 @@ class FairLoss(CosineHead):
         self.margins.copy_(torch.as_tensor(margins))
 
     def get_extra_state(self) -> Tensor:
-        """Return the policy in the form of checkpoints, UTF-8 JSON as (N,) uint8.
+        """Return the policy in the form of checkpoints, UTF-8 JSON as (N,) uint8, N in whole KiB.
 
         Raises:
             ValueError: the provenance cannot be written as JSON.
@@ -148,6 +151,7 @@ class FairLoss(CosineHead):
             text = json.dumps(state)
         except (TypeError, ValueError) as error:
             raise ValueError(f"provenance: expected JSON, got {error}") from error
+        text = " " * (-len(text) % STATE_BYTES) + text
         return torch.tensor(list(text.encode()), dtype=torch.uint8, device="cpu")
 
     def set_extra_state(self, state: Tensor | dict[str, Any]) -> None:
