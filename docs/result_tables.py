@@ -63,18 +63,26 @@ class Task:
     def cost(self, arm: str) -> tuple[float, float]:
         """Return the mean cost of a run of an arm, and that of paying for its tuning once.
 
-        Both are in trainings, those of the first arm. Collection of a policy and the runs that a
-        choice does not select are tuning, whose cost the second number divides by the seeds.
+        Both are in trainings, those of the first arm with the same seed, as seeds differ in their
+        images. Collection of a policy and the runs that a choice does not select are tuning, whose
+        cost the second number divides by the seeds.
         """
         runs = [run for (name, _), run in self.runs.items() if name == arm]
-        unit = next(iter(self.runs.values()))["train_steps"]
-        total = np.mean([run["cost_steps"] for run in runs])
+        total = np.mean([run["cost_steps"] / self._training_steps(run["seed"]) for run in runs])
         trained = np.mean([self._training_cost(run) for run in runs])
-        return total / unit, (trained + (total - trained) / len(runs)) / unit
+        return float(total), float(trained + (total - trained) / len(runs))
 
     def _training_cost(self, run: dict[str, Any]) -> float:
         run = self.runs[run.get("chosen", run["arm"]), run["seed"]]
-        return run["cost_steps"] - (run.get("collection_steps") or 0.0)
+        steps = run["cost_steps"] - (run.get("collection_steps") or 0.0)
+        return steps / self._training_steps(run["seed"])
+
+    def _training_steps(self, seed: int) -> float:
+        """Return the steps of the first arm; where it has no result, the mean of other seeds."""
+        steps = {
+            s: run["train_steps"] for (arm, s), run in self.runs.items() if arm == self.arms[0]
+        }
+        return steps.get(seed, float(np.mean(list(steps.values()))))
 
 
 def mean(values: Sequence[float]) -> Mean:

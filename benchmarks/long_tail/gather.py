@@ -3,9 +3,9 @@
     python benchmarks/long_tail/gather.py benchmarks/long_tail/task_*.yaml
 
 Results in the `output` of a comparison are copied to docs/results/raw/TASK, where TASK is the last
-part of `output`, and docs/results/long_tail.json is written from all that are there. Neither data
-nor run folders are read. On another machine a comparison continues from raw/TASK/*.json, copied to
-`output`/results.
+part of `output`, and docs/results/long_tail.json is written from all that are there. Results with
+other settings are refused. Neither data nor run folders are read. On another machine a comparison
+continues from raw/TASK/*.json, copied to `output`/results.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from fairloss.experiments import CompareConfig
+from fairloss.experiments.results import check_same
 from fairloss.experiments.summary import summarize
 from fairloss.io.json import write_json
 
@@ -32,14 +33,15 @@ def gather(paths: list[Path], output: Path) -> dict[str, Any]:
         config = CompareConfig(**yaml.safe_load(path.read_text(encoding="utf-8")))
         raw = output.parent / "raw" / Path(config.output).name
         raw.mkdir(parents=True, exist_ok=True)
-        for result in sorted((Path(config.output) / "results").glob("*.json")):
-            shutil.copy(result, raw)
-        files = {run: raw / f"{run.name}.json" for run in config.runs}
-        results = {
-            run: json.loads(file.read_text(encoding="utf-8"))
-            for run, file in files.items()
-            if file.is_file()
-        }
+        results = {}
+        for run in config.runs:
+            new = config.result_path(run)
+            file = new if new.is_file() else raw / new.name
+            if file.is_file():
+                results[run] = json.loads(file.read_text(encoding="utf-8"))
+                check_same(config, run, results[run])
+                if file == new:
+                    shutil.copy(new, raw)
         if results:
             tasks += summarize(config, results)["tasks"]
     content = {"tasks": tasks}

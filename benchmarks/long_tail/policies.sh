@@ -10,7 +10,8 @@ folder=runs/long_tail/policies_$task
 mkdir -p "$folder"
 for number in 0 1 2; do
     collection=$folder/collection-$number
-    fairloss collect run="$runs/fixed_0.35-seed-10$number" output="$collection" seed="$number"
+    [ -f "$collection/experience.npz" ] ||
+        fairloss collect run="$runs/fixed_0.35-seed-10$number" output="$collection" seed="$number"
     fairloss fit-policy "$collection/experience.npz" --reward paper --output "$collection/paper.json"
     fairloss fit-policy "$collection/experience.npz" --output "$collection/own_and_common.json"
 done

@@ -104,6 +104,16 @@ def test_tuning_is_paid_by_each_run_or_once_for_all_seeds(task):
     assert costs["best"] == ["4.60", "2.80", "75.00"]  # 1 + 3.6 / 2
 
 
+def test_a_cost_is_in_trainings_of_its_own_seed(task):
+    task.runs["fixed", 1] |= {"train_steps": 20, "cost_steps": 20.0}
+    task.runs["fair", 1] |= {"train_steps": 20, "cost_steps": 46.0}
+    assert task.cost("fixed") == (1, 1)
+    # 1 + 2.6 and 1 + 1.3 trainings
+    assert task.cost("fair") == pytest.approx((1 + 1.95, 1 + 1.95 / 2))
+    del task.runs["fixed", 0]  # not finished yet: as seed 1
+    assert task.cost("fair")[0] == pytest.approx((36 / 20 + 46 / 20) / 2)
+
+
 def test_only_the_text_between_the_markers_is_replaced(task):
     page = draw_results.with_results(PAGE, {"t": task})
     assert page.startswith("before\n<!-- t arms -->\n![")

@@ -8,8 +8,10 @@ import pytest
 from long_tail.gather import gather
 
 
-def result(arm, seed, tar):
-    sets = {name: {"folder": name, "images": 4, "identities": 2} for name in ("test", "validation")}
+def result(arm, seed, tar, **settings):
+    part = {"folder": "lost", "images": 4, "identities": 2}
+    sets = {"test": part, "validation": part, "machine": {"threads": 1}}
+    sets["settings"] = {"data": "lost", "output": "elsewhere", "seed": seed} | settings
     metrics = {"test_mean_tar": tar, "validation_mean_tar": tar}
     steps = {"train_steps": 5, "cost_steps": 5.0, "collection_steps": 0.0}
     return {"arm": arm, "seed": seed, **steps, "metrics": metrics, **sets}
@@ -51,6 +53,14 @@ def test_results_of_another_machine_are_gathered_with_new_ones(comparison, tmp_p
     (task,) = gather([comparison], output)["tasks"]
     assert task["seeds"] == {"a": 2, "b": 2, "best": 2}
     assert {run.get("chosen") for run in task["runs"] if run["arm"] == "best"} == {"b"}
+
+
+def test_results_with_other_settings_are_not_gathered(comparison, tmp_path):
+    results = tmp_path / "runs" / "task_a" / "results"
+    (results / "b-seed-1.json").write_text(json.dumps(result("b", 1, 0.7, epochs=3)), "utf-8")
+    with pytest.raises(ValueError, match="b-seed-1.json with other settings .epochs was 3, is 32"):
+        gather([comparison], tmp_path / "docs" / "long_tail.json")
+    assert not (tmp_path / "docs" / "raw" / "task_a" / "b-seed-1.json").exists()
 
 
 def test_a_comparison_without_results_is_left_out(comparison, tmp_path):

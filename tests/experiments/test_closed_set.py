@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from fairloss.data import FaceImages
-from fairloss.experiments.closed_set import check_identities, classify
+from fairloss.experiments.closed_set import CLOSED_METRICS, check_identities, classify
 
 AXES = torch.eye(3)
 
@@ -56,6 +56,7 @@ def test_a_bin_without_classes_is_not_measured():
     model = Lookup(AXES.tolist())
     faces = images([0, 1], [0, 1], ["a", "b"])
     metrics = classify(model, AXES[:2], faces, faces)
+    assert metrics.keys() == set(CLOSED_METRICS)
     assert metrics["accuracy_tail"] == 1
     assert metrics["accuracy_head"] == metrics["accuracy_gap"] == "not measurable without classes"
 

@@ -199,6 +199,11 @@ def test_a_smoke_test_trains_every_arm_once_elsewhere(config):
         ({"arms": {1: {}}}, "arms: expected names of letters, .*got 1"),
         ({"arms": {"a": {"head.name": "FairLoss"}}}, "arms.a: head.policy: expected .*got none"),
         ({"arms": {"a": {}, "b": {"data": "more"}}}, "test: expected a folder, as arms .*got none"),
+        (
+            {"arms": {"a": {"data": "x/{seed}"}, "b": {"data": "x/0"}}},
+            "test: expected a folder, as arms .*got none",
+        ),
+        ({"output": "x/{seed}"}, "output: expected one folder for all seeds, without {seed}"),
         ({"arms": {"a": 3}}, "arms.a: expected settings such as"),
         ({"arms": {"a": {"seed": 3}}}, "arms.a: expected no seed"),
         ({"arms": {"a": {"head.name": "Foo"}}}, "arms.a: head.name: expected .*'Foo'"),
@@ -234,7 +239,7 @@ def test_too_few_identities_to_hold_out_are_refused(config, tmp_path):
 def test_a_set_without_genuine_pairs_is_refused_before_a_run_trains(config, tmp_path):
     singles = str(write_folder(tmp_path / "singles", [1] * 3))
     other = replace(config, output=str(tmp_path / "o"), validation=singles)
-    message = "validation: expected two identities .*, got 3, 0 with several images"
+    message = "cosface-seed-0: validation: expected two identities .*, got 3, 0 with several"
     with pytest.raises(ValueError, match=message):
         compare(other)
     assert not (tmp_path / "o" / "runs").exists()

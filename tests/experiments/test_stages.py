@@ -120,6 +120,29 @@ def test_a_folder_of_a_later_seed_that_is_missing_is_named_first(config, tmp_pat
     assert not (tmp_path / "o" / "results").exists()
 
 
+@pytest.mark.parametrize(("name", "value"), [("stages", [0.5]), ("threads", 2)])
+def test_a_run_is_not_resumed_with_other_stages_or_threads(config, results, tmp_path, name, value):
+    other = replace(config, output=str(tmp_path / "o"), seeds=1, **{name: value})
+    shutil.copytree(Path(config.output) / "runs", tmp_path / "o" / "runs")
+    with pytest.raises(ValueError, match=f"output: expected .*begun with another .* of {name}"):
+        compare(other)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"init": "runs/{seed}"}, "init"),
+        ({"init_backbone": "{seed}.pt"}, "init_backbone"),
+        ({"evaluate": ["lfw.bin"]}, r"evaluate\[0\]"),
+    ],
+)
+def test_what_a_run_starts_from_or_evaluates_is_looked_for_first(config, tmp_path, settings, name):
+    other = replace(config, output=str(tmp_path / "o"), settings=config.settings | settings)
+    with pytest.raises(ValueError, match=f"arms.fixed: {name}: expected a file or folder of each"):
+        compare(other)
+    assert not (tmp_path / "o" / "runs").exists()
+
+
 def test_stages_need_validation_and_ascend(config):
     with pytest.raises(ValueError, match="stages: expected ascending fractions, got"):
         replace(config, stages=[0.5, 0.2]).check()

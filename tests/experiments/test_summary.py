@@ -56,14 +56,17 @@ def test_halving_copies_the_result_of_the_arm_that_is_left(config):
     staged = replace(config, stages=[0.5], choices={"halving": CHOICE | {"by": "stages"}})
     for run in staged.runs:
         cost, value = stages[run.arm]
-        stage = {"fraction": 0.5, "cost_steps": cost, "metrics": {"validation_mean_tar": value}}
+        stage = {"fraction": 0.5, "epoch": 16, "cost_steps": cost}
+        stage["metrics"] = {"validation_mean_tar": value}
         write(staged, run, stages=[stage])
     (task,) = summarize_results(staged)["tasks"]
     halving = [run for run in task["runs"] if run["arm"] == "halving"]
     assert [run["metrics"] for run in halving] == [
         run["metrics"] for run in task["runs"] if run["arm"] == "a"
     ]
-    assert {(run["chosen"], run["cost_steps"]) for run in halving} == {("a", 15.0)}
+    assert {run["chosen"] for run in halving} == {"a"}
+    # b to the stage, all of a, and the validation of a there
+    assert [run["cost_steps"] for run in halving] == pytest.approx([5 + 10 + 1 / 3] * 3)
 
 
 def test_given_contrasts_and_metrics_are_those_of_the_summary(config):
@@ -90,6 +93,17 @@ def test_the_results_so_far_are_summarized(config):
         summarize_results(config)
 
 
+def test_results_of_other_commits_are_named(config, tmp_path):
+    assert summarize_results(config)["tasks"][0]["machines"] == {}
+    write(config, Run("b", 1), machine={"threads": 1, "commit": "f00"})
+    write(config, Run("a", 2), machine={"threads": 1, "commit": None})
+    assert summarize_results(config)["tasks"][0]["machines"] == {"commit": ["f00", None]}
+    path = tmp_path / "arms.yaml"
+    path.write_text(json.dumps(asdict(config)), encoding="utf-8")
+    shown = succeed("compare", path, "--summary").stdout
+    assert "machines of the results differ in commit: f00, None" in shown
+
+
 def test_a_smoke_test_has_no_choices(config):
     small = smoke(replace(config, choices={"best": CHOICE}, contrasts=[["a", "best"]]))
     small.check()
@@ -104,6 +118,7 @@ def test_a_smoke_test_has_no_choices(config):
         ({"choices": {"best": CHOICE | {"by": []}}}, "choices.best.by: expected .*seeds"),
         ({"choices": {"best": CHOICE | {"among": ["a", "x"]}}}, "best.among: expected several"),
         ({"choices": {"best": CHOICE | {"among": ["a", "a"]}}}, "best.among: expected several"),
+        ({"choices": {"best": CHOICE | {"among": [["a"], "b"]}}}, "best.among: expected several"),
         ({"choices": {"best": CHOICE | {"among": "ab"}}}, "best.among: expected several"),
         ({"choices": {"a": CHOICE}}, "choices.a: expected a name that no arm has"),
         ({"choices": {"best": CHOICE}, "validation": None}, "validation: expected a folder to ch"),
@@ -112,6 +127,8 @@ def test_a_smoke_test_has_no_choices(config):
         ({"contrasts": [["a", "best"]]}, "contrasts: expected pairs .* of a, b, got"),
         ({"contrasts": [["a", "a"]]}, "contrasts: expected pairs"),
         ({"contrasts": [["a", "b", "a"]]}, "contrasts: expected pairs"),
+        ({"decide": ["test_mean_tar", "auc"]}, r"decide: expected .*test_auc, .* got \['auc'\]"),
+        ({"decide": ["closed_accuracy"]}, "decide: expected metrics of test_mean_tar, .* got"),
         ({"contrasts": [["a", "b"]] * 2}, "contrasts: expected every pair once"),
     ],
 )

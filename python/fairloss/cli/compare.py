@@ -103,20 +103,27 @@ def time_left(plan: experiments.Plan) -> str:
 
 def print_differences(task: dict[str, Any], config: experiments.CompareConfig) -> None:
     """Print the paired differences, those with a decision last."""
-    if config.test is None:
-        print_line(
-            "tested on a fifth of the identities of data, which no arm trained on; it is one draw "
-            "of identities: other seeds, the same identities"
-        )
-    number = len(config.runs) - sum(task["seeds"].get(arm, 0) for arm in config.arms)
-    if number:
-        counts = ", ".join(f"{arm} {seeds}" for arm, seeds in task["seeds"].items())
-        print_line(f"{number} runs have no result yet; seeds: {counts}")
+    print_doubts(task, config)
     rows = sorted(task["differences"], key=lambda row: "decision" in row)
     title = f"paired differences in points (angles: degrees), bound: {100 * config.bound:g}"
     columns = ("arms", "metric", "seeds", "mean", "95% interval", "Holm's p", "decision")
     if rows:
         print_table(title, columns, map(difference_cells, rows), justify="left")
+
+
+def print_doubts(task: dict[str, Any], config: experiments.CompareConfig) -> None:
+    """Print what limits the differences: held-out identities, missing runs and other machines."""
+    if config.test is None:
+        held_out = "tested on a fifth of the identities of data, which no arm trained on"
+        folders = {config.training(run).data for run in config.runs}
+        one = "; it is one draw of identities: other seeds, the same identities"
+        print_line(held_out + (one if len(folders) == 1 else ""))
+    number = len(config.runs) - sum(task["seeds"].get(arm, 0) for arm in config.arms)
+    if number:
+        counts = ", ".join(f"{arm} {seeds}" for arm, seeds in task["seeds"].items())
+        print_line(f"{number} runs have no result yet; seeds: {counts}")
+    for name, values in task["machines"].items():
+        print_line(f"the machines of the results differ in {name}: {', '.join(map(str, values))}")
 
 
 def difference_cells(row: dict[str, Any]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from statistics import fmean
 from typing import Any
 
 from fairloss.checks import check_choice, expect
+from fairloss.training.cost import FORWARD_COST
 
 BY = ("seeds", "stages")
 ETA = 3  # at each stage of successive halving one in so many trains on
@@ -21,7 +22,7 @@ def check_choices(choices: Mapping[str, Any], arms: Mapping[str, Any]) -> None:
         check_choice(f"choices.{name}.by", choice["by"], BY)
         among = choice["among"]
         several = isinstance(among, list) and len(among) > 1
-        valid = several and all(among.count(arm) == 1 and arm in arms for arm in among)
+        valid = several and all(among.count(arm) == 1 and arm in list(arms) for arm in among)
         expect(valid, f"choices.{name}.among", f"several of {', '.join(arms)}", among)
         expect(name not in arms, f"choices.{name}", "a name that no arm has", name)
 
@@ -76,19 +77,32 @@ def successive_halving(runs: Mapping[str, Result], metric: str) -> tuple[str, fl
 
     All arms train up to the first stage; of n that reach a stage, the best floor(n / ETA), but at
     least one, train on (Jamieson and Talwalkar, arXiv 1502.07943; ETA as in Hyperband, arXiv
-    1603.06560). Of several that reach the end, the best one there is selected.
+    1603.06560). Of several that reach the end, the best one there is selected. The cost has the
+    validation passes that the rule takes, and the whole collection of the policy of each arm.
     """
     remaining = list(runs)
     costs: dict[str, float] = {}
     for stages in zip(*(run["stages"] for run in runs.values()), strict=True):
         stage = dict(zip(runs, stages, strict=True))
-        costs |= {arm: stage[arm]["cost_steps"] for arm in remaining}
+        for arm in remaining:
+            collection = runs[arm].get("collection_steps") or 0.0
+            costs[arm] = stage[arm]["cost_steps"] + collection
         ranked = sorted(remaining, key=lambda arm: stage[arm]["metrics"][metric], reverse=True)
         best = ranked[: max(1, len(ranked) // ETA)]
         remaining = [arm for arm in runs if arm in best]
-    costs |= {arm: runs[arm]["cost_steps"] for arm in remaining}
+    costs |= {arm: _cost_to_the_end(runs[arm], len(remaining) > 1) for arm in remaining}
     arm = max(remaining, key=lambda arm: runs[arm]["metrics"][metric])
     return arm, float(sum(costs.values()))
+
+
+def _cost_to_the_end(run: Result, several: bool) -> float:
+    """Return the cost of a run with its validation passes: at the end only of several arms."""
+    epochs = {stage["epoch"] for stage in run["stages"]}
+    if several:
+        epochs.add(run["settings"]["epochs"])
+    batches = -(-run["validation"]["images"] // run["settings"]["batch_size"])
+    cost: float = run["cost_steps"] + FORWARD_COST * batches * len(epochs)
+    return cost
 
 
 def _by_seed(among: Sequence[str], results: Sequence[Result]) -> dict[int, dict[str, Result]]:

@@ -15,6 +15,10 @@ from fairloss.typing import Float64s
 
 BIN_NAMES = ("tail", "mid", "head")  # count bins 0, 1, 2
 GAPS = ("accuracy", "ncm")
+CLOSED_METRICS = (
+    *(f"{name}{part}" for name in (*GAPS, "angle") for part in ("", "_tail", "_mid", "_head")),
+    *(f"{name}_gap" for name in GAPS),
+)
 
 
 def check_identities(name: str, images: LabeledImages, faces: LabeledImages) -> None:

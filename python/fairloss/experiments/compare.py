@@ -39,6 +39,7 @@ def compare(
     Returns:
         The content of summary.json: "tasks", a list of one with "name", "primary_metric",
         "validation_metric" (None without validation), "bound", "seeds" (the number of each arm),
+        "machines" (what differs between the machines of the results, such as "commit": values),
         "runs" (each with "arm", "seed", "train_steps", "cost_steps", "collection_steps" and
         "metrics"; a choice has "chosen", an arm, instead of "collection_steps") and "differences"
         (`paired_differences`).

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from fairloss.checks import expect
 from fairloss.experiments.choices import check_choices
+from fairloss.experiments.measure import metric_names
 from fairloss.training import TrainConfig
 from fairloss.training.build import check_parts, read_policy
 from fairloss.training.config import check_settings, number, path, positive
@@ -15,6 +16,7 @@ from fairloss.training.settings import map_paths, merge_settings, prepare
 SMOKE_EPOCHS = 2
 SETS = ("test", "validation", "closed")
 HEAD_FILES = ("policy", "margins", "loss")
+INIT_FILES = ("model.pt", "head.pt")
 SET_BY_COMPARISON = ("output", "seed", "resume")
 
 
@@ -57,6 +59,8 @@ class CompareConfig:
     def check(self) -> None:
         """Raise ValueError naming the first setting that is out of range."""
         check_settings(self)
+        one = "one folder for all seeds, without {seed}"
+        expect("{seed}" not in str(self.output), "output", one, self.output)
         expect(self.arms, "arms", "one or more, such as {cosface: {head.name: CosFace}}", "none")
         for arm in self.arms:
             valid = isinstance(arm, str) and re.fullmatch(r"\w[\w.+-]*", arm)
@@ -65,13 +69,14 @@ class CompareConfig:
         ascending = sorted(set(self.stages))
         expect(self.stages == ascending, "stages", "ascending fractions", self.stages)
         expect(not self.stages or self.validation, "validation", "a folder for the stages", "none")
-        data = {self.training(Run(arm, self.seed)).data for arm in self.arms}
+        data = {str((self.settings | arm).get("data")) for arm in self.arms.values()}
         expected = "a folder, as arms with different data would hold out different identities"
         expect(self.test is not None or len(data) == 1, "test", expected, "none")
         self._check_choices()
+        self._check_decisions()
 
     def _check_choices(self) -> None:
-        """Raise ValueError for choices and contrasts that could not be computed at the end."""
+        """Raise ValueError for choices that could not be computed at the end."""
         check_choices(self.choices, self.arms)
         validated = not self.choices or self.validation is not None
         expect(validated, "validation", "a folder to choose among arms by", "none")
@@ -80,12 +85,19 @@ class CompareConfig:
         expect(several, "seeds", "2 or more to choose by the other seeds", self.seeds)
         staged = "stages" not in rules or self.stages
         expect(staged, "stages", "fractions such as [0.15, 0.5] to choose by", self.stages)
+
+    def _check_decisions(self) -> None:
+        """Raise ValueError for contrasts and decisions that could not be computed at the end."""
         names = (*self.arms, *self.choices)
         for pair in self.contrasts:
             valid = len(set(pair)) == len(pair) == 2 and set(pair) <= set(names)
             expect(valid, "contrasts", f"pairs [arm, reference] of {', '.join(names)}", pair)
         twice = [pair for pair in self.contrasts if self.contrasts.count(pair) > 1]
         expect(not twice, "contrasts", "every pair once", twice)
+        sets = [part for part in SETS if part == "test" or getattr(self, part) is not None]
+        metrics = [name for part in sets for name in metric_names(part)]
+        unknown = [metric for metric in self.decide if metric not in metrics]
+        expect(not unknown, "decide", f"metrics of {', '.join(metrics)}", unknown)
 
     @property
     def pairs(self) -> list[list[str]]:
@@ -123,14 +135,25 @@ class CompareConfig:
     def check_files(self, run: Run) -> None:
         """Raise ValueError for a folder or file of a run that is missing."""
         training = self.training(run)
-        files = {f"head.{name}": getattr(training.head, name) for name in HEAD_FILES}
-        for name, file in ({"data": training.data} | self.set_paths(run.seed) | files).items():
+        paths = {"data": training.data, "init": training.init} | self.set_paths(run.seed)
+        paths |= files_beside_images(training)
+        paths |= {f"evaluate[{number}]": file for number, file in enumerate(training.evaluate)}
+        for name, file in paths.items():
             exists = file is None or Path(file).exists()
             expect(exists, f"arms.{run.arm}: {name}", "a file or folder of each seed", file)
 
     def result_path(self, run: Run) -> Path:
         """Return the path of the result of a run, which exists when it is finished."""
         return Path(self.output) / "results" / f"{run.name}.json"
+
+
+def files_beside_images(training: TrainConfig) -> dict[str, str | None]:
+    """Return the files by which a run begins with other weights, margins or actions."""
+    paths = {f"head.{name}": getattr(training.head, name) for name in HEAD_FILES}
+    paths["init_backbone"] = training.init_backbone
+    if training.init is not None:
+        paths |= {f"init/{name}": str(Path(training.init) / name) for name in INIT_FILES}
+    return paths
 
 
 def with_seed(path: str, seed: int) -> str:

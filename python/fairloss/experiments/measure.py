@@ -11,11 +11,12 @@ from fairloss.checks import expect
 from fairloss.data import LabeledImages
 from fairloss.evaluation import identity_folds, streamed_verification
 from fairloss.evaluation.verification import not_measurable
-from fairloss.experiments.closed_set import classify
+from fairloss.experiments.closed_set import CLOSED_METRICS, classify
 from fairloss.io.run_folder import RunFolder
 from fairloss.models import embed
 from fairloss.training import load_backbone
 from fairloss.training.backbone import read_state
+from fairloss.training.trainer import Diverged
 
 Images = TypeVar("Images", bound=LabeledImages)
 
@@ -94,8 +95,18 @@ def measure(
 
 
 def verify_images(model: nn.Module, images: LabeledImages) -> dict[str, float | str]:
-    """Return the `METRICS` of a network on images."""
-    return verify(embed(model, images).cpu().numpy(), images.labels.numpy())
+    """Return the `METRICS` of a network on images; Diverged where embeddings have no direction."""
+    embeddings = embed(model, images).cpu().numpy()
+    invalid = ~(np.isfinite(embeddings).all(axis=1) & embeddings.any(axis=1))
+    if invalid.any():
+        number = np.count_nonzero(invalid)
+        raise Diverged(f"{number} of {len(invalid)} embeddings are zero or not finite")
+    return verify(embeddings, images.labels.numpy())
+
+
+def metric_names(part: str) -> list[str]:
+    """Return the names of the metrics of a set, such as "test"."""
+    return [f"{part}_{name}" for name in (CLOSED_METRICS if part == "closed" else METRICS)]
 
 
 def prefixed(part: str, metrics: Mapping[str, float | str]) -> dict[str, float | str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fairloss.checks import expect
-from fairloss.experiments.config import HEAD_FILES, SETS, CompareConfig, Run
+from fairloss.experiments.config import SETS, CompareConfig, Run, files_beside_images
 from fairloss.io.atomic import report_malformed
 from fairloss.io.digest import sha256
 from fairloss.io.json import read_json_if_exists
@@ -38,31 +38,44 @@ def read_results(config: CompareConfig) -> dict[Run, dict[str, Any]]:
     for run in config.runs:
         result = read_json_if_exists(config.result_path(run), **ENTRIES)
         if result is not None:
-            _check_same(config, run, result, digest)
+            check_same(config, run, result, digest)
             results[run] = result
     return results
 
 
 def digests(training: TrainConfig, digest: Callable[[Path], str] = sha256) -> dict[str, str]:
     """Return the SHA-256 of the files that a run reads beside its images."""
-    paths = {f"head.{name}": getattr(training.head, name) for name in HEAD_FILES}
-    paths["init_backbone"] = training.init_backbone
+    paths = files_beside_images(training)
     files = {name: Path(path) for name, path in paths.items() if path is not None}
     return {name: digest(path) for name, path in files.items() if path.is_file()}
 
 
-def _check_same(
-    config: CompareConfig, run: Run, result: dict[str, Any], digest: Callable[[Path], str]
+def check_same(
+    config: CompareConfig,
+    run: Run,
+    result: dict[str, Any],
+    digest: Callable[[Path], str] | None = None,
 ) -> None:
+    """Raise ValueError for a result with other settings.
+
+    Args:
+        config: the settings.
+        run: the run.
+        result: of the run.
+        digest: of a file; None: files are not compared. Those that do not exist are not either, as
+            a run with a result does not need them any more.
+    """
     path = config.result_path(run)
     with report_malformed(path):
         before = vars(merge_settings(TrainConfig, result["settings"]))
         before |= {name: result.get(name, {}).get("folder") for name in SETS}
-        before |= {"threads": result["machine"]["threads"], "files": result.get("files", {})}
+        recorded = result.get("files", {})
+        before |= {"threads": result["machine"]["threads"]}
         before["stages"] = [stage["fraction"] for stage in result.get("stages", [])]
     training = config.training(run)
+    files = {} if digest is None else digests(training, digest)
     now = vars(training) | config.set_paths(run.seed)
-    files = digests(training, digest)
+    before["files"] = {name: recorded[name] for name in files if name in recorded}
     now |= {"threads": config.threads, "files": files, "stages": config.stages}
     changed = [
         f"{name} was {before[name]}, is {now[name]}"

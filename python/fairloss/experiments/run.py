@@ -20,11 +20,17 @@ from fairloss.training.trainer import Diverged
 
 
 def try_run(config: CompareConfig, run: Run) -> dict[str, Any]:
-    """Return the result of `train_run`, or "diverged": why, so that a map trains the other runs."""
+    """Return the result of `train_run`, or "diverged": why, so that a map trains the other runs.
+
+    Raises:
+        ValueError: of `train_run`, naming the run.
+    """
     try:
         return train_run(config, run)
     except Diverged as error:
         return {"diverged": f"{run.name}: {error}"}
+    except ValueError as error:
+        raise ValueError(f"{run.name}: {error}") from error
 
 
 def train_run(config: CompareConfig, run: Run) -> dict[str, Any]:
@@ -34,7 +40,7 @@ def train_run(config: CompareConfig, run: Run) -> dict[str, Any]:
     with torch_threads(config.threads):
         faces, sets = read_sets(config, run.seed, training)
         folder = RunFolder(training.output)
-        keep_files(folder, files)
+        keep_start(config, run, folder, files)
         stages = Stages(config.stages, folder, training.epochs, sets.get("validation"))
         train(training, faces, after_epoch=stages.measure)
         result = {
@@ -73,14 +79,20 @@ def read_sets(
     return faces, sets
 
 
-def keep_files(folder: RunFolder, files: dict[str, str]) -> None:
-    """Write the digests of the files of a run; ValueError if it began with others."""
+def keep_start(config: CompareConfig, run: Run, folder: RunFolder, files: dict[str, str]) -> None:
+    """Write what `train` does not compare when it resumes; ValueError if the run began with other.
+
+    That are the digests of its files, and the settings that stages and bits depend on.
+    """
     path = folder / "files.json"
-    before = (read_json_if_exists(path, files=dict) or {"files": files})["files"]
-    changed = [name for name in files if files[name] != before.get(name)]
-    got = f"{folder.path}, begun with another content of {', '.join(changed)}"
-    expect(not changed, "output", "runs with these files", got)
-    write_json(path, {"files": files})
+    validation = config.set_paths(run.seed)["validation"]
+    start = {"stages": config.stages, "validation": validation, "threads": config.threads}
+    before = start | (read_json_if_exists(path, files=dict) or {"files": files})
+    changed = [name for name in files if files[name] != before["files"].get(name)]
+    changed += [name for name in start if start[name] != before[name]]
+    got = f"{folder.path}, begun with another content or value of {', '.join(changed)}"
+    expect(not changed, "output", "runs with these files and settings", got)
+    write_json(path, {"files": files} | start)
 
 
 def describe_set(path: str | None, images: LabeledImages, faces: LabeledImages) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The summary of a comparison, finished or not."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +58,22 @@ def summarize(
         "validation_metric": validation,
         "bound": config.bound,
         "seeds": dict(Counter(run["arm"] for run in runs)),
+        "machines": differing([result["machine"] for result in results.values()]),
         "runs": [{name: run[name] for name in SUMMARIZED if name in run} for run in runs],
     }
     differences = paired_differences(task, config.bound, config.pairs, config.decide)
     return {"tasks": [task | {"differences": differences}]}
+
+
+def differing(records: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return the values of each entry in which records of machines differ."""
+    values: dict[str, list[Any]] = {}
+    for record in records:
+        for name in record:
+            distinct = values.setdefault(name, [])
+            if record[name] not in distinct:
+                distinct.append(record[name])
+    return {name: distinct for name, distinct in values.items() if len(distinct) > 1}
 
 
 def check_same_images(results: Mapping[Run, Mapping[str, Any]]) -> None:
