@@ -133,8 +133,10 @@ class ClassShard:
         the embeddings by `gather`, times W as the gradients that every rank has in full.
         """
         if scale.requires_grad:
-            scale = _SumGradient.apply(scale, self.group)  # type: ignore[no-untyped-call]
-        return _ScaleGradient.apply(embeddings, self.ranks), scale  # type: ignore[no-untyped-call]
+            scale = _MapGradient.apply(scale, self.sum)  # type: ignore[no-untyped-call]
+        ranks = self.ranks
+        embeddings = _MapGradient.apply(embeddings, lambda grad: grad * ranks)  # type: ignore
+        return embeddings, scale
 
     @run_eagerly
     def join(self, target_cosine: Tensor, negative_logsumexp: Tensor) -> tuple[Tensor, Tensor]:
@@ -216,28 +218,15 @@ class _Gather(torch.autograd.Function):
         return total[: ctx.lengths[distributed.get_rank(ctx.group)]], None, None, None
 
 
-class _ScaleGradient(torch.autograd.Function):
+class _MapGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, factor: int) -> Tensor:
-        ctx.factor = factor
+    def forward(ctx: Any, values: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+        ctx.change = change
         return values.view_as(values)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient * ctx.factor, None
-
-
-class _SumGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, group: Any) -> Tensor:
-        ctx.group = group
-        return values.view_as(values)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        total = gradient.clone()
-        distributed.all_reduce(total, group=ctx.group)
-        return total, None
+        return ctx.change(gradient), None
 
 
 class _Join(torch.autograd.Function):
