@@ -25,14 +25,18 @@ def cost(folder: RunFolder) -> dict[str, Any]:
     return {
         "train_steps": epochs[-1]["step"],
         "collection_steps": collection,
-        "cost_steps": cost_until(folder, len(epochs)) + (collection or 0.0),
+        "cost_steps": _cost(epochs) + (collection or 0.0),
         "seconds": sum(sum(line["seconds"].values()) for line in epochs),
     }
 
 
 def cost_until(folder: RunFolder, epoch: int) -> float:
     """Return the cost of a run up to the end of an epoch, without collection."""
-    epochs = _epochs(folder)[:epoch]
+    return _cost(_epochs(folder)[:epoch])
+
+
+def _cost(epochs: list[dict[str, Any]]) -> float:
+    """Return the cost of the epochs from the first on, by their lines of the log."""
     steps: int = epochs[-1]["step"]
     passes = sum(line["groups"][0]["variance_bin"] is not None for line in epochs)
     return steps + FORWARD_COST * passes * steps / len(epochs)
