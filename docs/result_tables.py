@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
+from fairloss.experiments.measure import unit
+
 BINS = ("head", "mid", "tail")
 SHORT = {  # the metrics of the tables beside the primary one
     "test_tar_1e-4": "TAR@1e-4",
@@ -92,11 +94,6 @@ def mean(values: Sequence[float]) -> Mean:
         return Mean(value, math.nan, math.nan)
     half = float(stats.t.isf(0.025, len(values) - 1) * stats.sem(values))
     return Mean(value, value - half, value + half)
-
-
-def unit(metric: str) -> float:
-    """Return the factor to points, of an angle to degrees."""
-    return math.degrees(1) if "angle" in metric else 100.0
 
 
 def unit_name(metric: str) -> str:

@@ -1,6 +1,5 @@
 """The command `fairloss compare`."""
 
-import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ from fairloss import experiments
 from fairloss.cli._console import print_line
 from fairloss.cli._settings import Settings, load_settings
 from fairloss.cli._tables import print_table
+from fairloss.experiments.measure import unit
 from fairloss.loss_search import ProcessMap
 
 
@@ -128,13 +128,13 @@ def print_doubts(task: dict[str, Any], config: experiments.CompareConfig) -> Non
 
 def difference_cells(row: dict[str, Any]) -> tuple[str, ...]:
     """Return the cells of a paired difference."""
-    unit = math.degrees(1) if "angle" in row["metric"] else 100
-    interval = f"[{unit * row['low']:+.2f}, {unit * row['high']:+.2f}]" if "low" in row else ""
+    factor = unit(row["metric"])
+    interval = f"[{factor * row['low']:+.2f}, {factor * row['high']:+.2f}]" if "low" in row else ""
     return (
         f"{row['arm']} - {row['reference']}",
         row["metric"],
         str(len(row["seeds"])),
-        f"{unit * row['mean']:+.2f}",
+        f"{factor * row['mean']:+.2f}",
         interval,
         f"{row['holm_p']:.2g}" if "holm_p" in row else "",
         row.get("decision", ""),

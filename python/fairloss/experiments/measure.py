@@ -1,5 +1,6 @@
 """The metrics of a run."""
 
+import math
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -112,3 +113,8 @@ def metric_names(part: str) -> list[str]:
 def prefixed(part: str, metrics: Mapping[str, float | str]) -> dict[str, float | str]:
     """Return metrics with the name of their set before their own."""
     return {f"{part}_{name}": value for name, value in metrics.items()}
+
+
+def unit(metric: str) -> float:
+    """Return the factor that makes points of a metric, and degrees of an angle."""
+    return math.degrees(1) if "angle" in metric else 100.0
