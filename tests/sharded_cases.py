@@ -97,7 +97,7 @@ def largest_difference(name: str, scenario: Scenario, weighted: bool = False, **
     torch.manual_seed(1)
     whole = CASES[name].make(scenario.classes, DIM, **options)
     torch.manual_seed(2)
-    with mock.patch("fairloss.heads.base.ranks.num_ranks", return_value=1):
+    with mock.patch("fairloss.ranks.num_ranks", return_value=1):
         expected = steps(whole, batch, labels, sample_weights=weights)
     torch.manual_seed(1)
     head = CASES[name].make(scenario.classes, DIM, process_group=distributed.group.WORLD, **options)

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "python" / "fairloss"
 # Low to high: a module imports its own package and what stands in an earlier row.
 LAYERS = (
     {"typing", "checks", "progress", "threads", "deprecation"},
-    {"embeddings", "io"},
+    {"embeddings", "io", "ranks"},
     {"agent", "data", "glyphs", "metrics", "models", "optim", "evaluation", "heads"},
     {"gallery"},
     {"training"},

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from fairloss.heads.base import SampleLoss, as_precise, gather_ranks, masked_mean
-from fairloss.heads.base.ranks import num_ranks
+from fairloss.ranks import num_ranks
 from fairloss_ext.options import Reduction
 
 

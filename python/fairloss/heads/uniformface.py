@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from fairloss.checks import expect
 from fairloss.deprecation import RenamedAttribute
 from fairloss.heads.base import ClassCenters, as_precise
-from fairloss.heads.base.ranks import num_ranks
+from fairloss.ranks import num_ranks
 from fairloss_ext._checks import check_range
 from fairloss_ext.options import Reduction
 

@@ -7,8 +7,8 @@ from fairloss.heads.base.hard_negative import HardNegativeHead
 from fairloss.heads.base.head import Head
 from fairloss.heads.base.norms import NormHead
 from fairloss.heads.base.options import CosineOptions, HeadOptions, Unpack, UnscaledOptions
-from fairloss.heads.base.ranks import gather_ranks
 from fairloss.heads.base.sample_loss import SampleLoss, as_precise, masked_mean
+from fairloss.ranks import gather_ranks
 
 __all__ = [
     "ClassCenters",

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from typing_extensions import Self
 
 from fairloss.checks import check_integer, expect
-from fairloss.heads.base.ranks import batch_lengths, gather_rows, run_eagerly
+from fairloss.ranks import batch_lengths, gather_rows, run_eagerly
 
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
