@@ -9,6 +9,7 @@ import torch
 import torch.distributed.checkpoint as dcp
 from head_cases import CASES
 from torch import Tensor, distributed, nn
+from torch.distributed.device_mesh import DeviceMesh
 
 from fairloss.agent import Policy
 from fairloss.heads import CosineHead, FairLoss
@@ -83,7 +84,18 @@ def steps(head: nn.Module, batch: Tensor, labels: Tensor, **options: Any) -> lis
     return results
 
 
-def largest_difference(name: str, scenario: Scenario, weighted: bool = False, **options: Any):
+def layout(mesh: DeviceMesh | None) -> dict[str, Any]:
+    """Return the option of a head that is divided: by a mesh, or None: by all ranks."""
+    return {"process_group": distributed.group.WORLD} if mesh is None else {"device_mesh": mesh}
+
+
+def largest_difference(
+    name: str,
+    scenario: Scenario,
+    weighted: bool = False,
+    mesh: DeviceMesh | None = None,
+    **options: Any,
+):
     """Return the largest relative difference of any result of this rank from one process.
 
     Each rank compares its part: its rows of the weights, and of the embeddings.
@@ -100,7 +112,7 @@ def largest_difference(name: str, scenario: Scenario, weighted: bool = False, **
     with mock.patch("fairloss.ranks.num_ranks", return_value=1):
         expected = steps(whole, batch, labels, sample_weights=weights)
     torch.manual_seed(1)
-    head = CASES[name].make(scenario.classes, DIM, process_group=distributed.group.WORLD, **options)
+    head = CASES[name].make(scenario.classes, DIM, **layout(mesh), **options)
     mine = head.shard.classes
     part = None if weights is None else weights.split(sizes)[rank]
     torch.manual_seed(2 + rank)  # what is drawn in a step is that of the first rank
@@ -123,12 +135,10 @@ def relative(a: Tensor, b: Tensor) -> float:
     return difference / size if size else torch.inf if difference else 0.0
 
 
-def build(group):
+def build(**layout):
     """A head and an optimizer of it, of which nothing is as in the checkpoint."""
     torch.manual_seed(9)
-    head = FairLoss(
-        STATE_CLASSES, DIM, Policy.constant("keep"), sample_rate=0.5, process_group=group
-    )
+    head = FairLoss(STATE_CLASSES, DIM, Policy.constant("keep"), sample_rate=0.5, **layout)
     optimizer = RowSGD(head.parameters(), lr=0.1, momentum=0.9)
     head.distribute_state(optimizer)
     return head, optimizer
@@ -164,21 +174,23 @@ def load(head, optimizer, folder):
     optimizer.load_state_dict(state["optimizer"])
 
 
-def resume(world: int, saved: str | None, folder: str) -> tuple[list[float], Tensor]:
+def resume(
+    name: str, saved: str | None, folder: str, mesh: DeviceMesh | None = None
+) -> tuple[list[float], Tensor]:
     """Train for three steps, from a checkpoint if there is one, and write another.
 
     Returns:
         The losses, and the class weights of all ranks.
     """
-    head, optimizer = build(distributed.group.WORLD)
+    head, optimizer = build(**layout(mesh))
     first = 0
     if saved is not None:
         load(head, optimizer, saved)
         first = 3
     losses = continued(head, optimizer, first, first + 3)
-    dcp.save(states(head, optimizer), checkpoint_id=f"{folder}/checkpoint-{world}")
+    dcp.save(states(head, optimizer), checkpoint_id=f"{folder}/checkpoint-{name}")
     whole = head.state_dict()["weight"].full_tensor()
-    other, _ = build(distributed.group.WORLD)
+    other, _ = build(**layout(mesh))
     other.load_state_dict(head.state_dict() | {"weight": whole})
     assert torch.equal(other.weight, head.weight)
     return losses, whole

@@ -32,34 +32,54 @@ def run_eagerly(function: Callable[P, T]) -> Callable[P, T]:
     return run
 
 
-def num_ranks() -> int:
-    """Return the number of ranks, 1 without an initialized `torch.distributed`."""
+def num_ranks(group: "distributed.ProcessGroup | None" = None) -> int:
+    """Return the number of ranks of a group, 1 without an initialized `torch.distributed`."""
     ready = distributed.is_available() and distributed.is_initialized()
-    return distributed.get_world_size() if ready else 1
+    return distributed.get_world_size(group) if ready else 1
+
+
+def replica_group() -> "distributed.ProcessGroup | None":
+    """Return the group of the `DistributedDataParallel` that makes this pass; None: the default."""
+    parallel = DistributedDataParallel._get_active_ddp_module()
+    return None if parallel is None else parallel.process_group
 
 
 @torch.no_grad()
-def gather_ranks(*values: Tensor) -> tuple[Tensor, ...]:
-    """Concatenate the (n, ...) `values` of all ranks of the default group, without gradient.
+def gather_ranks(
+    *values: Tensor, group: "distributed.ProcessGroup | None" = None
+) -> tuple[Tensor, ...]:
+    """Concatenate the (n, ...) `values` of all ranks, without gradient.
 
     All values of a rank have the same n, which differs between ranks. As every collective of
     torch, the call waits until all ranks have made it: a rank without a batch calls with n = 0.
+
+    Args:
+        values: of this rank.
+        group: of the ranks; None: that of the `DistributedDataParallel` that makes this pass, or
+            the default group.
     """
-    if num_ranks() == 1:
+    group = replica_group() if group is None else group
+    if num_ranks(group) == 1:
         return tuple(value.detach() for value in values)
-    return gather_rows(values, batch_lengths(len(values[0]), values[0].device))
+    return gather_rows(values, batch_lengths(len(values[0]), values[0].device, group), group)
 
 
-@run_eagerly
 def batch_lengths(
     length: int, device: torch.device, group: "distributed.ProcessGroup | None" = None
 ) -> list[int]:
     """Return the `length` of every rank; a collective on this device."""
-    count = torch.tensor(length, device=device)
-    counts = [torch.empty_like(count) for _ in range(distributed.get_world_size(group))]
-    distributed.all_gather(counts, count, group=group)
-    lengths: list[int] = torch.stack(counts).tolist()  # synchronizes once for all ranks
-    return lengths
+    return [lengths[0] for lengths in gather_integers(torch.tensor([length], device=device), group)]
+
+
+@run_eagerly
+def gather_integers(
+    values: Tensor, group: "distributed.ProcessGroup | None" = None
+) -> list[list[int]]:
+    """Return the (n,) integers of every rank."""
+    parts = [torch.empty_like(values) for _ in range(distributed.get_world_size(group))]
+    distributed.all_gather(parts, values, group=group)
+    gathered: list[list[int]] = torch.stack(parts).tolist()  # synchronizes once for all ranks
+    return gathered
 
 
 @run_eagerly
@@ -90,10 +110,10 @@ def mean_count(counted: Tensor) -> Tensor:
     A sum over the samples of a rank, divided by it, has the gradient of the mean over the samples
     of all ranks once `DistributedDataParallel` has averaged the gradients.
     """
-    count = counted.sum()
-    if (ranks := num_ranks()) == 1:
+    count, group = counted.sum(), replica_group()
+    if (ranks := num_ranks(group)) == 1:
         return count.clamp(min=1)
-    distributed.all_reduce(count)
+    distributed.all_reduce(count, group=group)
     return count.clamp(min=1) / ranks
 
 
@@ -106,13 +126,20 @@ def share_buffers(module: nn.Module) -> None:
     """
     if num_ranks() == 1:
         return
-    if sums := [_bit_sum(parameter) for parameter in module.parameters()]:
-        parts = [torch.stack(sums) for _ in range(num_ranks())]
-        distributed.all_gather(parts, torch.stack(sums))
-        equal = all(torch.equal(part, parts[0]) for part in parts)
-        expect(equal, "weight", SAME_WEIGHT, "weights that differ")
+    check_same([*module.parameters()], SAME_WEIGHT)
     for buffer in module.buffers():
         distributed.broadcast(buffer, 0)
+
+
+def check_same(
+    parameters: Sequence[Tensor], expected: str, group: "distributed.ProcessGroup | None" = None
+) -> None:
+    """Raise ValueError, on every rank, if the parameters differ among ranks."""
+    if sums := [_bit_sum(parameter) for parameter in parameters]:
+        parts = [torch.stack(sums) for _ in range(num_ranks(group))]
+        distributed.all_gather(parts, torch.stack(sums), group=group)
+        equal = all(torch.equal(part, parts[0]) for part in parts)
+        expect(equal, "weight", expected, "weights that differ")
 
 
 def _bit_sum(values: Tensor) -> Tensor:

@@ -221,8 +221,8 @@ def test_an_unknown_option_is_named_with_the_options_of_the_head(name):
         (
             lambda: heads.AdaCos(7, 5, scale=8),
             "scale: expected an option of AdaCos (dynamic, reduction, ignore_index, initial_norm, "
-            "extension, margin_grad, sample_rate, sample_seed, workspace, compute_dtype, fused, "
-            "process_group), got 8",
+            "extension, margin_grad, sample_rate, sample_seed, sparse, workspace, compute_dtype, "
+            "fused, process_group, device_mesh), got 8",
         ),
         (
             lambda: heads.VirtualSoftmax(7, 5, scale=8),
@@ -233,7 +233,7 @@ def test_an_unknown_option_is_named_with_the_options_of_the_head(name):
             lambda: heads.MagFace(7, 5, color="red"),
             "color: expected an option of MagFace (margins_at, norms_at, regularizer, reduction, "
             "ignore_index, initial_norm, extension, margin_grad, sample_rate, sample_seed, "
-            "workspace, compute_dtype, fused, process_group, scale), got 'red'",
+            "sparse, workspace, compute_dtype, fused, process_group, device_mesh, scale), got 'red'",
         ),
     ],
 )
@@ -270,7 +270,7 @@ def test_ranks_that_divide_the_classes_are_those_of_a_group_and_of_no_dense_head
 
 
 @pytest.mark.parametrize(
-    "option", ["sample_rate", "sample_seed", "workspace", "compute_dtype", "fused"]
+    "option", ["sample_rate", "sample_seed", "sparse", "workspace", "compute_dtype", "fused"]
 )
 def test_dense_heads_have_no_options_of_cosine_heads(option):
     for name, head in heads.HEADS.items():

@@ -210,6 +210,27 @@ def test_it_trains_separable_clusters():
     assert (head.logits(points).argmax(1) == labels).float().mean() > 0.95
 
 
+def test_a_dense_gradient_is_the_sparse_one_and_any_optimizer_takes_it():
+    embeddings, labels = batch()
+    row_sparse = ArcFace(CLASSES, DIM, sample_rate=0.3)
+    heads = [row_sparse] + [ArcFace(CLASSES, DIM, sample_rate=0.3, sparse=False) for _ in range(2)]
+    for head in heads[1:]:
+        head.load_state_dict(row_sparse.state_dict())
+    for head in heads:
+        head(embeddings, labels).backward()
+    expected = row_sparse.weight.grad.to_dense()
+    for head, optimizer in zip(heads[1:], (torch.optim.SGD, torch.optim.AdamW), strict=True):
+        assert torch.equal(head.weight.grad, expected)
+        torch.nn.utils.clip_grad_norm_(head.parameters(), 0.5)
+        torch.testing.assert_close(head.weight.grad.norm(), torch.tensor(0.5))
+        before = head.weight.detach().clone()
+        step = optimizer(head.parameters(), lr=0.1, weight_decay=0.1)
+        scaler = torch.amp.GradScaler("cpu", init_scale=1.0)
+        scaler.step(step)
+        scaler.update()
+        assert (head.weight != before).all()  # the decay acts on all rows
+
+
 def test_bad_rates_are_named():
     with pytest.raises(ValueError, match=r"sample_rate: expected a number in \(0, 1\], got 0"):
         ArcFace(3, 4, sample_rate=0)

@@ -13,13 +13,13 @@ def work(rank, world, folder, saved):
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/store-{world}", rank=rank, world_size=world
     )
-    torch.save(resume(world, saved, folder), f"{folder}/{world}-{rank}.pt")
+    torch.save(resume(str(world), saved, folder), f"{folder}/{world}-{rank}.pt")
     distributed.destroy_process_group()
 
 
 @pytest.mark.slow
 def test_four_and_three_ranks_resume_from_the_checkpoint_of_two(tmp_path):
-    head, optimizer = build(None)
+    head, optimizer = build()
     expected = continued(head, optimizer, 0, 3), continued(head, optimizer, 3, 6)
     folder = str(tmp_path)
     multiprocessing.spawn(work, (2, folder, None), nprocs=2)

@@ -94,7 +94,8 @@ class AdaptiveFace(CosineHead):
 
     def losses(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Compute (B,) losses with the regularizer, 0 where the label is -1."""
-        penalty = self.regularizer_ratio * self.scale * (1 - self.margins.mean())
+        margins = self.average_gradient(self.margins)
+        penalty = self.regularizer_ratio * self.scale * (1 - margins.mean())
         return super().losses(embeddings, labels) + torch.where(labels >= 0, penalty, 0)
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -11,16 +11,15 @@ from typing_extensions import Unpack
 from fairloss.checks import check_choice, check_number, check_positive, expect
 from fairloss.heads.base.head import Head
 from fairloss.heads.base.options import CosineOptions, show_options
-from fairloss.heads.base.sampling import sample_classes
-from fairloss.heads.base.sharded import ClassShard, local_labels
+from fairloss.heads.base.sampling import class_positions, draw_classes
+from fairloss.heads.base.sharded import class_shard, local_labels
 from fairloss.ranks import check_one_rank
 from fairloss_ext import cosine_partition, margin_loss
-from fairloss_ext._checks import check_range
 from fairloss_ext.options import COMPUTE_DTYPES, EXTENSIONS, KINDS, MARGIN_GRADS, Kind
 
 ONE_RANK = (
-    "1 with several ranks, whose row-sparse gradients are not averaged (or one process without "
-    "DistributedDataParallel, and fairloss.optim.RowSGD)"
+    "1 with several ranks, whose row-sparse gradients are not averaged (or sparse=False, or one "
+    "process without DistributedDataParallel, and fairloss.optim.RowSGD)"
 )
 
 
@@ -56,12 +55,15 @@ class CosineHead(Head):
         "initial_norm": None,
         "sample_rate": 1.0,
         "sample_seed": 0,
+        "sparse": True,
         "workspace": "auto",
         "compute_dtype": None,
         "fused": False,
         "process_group": None,
+        "device_mesh": None,
     }
     scaled = True
+    sparse = True  # of modules pickled before it was an option
     moving: ClassVar[tuple[str, ...]] = ("step",)
     margins: Tensor
     scale: Tensor
@@ -77,8 +79,9 @@ class CosineHead(Head):
         **options: Unpack[CosineOptions],
     ) -> None:
         settings = CosineHead.defaults | self.defaults | options
-        if settings["process_group"] is not None:
-            self.shard = ClassShard(num_classes, settings["process_group"])
+        shard = class_shard(num_classes, settings["process_group"], settings["device_mesh"])
+        if shard is not None:
+            self.shard = shard
         super().__init__(
             num_classes,
             embedding_size,
@@ -92,12 +95,14 @@ class CosineHead(Head):
         check_choice("margin_grad", settings["margin_grad"], MARGIN_GRADS)
         check_choice("compute_dtype", settings["compute_dtype"], (None, *COMPUTE_DTYPES))
         check_number("sample_rate", settings["sample_rate"], 0, 1, open_low=True)
+        check_choice("sparse", settings["sparse"], (True, False))
         self.kind, self.extension, self.margin_grad = (
             kind,
             settings["extension"],
             settings["margin_grad"],
         )
         self.sample_rate, self.sample_seed = settings["sample_rate"], settings["sample_seed"]
+        self.sparse = settings["sparse"]
         self.workspace, self.compute_dtype = settings["workspace"], settings["compute_dtype"]
         self.fused = settings["fused"]
         self.register_state("scale", settings["scale"])
@@ -110,10 +115,10 @@ class CosineHead(Head):
         weight: Tensor = self.weight
         margins, first = self.margins, 0
         if self.shard is not None:
-            check_range("labels", labels, -1, self.num_classes)
             first = self.shard.classes.start
         if self.training and self.sample_rate < 1:
             weight, margins, labels, first = self._sample(labels)
+        weight, margins = self.average_gradient(weight), self.average_gradient(margins)
         target_cosine, negative_logsumexp = self.partition(embeddings, weight, labels, first)
         return self.target_losses(embeddings, target_cosine, negative_logsumexp, labels, margins)
 
@@ -133,7 +138,7 @@ class CosineHead(Head):
             labels,
             margins if sample_margins is None else None,
             kind=self.kind,
-            scale=self.step_scale(),
+            scale=self.average_gradient(self.step_scale()),
             extension=self.extension,
             margin_grad=self.margin_grad,
             sample_margins=sample_margins,
@@ -151,7 +156,7 @@ class CosineHead(Head):
             first: position of the first class of this rank.
         """
         threshold, coefficients = self.hard_negatives(embeddings, weight, labels, first)
-        scale = self.step_scale()
+        scale = self.average_gradient(self.step_scale())
         if self.shard is not None:
             embeddings, scale = self.shard.split(embeddings, scale)
             labels = local_labels(labels, first, len(weight))
@@ -205,18 +210,20 @@ class CosineHead(Head):
             The weight of those of this rank, (S, D), the margins of all, the labels (B,) as
             positions among all, and the position of the first of this rank.
         """
-        if self.shard is None and not torch.compiler.is_compiling():
+        if self.shard is None and self.sparse and not torch.compiler.is_compiling():
             check_one_rank("sample_rate", ONE_RANK, self.sample_rate)
-        classes, labels = sample_classes(
-            labels, self.num_classes, self.sample_rate, self.step.round().long(), self.sample_seed
-        )
+        (batch,) = self.gather_ranks(labels)
+        step = self.step.round().long()
+        classes = draw_classes(batch, self.num_classes, self.sample_rate, step, self.sample_seed)
+        labels = class_positions(classes, labels)
         self._update("step", self.step + 1)
         one_for_all = self.margins.dim() == (1 if self.kind == "combined" else 0)
         margins = self.margins if one_for_all else self.margins[classes]
         first = 0
         if self.shard is not None:
             classes, first = self.shard.part(classes)
-        return F.embedding(classes, self.weight, sparse=True), margins, labels, first
+        rows = F.embedding(classes, self.weight, sparse=self.sparse)
+        return rows, margins, labels, first
 
     def fits_margins(self, other: "CosineHead") -> bool:
         """Return whether `warm_start` takes over margins: those of classes, of the same loss."""

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypedDict, TypeVar
 
 import torch
 from torch import distributed
+from torch.distributed.device_mesh import DeviceMesh
 from typing_extensions import Unpack
 
 from fairloss.checks import expect
@@ -18,8 +19,9 @@ Workspace = int | Literal["auto", "recompute"]
 AnyHead = TypeVar("AnyHead", bound=type[Any])
 
 # Keyword that a head refuses: the reason.
-REFUSED = {"process_group": "shares no classes among ranks"} | dict.fromkeys(
-    ("sample_rate", "sample_seed", "workspace", "compute_dtype", "fused"),
+RANKS = {"process_group": "a group", "device_mesh": "a mesh"}
+REFUSED = dict.fromkeys(RANKS, "shares no classes among ranks") | dict.fromkeys(
+    ("sample_rate", "sample_seed", "sparse", "workspace", "compute_dtype", "fused"),
     "is a DenseHead, which computes all logits and has no such option",
 )
 
@@ -46,10 +48,12 @@ class UnscaledOptions(HeadOptions, total=False):
     margin_grad: MarginGrad
     sample_rate: float
     sample_seed: int
+    sparse: bool
     workspace: Workspace
     compute_dtype: torch.dtype | None
     fused: bool
     process_group: "distributed.ProcessGroup | None"
+    device_mesh: "DeviceMesh | None"
 
 
 class CosineOptions(UnscaledOptions, total=False):
@@ -67,19 +71,23 @@ class CosineOptions(UnscaledOptions, total=False):
             use `fairloss.optim.RowSGD`. As in PartialFC the loss is that of the drawn classes, not
             corrected for those left out. In eval mode all classes count.
         sample_seed: seed of the draws.
+        sparse: False makes the gradient of sampled classes dense, 0 in the rows of the others, as
+            other optimizers, clipping and DistributedDataParallel need it.
         workspace: memory, see `fairloss_ext.cosine_partition`.
         compute_dtype: precision, see `fairloss_ext.cosine_partition`.
         fused: kernels, see `fairloss_ext.cosine_partition`.
         process_group: ranks of `torch.distributed` that divide the classes among them. Every rank
             passes its batch, of any size, and gets the loss of the batches of all; the backbone is
             in DistributedDataParallel, the head is not. None: the head has all classes.
+        device_mesh: in place of a group, ranks in a mesh. The ranks of its only dimension, or of
+            "class", divide the classes among them; those of the other, "data", have the same ones.
     """
 
     scale: float
 
 
 def check_keywords(head: str, parameters: Sequence[str], keywords: Mapping[str, object]) -> None:
-    """Check the keywords of a call of the class named `head`; ignore a `process_group` of None.
+    """Check the keywords of a call of the class named `head`; ignore `RANKS` of None.
 
     Raises:
         TypeError: naming a keyword that is none of the `parameters` (of which the first are self,
@@ -87,8 +95,8 @@ def check_keywords(head: str, parameters: Sequence[str], keywords: Mapping[str, 
         ValueError: naming one that is in `REFUSED`.
     """
     for name, value in keywords.items():
-        if name not in parameters and (name, value) != ("process_group", None):
-            got = "a group" if name == "process_group" else repr(value)
+        if name not in parameters and not (name in RANKS and value is None):
+            got = RANKS.get(name, repr(value))
             expect(name not in REFUSED, name, f"none, as {head} {REFUSED.get(name)}", got)
             options = ", ".join(parameters[3:])
             raise TypeError(f"{name}: expected an option of {head} ({options}), got {got}")

@@ -1,5 +1,6 @@
 """The base of every loss: one number for each sample, sample weights and a reduction."""
 
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -78,11 +79,13 @@ class SampleLoss(StatefulModule):
         Raises:
             ValueError: naming the argument: a shape, a dtype or a label out of range.
         """
-        check_embeddings(embeddings, self.embedding_size)
-        embeddings = self.raw_embeddings(embeddings, norms)
-        labels = batch_labels(labels, embeddings.shape[0], self.ignore_index)
-        if sample_weights is not None:
-            check_sample_weights(sample_weights, embeddings.shape[0])
+        values = embeddings, labels, sample_weights, norms
+        with nullcontext() if self.shard is None else self.shard.report_errors(*values):
+            check_embeddings(embeddings, self.embedding_size)
+            embeddings = self.raw_embeddings(embeddings, norms)
+            labels = batch_labels(labels, embeddings.shape[0], self.ignore_index)
+            if sample_weights is not None:
+                check_sample_weights(sample_weights, embeddings.shape[0])
         if self.shard is not None:
             batch = embeddings, labels, sample_weights
             embeddings, labels, sample_weights = self.shard.gather(*batch)
@@ -91,6 +94,8 @@ class SampleLoss(StatefulModule):
             losses = losses * sample_weights
         if self.reduction == "mean" and self.training and self.shard is None:
             return losses.sum() / mean_count(labels >= 0)
+        if self.shard is not None:
+            losses, labels = self.shard.gather_losses(losses, labels)
         return reduce_losses(losses, labels, self.reduction)
 
     def raw_embeddings(self, embeddings: Tensor, norms: Tensor | None) -> Tensor:
@@ -117,7 +122,11 @@ class SampleLoss(StatefulModule):
 
     def gather_ranks(self, *values: Tensor) -> tuple[Tensor, ...]:
         """Concatenate the (n, ...) `values` of all ranks, unless they are of the whole batch."""
-        return gather_ranks(*values) if self.shard is None else values
+        return gather_ranks(*values) if self.shard is None else self.shard.gather_replicas(*values)
+
+    def average_gradient(self, values: Tensor) -> Tensor:
+        """Return the values; where replicas divide a batch, their gradient is the mean of all."""
+        return values if self.shard is None else self.shard.average_gradient(values)
 
     def _update(self, buffer: str, value: Tensor) -> None:
         """Replace the value of a buffer that the gradient of the same forward pass reads.
@@ -148,8 +157,7 @@ class SampleLoss(StatefulModule):
         if self.shard is None:
             share_buffers(self)
         else:
-            for buffer in self.buffers():
-                self.shard.share(buffer)
+            self.shard.share_state(self)
 
 
 def as_precise(values: Tensor) -> Tensor:

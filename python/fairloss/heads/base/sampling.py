@@ -37,8 +37,16 @@ def sample_classes(
     Raises:
         ValueError: a rate, a label or its dtype is not among these.
     """
-    check_number("rate", rate, 0, 1, open_low=True)
     labels = as_labels(labels)
+    classes = draw_classes(labels, num_classes, rate, step, seed)
+    return classes, class_positions(classes, labels)
+
+
+def draw_classes(
+    labels: Tensor, num_classes: int, rate: float, step: Tensor | int, seed: int
+) -> Tensor:
+    """Draw the classes (S,) of `sample_classes`, from (B,) int64 labels."""
+    check_number("rate", rate, 0, 1, open_low=True)
     check_range("labels", labels, -1, num_classes, synchronize=True)
     device = labels.device
     key = splitmix64(torch.tensor(seed, device=device), torch.as_tensor(step, device=device))
@@ -46,6 +54,9 @@ def sample_classes(
     is_drawn = unsigned_shift(hashes, 11) < int(rate * 2**53)  # 53 bits: exact for any float
     in_batch = torch.zeros(num_classes + 1, dtype=torch.bool, device=device)
     in_batch[torch.where(labels < 0, num_classes, labels)] = True
-    classes = (is_drawn | in_batch[:-1]).nonzero().flatten()
-    position = torch.searchsorted(classes, labels)
-    return classes, torch.where(labels < 0, -1, position)
+    return (is_drawn | in_batch[:-1]).nonzero().flatten()
+
+
+def class_positions(classes: Tensor, labels: Tensor) -> Tensor:
+    """Return (B,) labels as positions among ascending classes; -1 stays -1."""
+    return torch.where(labels < 0, -1, torch.searchsorted(classes, labels))
