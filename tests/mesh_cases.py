@@ -33,13 +33,14 @@ def message(function, *arguments, **options):
     return "no error"
 
 
-def mesh_differences(mesh: DeviceMesh, names: tuple[str, ...]) -> dict[str, float]:
+def mesh_differences(
+    mesh: DeviceMesh, names: tuple[str, ...], options: list[dict[str, Any]] = OPTIONS
+) -> dict[str, float]:
     """Return the largest difference from one process of each head, and with some options."""
     cases = scenarios(distributed.get_world_size())
     result = {name: largest_difference(name, cases["ignored"], mesh=mesh) for name in names}
-    for options in OPTIONS:
-        difference = largest_difference("FairLoss", cases["ignored"], mesh=mesh, **options)
-        result[str(options)] = difference
+    for each in options:
+        result[str(each)] = largest_difference("FairLoss", cases["ignored"], mesh=mesh, **each)
     result["weighted"] = largest_difference("MagFace", cases["ignored"], weighted=True, mesh=mesh)
     for scenario in ("few classes", "first rank", "empty"):
         result[scenario] = largest_difference(

@@ -232,8 +232,8 @@ def test_an_unknown_option_is_named_with_the_options_of_the_head(name):
         (
             lambda: heads.MagFace(7, 5, color="red"),
             "color: expected an option of MagFace (margins_at, norms_at, regularizer, reduction, "
-            "ignore_index, initial_norm, extension, margin_grad, sample_rate, sample_seed, "
-            "sparse, workspace, compute_dtype, fused, process_group, device_mesh, scale), got 'red'",
+            "ignore_index, initial_norm, extension, margin_grad, sample_rate, sample_seed, sparse, "
+            "workspace, compute_dtype, fused, process_group, device_mesh, scale), got 'red'",
         ),
     ],
 )
