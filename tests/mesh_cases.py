@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ def message(function, *arguments, **options):
 
 
 def mesh_differences(
-    mesh: DeviceMesh, names: tuple[str, ...], options: list[dict[str, Any]] = OPTIONS
+    mesh: DeviceMesh, names: Sequence[str], options: list[dict[str, Any]] = OPTIONS
 ) -> dict[str, float]:
     """Return the largest difference from one process of each head, and with some options."""
     cases = scenarios(distributed.get_world_size())

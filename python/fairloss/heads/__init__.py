@@ -25,6 +25,7 @@ from fairloss.heads.magface import MagFace
 from fairloss.heads.mv_softmax import MVSoftmax
 from fairloss.heads.normface import NormFace
 from fairloss.heads.npt_loss import NPTLoss
+from fairloss.heads.partial_fc import read_partial_fc
 from fairloss.heads.per_class import PerClass
 from fairloss.heads.registry import HEADS
 from fairloss.heads.ring_loss import RingLoss
@@ -77,5 +78,6 @@ __all__ = [
     "UniFace",
     "UniformFace",
     "VirtualSoftmax",
+    "read_partial_fc",
     "sample_classes",
 ]

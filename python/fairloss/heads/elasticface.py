@@ -58,10 +58,13 @@ class ElasticFace(CosineHead):
         """Draw (B,) margins."""
         if not self.training:
             return None
-        noise = torch.randn_like(target_cosine)
-        if self.shard is not None:
-            noise = self.shard.share(noise)
-        drawn = self.margins + self.sigma * noise
+        if self.shard is None:
+            return self._draw_margins(target_cosine)
+        cosines, batch = self.shard.whole_batch(target_cosine)
+        return self.shard.share(self._draw_margins(cosines))[batch]
+
+    def _draw_margins(self, target_cosine: Tensor) -> Tensor:
+        drawn = self.margins + self.sigma * torch.randn_like(target_cosine)
         if not self.plus:
             return drawn
         easiest_first = target_cosine.argsort(descending=True)

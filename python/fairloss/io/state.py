@@ -5,6 +5,7 @@ torch.load passes the comment over; it would also pass over many a changed byte.
 """
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,12 @@ def write_state(path: Path, state: Any) -> None:
     write_atomic(path, write)
 
 
-def read_state(path: Path) -> dict[str, Any]:
+def read_state(path: Path, *, mapped: bool = False) -> dict[str, Any]:
     """Return what `write_state` wrote, on the CPU; files of `torch.save` have no checksum.
+
+    Args:
+        path: of the file.
+        mapped: read a tensor where it is used, if the file is an archive.
 
     Raises:
         FormatError: the file is damaged, or holds no dict.
@@ -42,7 +47,8 @@ def read_state(path: Path) -> dict[str, Any]:
     try:
         if not _is_whole(path):
             raise ValueError("a part of it is missing, or has changed")
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        mmap = mapped and zipfile.is_zipfile(path)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # torch raises errors of many types
         first_line = str(error).partition("\n")[0] or type(error).__name__
         raise FormatError(path, f"cannot be read, or damaged: {first_line}") from error

@@ -27,6 +27,7 @@ from fairloss.ranks import (
     check_same,
     gather_integers,
     gather_ranks,
+    gather_rows,
     num_ranks,
     run_eagerly,
 )
@@ -253,8 +254,9 @@ class ClassShard:
     @run_eagerly
     @torch.no_grad()
     def share(self, values: Tensor) -> Tensor:
-        """Replace the values, in place, by those of the first rank of the group."""
-        distributed.broadcast(values, group=self.group, group_src=0)
+        """Replace the values, in place, by those of the first of all ranks."""
+        for group in self._groups():
+            distributed.broadcast(values, group=group, group_src=0)
         return values
 
     def share_initial(self, values: Tensor) -> Tensor:
@@ -275,8 +277,7 @@ class ClassShard:
             check_same([weight], REPLICAS, self.data_group)
         for values in (*module.parameters(), *module.buffers()):
             if values is not weight:
-                for group in self._groups():
-                    distributed.broadcast(values, group=group, group_src=0)
+                self.share(values)
 
     def _groups(self) -> list["distributed.ProcessGroup"]:
         return [self.group] if self.data_group is None else [self.group, self.data_group]
@@ -284,6 +285,16 @@ class ClassShard:
     def gather_replicas(self, *values: Tensor) -> tuple[Tensor, ...]:
         """Concatenate (n, ...) values of the batches of all groups, without gradient."""
         return values if self.data_group is None else gather_ranks(*values, group=self.data_group)
+
+    @run_eagerly
+    def whole_batch(self, values: Tensor) -> tuple[Tensor, slice]:
+        """Return `gather_replicas` of (n,) values, and where those of this group are in it."""
+        if self.data_group is None:
+            return values, slice(None)
+        lengths = batch_lengths(len(values), values.device, self.data_group)
+        start = sum(lengths[: distributed.get_rank(self.data_group)])
+        (whole,) = gather_rows((values,), lengths, self.data_group)
+        return whole, slice(start, start + len(values))
 
     @run_eagerly
     def average_gradient(self, values: Tensor) -> Tensor:
