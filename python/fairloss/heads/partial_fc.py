@@ -54,7 +54,7 @@ def _files(pattern: str) -> list[Path]:
 
 def _weight(path: Path) -> Tensor:
     state = read_state(path, mapped=True)
-    weight = state.get(CHECKPOINT_ENTRY, state).get("weight")
+    weight: Tensor = state.get(CHECKPOINT_ENTRY, state).get("weight")
     is_matrix = isinstance(weight, Tensor) and weight.dim() == 2
     got = tuple(weight.shape) if isinstance(weight, Tensor) else "none"
     expect(is_matrix, "pattern", f"{path} with class weights (num_local, D)", got)
