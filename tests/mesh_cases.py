@@ -82,6 +82,16 @@ def replica_difference(name: str, scenario: Scenario) -> float:
     return max(differences)
 
 
+def lone_difference() -> float:
+    """Return the difference of a mean over the samples of this rank, alone in its group."""
+    rank, world = distributed.get_rank(), distributed.get_world_size()
+    groups = [distributed.new_group([each]) for each in range(world)]
+    head = ArcFace(CLASSES, DIM)
+    parallel = nn.parallel.DistributedDataParallel(head, process_group=groups[rank])
+    x, labels = torch.randn(3 + rank, DIM), torch.arange(3 + rank)
+    return relative(parallel(x, labels).detach(), head.eval()(x, labels).detach())
+
+
 def frozen_difference(mesh: DeviceMesh) -> float:
     """Return the difference of gradients where the last rank's embeddings need none."""
     rank, world = distributed.get_rank(), distributed.get_world_size()

@@ -12,6 +12,7 @@ from mesh_cases import (
     OPTIONS,
     errors_of_one_rank,
     frozen_difference,
+    lone_difference,
     mesh_differences,
     refusals,
     replica_difference,
@@ -57,6 +58,7 @@ def work(rank, world, folder):
             (name, scenario): replica_difference(name, cases[scenario])
             for name, scenario in (("FairLoss", "ignored"), ("AdaFace", "empty"))
         },
+        "alone": lone_difference(),
         "frozen": [frozen_difference(mesh) for mesh in meshes.values()],
         "errors": [errors_of_one_rank(mesh) for mesh in meshes.values()],
         "state": state_of_ranks(meshes[world, 1]),
@@ -87,6 +89,11 @@ def test_losses_gradients_and_buffers_of_a_mesh_are_those_of_one_process(results
 def test_sampled_replicas_with_dense_gradients_are_one_process(results):
     for result in results:
         assert above(result["replicas"]) == {}
+
+
+def test_the_mean_is_over_the_ranks_of_the_group_of_the_parallel_module(results):
+    for result in results:
+        assert result["alone"] < 1e-6
 
 
 def test_a_rank_whose_embeddings_need_no_gradient_takes_part_in_the_backward_pass(results):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.device_mesh import DeviceMesh
 from torch.nn.parallel import DistributedDataParallel
 from typing_extensions import Self
 
@@ -34,7 +35,6 @@ from fairloss.ranks import (
 from fairloss_ext._checks import check_range
 
 if TYPE_CHECKING:
-    from torch.distributed.device_mesh import DeviceMesh
     from torch.distributed.tensor import DTensor
 
 OUTSIDE = (
@@ -75,8 +75,6 @@ class ClassShard:
     @classmethod
     def from_mesh(cls, num_classes: int, mesh: "DeviceMesh") -> Self:
         """Return the classes of this rank of a mesh of one dimension, or of "data" and "class"."""
-        from torch.distributed.device_mesh import DeviceMesh  # slow to import
-
         is_mesh = isinstance(mesh, DeviceMesh)
         expect(is_mesh, "device_mesh", MESH, repr(mesh))
         if mesh.ndim == 1:
@@ -304,9 +302,9 @@ class ClassShard:
         group, ranks = self.data_group, num_ranks(self.data_group)
 
         def average(gradient: Tensor) -> Tensor:
-            total = gradient.contiguous().clone()
-            distributed.all_reduce(total, group=group)
-            return total / ranks
+            mean = (gradient / ranks).contiguous()
+            distributed.all_reduce(mean, group=group)
+            return mean
 
         return map_gradient(values, average)
 
