@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ TASKS = {
     },
 }
 UNUSED = {"validation": 300, "test": 500}  # characters of the sets of `make_glyphs` itself
-DRAWN = {"validation": 1500, "test": 9000}  # of which the sets are selected
+# Of which the sets are selected; the next number where the typefaces of a seed draw too few.
+DRAWN = {"validation": (1500,), "test": (9000, 7000, 5000)}
 
 
 def draw(task: str, seed: int) -> None:
@@ -58,9 +60,9 @@ def draw(task: str, seed: int) -> None:
     draw_glyphs(folder, **settings["glyphs"], **UNUSED, seed=seed)
     same = {name: settings["glyphs"][name] for name in ("fonts", "held_out_typefaces")}
     drawn = {}
-    for name, characters in DRAWN.items():
+    for name, counts in DRAWN.items():
         source = folder.with_name(f"{seed}-{name}")
-        draw_glyphs(source, **same, classes=2, seed=seed, **{name: characters})
+        draw_most(source, name, counts, **same, classes=2, seed=seed)
         drawn[name] = map_arrays(source / name)
     trained = set(map_arrays(folder / "train").identities)
     validation = select(drawn["validation"], trained, *settings["validation"], seed)
@@ -71,6 +73,16 @@ def draw(task: str, seed: int) -> None:
     for name in DRAWN:
         shutil.rmtree(folder.with_name(f"{seed}-{name}"))
     os.replace(partial, target)
+
+
+def draw_most(folder: Path, name: str, counts: Sequence[int], **options: Any) -> None:
+    """Draw a set with the first of these numbers of characters that there are."""
+    for count in counts:
+        try:
+            return draw_glyphs(folder, **{name: count}, **options)
+        except ValueError as error:
+            if count == counts[-1] or not str(error).startswith(f"{name}:"):
+                raise
 
 
 def draw_glyphs(folder: Path, **options: Any) -> None:

@@ -19,9 +19,12 @@ def glyphs(monkeypatch, tmp_path):
     same = {"fonts": "lite", "held_out_typefaces": 1}
     task = {"glyphs": same | {"classes": 2}, "validation": (2, 3), "test": (3, 1)}
     monkeypatch.setattr(data, "TASKS", {"A": task})
+    monkeypatch.setattr(data, "UNUSED", {})
     calls = []
 
     def draw(folder, **options):
+        if options.get("test", 0) > 7000:
+            raise ValueError("test: expected at most 7018, as many as qualify, got 9000")
         calls.append(folder.name)
         faces = synthetic.faces(COUNTS, size=8)
         for name in ("train", "validation", "test"):
