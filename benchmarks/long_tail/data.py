@@ -85,6 +85,7 @@ def draw_most(folder: Path, name: str, counts: Sequence[int], **options: Any) ->
         except ValueError as error:
             if not str(error).startswith(f"{name}:"):
                 raise
+            shutil.rmtree(folder.with_name(f".{folder.name}.partial"))
     draw_glyphs(folder, **{name: smallest}, **options)
 
 
