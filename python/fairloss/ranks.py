@@ -1,7 +1,9 @@
 """Statistics and state that all ranks of `torch.distributed` share."""
 
 import math
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
@@ -36,6 +38,26 @@ def num_ranks() -> int:
     """Return the number of ranks, 1 without an initialized `torch.distributed`."""
     ready = distributed.is_available() and distributed.is_initialized()
     return distributed.get_world_size() if ready else 1
+
+
+@contextmanager
+def torchrun_ranks() -> Iterator[None]:
+    """Make the processes that `torchrun` started the ranks of the default group, for the context.
+
+    Collectives are those of gloo for tensors on the CPU and of NCCL for those on a GPU, of which
+    each rank gets one. In a process alone, and where the group exists, the context does nothing.
+    """
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    if alone or distributed.is_initialized():
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    distributed.init_process_group()
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
 
 
 @torch.no_grad()
@@ -81,6 +103,23 @@ def gather_rows(
         .reshape(len(rows), *value.shape[1:])
         for column, value in zip(columns, values, strict=True)
     )
+
+
+@run_eagerly
+@torch.no_grad()
+def sum_ranks(
+    values: Sequence[Tensor], group: "distributed.ProcessGroup | None" = None
+) -> list[Tensor]:
+    """Sum each of the values over the ranks by one collective, without gradient.
+
+    The sums are in float64, exact for integers below 2^53, and those of all ranks are equal.
+    """
+    packed = torch.cat([value.flatten().double() for value in values])
+    if distributed.get_backend(group) == "nccl":  # of a rank without a batch yet too
+        packed = packed.cuda()
+    distributed.all_reduce(packed, group=group)
+    sums = packed.split([value.numel() for value in values])
+    return [part.to(value).view_as(value) for part, value in zip(sums, values, strict=True)]
 
 
 @torch.no_grad()
