@@ -1,14 +1,24 @@
-"""Statistics of the images of several ranks, beside those of one process."""
+"""Statistics, embeddings and commands of several ranks, beside those of one process."""
 
 from __future__ import annotations
 
+import os
+import socket
+from contextlib import ExitStack
+from unittest import mock
+
 import pytest
 import torch
+from cli_cases import write_agedb_list, write_checkpoint
+from command import fairloss, succeed
+from synthetic import write_folder
 from torch import distributed, multiprocessing
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data.distributed import DistributedSampler
 
+from fairloss.data import to_input
 from fairloss.metrics import ClassStatistics
+from fairloss.ranks import torchrun_ranks
 from fairloss_ext import class_statistics
 
 IMAGES, CLASSES, DIM = 37, 7, 6
@@ -67,23 +77,92 @@ def statistics_errors(rank):
     ]
 
 
-def work(rank, world, folder):
+def embed_options(folder, name):
+    data = ("--data", folder / "faces", "--checkpoint", folder / "run/model.pt")
+    return ("embed", *data, "--output", folder / name)
+
+
+def pair_options(folder, name):
+    data = ("--data", folder / "faces", "--checkpoint", folder / "run/model.pt")
+    pairs = ("--pairs", folder / "pairs.txt", "--layout", "agedb")
+    return ("evaluate", "pairs", *data, *pairs, "--output", folder / name)
+
+
+def all_pair_options(folder, name):
+    data = ("--data", folder / "faces", "--checkpoint", folder / "run/model.pt")
+    return ("evaluate", "pairs", *data, "--output", folder / name)
+
+
+COMMANDS = {"f.npy": embed_options, "pairs.json": pair_options, "all.json": all_pair_options}
+
+
+def run_commands(folder, prefix):
+    """The outputs on the terminal of each command, which writes `prefix-name`."""
+    with ExitStack() as stack:
+        for module in ("training.feature_file", "cli.evaluate._source"):
+            stack.enter_context(mock.patch(f"fairloss.{module}.BATCH", 7))
+        return {
+            name: succeed(*options(folder, f"{prefix}-{name}")).stdout
+            for name, options in COMMANDS.items()
+        }
+
+
+def stopped_and_resumed(folder, rank):
+    """The error of a damaged image, and how many images this rank embeds after it."""
+    image = folder / "faces/id3/015.png"
+    if rank == 0:
+        content = image.read_bytes()
+        image.write_bytes(b"damaged")
+    distributed.barrier()
+    with mock.patch("fairloss.training.feature_file.BATCH", 5):
+        stopped = fairloss(*embed_options(folder, "resumed.npy"))
+        distributed.barrier()
+        if rank == 0:
+            image.write_bytes(content)
+        distributed.barrier()
+        with mock.patch("fairloss.models.embedding.to_input", wraps=to_input) as embedded:
+            succeed(*embed_options(folder, "resumed.npy"))
+    return stopped.stderr, sum(len(call.args[0]) for call in embedded.call_args_list)
+
+
+def work(rank, world, port, folder):
     torch.set_num_threads(1)
-    store = f"file://{folder}/store"
-    distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=world)
-    results = {"statistics": statistics_of(rank, world), "errors": statistics_errors(rank)}
-    distributed.destroy_process_group()
-    torch.save(results, f"{folder}/{rank}.pt")
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= address | {"RANK": str(rank), "LOCAL_RANK": "0", "WORLD_SIZE": str(world)}
+    refused = fairloss("data", "orl", folder / "orl").stderr
+    with torchrun_ranks():
+        results = {
+            "statistics": statistics_of(rank, world),
+            "errors": statistics_errors(rank),
+            "commands": run_commands(folder, "ranks"),
+            "resumed": stopped_and_resumed(folder, rank),
+            "refused": refused,
+        }
+    assert not distributed.is_initialized()
+    torch.save(results, folder / f"{rank}.pt")
 
 
 @pytest.fixture(
     scope="module", params=[2, *(pytest.param(ranks, marks=pytest.mark.slow) for ranks in (3, 4))]
 )
-def results(request, tmp_path_factory):
-    """The results of each rank."""
+def folder(request, tmp_path_factory):
+    """The files of this number of ranks."""
     folder = tmp_path_factory.mktemp("ranks")
-    multiprocessing.spawn(work, (request.param, str(folder)), nprocs=request.param)
-    return [torch.load(folder / f"{n}.pt", weights_only=False) for n in range(request.param)]
+    faces = write_folder(folder / "faces", [4] * 20, size=8)
+    write_checkpoint(folder / "run", seed=0)
+    write_agedb_list(faces, folder / "pairs.txt")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    multiprocessing.spawn(work, (request.param, port, folder), nprocs=request.param)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(folder):
+    """The results of each rank."""
+    files = sorted(folder.glob("*.pt"))
+    return [torch.load(file, weights_only=False) for file in files]
 
 
 def test_statistics_are_those_of_the_images_of_all_ranks(results):
@@ -112,3 +191,31 @@ def test_every_rank_gets_the_error_of_a_second_pass(results):
             missing == f"second_pass: expected one on all ranks or on none, got one on 1 of {ranks}"
         )
         assert f"got {labeled * sum(range(1, ranks + 1))} images" in other
+
+
+def test_commands_write_what_one_process_writes(folder, results):
+    expected = run_commands(folder, "one")
+    for name in COMMANDS:
+        assert (folder / f"ranks-{name}").read_bytes() == (folder / f"one-{name}").read_bytes()
+    first, *others = (result["commands"] for result in results)
+    shown = {name: text.replace("ranks-", "one-") for name, text in first.items()}
+    assert shown == expected
+    for outputs in others:
+        assert not any(outputs.values())
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_an_image_that_one_rank_cannot_read_ends_all_which_resume(folder, results):
+    stopped, embedded = zip(*(result["resumed"] for result in results), strict=True)
+    for error in stopped:
+        assert "015.png: cannot be read as an image" in error
+    before = 3 // len(results) * len(results) * 5  # in whole rounds before the fourth batch
+    assert sum(embedded) == 80 - before
+    whole, resumed = (folder / name for name in ("one-f.npy", "resumed.npy"))
+    assert whole.read_bytes() == resumed.read_bytes()
+
+
+def test_a_command_without_ranks_is_refused_in_several_processes(folder, results):
+    for result in results:
+        assert "torchrun: expected one process, " in result["refused"]
+    assert not (folder / "orl").exists()

@@ -10,7 +10,7 @@ from torch import Tensor, distributed
 
 import fairloss_ext
 from fairloss.checks import check_integer, check_shape, expect
-from fairloss.ranks import sum_ranks
+from fairloss.ranks import rank_and_ranks, sum_ranks
 from fairloss_ext._arguments import as_labels, as_matrix
 from fairloss_ext._checks import check_range
 from fairloss_ext.numerics import SHORTEST_NORM, unit_rows
@@ -78,7 +78,7 @@ class ClassStatistics:
         self._share: float = math.inf
         if images is not None:
             check_integer("images", images, low=0)
-            rank, ranks = _position(process_group)
+            rank, ranks = rank_and_ranks(process_group)
             self._share = len(range(rank, images, ranks))
         self.reset()
 
@@ -230,10 +230,3 @@ def _chords(state: _State) -> Tensor:
     length: Tensor = torch.linalg.vector_norm(state.sums, dim=1)
     squares = state.counts - state.zeros + state.counts * (length >= SHORTEST_NORM)
     return (squares / 2 - length).clamp(min=0)
-
-
-def _position(group: "distributed.ProcessGroup | None") -> tuple[int, int]:
-    """Return the rank in a group, and its number of ranks."""
-    if group is None:
-        return 0, 1
-    return distributed.get_rank(group), distributed.get_world_size(group)
