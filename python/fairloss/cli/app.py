@@ -18,6 +18,7 @@ from fairloss.cli import (
     export,
     fit_policy,
     gallery,
+    plan,
     report,
     search_loss,
     train,
@@ -43,6 +44,7 @@ for command in (
     embed.embed,
     export.export,
     report.report,
+    plan.plan,
     doctor.doctor,
 ):
     app.command()(command)

@@ -19,7 +19,7 @@ CHUNK = 1024  # rows at a time: 4 MiB of float64 at 512 dimensions
 
 
 class _State(NamedTuple):
-    """What `ClassStatistics` holds, of one rank or of all."""
+    """State of `ClassStatistics`, of one rank or of all."""
 
     sums: Tensor
     counts: Tensor
