@@ -17,7 +17,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data.distributed import DistributedSampler
 
 from fairloss.data import to_input
+from fairloss.heads import CosFace
 from fairloss.metrics import ClassStatistics
+from fairloss.plan import PlanConfig, step_collectives
 from fairloss.ranks import torchrun_ranks
 from fairloss_ext import class_statistics
 
@@ -77,6 +79,29 @@ def statistics_errors(rank):
     ]
 
 
+def collectives_of_a_step():
+    """Names and bytes of the collectives of a head, and those of the plan."""
+    calls = []
+
+    def record(name, call):
+        def run(output, *given, **options):
+            values = output if name == "all_reduce" else given[0]
+            tensors = values if isinstance(values, list) else [values]
+            calls.append((name, sum(each.nbytes for each in tensors)))
+            return call(output, *given, **options)
+
+        return run
+
+    head = CosFace(10, 16, process_group=distributed.group.WORLD)
+    with ExitStack() as stack:
+        for name in ("all_gather", "all_reduce", "reduce_scatter"):
+            call = record(name, getattr(distributed, name))
+            stack.enter_context(mock.patch(f"torch.distributed.{name}", call))
+        head(torch.randn(6, 16, requires_grad=True), torch.arange(6)).backward()
+    config = PlanConfig(10, distributed.get_world_size(), embedding_size=16, batch_size=6)
+    return calls, [(each.name, each.bytes) for each in step_collectives(config)]
+
+
 def embed_options(folder, name):
     data = ("--data", folder / "faces", "--checkpoint", folder / "run/model.pt")
     return ("embed", *data, "--output", folder / name)
@@ -134,6 +159,7 @@ def work(rank, world, port, folder):
         results = {
             "statistics": statistics_of(rank, world),
             "errors": statistics_errors(rank),
+            "collectives": collectives_of_a_step(),
             "commands": run_commands(folder, "ranks"),
             "resumed": stopped_and_resumed(folder, rank),
             "refused": refused,
@@ -191,6 +217,12 @@ def test_every_rank_gets_the_error_of_a_second_pass(results):
             missing == f"second_pass: expected one on all ranks or on none, got one on 1 of {ranks}"
         )
         assert f"got {labeled * sum(range(1, ranks + 1))} images" in other
+
+
+def test_collectives_of_a_step_are_those_of_the_plan(results):
+    for result in results:
+        counted, planned = result["collectives"]
+        assert counted == planned
 
 
 def test_commands_write_what_one_process_writes(folder, results):

@@ -46,7 +46,7 @@ def plan(
 
     result = fairloss.plan.plan(load_settings(settings, fairloss.plan.PlanConfig))
     if as_json:
-        print_line(json.dumps(result, indent=1))
+        print_line(json.dumps(result))
         return
     _print(result)
 
