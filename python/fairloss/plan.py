@@ -102,7 +102,9 @@ def rank_memory(config: PlanConfig) -> Memory:
     classes, dim = int(config.classes), config.embedding_size
     local = -(-classes // config.ranks)
     weight = FLOAT * local * dim
-    rows, scratch = local, weight  # gradient + weight decay * weight, or the root of a moment
+    # Gradient + weight decay * weight; or the root of a moment, on a CPU also its quotient.
+    copies = 2 if config.optimizer == "adamw" and config.device == "cpu" else 1
+    rows, scratch = local, copies * weight
     if config.sample_rate < 1:
         # Expected; the classes of the batch are in any case.
         labeled = min(local, -(-config.samples // config.ranks))
