@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -103,13 +102,11 @@ def work(rank: int, config: PlanConfig, folder: str) -> None:
         process_group=group,
     )
     optimizer = build_optimizer(config.optimizer, head.parameters(), row_sparse=sampled, **options)
-    started = time.perf_counter()
     train(head, optimizer, config, 2)
-    seconds = (time.perf_counter() - started) / 2
     with recorded() as calls:
         train(head, optimizer, config, 1)
     peak = resident("VmHWM")
-    record = {"before": before, "peak": peak, "seconds": seconds, "calls": sorted(calls.items())}
+    record = {"before": before, "peak": peak, "calls": sorted(calls.items())}
     torch.save(record, f"{folder}/{rank}.pt")
     distributed.destroy_process_group()
 
@@ -128,7 +125,6 @@ def measure(config: PlanConfig) -> dict[str, Any]:
         "plan_gb": planned.peak / 1e9,
         "plan_over_measured": planned.peak / head,
         "plan": asdict(planned),
-        "seconds": [each["seconds"] for each in ranks],
     }
     print(
         {name: record[name] for name in ("settings", "peak_gb", "head_gb", "plan_gb")}, flush=True
