@@ -14,7 +14,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -91,8 +91,8 @@ def work(rank: int, config: PlanConfig, folder: str) -> None:
     group = distributed.group.WORLD
     small = CosFace(100, config.embedding_size, process_group=group)
     options = {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4}
-    few = PlanConfig(classes=100, batch_size=config.batch_size, device="cpu")
-    train(small, build_optimizer(config.optimizer, small.parameters(), **options), few, 1)
+    optimizer = build_optimizer(config.optimizer, small.parameters(), **options)
+    train(small, optimizer, replace(config, classes=100), 1)
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # resets VmHWM
     head = CosFace(
