@@ -77,12 +77,16 @@ def draw(task: str, seed: int) -> None:
 
 def draw_most(folder: Path, name: str, counts: Sequence[int], **options: Any) -> None:
     """Draw a set with the first of these numbers of characters that there are."""
-    for count in counts:
+    *larger, smallest = counts
+    for count in larger:
         try:
-            return draw_glyphs(folder, **{name: count}, **options)
+            draw_glyphs(folder, **{name: count}, **options)
+            return
         except ValueError as error:
-            if count == counts[-1] or not str(error).startswith(f"{name}:"):
+            if not str(error).startswith(f"{name}:"):
                 raise
+            shutil.rmtree(folder.with_name(f".{folder.name}.partial"))
+    draw_glyphs(folder, **{name: smallest}, **options)
 
 
 def draw_glyphs(folder: Path, **options: Any) -> None:
