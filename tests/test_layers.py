@@ -18,7 +18,7 @@ LAYERS = (
     {"experience", "loss_search"},
     {"experiments"},
     {"report"},
-    {"demo", "doctor"},
+    {"demo", "doctor", "plan"},
     {"cli"},
     {"__main__"},
 )

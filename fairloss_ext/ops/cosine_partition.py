@@ -113,7 +113,19 @@ def _saved_bytes(arguments: PartitionArguments, workspace: Workspace) -> int:
     if embeddings.is_cuda:
         memory = torch.cuda.get_device_properties(embeddings.device).total_memory
     size = _saved_dtype(embeddings, arguments.compute).itemsize
-    most = size * _padded(embeddings.shape[0]) * weight.shape[0] * 9 // 10
+    return auto_workspace(embeddings.shape[0], weight.shape[0], size, memory)
+
+
+def auto_workspace(batch: int, classes: int, itemsize: int, memory: int) -> int:
+    """Return the most bytes of (batch, classes) cosines that `workspace` "auto" saves.
+
+    Args:
+        batch: B.
+        classes: C.
+        itemsize: bytes of a saved cosine.
+        memory: bytes of the machine, or of the GPU.
+    """
+    most = itemsize * padded_batch(batch) * classes * 9 // 10
     return min(MAX_AUTO_WORKSPACE, memory // 4, max(WHOLE_WORKSPACE, most))
 
 
@@ -123,7 +135,7 @@ def _saved_dtype(tensor: Tensor, compute: int) -> torch.dtype:
     return torch.int16 if short else torch.float32
 
 
-def _padded(batch: int) -> int:
+def padded_batch(batch: int) -> int:
     """Return the stride of saved cosines, as csrc/include/fairloss/saved_cosines.h does."""
     stride: int = (batch + SAMPLE_STEP - 1) // SAMPLE_STEP * SAMPLE_STEP
     return stride
@@ -146,7 +158,7 @@ def _fake(
     )
     batch, classes = embeddings.shape[0], weight.shape[0]
 
-    stride = _padded(batch)
+    stride = padded_batch(batch)
     dtype = _saved_dtype(embeddings, compute)
     tile = CUDA_TILE_CLASSES if _library.runs_cuda_kernels(embeddings) else CPU_TILE_CLASSES
     fitting = workspace // torch.sym_max(dtype.itemsize * stride, 1) // tile * tile

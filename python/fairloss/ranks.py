@@ -1,9 +1,11 @@
 """Statistics and state that all ranks of `torch.distributed` share."""
 
 import math
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor, distributed, nn
@@ -44,6 +46,48 @@ def replica_group() -> "distributed.ProcessGroup | None":
     return None if parallel is None else parallel.process_group
 
 
+def default_group() -> "distributed.ProcessGroup | None":
+    """Return the group of all ranks, None without an initialized `torch.distributed`."""
+    ready = distributed.is_available() and distributed.is_initialized()
+    return distributed.group.WORLD if ready else None
+
+
+def rank_and_ranks(group: "distributed.ProcessGroup | None") -> tuple[int, int]:
+    """Return the rank in a group, and its number of ranks; (0, 1) of a process alone, None."""
+    if group is None:
+        return 0, 1
+    return distributed.get_rank(group), distributed.get_world_size(group)
+
+
+def is_first_rank() -> bool:
+    """Return whether this process is rank 0 of the default group, or alone."""
+    return rank_and_ranks(default_group())[0] == 0
+
+
+def launched_ranks() -> int:
+    """Return the number of processes that `torchrun` started, 1 without."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@contextmanager
+def torchrun_ranks() -> Iterator[None]:
+    """Make the processes that `torchrun` started the ranks of the default group, for the context.
+
+    Collectives are those of gloo for tensors on the CPU and of NCCL for those on a GPU, of which
+    each rank gets one. In a process alone, and where the group exists, the context does nothing.
+    """
+    if launched_ranks() == 1 or distributed.is_initialized():
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    distributed.init_process_group()
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
 @torch.no_grad()
 def gather_ranks(
     *values: Tensor, group: "distributed.ProcessGroup | None" = None
@@ -62,6 +106,40 @@ def gather_ranks(
     if num_ranks(group) == 1:
         return tuple(value.detach() for value in values)
     return gather_rows(values, batch_lengths(len(values[0]), values[0].device, group), group)
+
+
+def call_on_ranks(call: Callable[[], T], group: "distributed.ProcessGroup | None") -> list[T]:
+    """Return what `call` returned on each rank; a collective.
+
+    The results are pickled, and tensors of them on the CPU. An error of one rank is raised on all,
+    so that none waits for it.
+
+    Raises:
+        Exception: that of this rank.
+        ValueError: with the message of the first other rank with an error.
+    """
+    if group is None:
+        return [call()]
+    results: list[Any] = [None] * distributed.get_world_size(group)
+    error = result = None
+    try:
+        result = call()
+    except Exception as raised:
+        error = raised
+    distributed.all_gather_object(results, (result, error and str(error)), group=group)
+    if error is not None:
+        raise error
+    for _, message in results:
+        if message is not None:
+            raise ValueError(message)
+    return [result for result, _ in results]
+
+
+def call_on_first(call: Callable[[], T], group: "distributed.ProcessGroup | None") -> T:
+    """Return on every rank what `call` returned on the first, as `call_on_ranks`."""
+    rank, _ = rank_and_ranks(group)
+    result = call_on_ranks(call if rank == 0 else lambda: None, group)[0]
+    return cast(T, result)
 
 
 def batch_lengths(
@@ -101,6 +179,23 @@ def gather_rows(
         .reshape(len(rows), *value.shape[1:])
         for column, value in zip(columns, values, strict=True)
     )
+
+
+@run_eagerly
+@torch.no_grad()
+def sum_ranks(
+    values: Sequence[Tensor], group: "distributed.ProcessGroup | None" = None
+) -> list[Tensor]:
+    """Sum each of the values over the ranks by one collective, without gradient.
+
+    The sums are in float64, exact for integers below 2^53, and those of all ranks are equal.
+    """
+    packed = torch.cat([value.flatten().double() for value in values])
+    if distributed.get_backend(group) == "nccl":  # of a rank without a batch yet too
+        packed = packed.cuda()
+    distributed.all_reduce(packed, group=group)
+    sums = packed.split([value.numel() for value in values])
+    return [part.to(value).view_as(value) for part, value in zip(sums, values, strict=True)]
 
 
 @torch.no_grad()

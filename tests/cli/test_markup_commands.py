@@ -88,6 +88,8 @@ CASES = [
     ("export --checkpoint run_[b]/model.pt --output new_[b].onnx", "wrote new [b].onnx, "),
     ("!export --checkpoint lost_[b].pt --output new.onnx", "lost [b].pt does"),
     ("report run_[b] --output new_[b].html", "wrote new [b].html"),
+    ("plan classes=1000", "1,000 of 1,000 classes"),
+    ("!plan optimizer=o[b]", "'o[b]'"),
     ("!doctor --data lost_[b]", "lost [b]"),
     ("!doctor --data odd_[b] --image-size 32 32", "id0 [b]/[b].png"),
     ("data orl new_[b]", "wrote new [b]"),

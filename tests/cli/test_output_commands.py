@@ -48,7 +48,7 @@ INTO_FILES = [
     f"gallery query lost.png --gallery lost {FOLDERS} --output {{}}.svg",
     "gallery tune --gallery lost --output {}",
 ]
-WITHOUT_OUTPUT = ["doctor"]
+WITHOUT_OUTPUT = ["doctor", "plan"]
 # Those whose outputs are several files; others are replaced as a whole when they are complete.
 LOCKED = [*INTO_FOLDERS, f"embed {FAIRS} --output {{}}.npy", "gallery tune --gallery {}"]
 COMMANDS = [*INTO_FOLDERS, *INTO_FILES]

@@ -93,11 +93,11 @@ def test_a_set_that_cannot_be_evaluated_is_refused_before_the_first_step(tmp_pat
 
 
 def test_embeddings_that_are_not_finite_end_no_run(tmp_path, pair_bin, monkeypatch):
-    def embed_batches(model, batches, flip=True):
+    def embed_shares(model, batches, **options):
         for batch in batches:
             yield torch.full((len(batch), 4), torch.nan)
 
-    monkeypatch.setattr("fairloss.training.evaluation.embed_batches", embed_batches)
+    monkeypatch.setattr("fairloss.training.evaluation.embed_shares", embed_shares)
     settings = config(tmp_path, epochs=1, evaluate=[str(pair_bin)])
     (line,) = lines(train(settings, faces(COUNTS)), "evaluation")
     assert "finite" in line["sets"][0]["accuracy"]

@@ -15,12 +15,19 @@ from rich.progress import Progress as Bars
 
 from fairloss.cli._console import console
 from fairloss.io.text import printable
-from fairloss.progress import Progress
+from fairloss.progress import Progress, no_progress
+from fairloss.ranks import is_first_rank
 
 
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
-    """Yield a callback that draws a bar for each label on the error stream, not the output."""
+    """Yield a callback that draws a bar for each label on the error stream, not the output.
+
+    Of several ranks the first one draws.
+    """
+    if not is_first_rank():
+        yield no_progress
+        return
     columns = (
         TextColumn("{task.description:24}", markup=False),
         BarColumn(),

@@ -18,11 +18,13 @@ from fairloss.cli import (
     export,
     fit_policy,
     gallery,
+    plan,
     report,
     search_loss,
     train,
 )
 from fairloss.cli._console import escape_unencodable, print_message
+from fairloss.cli._ranks import command_on_ranks
 from fairloss.training.settings import expand_home
 
 app = typer.Typer(
@@ -42,11 +44,16 @@ for command in (
     embed.embed,
     export.export,
     report.report,
+    plan.plan,
     doctor.doctor,
 ):
     app.command()(command)
 for commands in (data.app, evaluate.app, gallery.app):
     app.add_typer(commands)
+
+# In several processes these embed images together, and those of training look after themselves.
+EMBEDDING = (embed.embed, evaluate.pairs.pairs, evaluate.rfw.rfw)
+TRAINING = (train.train, collect.collect)
 
 
 def path(value: str | Path) -> Path:
@@ -57,10 +64,15 @@ def path(value: str | Path) -> Path:
     return Path(expand_home(str(value)))
 
 
-def _parse_paths(commands: typer.Typer) -> None:
-    """Read every option and argument of type Path by `path`; texts stay as they are."""
+def _prepare(commands: typer.Typer) -> None:
+    """Prepare every command for several processes, and its options of type Path for `~/`.
+
+    These are read by `path`; texts stay as they are.
+    """
     for command in commands.registered_commands:
         hints: dict[str, Any] = get_type_hints(command.callback, include_extras=True)
+        if command.callback is not None and command.callback not in TRAINING:
+            command.callback = command_on_ranks(command.callback, EMBEDDING)
         for hint in hints.values():
             kind, *options = get_args(hint) or (hint,)
             if kind is Path or Path in get_args(kind):
@@ -68,10 +80,10 @@ def _parse_paths(commands: typer.Typer) -> None:
                     option.parser = path
     for group in commands.registered_groups:
         if group.typer_instance is not None:
-            _parse_paths(group.typer_instance)
+            _prepare(group.typer_instance)
 
 
-_parse_paths(app)
+_prepare(app)
 
 
 def run() -> None:

@@ -15,6 +15,7 @@ from fairloss.data.npy import check_npy
 from fairloss.data.text_files import read_lines
 from fairloss.io.output import check_output
 from fairloss.progress import labeled
+from fairloss.ranks import default_group, is_first_rank
 from fairloss.training import embed_to_devkit, embed_to_npy
 from fairloss.typing import Float32s
 
@@ -43,7 +44,9 @@ def embed(
     """Write features of images: (N, D) float32, not normalized, or one MegaFace file an image.
 
     Rows follow the list, and with --landmarks (IJB) each image is aligned first. An interrupted run
-    resumes. Examples: `fairloss embed --data faces --checkpoint runs/mine/model.pt --output f.npy`,
+    resumes. The processes of torchrun divide the images.
+
+    Examples: `fairloss embed --data faces --checkpoint runs/mine/model.pt --output f.npy`,
     `... --names templatelists/facescrub_features_list.json --suffix _fair.bin --output features`
     """
     if suffix is None:
@@ -56,10 +59,20 @@ def embed(
         landmarks,
     )
     listed, points, identities = _read_list(data, names, landmarks)
+    group = default_group()
     with progress_bars() as bars:
         progress = labeled(bars, "embed")
         if suffix is not None:
-            embed_to_devkit(checkpoint, data, listed, output, suffix, flip=flip, progress=progress)
+            embed_to_devkit(
+                checkpoint,
+                data,
+                listed,
+                output,
+                suffix,
+                flip=flip,
+                progress=progress,
+                process_group=group,
+            )
         else:
             embed_to_npy(
                 checkpoint,
@@ -70,8 +83,10 @@ def embed(
                 points=points,
                 flip=flip,
                 progress=progress,
+                process_group=group,
             )
-    print_line(f"features of {len(listed)} images: {output}")
+    if is_first_rank():
+        print_line(f"features of {len(listed)} images: {output}")
 
 
 def _read_list(

@@ -185,8 +185,12 @@ def encoded_batches(
     image_size: tuple[int, int],
     channels: int,
     batch_size: int = BATCH,
+    rows: Sequence[int] | None = None,
 ) -> Iterator[Tensor]:
-    """Yield batches as `image_batches` of encoded images from the file at `path` (for errors)."""
+    """Yield batches as `image_batches` of encoded images from the file at `path` (for errors).
+
+    Where `rows` are given, they are those of the images at these positions.
+    """
 
     def read(number: int, image: bytes) -> Tensor:
         try:
@@ -194,7 +198,8 @@ def encoded_batches(
         except Exception as error:
             raise FormatError(path, f"image {number} cannot be read: {error}") from error
 
-    yield from _strict_batches([partial(read, *item) for item in enumerate(images)], batch_size)
+    positions = range(len(images)) if rows is None else rows
+    yield from _strict_batches([partial(read, row, images[row]) for row in positions], batch_size)
 
 
 def check_one_set(root: Path) -> None:

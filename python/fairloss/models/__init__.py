@@ -5,7 +5,7 @@ from torch import nn
 from fairloss.checks import check_choice
 from fairloss.models.architecture import Architecture, infer_architecture
 from fairloss.models.cnn import SmallCNN
-from fairloss.models.embedding import embed, embed_batches
+from fairloss.models.embedding import embed, embed_batches, embed_shares, rank_share
 from fairloss.models.iresnet import UNITS, IResNet
 from fairloss.models.mobilefacenet import MobileFaceNet
 from fairloss.models.timm_network import TimmNetwork
@@ -22,7 +22,9 @@ __all__ = [
     "build_model",
     "embed",
     "embed_batches",
+    "embed_shares",
     "infer_architecture",
+    "rank_share",
 ]
 
 

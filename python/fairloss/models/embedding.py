@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
+import numpy as np
+import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from fairloss.data import LabeledImages, to_input
+from fairloss.ranks import call_on_ranks, rank_and_ranks
 
 
 def embed(
@@ -15,22 +18,71 @@ def embed(
     flip: bool = True,
     batch_size: int = 256,
     progress: Callable[[int, int], object] | None = None,
+    process_group: "distributed.ProcessGroup | None" = None,
 ) -> Tensor:
     """Return (N, D) float32 raw embeddings of images, on the model's device, in eval mode.
 
     With `flip` the embeddings of each image and its mirror are added, as published evaluations do;
     normalize afterwards. Without `faces.mirror` no mirror images are added. The model's mode is
-    restored.
+    restored. The ranks of `process_group` have the same images, of which each embeds a share, and
+    all get all embeddings, with the bits of one process; an error of one rank is raised on all.
     """
     flip = flip and faces.mirror
     parts = []
-    starts = range(0, len(faces), batch_size)
-    batches = (faces.images(torch.arange(s, min(s + batch_size, len(faces)))) for s in starts)
-    for start, embeddings in zip(starts, embed_batches(model, batches, flip=flip), strict=True):
+    done = 0
+    share = torch.from_numpy(rank_share(len(faces), batch_size, process_group))
+    batches = (faces.images(rows) for rows in share.split(batch_size) if len(rows))
+    for embeddings in embed_shares(model, batches, flip=flip, process_group=process_group):
         parts.append(embeddings)
+        done += len(embeddings)
         if progress is not None:
-            progress(min(start + batch_size, len(faces)), len(faces))
+            progress(done, len(faces))
     return torch.cat(parts)
+
+
+def rank_share(
+    length: int, batch_size: int, group: "distributed.ProcessGroup | None"
+) -> npt.NDArray[np.int64]:
+    """Return the positions of this rank: every W-th batch of those that one process embeds."""
+    rank, ranks = rank_and_ranks(group)
+    batch = np.arange(length) // batch_size
+    return np.flatnonzero(batch % ranks == rank)
+
+
+def embed_shares(
+    model: nn.Module,
+    batches: Iterable[Tensor],
+    *,
+    flip: bool = True,
+    process_group: "distributed.ProcessGroup | None" = None,
+) -> Iterator[Tensor]:
+    """Yield on every rank the embeddings of all, in the order of the images, W batches at a time.
+
+    Args:
+        model: the same on every rank.
+        batches: those of this rank, as of `rank_share`.
+        flip: as of `embed`.
+        process_group: of the ranks; None: as `embed_batches`.
+
+    Raises:
+        Exception: an error of `batches`; see `call_on_ranks`.
+    """
+    embedded = embed_batches(model, batches, flip=flip)
+    if process_group is None:
+        yield from embedded
+        return
+    device = next(model.parameters()).device
+
+    def embed_next() -> Tensor | None:
+        embeddings = next(embedded, None)
+        return None if embeddings is None else embeddings.cpu()
+
+    while True:
+        parts = call_on_ranks(embed_next, process_group)
+        embeddings = [part for part in parts if part is not None]
+        if not embeddings:
+            return
+        yield torch.cat(embeddings).to(device)
 
 
 @torch.no_grad()

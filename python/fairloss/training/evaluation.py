@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from fairloss.checks import expect
 from fairloss.data import (
@@ -17,7 +17,7 @@ from fairloss.data import (
 )
 from fairloss.evaluation import Pairs, PairSet, evaluate_pair_list, linked_identities
 from fairloss.io.atomic import FormatError
-from fairloss.models import embed_batches
+from fairloss.models import embed_shares
 from fairloss.progress import Progress, no_progress
 from fairloss.training.config import TrainConfig
 from fairloss.typing import Float32s, Floats
@@ -41,12 +41,17 @@ def bin_pair_set(content: PairBin, embeddings: Floats, interleave: bool = False)
 
 
 def gather_embeddings(
-    model: nn.Module, batches: Iterable[Tensor], total: int, progress: Progress, flip: bool = True
+    model: nn.Module,
+    batches: Iterable[Tensor],
+    total: int,
+    progress: Progress,
+    flip: bool = True,
+    process_group: "distributed.ProcessGroup | None" = None,
 ) -> Float32s:
-    """Return the (total, D) embeddings of `embed_batches` in host memory."""
+    """Return the (total, D) embeddings of `embed_shares` in host memory."""
     parts: list[Float32s] = []
     done = 0
-    for embeddings in embed_batches(model, batches, flip=flip):
+    for embeddings in embed_shares(model, batches, flip=flip, process_group=process_group):
         parts.append(embeddings.cpu().numpy())
         done += len(embeddings)
         progress("embed", done, total)

@@ -4,12 +4,13 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import distributed, nn
 
 from fairloss.data import image_batches, write_manifest, write_vector
 from fairloss.data.features import remove_manifest
@@ -17,7 +18,8 @@ from fairloss.data.images import may_mirror
 from fairloss.data.npy import check_npy
 from fairloss.io.atomic import report_failure, write_atomic, write_text
 from fairloss.io.output import locked_beside, locked_output
-from fairloss.models import embed_batches
+from fairloss.models import embed_shares, rank_share
+from fairloss.ranks import call_on_first, rank_and_ranks
 from fairloss.training.backbone import load_backbone, load_identified
 from fairloss.training.config import TrainConfig
 from fairloss.typing import Float32s, Floats
@@ -35,12 +37,13 @@ def embed_to_npy(
     points: Floats | None = None,
     flip: bool = True,
     progress: Callable[[int, int], object] | None = None,
+    process_group: "distributed.ProcessGroup | None" = None,
 ) -> None:
     """Write (N, D) float32 features of `root/name` to `output` (.npy) and their manifest.
 
     `root` is a folder of files or of arrays. Rows follow `names`: for IJB, the order of its image
     list. `output` appears when it is complete; an interrupted run with the same images, checkpoint
-    and options resumes.
+    and options resumes, with any number of ranks.
 
     Args:
         checkpoint: a run's model.pt.
@@ -51,18 +54,30 @@ def embed_to_npy(
         points: (N, 5, 2) landmarks to align by.
         flip: add the features of the mirror image, where `FaceImages.mirror` allows it.
         progress: called as progress(done, total).
+        process_group: of ranks that each embed a share of the images; the first one writes.
 
     Raises:
         ValueError: naming an image that cannot be read.
     """
     check_npy(output)
-    with locked_beside(output, folder=False):
+    with _of_first_rank(locked_beside(output, folder=False), process_group):
         model, config, digest = load_identified(checkpoint)
         flip = flip and may_mirror(root)
         record = {"flip": flip, "checkpoint_sha256": digest}
         job = _job(digest, names, points, flip)
-        _embed(model, config, root, names, output, job, points, progress)
-        write_manifest(output, names, identities, **record)
+        _embed(model, config, root, names, output, job, points, progress, process_group)
+        if rank_and_ranks(process_group)[0] == 0:
+            write_manifest(output, names, identities, **record)
+
+
+@contextmanager
+def _of_first_rank(
+    context: AbstractContextManager[None], group: "distributed.ProcessGroup | None"
+) -> Iterator[None]:
+    """Enter a context on the first rank alone; its error is raised on all."""
+    with ExitStack() as stack:
+        call_on_first(lambda: stack.enter_context(context), group)
+        yield
 
 
 def _embed(
@@ -74,25 +89,36 @@ def _embed(
     job: dict[str, Any],
     points: Floats | None,
     progress: Callable[[int, int], object] | None,
+    group: "distributed.ProcessGroup | None",
 ) -> None:
     """Write the rows of `embed_to_npy` that an interrupted run of the same job has not written."""
     size = config.model.embedding_size
     partial = output.with_name(f".{output.name}.partial")
     state = output.with_name(f".{output.name}.partial.json")
-    done = _done(state, job) if partial.is_file() else 0
-    start = _start(partial, (len(names), size), done)
+
+    def begin() -> tuple[int, int]:
+        done = _done(state, job) if partial.is_file() else 0
+        return done, _start(partial, (len(names), size), done)
+
+    done, start = call_on_first(begin, group)
     height, width = config.image_size
-    left = None if points is None else points[done:]
-    batches = image_batches(root, names[done:], (height, width), config.channels, BATCH, left)
-    for embeddings in embed_batches(model, batches, flip=job["flip"]):
-        _write_rows(partial, start + 4 * size * done, embeddings.cpu().numpy())
+    share = done + rank_share(len(names) - done, BATCH, group)
+    left = None if points is None else points[share]
+    mine = [names[row] for row in share]
+    batches = image_batches(root, mine, (height, width), config.channels, BATCH, left)
+    is_first = rank_and_ranks(group)[0] == 0
+    for embeddings in embed_shares(model, batches, flip=job["flip"], process_group=group):
+        if is_first:
+            _write_rows(partial, start + 4 * size * done, embeddings.cpu().numpy())
         done += len(embeddings)
-        write_text(state, json.dumps(job | {"done": done}))
+        if is_first:
+            write_text(state, json.dumps(job | {"done": done}))
         if progress is not None:
             progress(done, len(names))
-    remove_manifest(output)
-    os.replace(partial, output)
-    state.unlink()
+    if is_first:
+        remove_manifest(output)
+        os.replace(partial, output)
+        state.unlink()
 
 
 def _start(partial: Path, shape: tuple[int, int], done: int) -> int:
@@ -121,23 +147,30 @@ def embed_to_devkit(
     *,
     flip: bool = True,
     progress: Callable[[int, int], object] | None = None,
+    process_group: "distributed.ProcessGroup | None" = None,
 ) -> None:
     """Write one MegaFace feature file an image, `output/name + suffix`, of unit length.
 
     Unit length, because the kit's program compares by Euclidean distance. Files that exist are
     not written again, so that an interrupted run resumes; take another suffix for another
-    checkpoint.
+    checkpoint. `process_group` is as of `embed_to_npy`.
     """
-    with locked_output(output):
+    with _of_first_rank(locked_output(output), process_group):
         model, config = load_backbone(checkpoint)
         flip = flip and may_mirror(root)
-        missing = [name for name in names if not (output / f"{name}{suffix}").is_file()]
+        missing = call_on_first(
+            lambda: [name for name in names if not (output / f"{name}{suffix}").is_file()],
+            process_group,
+        )
+        mine = [missing[row] for row in rank_share(len(missing), BATCH, process_group)]
         height, width = config.image_size
-        batches = image_batches(root, missing, (height, width), config.channels, BATCH)
+        batches = image_batches(root, mine, (height, width), config.channels, BATCH)
+        is_first = rank_and_ranks(process_group)[0] == 0
         done = 0
-        for embeddings in embed_batches(model, batches, flip=flip):
+        for embeddings in embed_shares(model, batches, flip=flip, process_group=process_group):
             unit = embeddings / embeddings.norm(dim=1, keepdim=True)
-            for name, vector in zip(missing[done:], unit.cpu().numpy(), strict=False):
+            written = missing[done : done + len(unit)] if is_first else []
+            for name, vector in zip(written, unit.cpu().numpy(), strict=False):
                 write = functools.partial(write_vector, vector=vector)
                 write_atomic(output / f"{name}{suffix}", write)
             done += len(embeddings)

@@ -4,9 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from fairloss.cli._console import print_line
 from fairloss.cli._tables import print_table
 from fairloss.io.json import write_json
+from fairloss.ranks import is_first_rank
 
 Report = Mapping[str, Any]
 
@@ -23,6 +26,9 @@ def evaluate_models(
 ) -> dict[str, Any]:
     """Evaluate one model, or compare two sides of networks: the second minus the first.
 
+    Of several ranks, which have embedded the images together, the first one does so and the command
+    ends on the others.
+
     Args:
         sides: one of one model, which `evaluate` takes as its first argument, or the two of
             several models that `compare` takes.
@@ -31,6 +37,8 @@ def evaluate_models(
         *data: the other positional arguments of both.
         **options: keyword arguments of both.
     """
+    if not is_first_rank():
+        raise typer.Exit()
     if len(sides) == 2:
         return compare(*sides, *data, **options)
     ((model,),) = sides

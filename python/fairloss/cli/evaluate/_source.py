@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,10 +19,12 @@ from fairloss.data import (
     read_features,
     read_images,
 )
+from fairloss.data.decode import BATCH
 from fairloss.data.images import may_mirror
 from fairloss.evaluation import Pairs, PairSet, linked_identities
-from fairloss.models import embed
+from fairloss.models import embed, rank_share
 from fairloss.progress import Progress, labeled
+from fairloss.ranks import default_group
 from fairloss.training import load_backbone
 from fairloss.training.evaluation import gather_embeddings
 from fairloss.typing import Float32s, Floats
@@ -56,7 +57,10 @@ class Source:
             file = read_features(self.features)
             return file.embeddings[file.rows(names)]
         data, checkpoint = self._require_images()
-        batches = partial(image_batches, data, names)
+
+        def batches(share: list[int], size: tuple[int, int], channels: int) -> Iterator[Tensor]:
+            return image_batches(data, [names[row] for row in share], size, channels, BATCH)
+
         return _embed(checkpoint, batches, len(names), progress, flip=may_mirror(data))
 
     def read_all(self, progress: Progress) -> tuple[Floats, list[str]]:
@@ -69,7 +73,8 @@ class Source:
         height, width = config.image_size
         reading, embedding = labeled(progress, "read images"), labeled(progress, "embed")
         faces = read_images(data, (height, width), config.channels, progress=reading)
-        embeddings = embed(model, faces, progress=embedding).cpu().numpy()
+        group = default_group()
+        embeddings = embed(model, faces, progress=embedding, process_group=group).cpu().numpy()
         return embeddings, [faces.identities[label] for label in faces.labels.tolist()]
 
     def read_bin(self, path: Path, content: PairBin, progress: Progress) -> Floats:
@@ -78,7 +83,10 @@ class Source:
             raise ValueError(
                 "checkpoint: expected --checkpoint with --bin, which holds images, got none"
             )
-        batches = partial(encoded_batches, path, content.images)
+
+        def batches(share: list[int], size: tuple[int, int], channels: int) -> Iterator[Tensor]:
+            return encoded_batches(path, content.images, size, channels, BATCH, share)
+
         return _embed(self.checkpoint, batches, len(content.images), progress)
 
     def _require_images(self) -> tuple[Path, Path]:
@@ -144,13 +152,15 @@ def index_pairs(named: NamedPairs, names: list[str]) -> Pairs:
 
 def _embed(
     checkpoint: Path,
-    batches: Callable[[tuple[int, int], int], Iterator[Tensor]],
+    batches: Callable[[list[int], tuple[int, int], int], Iterator[Tensor]],
     total: int,
     progress: Progress,
     flip: bool = True,
 ) -> Float32s:
-    """Return (total, D) embeddings of the images of `batches(image_size, channels)`."""
+    """Return (total, D) embeddings of the images of `batches(positions, image_size, channels)`."""
     model, config = load_backbone(checkpoint)
     height, width = config.image_size
-    images = batches((height, width), config.channels)
-    return gather_embeddings(model, images, total, progress, flip)
+    group = default_group()
+    share = rank_share(total, BATCH, group).tolist()
+    images = batches(share, (height, width), config.channels)
+    return gather_embeddings(model, images, total, progress, flip, group)
