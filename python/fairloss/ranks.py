@@ -1,9 +1,12 @@
 """Statistics and state that all ranks of `torch.distributed` share."""
 
 import math
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
@@ -13,6 +16,9 @@ from fairloss.checks import expect
 
 P = ParamSpec("P")
 T = TypeVar("T")
+# A rank may wait this long for another, which reads images or evaluates; torchrun ends the ranks at
+# once where one fails.
+TIMEOUT = timedelta(hours=2)
 SAME_WEIGHT = (
     "the same on every rank (outside of DistributedDataParallel each rank trains a separate head: "
     "wrap it in DDP, as the backbone, or divide its classes among the ranks with process_group=)"
@@ -36,6 +42,76 @@ def num_ranks() -> int:
     """Return the number of ranks, 1 without an initialized `torch.distributed`."""
     ready = distributed.is_available() and distributed.is_initialized()
     return distributed.get_world_size() if ready else 1
+
+
+def rank_number() -> int:
+    """Return the number of this rank, 0 without an initialized `torch.distributed`."""
+    number: int = distributed.get_rank() if num_ranks() > 1 else 0
+    return number
+
+
+@contextmanager
+def torchrun_ranks() -> Iterator[None]:
+    """Make the processes that `torchrun` started the ranks of the default group, for the context.
+
+    Collectives are those of gloo for tensors on the CPU and of NCCL for those on a GPU, of which
+    each rank gets one. In a process alone, and where the group exists, the context does nothing.
+    """
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    if alone or distributed.is_initialized():
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    distributed.init_process_group(timeout=TIMEOUT)
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def gather_objects(value: T) -> list[T]:
+    """Return the picklable values of all ranks, in their order."""
+    values: list[Any] = [None] * num_ranks()
+    if len(values) == 1:
+        return [value]
+    distributed.all_gather_object(values, value)
+    return values
+
+
+def on_every_rank(function: Callable[[], T]) -> T:
+    """Call a function that makes no collective, on each rank, and return its result there.
+
+    Raises:
+        Exception: the function raised it, here and on no rank of a lower number.
+        SystemExit: with code 2, the function raised an error on another rank, which has it.
+    """
+    result, error = None, None
+    try:
+        result = function()
+    except Exception as raised:
+        if num_ranks() == 1:
+            raise
+        error = raised
+    failed = gather_objects(error is not None)
+    if not any(failed):
+        return result  # type: ignore[return-value]
+    if error is None or failed.index(True) < rank_number():
+        raise SystemExit(2)
+    raise error
+
+
+def on_first_rank(function: Callable[[], T]) -> T:
+    """Call a function that makes no collective on rank 0, and return its result on all ranks.
+
+    Errors are those of `on_every_rank`; the result must be picklable.
+    """
+    result = on_every_rank(lambda: function() if rank_number() == 0 else None)
+    if num_ranks() == 1:
+        return result  # type: ignore[return-value]
+    shared = [result]
+    distributed.broadcast_object_list(shared)
+    return shared[0]  # type: ignore[return-value]
 
 
 @torch.no_grad()

@@ -5,14 +5,15 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from fairloss.agent import Policy
 from fairloss.checks import check_file, expect
 from fairloss.data import LabeledImages
-from fairloss.heads import Head, registry
+from fairloss.heads import HEADS, CosineHead, Head, registry
 from fairloss.heads.fair_loss import as_trained
 from fairloss.io.run_folder import RunFolder
+from fairloss.ranks import num_ranks
 from fairloss.training.backbone import backbone, load_weights
 from fairloss.training.config import HeadConfig, TrainConfig, device_of
 from fairloss.training.loss_file import with_loss
@@ -34,6 +35,8 @@ def build_head(
 ) -> Head:
     """Return the configured head; ValueError naming the setting that does not fit.
 
+    Several ranks of `torch.distributed` divide its classes.
+
     Args:
         config: of the head.
         num_classes: C.
@@ -47,6 +50,12 @@ def build_head(
     config = with_loss(config)
     policy = read_policy(config) if policy is None else policy
     margins = read_margins(config, identities)
+    options = dict(config.options)
+    if num_ranks() > 1:
+        divides = config.name not in HEADS or issubclass(HEADS[config.name], CosineHead)
+        expected = f"one that divides its classes among ranks, of which there are {num_ranks()}"
+        expect(divides, "head.name", expected, config.name)
+        options["process_group"] = distributed.group.WORLD
     try:
         return registry.build_head(
             config.name,
@@ -61,7 +70,7 @@ def build_head(
             counts=counts,
             epochs=epochs,
             margins=margins,
-            options=config.options,
+            options=options,
         )
     except ValueError as error:
         raise ValueError(f"head.{error}") from error
