@@ -6,6 +6,7 @@
 
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from copy import copy
 from pathlib import Path
@@ -43,7 +44,7 @@ def write_divided(path: Path, state: dict[str, Any]) -> None:
     on_first_rank(lambda: _make_anew(partial))
     parts = dict(_divided("", state))
     try:
-        save(parts, checkpoint_id=partial, no_dist=num_ranks() == 1)
+        save(parts, checkpoint_id=partial)
     except CheckpointException as error:
         failures = error.failures
         on_every_rank(lambda: _report_write(path, failures))
@@ -74,7 +75,9 @@ def read_divided(path: Path) -> dict[str, Any]:
         name: _empty(torch.Size(each["shape"]), getattr(torch, each["dtype"]))
         for name, each in entry["tensors"].items()
     }
-    load(parts, checkpoint_id=path, no_dist=num_ranks() == 1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled")  # as is `no_dist`
+        load(parts, checkpoint_id=path, no_dist=num_ranks() == 1)
     return _replaced("", state, lambda name, part: parts.get(name))
 
 
