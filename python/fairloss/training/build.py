@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
 from fairloss.agent import Policy
 from fairloss.checks import check_file, expect
@@ -13,7 +13,7 @@ from fairloss.data import LabeledImages
 from fairloss.heads import HEADS, CosineHead, Head, registry
 from fairloss.heads.fair_loss import as_trained
 from fairloss.io.run_folder import RunFolder
-from fairloss.ranks import num_ranks
+from fairloss.ranks import num_ranks, on_every_rank
 from fairloss.training.backbone import backbone, load_weights
 from fairloss.training.config import HeadConfig, TrainConfig, device_of
 from fairloss.training.loss_file import with_loss
@@ -116,22 +116,7 @@ def build_trainer(
         folder: of the run.
         policy: of Fair Loss, instead of the one that the run names or has.
     """
-    torch.manual_seed(config.seed)
-    model = backbone(config)
-    head = build_head(
-        config.head,
-        faces.num_classes,
-        config.model.embedding_size,
-        config.seed,
-        faces.counts,
-        run_policy(config, folder) if policy is None else policy,
-        identities=faces.identities,
-        epochs=config.epochs,
-    )
-    if config.init is not None and not folder.begun:
-        start_from_run(config, model, head, faces)
-    if config.init_backbone is not None and not folder.begun:
-        load_weights("init_backbone", model, Path(config.init_backbone), config)
+    model, head = on_every_rank(lambda: _build_parts(config, faces, folder, policy))
     return Trainer(
         model,
         head,
@@ -148,6 +133,28 @@ def build_trainer(
         precision=config.precision,
         accumulate=config.accumulate,
     )
+
+
+def _build_parts(
+    config: TrainConfig, faces: LabeledImages, folder: RunFolder, policy: Policy | None
+) -> tuple[nn.Module, Head]:
+    torch.manual_seed(config.seed)
+    model = backbone(config)
+    head = build_head(
+        config.head,
+        faces.num_classes,
+        config.model.embedding_size,
+        config.seed,
+        faces.counts,
+        run_policy(config, folder) if policy is None else policy,
+        identities=faces.identities,
+        epochs=config.epochs,
+    )
+    if config.init is not None and not folder.begun:
+        start_from_run(config, model, head, faces)
+    if config.init_backbone is not None and not folder.begun:
+        load_weights("init_backbone", model, Path(config.init_backbone), config)
+    return model, head
 
 
 def _log_skip(folder: RunFolder, step: int, reason: str) -> None:

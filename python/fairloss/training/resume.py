@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def start_or_resume(
         return trainer, 0, EpochSoFar()
     on_every_rank(lambda: check_same_identities("output", faces, folder.path))
     with folder.report_malformed_checkpoint():
-        trainer.restore(state)
+        on_every_rank(partial(trainer.restore, state))
         so_far = EpochSoFar(**state.get("so_far", {}))
     folder.forget_after(trainer.step, state["epoch"])
     folder.log("resume", epoch=state["epoch"], step=trainer.step)

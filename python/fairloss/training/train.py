@@ -26,6 +26,7 @@ from fairloss.training.resume import (
 from fairloss.training.run_log import Report, RunLog
 from fairloss.training.settings import absolute, map_paths, prepare
 from fairloss.training.signals import Signals
+from fairloss.training.trainer import Diverged
 
 # Settings that a resumed run may change.
 FREE_SETTINGS = (
@@ -77,7 +78,10 @@ def train(
         if rank_number() != 0:
             progress = report = None
         callbacks = progress or no_progress, report or print_nothing, after_epoch
-        return _train(config, faces, signals, *callbacks)
+        try:
+            return _train(config, faces, signals, *callbacks)
+        except Diverged as error:  # on all ranks alike
+            raise (error if rank_number() == 0 else SystemExit(2)) from None
 
 
 def print_nothing(line: str) -> None:
