@@ -11,9 +11,10 @@ from fairloss.progress import Progress
 from fairloss.ranks import num_ranks, on_first_rank
 from fairloss.training.config import TrainConfig
 from fairloss.training.evaluation import VerificationSets
+from fairloss.training.groups import group_table
 from fairloss.training.run_log import RunLog
 from fairloss.training.signals import Signals
-from fairloss.training.trainer import Epoch, EpochSoFar, Trainer, group_table
+from fairloss.training.trainer import Epoch, EpochSoFar, Trainer
 from fairloss_ext import ClassStatistics
 
 AfterEpoch = Callable[[int, Trainer], object]
