@@ -88,7 +88,7 @@ def test_four_one_three_and_four_ranks_train_one_run(tmp_path):
     spawn(3, (settings(path, **changes),), stop=113)
     spawn(4, (settings(path, **changes),))
     events = [x["step"] for x in RunFolder(path).metrics() if x["event"] == "resume"]
-    assert events == [37, 74, 113]
+    assert events == [38, 74, 114]  # ranks share a signal in the next step
     relative = [abs(a - b) / b for a, b in zip(losses(path), losses(whole), strict=True)]
     print([(relative[step], max(relative[step : step + 30])) for step in events])
     for step in events:
