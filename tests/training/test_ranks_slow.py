@@ -69,7 +69,7 @@ def test_three_epochs_of_fair_loss_have_the_margins_and_actions_of_one_process(t
     one, two = margins(tmp_path / "one", 3), margins(tmp_path / "two", 3)
     assert all(map(torch.equal, one, two))
     actions = [(b - a).sign() for a, b in pairwise(one)]
-    assert all(len(each.unique()) > 1 for each in actions)
+    assert len(torch.cat(actions).unique()) == 3
     groups = [
         [x["groups"] for x in RunFolder(tmp_path / name).metrics() if x["event"] == "epoch"]
         for name in ("one", "two")
@@ -129,6 +129,6 @@ def test_all_ranks_leave_a_step_out_that_is_not_finite_on_one(tmp_path):
     spawn(2, (settings(path), OverflowingBackbone))
     (skip,) = [x for x in RunFolder(path).metrics() if x["event"] == "skip"]
     assert skip["step"] == 3
-    assert skip["reason"].startswith("6 embeddings are not finite: id")
+    assert skip["reason"].startswith("5 embeddings are not finite: id")
     assert len(losses(path)) == 2 * STEPS
     assert all(each.isfinite().all() for each in weights(path))
