@@ -27,7 +27,7 @@ from rank_runs import (
 from synthetic import write_folder
 from training_runs import same, weights
 
-from fairloss.training import HeadConfig, RunFolder
+from fairloss.training import HeadConfig, OptimizerConfig, RunFolder
 
 pytestmark = pytest.mark.slow
 CASES = {
@@ -80,15 +80,15 @@ def test_three_epochs_of_fair_loss_have_the_margins_and_actions_of_one_process(t
 
 def test_four_one_three_and_four_ranks_train_one_run(tmp_path):
     whole, path = tmp_path / "whole", tmp_path / "run"
-    changes = {"epochs": 40}  # 160 steps
+    changes = {"epochs": 32, "optimizer": OptimizerConfig(learning_rate=0.002)}  # 128 steps
     spawn(4, (settings(whole, **changes),))
-    spawn(4, (settings(path, **changes),), stop=37)
+    spawn(4, (settings(path, **changes),), stop=30)
     with pytest.raises(SystemExit):
-        run(settings(path, **changes), progress=stop_at(74))
-    spawn(3, (settings(path, **changes),), stop=113)
+        run(settings(path, **changes), progress=stop_at(62))
+    spawn(3, (settings(path, **changes),), stop=92)
     spawn(4, (settings(path, **changes),))
     events = [x["step"] for x in RunFolder(path).metrics() if x["event"] == "resume"]
-    assert events == [38, 74, 114]  # ranks share a signal in the next step
+    assert events == [31, 62, 93]  # ranks share a signal in the next step
     relative = [abs(a - b) / b for a, b in zip(losses(path), losses(whole), strict=True)]
     print([(relative[step], max(relative[step : step + 30])) for step in events])
     for step in events:
