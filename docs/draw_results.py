@@ -82,6 +82,9 @@ def has_part(task: Task, part: str) -> bool:
     """Return whether there is anything to show."""
     if part == "margins":
         return bool(margins(task))
+    if part == "sensitivity":
+        several = all(len(task.values(arm, task.primary)) > 1 for arm in task.arms)
+        return several and len(tables.fixed_arms(task)) > 1
     if part == "bins":
         return any(name.startswith("closed_") for name in task.measured(["closed_accuracy"]))
     return part not in ("contrasts", "secondary") or bool(task.differences)
@@ -214,6 +217,7 @@ PARTS = {  # a table, a figure and its text
     "secondary": (tables.secondary_table, None, ""),
     "bins": (tables.bins_table, None, ""),
     "margins": (None, draw_margins, "Mean margins in every epoch"),
+    "sensitivity": (tables.sensitivity_table, None, ""),
     "cost": (tables.cost_table, draw_cost, "The primary metric against the cost of a run"),
 }
 

@@ -13,6 +13,7 @@ from scipy import stats
 from fairloss.experiments.measure import unit
 
 BINS = ("head", "mid", "tail")
+SEEDS = (8, 12, 24)  # for which the sensitivity of a task is shown
 SHORT = {  # the metrics of the tables beside the primary one
     "test_tar_1e-4": "TAR@1e-4",
     "closed_accuracy": "closed-set accuracy",
@@ -171,6 +172,41 @@ def cost_table(task: Task) -> str:
         rows.append((f"`{arm}`", f"{once:.2f}", f"{spread:.2f}", f"{value:.2f}"))
     columns = ("arm", "trainings", "trainings, tuned once for all seeds", label(task.primary))
     return markdown(columns, rows)
+
+
+def fixed_arms(task: Task) -> list[str]:
+    """Return the arms of one margin each."""
+    return [arm for arm in task.arms if arm.startswith("fixed_")]
+
+
+def sensitivity_table(task: Task) -> str:
+    """Return how far the fixed margin moves each metric, in errors of a mean paired difference."""
+    rows = []
+    for metric in task.measured(list(SHORT)[:3]):
+        factor = unit(metric)
+        means = {arm: factor * mean(task.values(arm, metric)).value for arm in fixed_arms(task)}
+        lowest, highest = (choose(means, key=means.__getitem__) for choose in (min, max))
+        moved, sd = means[highest] - means[lowest], factor * difference_sd(task, metric)
+        ends = [f"{means[arm]:.2f} (`{arm}`)" for arm in (lowest, highest)]
+        errors = [f"{moved * math.sqrt(seeds) / sd:.1f}" for seeds in SEEDS]
+        halves = [f"{stats.t.isf(0.025, n - 1) * sd / math.sqrt(n):.2f}" for n in SEEDS]
+        rows.append((label(metric), *ends, f"{sd:.2f}", " / ".join(errors), " / ".join(halves)))
+    seeds = " / ".join(map(str, SEEDS))
+    columns = ("metric", "lowest", "highest", "sd of a difference")
+    counted = (f"range in standard errors, {seeds} seeds", f"half-width, {seeds} seeds")
+    return markdown((*columns, *counted), rows)
+
+
+def difference_sd(task: Task, metric: str) -> float:
+    """Return the standard deviation over seeds of the difference of two arms.
+
+    From the residuals of all arms and seeds without the means of both: with few seeds, the
+    deviation of a single difference would have few degrees of freedom.
+    """
+    values = np.array([task.values(arm, metric) for arm in task.arms])
+    residuals = values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()
+    arms, seeds = values.shape
+    return math.sqrt(2 * float((residuals**2).sum()) / ((arms - 1) * (seeds - 1)))
 
 
 def _interval(numbers: Mean, factor: float, sign: str = "") -> str:

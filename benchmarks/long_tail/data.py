@@ -4,7 +4,7 @@
 
 `runs/data/long_tail/A/SEED` has the training characters, "train" and, in the held-out typefaces,
 "closed". `SEED-others` has the validation and test characters: as few characters are drawn by all
-held-out typefaces, those of the test need four of them. A call that was interrupted resumes.
+typefaces, some are enough. A call that was interrupted resumes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,28 +25,29 @@ from fairloss.data.arrays import map_arrays, write_arrays
 from fairloss.glyphs import GlyphOptions, make_glyphs
 
 ROOT = Path("runs/data/long_tail")
-# The validation and test sets of these are too small to compare arms by, and are not used.
+# Of validation and test: enough characters, with at least so many images, of which those of
+# validation keep as many. `make_glyphs` would draw fewer.
 TASKS = {
     "A": {
-        "fonts": "full",
-        "classes": 800,
-        "validation": 300,
-        "test": 500,
-        "held_out_typefaces": 8,
-        "largest": 40,
-        "smallest": 3,
+        "glyphs": {
+            "fonts": "full",
+            "classes": 800,
+            "held_out_typefaces": 8,
+            "largest": 40,
+            "smallest": 3,
+        },
+        "validation": (700, 8),
+        "test": (2000, 4),
     },
     "B": {
-        "fonts": "lite",
-        "classes": 1000,
-        "validation": 300,
-        "test": 500,
-        "held_out_typefaces": 5,
+        "glyphs": {"fonts": "lite", "classes": 1000, "held_out_typefaces": 5},
+        "validation": (600, 4),
+        "test": (1200, 4),
     },
 }
-# Enough for these characters, each with so many images or more; those of validation have as many.
-VALIDATION, TEST = (700, 8), (2000, 4)
-DRAWN = {"validation": 1500, "test": 9000}
+UNUSED = {"validation": 300, "test": 500}  # characters of the sets of `make_glyphs` itself
+# Of which the sets are selected; the next number where the typefaces of a seed draw too few.
+DRAWN = {"validation": (1500,), "test": (9000, 7000, 5000)}
 
 
 def draw(task: str, seed: int) -> None:
@@ -54,22 +56,37 @@ def draw(task: str, seed: int) -> None:
     target, partial = (folder.with_name(f"{seed}-{name}") for name in ("others", "partial"))
     if target.exists():
         return
-    draw_glyphs(folder, **TASKS[task], seed=seed)
-    same = {name: TASKS[task][name] for name in ("fonts", "held_out_typefaces")}
+    settings = TASKS[task]
+    draw_glyphs(folder, **settings["glyphs"], **UNUSED, seed=seed)
+    same = {name: settings["glyphs"][name] for name in ("fonts", "held_out_typefaces")}
     drawn = {}
-    for name, characters in DRAWN.items():
+    for name, counts in DRAWN.items():
         source = folder.with_name(f"{seed}-{name}")
-        draw_glyphs(source, **same, classes=2, seed=seed, **{name: characters})
+        draw_most(source, name, counts, **same, classes=2, seed=seed)
         drawn[name] = map_arrays(source / name)
     trained = set(map_arrays(folder / "train").identities)
-    validation = select(drawn["validation"], trained, *VALIDATION, seed)
-    counts = [VALIDATION[1]] * validation.num_classes
+    validation = select(drawn["validation"], trained, *settings["validation"], seed)
+    counts = [settings["validation"][1]] * validation.num_classes
     write(partial / "validation", long_tailed(validation, counts, seed))
-    test = select(drawn["test"], trained | set(validation.identities), *TEST, seed)
+    test = select(drawn["test"], trained | set(validation.identities), *settings["test"], seed)
     write(partial / "test", test)
     for name in DRAWN:
         shutil.rmtree(folder.with_name(f"{seed}-{name}"))
     os.replace(partial, target)
+
+
+def draw_most(folder: Path, name: str, counts: Sequence[int], **options: Any) -> None:
+    """Draw a set with the first of these numbers of characters that there are."""
+    *larger, smallest = counts
+    for count in larger:
+        try:
+            draw_glyphs(folder, **{name: count}, **options)
+            return
+        except ValueError as error:
+            if not str(error).startswith(f"{name}:"):
+                raise
+            shutil.rmtree(folder.with_name(f".{folder.name}.partial"))
+    draw_glyphs(folder, **{name: smallest}, **options)
 
 
 def draw_glyphs(folder: Path, **options: Any) -> None:
@@ -79,14 +96,19 @@ def draw_glyphs(folder: Path, **options: Any) -> None:
 
 
 def select(faces: FaceImages, taken: set[str], count: int, least: int, seed: int) -> FaceImages:
-    """Draw `count` characters that are not taken and have `least` images or more."""
+    """Draw `count` characters that are not taken and have `least` images or more, or half so many.
+
+    Held-out typefaces of some seeds draw few characters.
+    """
     enough = [
         name
         for name, images in zip(faces.identities, faces.counts.tolist(), strict=True)
         if name not in taken and images >= least
     ]
     if len(enough) < count:
-        raise SystemExit(f"seed {seed}: {len(enough)} of {count} characters have {least} images")
+        print(f"seed {seed}: {len(enough)} of {count} characters have {least} images")
+    if 2 * len(enough) < count:
+        raise SystemExit(f"seed {seed}: too few characters")
     order = torch.randperm(len(enough), generator=torch.Generator().manual_seed(seed))
     return faces.of_identities(enough[position] for position in order[:count].tolist())
 

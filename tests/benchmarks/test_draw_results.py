@@ -114,6 +114,18 @@ def test_a_cost_is_in_trainings_of_its_own_seed(task):
     assert task.cost("fair")[0] == pytest.approx((36 / 20 + 46 / 20) / 2)
 
 
+def test_sensitivity_is_in_standard_errors_of_a_mean_difference(content, tmp_path):
+    # two arms: the standard deviation of their differences .1 and -.2 is .2121
+    tars = {"fixed_0.2": (0.6, 0.7), "fixed_0.1": (0.5, 0.9)}
+    runs = [run(arm, seed, tar) for arm, pair in tars.items() for seed, tar in enumerate(pair)]
+    for each in runs:
+        each["metrics"] = {"test_mean_tar": each["metrics"]["test_mean_tar"]}
+    task = Task(content | {"runs": runs, "seeds": dict.fromkeys(tars, 2)}, tmp_path)
+    ends = ["65.00 (`fixed_0.2`)", "70.00 (`fixed_0.1`)"]
+    numbers = ["21.21", "0.7 / 0.8 / 1.2", "17.73 / 13.48 / 8.96"]
+    assert rows(result_tables.sensitivity_table(task))[0] == ["mean TAR", *ends, *numbers]
+
+
 def test_only_the_text_between_the_markers_is_replaced(task):
     page = draw_results.with_results(PAGE, {"t": task})
     assert page.startswith("before\n<!-- t arms -->\n![")
@@ -139,7 +151,8 @@ def test_pages_and_figures_are_written_from_a_part_of_the_results(content, tmp_p
     draw_results.draw_results(tmp_path)
     images = sorted(path.name for path in (tmp_path / "images").iterdir())
     assert images == [f"t-{part}.svg" for part in ("arms", "contrasts", "cost", "margins")]
-    assert page.read_text(encoding="utf-8").count("No results yet.") == len(PARTS)
+    nothing = len(PARTS) + 1  # of u, and as t has no fixed margins, the sensitivity to them
+    assert page.read_text(encoding="utf-8").count("No results yet.") == nothing
     assert ">fair - fixed<" in (tmp_path / "images" / "t-contrasts.svg").read_text("utf-8")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
     draw_results.draw_results(tmp_path)

@@ -181,6 +181,16 @@ def test_a_plan_counts_what_is_left_and_writes_nothing(config, summary, tmp_path
     assert (more.runs, more.finished) == (6, 4)
     seconds = [np.mean([result(config, a, s)["seconds"] for s in (0, 1)]) for a in ARMS]
     assert more.seconds_left == pytest.approx(sum(seconds) / 2)
+    fewer = plan(replace(config, seeds=3, fewer_seeds={"arcface": 1}))
+    assert (fewer.runs, fewer.arms["arcface"].runs) == (4, 1)
+    assert fewer.seconds_left == pytest.approx(seconds[0])
+
+
+def test_arms_may_have_fewer_seeds(config):
+    fewer = replace(config, seeds=3, fewer_seeds={"arcface": 1})
+    runs = [("cosface", 0), ("arcface", 0), ("cosface", 1), ("cosface", 2)]
+    assert fewer.runs == runs
+    assert smoke(fewer).runs == runs[:2]
 
 
 def test_a_smoke_test_trains_every_arm_once_elsewhere(config):
@@ -210,6 +220,9 @@ def test_a_smoke_test_trains_every_arm_once_elsewhere(config):
         ({"arms": {"a": {"epoch": 3}}}, "arms.a: epoch: expected a setting such as epochs"),
         ({"settings": {}}, "arms.cosface: data: must be given"),
         ({"seeds": 0}, "seeds: expected a number of at least 1, got 0"),
+        ({"fewer_seeds": {"foo": 1}}, "fewer_seeds: expected arms of cosface, arcface, got foo"),
+        ({"fewer_seeds": {"arcface": 3}}, "fewer_seeds.arcface: expected 1 to seeds=2, got 3"),
+        ({"fewer_seeds": {"arcface": 0.5}}, "fewer_seeds.arcface: expected 1 to seeds=2, got 0.5"),
     ],
 )
 def test_wrong_settings_are_refused_before_the_work(config, changes, message):

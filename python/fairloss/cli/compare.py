@@ -47,6 +47,7 @@ def compare(
     - decide: [METRIC, ...]: those with a decision; default: the primary one
     - settings: {data: FOLDER, epochs: 20, ...}: those of every run
     - seeds=5, seed=0: runs of each arm, with seeds seed, seed + 1, ...
+    - fewer_seeds: {ARM: 3, ...}: arms with only the first seeds
     - test=FOLDER: images of identities to verify; default: a fifth of the identities of data,
       which no arm trains on
     - validation=FOLDER: images of further identities, for choices among arms

@@ -46,6 +46,7 @@ class CompareConfig:
     decide: list[str] = field(default_factory=list)  # metrics with a decision; default: the primary
     seeds: int = number(5, 1)  # runs of each arm, with seeds seed, seed + 1, ...
     seed: int = number(0, 0)
+    fewer_seeds: dict[str, int] = field(default_factory=dict)  # arm -> runs, where not all seeds
     test: str | None = path(None)  # images of other identities; default: hold out a fifth of data
     validation: str | None = path(None)  # images of further identities, for choices among arms
     closed: str | None = path(None)  # other images of the identities of data, to classify
@@ -66,6 +67,7 @@ class CompareConfig:
             valid = isinstance(arm, str) and re.fullmatch(r"\w[\w.+-]*", arm)
             expect(valid, "arms", "names of letters, digits and _.+-", repr(arm))
             _check_arm(arm, self.training(Run(arm, self.seed)))
+        self._check_fewer_seeds()
         ascending = sorted(set(self.stages))
         expect(self.stages == ascending, "stages", "ascending fractions", self.stages)
         expect(not self.stages or self.validation, "validation", "a folder for the stages", "none")
@@ -74,6 +76,12 @@ class CompareConfig:
         expect(self.test is not None or len(data) == 1, "test", expected, "none")
         self._check_choices()
         self._check_decisions()
+
+    def _check_fewer_seeds(self) -> None:
+        for arm, seeds in self.fewer_seeds.items():
+            expect(arm in self.arms, "fewer_seeds", f"arms of {', '.join(self.arms)}", arm)
+            fewer = type(seeds) is int and 1 <= seeds <= self.seeds
+            expect(fewer, f"fewer_seeds.{arm}", f"1 to seeds={self.seeds}", seeds)
 
     def _check_choices(self) -> None:
         """Raise ValueError for choices that could not be computed at the end."""
@@ -108,8 +116,12 @@ class CompareConfig:
     @property
     def runs(self) -> list[Run]:
         """All runs, seed by seed."""
-        seeds = range(self.seed, self.seed + self.seeds)
-        return [Run(arm, seed) for seed in seeds for arm in self.arms]
+        return [
+            Run(arm, self.seed + number)
+            for number in range(self.seeds)
+            for arm in self.arms
+            if number < self.fewer_seeds.get(arm, self.seeds)
+        ]
 
     def training(self, run: Run) -> TrainConfig:
         """Return the settings of a run; ValueError naming the arm where they do not fit."""
@@ -180,4 +192,6 @@ def smoke(config: CompareConfig) -> CompareConfig:
         few = {"epochs": SMOKE_EPOCHS, "optimizer.warmup": warmup}
         arms[run.arm] = config.arms[run.arm] | few
     output = f"{Path(config.output)}-smoke"
-    return replace(config, output=output, seeds=1, arms=arms, choices={}, contrasts=[])
+    return replace(
+        config, output=output, seeds=1, arms=arms, fewer_seeds={}, choices={}, contrasts=[]
+    )

@@ -1,5 +1,6 @@
 """The runs of a comparison, and the time that is left."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
@@ -77,7 +78,8 @@ def plan(config: CompareConfig) -> Plan:
 def plan_after(config: CompareConfig, results: Mapping[Run, Mapping[str, Any]]) -> Plan:
     """Return what is left after these results."""
     arms = {}
+    runs = Counter(run.arm for run in config.runs)
     for arm in config.arms:
         seconds = [result["seconds"] for run, result in results.items() if run.arm == arm]
-        arms[arm] = ArmPlan(config.seeds, len(seconds), fmean(seconds) if seconds else None)
+        arms[arm] = ArmPlan(runs[arm], len(seconds), fmean(seconds) if seconds else None)
     return Plan(arms, config.workers)
