@@ -23,7 +23,13 @@ LAYERS = (
     {"__main__"},
 )
 # Imports within a row: (from, to).
-WITHIN = {("heads", "agent"), ("models", "data"), ("glyphs", "data"), ("data", "evaluation")}
+WITHIN = {
+    ("io", "ranks"),
+    ("heads", "agent"),
+    ("models", "data"),
+    ("glyphs", "data"),
+    ("data", "evaluation"),
+}
 
 
 def layer(name: str) -> int:

@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -15,6 +16,9 @@ from fairloss.checks import expect
 
 P = ParamSpec("P")
 T = TypeVar("T")
+# A rank may wait this long for another, which reads images or evaluates; torchrun ends the ranks at
+# once where one fails.
+TIMEOUT = timedelta(hours=2)
 SAME_WEIGHT = (
     "the same on every rank (outside of DistributedDataParallel each rank trains a separate head: "
     "wrap it in DDP, as the backbone, or divide its classes among the ranks with process_group=)"
@@ -61,7 +65,7 @@ def rank_and_ranks(group: "distributed.ProcessGroup | None") -> tuple[int, int]:
 
 def is_first_rank() -> bool:
     """Return whether this process is rank 0 of the default group, or alone."""
-    return rank_and_ranks(default_group())[0] == 0
+    return rank_number() == 0
 
 
 def launched_ranks() -> int:
@@ -81,11 +85,61 @@ def torchrun_ranks() -> Iterator[None]:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group()
+    distributed.init_process_group(timeout=TIMEOUT)
     try:
         yield
     finally:
         distributed.destroy_process_group()
+
+
+def rank_number() -> int:
+    """Return the number of this rank, 0 without an initialized `torch.distributed`."""
+    number: int = distributed.get_rank() if num_ranks() > 1 else 0
+    return number
+
+
+def gather_objects(value: T) -> list[T]:
+    """Return the picklable values of all ranks, in their order."""
+    values: list[Any] = [None] * num_ranks()
+    if len(values) == 1:
+        return [value]
+    distributed.all_gather_object(values, value)
+    return values
+
+
+def on_every_rank(function: Callable[[], T]) -> T:
+    """Call a function that makes no collective, on each rank, and return its result there.
+
+    Raises:
+        Exception: the function raised it, here and on no rank of a lower number.
+        SystemExit: with code 2, the function raised an error on another rank, which has it.
+    """
+    result, error = None, None
+    try:
+        result = function()
+    except Exception as raised:
+        if num_ranks() == 1:
+            raise
+        error = raised
+    failed = gather_objects(error is not None)
+    if not any(failed):
+        return result  # type: ignore[return-value]
+    if error is None or failed.index(True) < rank_number():
+        raise SystemExit(2)
+    raise error
+
+
+def on_first_rank(function: Callable[[], T]) -> T:
+    """Call a function that makes no collective on rank 0, and return its result on all ranks.
+
+    Errors are those of `on_every_rank`; the result must be picklable.
+    """
+    result = on_every_rank(lambda: function() if rank_number() == 0 else None)
+    if num_ranks() == 1:
+        return result  # type: ignore[return-value]
+    shared = [result]
+    distributed.broadcast_object_list(shared)
+    return shared[0]  # type: ignore[return-value]
 
 
 @torch.no_grad()

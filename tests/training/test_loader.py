@@ -271,3 +271,26 @@ def test_no_worker_outlives_a_training_process_that_is_stopped(tmp_path, folder,
     while any(Path(f"/proc/{worker}").exists() for worker in workers):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("memory_limit", [0, 8 * 2**30])
+@pytest.mark.parametrize(("ranks", "accumulate"), [(3, 1), (2, 3), (9, 1)])  # 9: some of no image
+def test_ranks_have_together_the_images_of_one_process(
+    folder, monkeypatch, memory_limit, ranks, accumulate
+):
+    images = open_images(folder, SIZE, 1, memory_limit=memory_limit)
+    loader = Loader(images, 7, 3, workers=0, accumulate=accumulate)
+    batches = loader.batches(5)
+    expected, ordered = copies(loader.load(5, batches)), torch.cat(copies(loader.load_in_order()))
+    monkeypatch.setattr("fairloss.training.loader.num_ranks", lambda: ranks)
+    parts, ordered_parts = [], []
+    for rank in range(ranks):
+        monkeypatch.setattr("fairloss.training.loader.rank_number", lambda rank=rank: rank)
+        parts.append(copies(loader.load(5, batches)))
+        ordered_parts += copies(loader.load_in_order())
+    assert torch.equal(torch.cat(ordered_parts), ordered)
+    for step, batch in enumerate(batches):
+        micro_batches = torch.arange(len(batch)).tensor_split(accumulate)
+        for rank in range(ranks):
+            rows = torch.cat([part.tensor_split(ranks)[rank] for part in micro_batches])
+            assert torch.equal(parts[rank][step], expected[step][rows])

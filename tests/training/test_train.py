@@ -134,9 +134,6 @@ def test_tensorboard_scalars_are_written(tmp_path):
     assert any(tag.startswith("margin/") for tag in events.Tags()["scalars"])
 
 
-def test_one_identity_and_several_ranks_are_refused(tmp_path, monkeypatch):
+def test_one_identity_is_refused(tmp_path):
     with pytest.raises(ValueError, match="data: expected at least two identities, got one"):
         train(config(tmp_path), faces([5]))
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match="WORLD_SIZE"):
-        train(config(tmp_path), faces(COUNTS))

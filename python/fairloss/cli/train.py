@@ -1,9 +1,13 @@
 """The command `fairloss train`."""
 
+import warnings
+from contextlib import nullcontext
+
 from fairloss import training
 from fairloss.cli._console import print_line, print_note
 from fairloss.cli._progress import progress_bars
 from fairloss.cli._settings import Settings, load_settings
+from fairloss.ranks import on_every_rank, rank_number, torchrun_ranks
 
 
 def train(settings: Settings = None) -> None:
@@ -12,7 +16,8 @@ def train(settings: Settings = None) -> None:
     Example: `fairloss train data=faces output=runs/mine epochs=20 seed=1`
 
     Ends with output/model.pt, the backbone's state dict. Ctrl-C and SIGTERM end the step, write a
-    checkpoint, and exit with 130 and 143; the same command resumes. Settings and their defaults:
+    checkpoint, and exit with 130 and 143; the same command resumes. On several GPUs:
+    `torchrun --nproc_per_node=4 -m fairloss train ...`. Settings and their defaults:
 
     - data=FOLDER (or train.rec, or a list of `path<TAB>label`), output=RUN: must be given
     - epochs=32, batch_size=64, seed=0
@@ -43,7 +48,12 @@ def train(settings: Settings = None) -> None:
     - log_every=50: steps between lines with loss, margins, images/s and time left (0: none)
     - tensorboard=false: also write scalars to output/tensorboard
     """
-    config = load_settings(settings, training.TrainConfig)
-    with progress_bars() as progress:
-        folder = training.train(config, progress=progress, report=print_note)
-    print_line(f"backbone: {folder / 'model.pt'}")
+    with torchrun_ranks():
+        is_first = rank_number() == 0
+        if not is_first:
+            warnings.simplefilter("ignore")  # those of the first rank
+        config = on_every_rank(lambda: load_settings(settings, training.TrainConfig))
+        with progress_bars() if is_first else nullcontext() as progress:
+            folder = training.train(config, progress=progress, report=print_note)
+    if is_first:
+        print_line(f"backbone: {folder / 'model.pt'}")

@@ -35,10 +35,36 @@ def epoch_batches(num_samples: int, batch_size: int, seed: int, epoch: int) -> l
     return list(order.tensor_split(-(-num_samples // batch_size)))
 
 
-def augment(images: Tensor, seed: int, epoch: int, step: int, mirror: bool = True) -> Tensor:
+def rank_rows(count: int, parts: int, rank: int, ranks: int) -> list[Tensor]:
+    """Return the rows of a batch of `count` that one of several ranks trains on.
+
+    The batch is cut into micro-batches, and each of them among the ranks, so that micro-batches
+    have the same images on any number of ranks. A part may be empty.
+
+    Args:
+        count: images of the batch, those of all ranks.
+        parts: micro-batches.
+        rank: number of the rank, from 0.
+        ranks: their number.
+    """
+    micro_batches = torch.arange(count).tensor_split(parts)
+    return [rows.tensor_split(ranks)[rank] for rows in micro_batches]
+
+
+def augment(
+    images: Tensor,
+    seed: int,
+    epoch: int,
+    step: int,
+    mirror: bool = True,
+    *,
+    rows: Tensor | None = None,
+    batch_size: int | None = None,
+) -> Tensor:
     """Mirror each image with probability 1/2 and shift it; uint8 (B, channels, H, W) in and out.
 
-    Without `mirror` images are shifted alone.
+    Without `mirror` images are shifted alone. `rows` are those of a larger batch, of `batch_size`,
+    that `images` are, and as which they are changed.
 
     Vertical shifts are whole pixels, uniform over -H//16..H//16, horizontal ones over
     -W//16..W//16 (7 pixels at 112), and repeat the edge: about the error of a face alignment.
@@ -48,10 +74,12 @@ def augment(images: Tensor, seed: int, epoch: int, step: int, mirror: bool = Tru
     """
     _check_images(images)
     count, channels, height, width = images.shape
-    source = generator("augment", seed, epoch, step)
-    vertical = _uniform(count, height // 16, source)
-    horizontal = _uniform(count, width // 16, source)
-    mirrored = torch.randint(2, (count, 1), generator=source, dtype=torch.bool)
+    source, drawn = generator("augment", seed, epoch, step), batch_size or count
+    vertical = _uniform(drawn, height // 16, source)
+    horizontal = _uniform(drawn, width // 16, source)
+    mirrored = torch.randint(2, (drawn, 1), generator=source, dtype=torch.bool)
+    if rows is not None:
+        vertical, horizontal, mirrored = vertical[rows], horizontal[rows], mirrored[rows]
     rows = (torch.arange(height) + vertical).clamp_(0, height - 1)
     columns = (torch.arange(width) + horizontal).clamp_(0, width - 1)
     if mirror:
@@ -140,7 +168,12 @@ def _uniform(count: int, bound: int, source: torch.Generator) -> Tensor:
 
 def generator(purpose: str, *numbers: int) -> torch.Generator:
     """Return a generator of its own for each purpose and numbers."""
-    return torch.Generator().manual_seed(int.from_bytes(_hash(8, purpose, *numbers), "big"))
+    return torch.Generator().manual_seed(derived_seed(purpose, *numbers))
+
+
+def derived_seed(purpose: str, *numbers: int) -> int:
+    """Return a seed of its own for each purpose and numbers."""
+    return int.from_bytes(_hash(8, purpose, *numbers), "big")
 
 
 def _hash(size: int, purpose: str, *numbers: int) -> bytes:

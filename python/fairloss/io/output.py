@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -48,8 +49,11 @@ def locked_output(folder: Path, name: str = "output") -> Iterator[None]:
     """Hold the lock of a folder, and remove temporaries of dead runs; see `locked`."""
     check_output(folder, name, folder=True)
     with locked(folder, folder / LOCK, name):
-        for temporary in folder.glob(".*.[0-9]*-[0-9]*.tmp"):  # of write_atomic alone
-            temporary.unlink(missing_ok=True)
+        for temporary in folder.glob(".*.[0-9]*-[0-9]*.tmp"):  # of write_atomic and write_divided
+            if temporary.is_dir():
+                shutil.rmtree(temporary)
+            else:
+                temporary.unlink(missing_ok=True)
         yield
 
 

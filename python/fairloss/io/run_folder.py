@@ -4,23 +4,27 @@ config.yaml, identities.json, metrics.jsonl, checkpoints, model.pt and head.pt. 
 and checkpoint carries a version, and every file but metrics.jsonl is written atomically.
 
 checkpoint-<epoch>.pt is written after an epoch, and checkpoint-<epoch>-<step>.pt in it, after a
-step of the run: their names sort by their age.
+step of the run: their names sort by their age. Several ranks write a folder of such a name without
+.pt; all of them call what reads or writes checkpoints, and the first one alone writes the rest.
 """
 
 import json
 import os
 import re
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fairloss.io.atomic import FormatError, read_text, report_failure, report_malformed, write_text
+from fairloss.io.divided import read_divided, remove, shared_read, write_divided
 from fairloss.io.json import VERSION
 from fairloss.io.state import read_state, write_state
+from fairloss.ranks import num_ranks, on_every_rank, on_first_rank, rank_number
 
 KEPT_CHECKPOINTS = 2  # the newest, and one in case it is damaged on disk
 
-_CHECKPOINT = re.compile(r"checkpoint-(\d+)(?:-(\d+))?\.pt")
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)(?:-(\d+))?(?:\.pt)?")
 
 
 class RunFolder:
@@ -43,6 +47,8 @@ class RunFolder:
 
     def log(self, event: str, **values: Any) -> None:
         """Append one line to metrics.jsonl."""
+        if rank_number() != 0:
+            return
         line = json.dumps({"version": VERSION, "event": event} | values)
         path = self / "metrics.jsonl"
         with report_failure(path), path.open("a", encoding="utf-8", newline="\n") as file:
@@ -72,6 +78,8 @@ class RunFolder:
             step: the last one that will not be.
             epoch: the last one whose end will not be; None: the end belongs to the last step.
         """
+        if rank_number() != 0:
+            return
         lines = [
             line
             for line in self.metrics()
@@ -91,9 +99,13 @@ class RunFolder:
         """
         whole = {"version": VERSION, "epoch": epoch} | state
         name = f"{epoch:04d}" if step is None else f"{epoch + 1:04d}-{step:08d}"
-        write_state(self / f"checkpoint-{name}.pt", whole)
-        for old in self._checkpoints()[: -self.keep_checkpoints]:
-            old.unlink()
+        if num_ranks() > 1:
+            write_divided(self / f"checkpoint-{name}", whole)
+        else:
+            write_state(self / f"checkpoint-{name}.pt", whole)
+        if rank_number() == 0:
+            for old in self._checkpoints()[: -self.keep_checkpoints]:
+                remove(old)
 
     @property
     def begun(self) -> bool:
@@ -110,31 +122,21 @@ class RunFolder:
         Raises:
             FormatError: naming the newest, if it or, with `previous`, every one is damaged.
         """
-        checkpoints = self._checkpoints()[::-1]
+        checkpoints = on_first_rank(lambda: self._checkpoints()[::-1])
         damages: list[FormatError] = []
         for path in checkpoints:
             try:
-                state = read_state(path)
+                state = _read(path)
             except FormatError as error:
                 damages.append(error)
                 if not previous:
                     break
                 continue
-            if state.get("version") != VERSION or not isinstance(state.get("epoch"), int):
-                raise FormatError(path, f"expected a checkpoint of version {VERSION}")
-            for damage in damages:
-                os.rename(damage.path, f"{damage.path}.damaged")
+            on_every_rank(partial(_check_version, path, state))
+            on_first_rank(lambda: _mark_damaged(damages))
             return state
-        if not damages:
-            return None
-        if len(damages) == len(checkpoints):
-            names = "it" if len(damages) == 1 else "all checkpoints"
-            remedy = f"remove {names} to begin anew"
-        else:
-            remedy = "remove it" if previous is None else "give resume=previous, or remove it,"
-            remedy += f" to resume from {checkpoints[1].name}"
-        problem = f"damaged ({damages[0].problem}); {remedy}"
-        raise FormatError(checkpoints[0], problem) from damages[0]
+        on_every_rank(lambda: _report(damages, checkpoints, previous))
+        return None
 
     def report_malformed_checkpoint(self) -> AbstractContextManager[None]:
         """Raise FormatError naming the newest checkpoint where an entry of it does not fit."""
@@ -145,6 +147,37 @@ class RunFolder:
         matches = filter(None, map(_CHECKPOINT.fullmatch, os.listdir(self.path)))
         ages = {match[0]: (int(match[1]), float(match[2] or "inf")) for match in matches}
         return [self / name for name in sorted(ages, key=ages.__getitem__)]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if path.suffix:
+        return shared_read(path, lambda: read_state(path))
+    return read_divided(path)
+
+
+def _check_version(path: Path, state: dict[str, Any]) -> None:
+    valid = state.get("version") == VERSION and isinstance(state.get("epoch"), int)
+    if not valid:
+        raise FormatError(path, f"expected a checkpoint of version {VERSION}")
+
+
+def _mark_damaged(damages: list[FormatError]) -> None:
+    for damage in damages:
+        os.rename(damage.path, f"{damage.path}.damaged")
+
+
+def _report(damages: list[FormatError], checkpoints: list[Path], previous: bool | None) -> None:
+    """Raise FormatError naming the newest checkpoint, unless nothing is damaged."""
+    if not damages:
+        return
+    if len(damages) == len(checkpoints):
+        names = "it" if len(damages) == 1 else "all checkpoints"
+        remedy = f"remove {names} to begin anew"
+    else:
+        remedy = "remove it" if previous is None else "give resume=previous, or remove it,"
+        remedy += f" to resume from {checkpoints[1].name}"
+    problem = f"damaged ({damages[0].problem}); {remedy}"
+    raise FormatError(checkpoints[0], problem) from damages[0]
 
 
 def _ends_epoch(line: dict[str, Any]) -> bool:

@@ -16,10 +16,11 @@ from fairloss.training.config import (
 )
 from fairloss.training.export import export_onnx
 from fairloss.training.feature_file import embed_to_devkit, embed_to_npy
+from fairloss.training.groups import group_table
 from fairloss.training.loss_file import read_loss, write_loss
 from fairloss.training.settings import as_yaml, changes, load_config
 from fairloss.training.train import read_faces, train
-from fairloss.training.trainer import Diverged, EpochSoFar, Trainer, group_table
+from fairloss.training.trainer import Diverged, EpochSoFar, Trainer
 
 __all__ = [
     "Diverged",

@@ -5,14 +5,15 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed, nn
 
 from fairloss.agent import Policy
 from fairloss.checks import check_file, expect
 from fairloss.data import LabeledImages
-from fairloss.heads import Head, registry
+from fairloss.heads import HEADS, CosineHead, Head, registry
 from fairloss.heads.fair_loss import as_trained
 from fairloss.io.run_folder import RunFolder
+from fairloss.ranks import num_ranks, on_every_rank
 from fairloss.training.backbone import backbone, load_weights
 from fairloss.training.config import HeadConfig, TrainConfig, device_of
 from fairloss.training.loss_file import with_loss
@@ -34,6 +35,8 @@ def build_head(
 ) -> Head:
     """Return the configured head; ValueError naming the setting that does not fit.
 
+    Several ranks of `torch.distributed` divide its classes.
+
     Args:
         config: of the head.
         num_classes: C.
@@ -47,6 +50,12 @@ def build_head(
     config = with_loss(config)
     policy = read_policy(config) if policy is None else policy
     margins = read_margins(config, identities)
+    options = dict(config.options)
+    if num_ranks() > 1:
+        divides = config.name not in HEADS or issubclass(HEADS[config.name], CosineHead)
+        expected = f"one that divides its classes among ranks, of which there are {num_ranks()}"
+        expect(divides, "head.name", expected, config.name)
+        options["process_group"] = distributed.group.WORLD
     try:
         return registry.build_head(
             config.name,
@@ -61,7 +70,7 @@ def build_head(
             counts=counts,
             epochs=epochs,
             margins=margins,
-            options=config.options,
+            options=options,
         )
     except ValueError as error:
         raise ValueError(f"head.{error}") from error
@@ -107,22 +116,7 @@ def build_trainer(
         folder: of the run.
         policy: of Fair Loss, instead of the one that the run names or has.
     """
-    torch.manual_seed(config.seed)
-    model = backbone(config)
-    head = build_head(
-        config.head,
-        faces.num_classes,
-        config.model.embedding_size,
-        config.seed,
-        faces.counts,
-        run_policy(config, folder) if policy is None else policy,
-        identities=faces.identities,
-        epochs=config.epochs,
-    )
-    if config.init is not None and not folder.begun:
-        start_from_run(config, model, head, faces)
-    if config.init_backbone is not None and not folder.begun:
-        load_weights("init_backbone", model, Path(config.init_backbone), config)
+    model, head = on_every_rank(lambda: _build_parts(config, faces, folder, policy))
     return Trainer(
         model,
         head,
@@ -139,6 +133,28 @@ def build_trainer(
         precision=config.precision,
         accumulate=config.accumulate,
     )
+
+
+def _build_parts(
+    config: TrainConfig, faces: LabeledImages, folder: RunFolder, policy: Policy | None
+) -> tuple[nn.Module, Head]:
+    torch.manual_seed(config.seed)
+    model = backbone(config)
+    head = build_head(
+        config.head,
+        faces.num_classes,
+        config.model.embedding_size,
+        config.seed,
+        faces.counts,
+        run_policy(config, folder) if policy is None else policy,
+        identities=faces.identities,
+        epochs=config.epochs,
+    )
+    if config.init is not None and not folder.begun:
+        start_from_run(config, model, head, faces)
+    if config.init_backbone is not None and not folder.begun:
+        load_weights("init_backbone", model, Path(config.init_backbone), config)
+    return model, head
 
 
 def _log_skip(folder: RunFolder, step: int, reason: str) -> None:

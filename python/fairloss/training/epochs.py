@@ -2,16 +2,19 @@
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from typing import Any
 
 from fairloss.io.run_folder import RunFolder
 from fairloss.progress import Progress
+from fairloss.ranks import num_ranks, on_first_rank
 from fairloss.training.config import TrainConfig
 from fairloss.training.evaluation import VerificationSets
+from fairloss.training.groups import group_table
 from fairloss.training.run_log import RunLog
 from fairloss.training.signals import Signals
-from fairloss.training.trainer import Epoch, EpochSoFar, Trainer, group_table
+from fairloss.training.trainer import Epoch, EpochSoFar, Trainer
 from fairloss_ext import ClassStatistics
 
 AfterEpoch = Callable[[int, Trainer], object]
@@ -54,10 +57,12 @@ class Epochs:
     def train(self, finished: int, so_far: EpochSoFar) -> None:
         """Train the epochs after the `finished` ones, of the first the steps that remain."""
         self.trainer.start_schedule(self.config.optimizer, self.config.epochs)
-        for epoch in range(finished + 1, self.config.epochs + 1):
-            with self.signals.held():
+        self.trainer.flags.received = self.signals.number
+        with self.signals.held():
+            for epoch in range(finished + 1, self.config.epochs + 1):
                 self._epoch(epoch, so_far)
-            so_far = EpochSoFar()
+                self.signals.end_if_received()
+                so_far = EpochSoFar()
 
     def _epoch(self, epoch: int, so_far: EpochSoFar) -> None:
         self.log.start_epoch(so_far)
@@ -69,11 +74,12 @@ class Epochs:
 
         def after_step(so_far: EpochSoFar) -> None:
             self._so_far = so_far
+            self.signals.shared = self.trainer.flags.signal or None
             self.log.step(epoch, so_far)
             due = self.config.checkpoint_every and not (
                 self.trainer.step % self.config.checkpoint_every
             )
-            if due or self.signals.received is not None:
+            if due or self.signals.pending is not None:
                 self._save_inside(epoch)
             self.signals.end_if_received()
 
@@ -81,13 +87,9 @@ class Epochs:
             epoch, progress=report_steps, done=so_far, after_step=after_step
         )
         try:
-            with self.signals.released():
-                started = time.perf_counter()
-                statistics = self._statistics()
-                seconds = time.perf_counter() - started
-                evaluation = self._evaluate(epoch)
+            statistics, seconds, evaluation = self._measure(epoch)
         except BaseException:
-            if self.signals.received is not None:
+            if self.signals.pending is not None:
                 self._save_inside(epoch)
             raise
         self._end(epoch, result, statistics, seconds)
@@ -95,6 +97,26 @@ class Epochs:
             self.log.evaluation(epoch, **evaluation)
         self.after_epoch(epoch, self.trainer)
         self.folder.save_checkpoint(epoch, self.trainer.state())
+
+    def _measure(self, epoch: int) -> tuple[ClassStatistics, float, dict[str, Any] | None]:
+        """Return class statistics, their seconds, and the evaluation, unless a signal comes."""
+        several = num_ranks() > 1  # whose collectives end on all of them or on none
+        with nullcontext() if several else self.signals.released():
+            started = time.perf_counter()
+            statistics = self._statistics()
+            seconds = time.perf_counter() - started
+            if not several:
+                return statistics, seconds, self._evaluate(epoch)
+        evaluation = on_first_rank(lambda: self._evaluate_alone(epoch))
+        self.signals.share()
+        self.signals.end_if_received()
+        return statistics, seconds, evaluation
+
+    def _evaluate_alone(self, epoch: int) -> dict[str, Any] | None:
+        """Return the evaluation of one of several ranks; a signal ends it, and later the run."""
+        with suppress(SystemExit, KeyboardInterrupt), self.signals.released():
+            return self._evaluate(epoch)
+        return None
 
     def _end(self, epoch: int, result: Epoch, statistics: ClassStatistics, seconds: float) -> None:
         """Log an epoch, and let the head adapt to the statistics that took so many seconds."""

@@ -17,6 +17,8 @@ from fairloss.data import (
     epoch_batches,
     per_class_batches,
 )
+from fairloss.data.batches import rank_rows
+from fairloss.ranks import num_ranks, rank_number
 from fairloss.typing import Bytes
 
 STATISTICS_BATCH = 256  # images, as of `fairloss.models.embed`
@@ -39,6 +41,7 @@ class Loader:
         images_per_class: of each class in a batch of the "per_class" sampler.
         workers: processes that decode images; 0: decode in this one.
         pin_memory: copy decoded batches to pinned memory, for a GPU.
+        accumulate: micro-batches of a batch, each of which is divided among the ranks.
 
     Raises:
         ValueError: as `per_class_batches`.
@@ -52,13 +55,14 @@ class Loader:
     images_per_class: int = 4
     workers: int = 2
     pin_memory: bool = False
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
         if self.sampler == "per_class":
             self.batches(1)  # raises where a batch needs more classes than there are
 
     def batches(self, epoch: int) -> list[Tensor]:
-        """Return the positions of the images of each batch."""
+        """Return the positions of the images of each batch, those of all ranks."""
         labels, size = self.images.labels, self.batch_size
         if self.sampler == "balanced":
             return balanced_batches(labels, size, self.seed, epoch)
@@ -71,6 +75,8 @@ class Loader:
     ) -> Generator[Tensor, None, None]:
         """Yield uint8 (B, channels, H, W) augmented images of `batches(epoch)` from a step on.
 
+        On several ranks each gets its images alone, to the same bits as one process.
+
         A batch is valid until the next one is asked for, as images are decoded into memory that is
         used again; copy what is needed longer. Close the generator if it is left before its end:
         that ends the workers.
@@ -80,25 +86,46 @@ class Loader:
         """
         if not self.images.in_memory:
             draws = (self.seed, epoch) if self.augment else None
-            yield from self._decode(batches, first, draws)
+            starts = [0, *torch.tensor([len(batch) for batch in batches]).cumsum(0).tolist()]
+            positions = [
+                start + self._rows(batch) for start, batch in zip(starts, batches, strict=False)
+            ]
+            yield from self._decode(torch.cat(batches), positions, first, draws)
             return
         for step in range(first, len(batches)):
-            images = self.images.images(batches[step])
+            rows, count = self._rows(batches[step]), len(batches[step])
+            images = self.images.images(batches[step][rows])
             if self.augment:
-                images = augment(images, self.seed, epoch, step, self.images.mirror)
+                mirror, seed = self.images.mirror, self.seed
+                images = augment(images, seed, epoch, step, mirror, rows=rows, batch_size=count)
             yield images
 
     def load_in_order(self) -> Generator[Tensor, None, None]:
-        """Yield uint8 images as they are, in the order of the data set; each valid as in `load`."""
-        batches = torch.arange(len(self.images)).split(STATISTICS_BATCH)
-        yield from self._decode(list(batches), 0, None)
+        """Yield uint8 images as they are, in the order of the data set; each valid as in `load`.
+
+        On several ranks each gets those at `rank_range`.
+        """
+        positions = self.rank_range().split(STATISTICS_BATCH)
+        if self.images.in_memory:
+            yield from map(self.images.images, positions)
+            return
+        yield from self._decode(torch.arange(len(self.images)), list(positions), 0, None)
+
+    def rank_range(self) -> Tensor:
+        """Return the positions of the images that this rank embeds for statistics."""
+        return torch.arange(len(self.images)).tensor_split(num_ranks())[rank_number()]
+
+    def _rows(self, batch: Tensor) -> Tensor:
+        parts = min(self.accumulate, len(batch))
+        return torch.cat(rank_rows(len(batch), parts, rank_number(), num_ranks()))
 
     def _decode(
-        self, batches: list[Tensor], first: int, draws: tuple[int, int] | None
+        self, order: Tensor, positions: list[Tensor], first: int, draws: tuple[int, int] | None
     ) -> Generator[Tensor, None, None]:
-        steps = range(first, len(batches))
+        """Yield the images at these positions of the order, from a step on."""
+        steps = range(first, len(positions))
         workers = min(self.workers, len(steps))
-        decoder = _Decoder(self.images, batches, draws, workers)
+        decoder = _Decoder(self.images, order, positions, draws, workers)
         loader = DataLoader(
             decoder,
             batch_size=None,
@@ -141,18 +168,20 @@ class _Decoder(Dataset[Exception | None]):
     def __init__(
         self,
         images: LabeledImages,
-        batches: list[Tensor],
+        order: Tensor,
+        positions: list[Tensor],
         draws: tuple[int, int] | None,
         workers: int,
     ) -> None:
         self.images, self.draws = images, draws
         # Arrays, as a tensor for each batch would be a file descriptor in a spawned worker.
-        self.order = torch.cat(batches).numpy()
-        self.starts = [0, *torch.tensor([len(batch) for batch in batches]).cumsum(0).tolist()]
+        self.order, self.positions = order.numpy(), torch.cat(positions).numpy()
+        lengths = [len(rows) for rows in positions]
+        self.starts = [0, *torch.tensor(lengths).cumsum(0).tolist()]
         # DataLoader sends step n + PREFETCH * workers to a worker when it returns step n, and the
         # one after it not before it is asked for step n + 1: step n is then no longer in use.
         slots = PREFETCH * workers + 1
-        shape = slots, max(map(len, batches)), images.channels, *images.image_size
+        shape = slots, max([1, *lengths]), images.channels, *images.image_size
         self.slots = torch.empty(shape, dtype=torch.uint8)
         if workers:
             _share(self.slots)
@@ -163,13 +192,14 @@ class _Decoder(Dataset[Exception | None]):
 
     def __getitem__(self, step: int) -> Exception | None:
         try:
-            self._read(self.batch(step).numpy(), self.starts[step])
+            positions = self.positions[self.starts[step] : self.starts[step + 1]]
+            self._read(self.batch(step).numpy(), positions.tolist())
         except (OSError, ValueError) as error:
             return error
         return None
 
-    def _read(self, pixels: Bytes, start: int) -> None:
-        for row, position in enumerate(range(start, start + len(pixels))):
+    def _read(self, pixels: Bytes, positions: list[int]) -> None:
+        for row, position in enumerate(positions):
             image = self.images.image(self.order[position])
             if self.draws is not None:
                 image = augment_sample(image, *self.draws, position, self.images.mirror)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ from fairloss.checks import expect
 from fairloss.data import LabeledImages
 from fairloss.heads import AdaptiveFace, FairLoss, Head, SphereFace2
 from fairloss.io.atomic import FormatError, read_text, write_text
+from fairloss.io.divided import whole_state
 from fairloss.io.json import write_json
 from fairloss.io.run_folder import RunFolder
 from fairloss.io.state import read_state, write_state
+from fairloss.ranks import on_every_rank, on_first_rank
 from fairloss.training.build import build_trainer
 from fairloss.training.config import TrainConfig
 from fairloss.training.identities import check_same_identities, identities_record
@@ -61,12 +64,16 @@ def is_finished(config: TrainConfig, faces: LabeledImages | None, folder: RunFol
         finished = state["epoch"] >= config.epochs
     if not finished:
         return False
+    on_every_rank(lambda: _check_finished(faces, folder))
+    return True
+
+
+def _check_finished(faces: LabeledImages | None, folder: RunFolder) -> None:
     if faces is not None:
         check_same_identities("output", faces, folder.path)
     for name in ("head.pt", "model.pt"):
         if (folder / name).exists():
             _check_result(folder / name, folder)
-    return True
 
 
 def _load_checkpoint(config: TrainConfig, folder: RunFolder) -> dict[str, Any] | None:
@@ -90,19 +97,25 @@ def start_or_resume(
     if state is not None and not re.search("^statistics:", read_text(folder / "config.yaml"), re.M):
         _take_old_defaults(trainer.head, with_loss(config.head).options)
     if state is None:
-        (folder / "metrics.jsonl").unlink(missing_ok=True)
-        write_run_files(config, trainer, folder)
-        if config.init is not None:
-            shared = int((class_rows("init", faces, Path(config.init)) >= 0).sum())
-            folder.log("init", shared=shared, new=faces.num_classes - shared)
+        on_first_rank(lambda: _begin(config, trainer, folder))
         return trainer, 0, EpochSoFar()
-    check_same_identities("output", faces, folder.path)
+    on_every_rank(lambda: check_same_identities("output", faces, folder.path))
     with folder.report_malformed_checkpoint():
-        trainer.restore(state)
+        on_every_rank(partial(trainer.restore, state))
         so_far = EpochSoFar(**state.get("so_far", {}))
     folder.forget_after(trainer.step, state["epoch"])
     folder.log("resume", epoch=state["epoch"], step=trainer.step)
     return trainer, state["epoch"], so_far
+
+
+def _begin(config: TrainConfig, trainer: Trainer, folder: RunFolder) -> None:
+    """Write what a new run begins with."""
+    (folder / "metrics.jsonl").unlink(missing_ok=True)
+    write_run_files(config, trainer, folder)
+    if config.init is not None:
+        faces = trainer.faces
+        shared = int((class_rows("init", faces, Path(config.init)) >= 0).sum())
+        folder.log("init", shared=shared, new=faces.num_classes - shared)
 
 
 def _take_old_defaults(head: Head, options: Mapping[str, Any]) -> None:
@@ -123,6 +136,14 @@ def write_run_files(config: TrainConfig, trainer: Trainer, folder: RunFolder) ->
 
 
 def save_result(trainer: Trainer, folder: RunFolder) -> None:
-    """Write head.pt, the head's state dict, and last model.pt, the backbone's: the run is done."""
-    write_state(folder / "head.pt", trainer.head.state_dict())
-    write_state(folder / "model.pt", trainer.model.state_dict())
+    """Write head.pt, the head's state dict, and last model.pt, the backbone's: the run is done.
+
+    Of several ranks, which all call this, the first writes the weights of all classes.
+    """
+    head = whole_state(trainer.head.state_dict())
+
+    def write() -> None:
+        write_state(folder / "head.pt", head)
+        write_state(folder / "model.pt", trainer.model.state_dict())
+
+    on_first_rank(write)

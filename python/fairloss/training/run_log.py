@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fairloss.heads import Head
 from fairloss.io.run_folder import RunFolder
+from fairloss.ranks import rank_number
 from fairloss.training.config import TrainConfig
 from fairloss.training.trainer import EpochSoFar, Trainer
 
@@ -96,7 +97,7 @@ class RunLog:
         return (time.perf_counter() - self._started) / done * (total - self.trainer.step)
 
     def _scalars(self, values: dict[str, float | None]) -> None:
-        if not self.config.tensorboard:
+        if not self.config.tensorboard or rank_number() != 0:
             return
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter

@@ -7,16 +7,22 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
+from fairloss.ranks import gather_objects, num_ranks
+
 
 class Signals:
     """The first SIGTERM or SIGINT of a run, which is held back where the run changes its state.
 
+    Several ranks end together: a signal ends the run once all of them know its number.
+
     Attributes:
         received: its number, or None.
+        shared: the number that all of several ranks know, or None.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self.shared: int | None = None
         self._held = False
         self._before: dict[int, Any] = {}
 
@@ -59,6 +65,19 @@ class Signals:
         finally:
             self._held = True
 
+    @property
+    def pending(self) -> int | None:
+        """The number of the signal that ends the run, or None."""
+        return self.received if num_ranks() == 1 else self.shared
+
+    def number(self) -> int:
+        """Return the number that this process has received, or 0."""
+        return self.received or 0
+
+    def share(self) -> None:
+        """Make a signal of any rank known to all, each of which calls this."""
+        self.shared = max(gather_objects(self.number())) or None
+
     def end_if_received(self) -> None:
         """End the run if there was a signal.
 
@@ -66,8 +85,8 @@ class Signals:
             KeyboardInterrupt: after SIGINT.
             SystemExit: after SIGTERM, with the code 143 that a shell reports for it.
         """
-        if self.received is not None:
-            _end(self.received)
+        if self.pending is not None:
+            _end(self.pending)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self._restore(number)

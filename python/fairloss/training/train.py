@@ -2,7 +2,7 @@
 
 import os
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from fairloss.data import LabeledImages, open_images
 from fairloss.io.output import locked_output
 from fairloss.io.run_folder import RunFolder
 from fairloss.progress import Progress, labeled, no_progress
+from fairloss.ranks import on_every_rank, on_first_rank, rank_number, torchrun_ranks
 from fairloss.training.build import check_parts, run_policy
 from fairloss.training.config import TrainConfig
 from fairloss.training.epochs import AfterEpoch, Epochs, do_nothing
@@ -25,6 +26,7 @@ from fairloss.training.resume import (
 from fairloss.training.run_log import Report, RunLog
 from fairloss.training.settings import absolute, map_paths, prepare
 from fairloss.training.signals import Signals
+from fairloss.training.trainer import Diverged
 
 # Settings that a resumed run may change.
 FREE_SETTINGS = (
@@ -49,6 +51,10 @@ def train(
     In the main thread SIGTERM and SIGINT let the step in progress end and write a checkpoint; a
     second one ends the process at once.
 
+    Under `torchrun`, or where each rank of `torch.distributed` calls this, all ranks train one run:
+    they divide the batches and the classes, and resume it with any other number of ranks, as does
+    one process. `progress` and `report` are called on the first, `after_epoch` on every rank.
+
     Args:
         config: the settings.
         faces: the training set, instead of reading `config.data`.
@@ -60,16 +66,22 @@ def train(
     Raises:
         ValueError: a setting, the data or an existing run does not fit.
         RuntimeError: training diverged.
-        SystemExit: with code 143, after SIGTERM.
+        SystemExit: with code 143, after SIGTERM; with code 2, where another rank has the error.
         KeyboardInterrupt: after SIGINT.
     """
-    config = prepare(config)
-    check_one_process()
-    config = _with_absolute_paths(config, reads_data=faces is None)
-    signals = Signals()
-    with signals.handled(), locked_output(Path(config.output)):
+    with torchrun_ranks(), ExitStack() as stack:
+        config = on_every_rank(lambda: _prepare(config, reads_data=faces is None))
+        signals = Signals()
+        stack.enter_context(signals.handled())
+        output = locked_output(Path(config.output))
+        on_first_rank(lambda: stack.enter_context(output))
+        if rank_number() != 0:
+            progress = report = None
         callbacks = progress or no_progress, report or print_nothing, after_epoch
-        return _train(config, faces, signals, *callbacks)
+        try:
+            return _train(config, faces, signals, *callbacks)
+        except Diverged as error:  # on all ranks alike
+            raise (error if rank_number() == 0 else SystemExit(2)) from None
 
 
 def print_nothing(line: str) -> None:
@@ -85,14 +97,14 @@ def _train(
     after_epoch: AfterEpoch,
 ) -> Path:
     folder = RunFolder(config.output, config.keep_checkpoints)
-    check_existing(config, folder, FREE_SETTINGS)
+    on_every_rank(lambda: check_existing(config, folder, FREE_SETTINGS))
     if is_finished(config, faces, folder):
         report(f"{folder.path} is finished")
         return folder.path
-    check_parts(config, run_policy(config, folder), folder.begun)
-    sets = VerificationSets(config)
-    faces = read_faces(config, progress) if faces is None else faces
-    expect(faces.num_classes > 1, "data", "at least two identities", f"one in {config.data}")
+    on_every_rank(lambda: check_parts(config, run_policy(config, folder), folder.begun))
+    evaluated = config if rank_number() == 0 else replace(config, evaluate=[])
+    sets = on_every_rank(lambda: VerificationSets(evaluated))
+    faces = on_every_rank(lambda: _read(config, faces, progress))
     trainer, finished, so_far = start_or_resume(config, faces, folder)
     if trainer.step > 0:
         report(f"{folder.path} resumes after step {trainer.step}")
@@ -103,6 +115,12 @@ def _train(
     save_result(trainer, folder)
     folder.log("end", steps=trainer.step, seconds=time.perf_counter() - started)
     return folder.path
+
+
+def _read(config: TrainConfig, faces: LabeledImages | None, progress: Progress) -> LabeledImages:
+    faces = read_faces(config, progress) if faces is None else faces
+    expect(faces.num_classes > 1, "data", "at least two identities", f"one in {config.data}")
+    return faces
 
 
 def check_one_process() -> None:
@@ -119,8 +137,9 @@ def read_faces(config: TrainConfig, progress: Progress | None = None) -> Labeled
     return open_images(config.data, (height, width), config.channels, limit, report)
 
 
-def _with_absolute_paths(config: TrainConfig, reads_data: bool) -> TrainConfig:
-    """Return the settings with absolute paths, but for the output and data that is not read."""
+def _prepare(config: TrainConfig, reads_data: bool) -> TrainConfig:
+    """Return checked settings with absolute paths, but for the output and data that is not read."""
+    config = prepare(config)
     resolved = map_paths(replace(config, head=with_loss(config.head)), absolute)
     data = resolved.data if reads_data else config.data
     return replace(resolved, data=data, output=config.output)

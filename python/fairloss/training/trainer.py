@@ -9,20 +9,19 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
-from fairloss.agent import GroupState
-from fairloss.agent.state import BINS
 from fairloss.checks import expect
 from fairloss.data import LabeledImages, to_input
 from fairloss.heads import Head
 from fairloss.metrics import ClassStatistics as StreamedStatistics
 from fairloss.models import embed, embed_batches
 from fairloss.optim import build_optimizer
+from fairloss.ranks import num_ranks, share_buffers
 from fairloss.training.config import OptimizerConfig, learning_rate_at
 from fairloss.training.loader import Loader
+from fairloss.training.parallel import StepFlags, parallel, seed_step
 from fairloss.training.step import Step, StepResult
 from fairloss_ext import ClassStatistics, class_statistics
 
@@ -70,12 +69,15 @@ class Trainer:
     Everything random in an epoch is drawn from (seed, epoch, step), so an epoch repeats exactly
     from the same state.
 
+    Several ranks of `torch.distributed` train one network: each of them makes a Trainer with the
+    same arguments and calls it alike. They divide each batch, and with `process_group` the classes.
+
     Args:
         model: images (B, channels, H, W) -> embeddings (B, D).
-        head: (embeddings, labels) -> loss.
+        head: (embeddings, labels) -> loss; on several ranks with its `process_group`.
         faces: the training set, which stays in host memory or on disk.
         optimizer: its settings.
-        batch_size: images of the largest batch.
+        batch_size: images of the largest batch, of all ranks together.
         seed: of the run.
         augment: mirror and shift images.
         device: where the model and the head are moved to, and every batch.
@@ -105,6 +107,8 @@ class Trainer:
         precision: str = "float32",
         accumulate: int = 1,
     ) -> None:
+        divided = head.shard is not None or num_ranks() == 1
+        expect(divided, "head", "one with process_group, as there are several ranks", "one without")
         self.device = torch.device(device)
         self.model, self.head, self.faces = model.to(self.device), head.to(self.device), faces
         self.on_skip = on_skip
@@ -118,6 +122,7 @@ class Trainer:
             images_per_class,
             workers,
             pin_memory=self.device.type == "cuda",
+            accumulate=accumulate,
         )
         self.optimizer = build_optimizer(
             optimizer.name,
@@ -127,8 +132,10 @@ class Trainer:
             weight_decay=optimizer.weight_decay,
             row_sparse=head.sample_rate < 1,
         )
+        self.head.distribute_state(self.optimizer)
+        height, width = faces.image_size
         self._take_step = Step(
-            self.model,
+            parallel(self.model, (faces.channels, height, width)),
             self.head,
             faces,
             self.optimizer,
@@ -139,6 +146,11 @@ class Trainer:
         self._rate_at: Callable[[int], float] | None = None
         self._skipped_in_a_row = 0
         self._last_reason = ""
+
+    @property
+    def flags(self) -> StepFlags:
+        """The flags that ranks share in each step."""
+        return self._take_step.flags
 
     @property
     def steps_per_epoch(self) -> int:
@@ -216,11 +228,15 @@ class Trainer:
     def statistics(self, intra_angle: bool = True) -> ClassStatistics:
         """Return class statistics of un-augmented training embeddings, in eval mode and float32.
 
+        Each of several ranks embeds its part of the set; where one has received a signal it stops,
+        and the result is of no use.
+
         Args:
             intra_angle: measure it also where images are not in memory and it takes a second
                 pass; else it is NaN there.
         """
-        if not self.faces.in_memory:
+        share_buffers(self.model)  # the batch statistics of each rank are of its batches
+        if not self.faces.in_memory or num_ranks() > 1:
             return self._streamed_statistics(intra_angle)
         embeddings = embed(self.model, self.faces, flip=False)
         labels = self.faces.labels.to(embeddings.device)
@@ -230,16 +246,22 @@ class Trainer:
     def _streamed_statistics(self, intra_angle: bool) -> ClassStatistics:
         streamed = StreamedStatistics(self.faces.num_classes, self.head.embedding_size)
         for embeddings, labels in self._embeddings():
+            if self.flags.received():
+                break
             streamed.update(embeddings, labels)
+        if num_ranks() > 1:
+            for values in (streamed.sums, streamed.counts, streamed.zeros):
+                distributed.all_reduce(values)
+            intra_angle = False
         statistics = streamed.compute(self._embeddings() if intra_angle else None)
         return ClassStatistics(*(values.cpu() for values in statistics))
 
     def _embeddings(self) -> Iterator[tuple[Tensor, Tensor]]:
         with closing(self.loader.load_in_order()) as batches:
-            start = 0
+            labels = self.faces.labels[self.loader.rank_range()]
             for embeddings in embed_batches(self.model, batches, flip=False):
-                yield embeddings, self.faces.labels[start : start + len(embeddings)]
-                start += len(embeddings)
+                yield embeddings, labels[: len(embeddings)]
+                labels = labels[len(embeddings) :]
 
     def counts(self) -> ClassStatistics:
         """Return the image counts in the form of `statistics`, without a pass; the rest is NaN."""
@@ -301,6 +323,7 @@ class Trainer:
     def _train_step(self, images: Tensor, indices: Tensor) -> float | None:
         """Return the loss, or None where the step was left out because of a non-finite number."""
         self.step += 1
+        seed_step(self.loader.seed, self.step)
         result = self._take_step(self._to_input(images), indices)
         if result.loss is None:
             self._skip(result)
@@ -326,47 +349,3 @@ class Trainer:
             f"{what}, the last at step {self.step}: {self._last_reason}. Try a lower learning rate "
             "or scale."
         )
-
-
-def group_table(
-    statistics: ClassStatistics,
-    margins: Tensor,
-    count_cuts: tuple[float, float] | None = None,
-) -> list[dict[str, Any]]:
-    """Return the nine groups (count bin x variance bin) with mean margin and angles in radians.
-
-    Classes with one image are left out of the intra-class angle: theirs is 0 by definition. Without
-    variances there are three groups, the count bins, whose variance bin is None.
-
-    Args:
-        statistics: of the training set, or its counts.
-        margins: () or (C,), of the epoch that was trained.
-        count_cuts: those of the head; by default terciles, as the head's.
-    """
-    groups = GroupState(statistics.count.numpy(), count_cuts=count_cuts)
-    variance_bins = groups.variance_bins(statistics.intra_variance.numpy())
-    measured = not statistics.intra_variance.isnan().all()
-    class_margins = np.broadcast_to(margins.double().cpu().numpy(), groups.counts.shape)
-    table = []
-    for count_bin in range(BINS):
-        for variance_bin in range(BINS) if measured else (None,):
-            members = (groups.count_bins == count_bin) & (groups.counts > 0)
-            if variance_bin is not None:
-                members &= variance_bins == variance_bin
-            several = members & (groups.counts > 1)
-            table.append(
-                {
-                    "count_bin": count_bin,
-                    "variance_bin": variance_bin,
-                    "classes": int(members.sum()),
-                    "margin": _mean(class_margins[members]),
-                    "intra_angle": _mean(statistics.intra_angle.numpy()[several]),
-                    "inter_angle": _mean(statistics.inter_angle.numpy()[members]),
-                }
-            )
-    return table
-
-
-def _mean(values: Any) -> float | None:
-    finite = values[np.isfinite(values)]
-    return float(finite.mean()) if len(finite) else None

@@ -1,0 +1,67 @@
+"""`fairloss train` in the processes of torchrun."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from synthetic import write_folder
+
+from fairloss.training import RunFolder
+
+pytestmark = pytest.mark.slow
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "fairloss")
+SETTINGS = ("image_size=[32,32]", "channels=1", "batch_size=8", "device=cpu", "log_every=1")
+
+
+def start(*arguments):
+    command = [sys.executable, *TORCHRUN, "train", *map(str, arguments), *SETTINGS]
+    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("data=missing", "error: data:"),
+        ("epochs=0", "error: epochs: expected"),
+        ("head.name=Softmax", "error: head.name: expected one that divides its classes"),
+    ],
+)
+def test_an_error_is_reported_once_and_ends_all_ranks(tmp_path, setting, message):
+    images = write_folder(tmp_path / "images", [4, 3, 2], size=32)
+    ranks = start(f"data={images}", f"output={tmp_path / 'run'}", setting)
+    output, errors = ranks.communicate(timeout=200)
+    assert ranks.returncode != 0
+    assert errors.count("error: ") == 1, errors
+    assert message in errors
+    assert errors.count("Traceback") <= 1  # of torchrun itself
+    assert output == ""
+
+
+def test_sigterm_ends_all_ranks_after_a_checkpoint_and_they_resume(tmp_path):
+    images = write_folder(tmp_path / "images", [6, 5, 4, 3], size=32)
+    arguments = f"data={images}", f"output={tmp_path / 'run'}", "epochs=200"
+    ranks = start(*arguments)
+    folder = RunFolder(tmp_path / "run")
+    while not any(line["event"] == "step" for line in folder.metrics()):
+        assert ranks.poll() is None
+        time.sleep(0.1)
+    ranks.send_signal(signal.SIGTERM)
+    ranks.communicate(timeout=200)
+    steps = max(line["step"] for line in folder.metrics() if line["event"] == "step")
+    assert steps < 600
+    newest = max(path.name for path in folder.path.glob("checkpoint-*"))
+    assert newest.endswith(f"-{steps:08d}")
+    ranks = start(*arguments)
+    output, errors = ranks.communicate(timeout=400)
+    assert ranks.returncode == 0, errors
+    assert output.splitlines() == [f"backbone: {tmp_path / 'run' / 'model.pt'}"]
+    assert errors.count("resumes after step") == 1
+    steps = [line["step"] for line in folder.metrics() if line["event"] == "step"]
+    assert steps == [*range(1, 601)]
+    weight = torch.load(folder / "head.pt", weights_only=True)["weight"]
+    assert weight.shape[0] == 4
