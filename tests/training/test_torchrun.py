@@ -20,7 +20,8 @@ SETTINGS = ("image_size=[32,32]", "channels=1", "batch_size=8", "device=cpu", "l
 
 def start(*arguments):
     command = [sys.executable, *TORCHRUN, "train", *map(str, arguments), *SETTINGS]
-    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, text=True, encoding="utf-8", **pipes)
 
 
 @pytest.mark.parametrize(
