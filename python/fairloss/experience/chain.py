@@ -14,6 +14,7 @@ from fairloss.experience.layout import Cell, cells_with_images, move_all, move_o
 from fairloss.experience.score import SEPARATION, Score
 from fairloss.heads import FairLoss
 from fairloss.io.run_folder import RunFolder
+from fairloss.ranks import on_every_rank
 from fairloss.training import Trainer
 from fairloss.training.cost import statistics_cost
 from fairloss.typing import Float64s, Ints
@@ -155,11 +156,14 @@ class Chain:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Resume from a checkpoint that `save` wrote."""
+        on_every_rank(lambda: self._restore(state))
+        self.statistics = self.trainer.statistics()
+
+    def _restore(self, state: dict[str, Any]) -> None:
         self.trainer.restore(state)
         chain = state["chain"]
         self.dropped, self.rows = chain["dropped"], chain["rows"]
         self.visits = chain["visits"].numpy()
-        self.statistics = self.trainer.statistics()
 
     def _choose(self, states: Ints, epoch: int, branch: int) -> list[Cell]:
         # of branch 0 the same draws as of [seed, epoch]: seeds are padded with zeros

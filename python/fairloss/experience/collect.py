@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,12 +13,19 @@ from fairloss.data import LabeledImages
 from fairloss.experience.chain import Chain
 from fairloss.experience.experience import Experience
 from fairloss.experience.layout import LAYOUTS
-from fairloss.experience.score import SEPARATION, validation_score
+from fairloss.experience.score import SEPARATION, Score, validation_score
 from fairloss.io.atomic import write_text
 from fairloss.io.json import write_json
 from fairloss.io.output import locked_output
 from fairloss.io.run_folder import RunFolder
 from fairloss.progress import Progress
+from fairloss.ranks import (
+    num_ranks,
+    on_every_rank,
+    on_first_rank,
+    rank_number,
+    torchrun_ranks,
+)
 from fairloss.training import (
     HeadConfig,
     OptimizerConfig,
@@ -34,7 +42,7 @@ from fairloss.training.cost import cost
 from fairloss.training.identities import check_same_identities, identities_record
 from fairloss.training.resume import save_result, write_run_files
 from fairloss.training.settings import prepare
-from fairloss.training.train import check_one_process
+from fairloss.training.trainer import Diverged
 from fairloss.training.warm_start import trained_margins
 
 Map = Callable[[Callable[[int], Experience], Iterable[int]], Iterable[Experience]]
@@ -83,6 +91,10 @@ def collect(
 
     An interrupted chain resumes after its last finished epoch.
 
+    Under `torchrun`, or where each rank of `torch.distributed` calls this, all ranks run one chain
+    after the other, as `train` a run; any other number of ranks resumes them. `progress` is called
+    on the first, and every rank gets the experience.
+
     Args:
         config: the settings.
         faces: the training set, instead of reading the run's.
@@ -94,43 +106,64 @@ def collect(
     Raises:
         ValueError: a setting does not fit, or an existing chain had other settings.
     """
+    with torchrun_ranks(), ExitStack() as stack:
+        config = on_every_rank(lambda: _prepare(config))
+        output = locked_output(Path(config.output))
+        on_first_rank(lambda: stack.enter_context(output))
+        if rank_number() != 0:
+            progress = None
+        # errors of the run come before images are read
+        on_every_rank(lambda: chain_config(config, config.seed))
+        try:
+            chains = _run_chains(config, faces, progress, map)
+        except Diverged as error:  # on all ranks alike
+            raise (error if rank_number() == 0 else SystemExit(2)) from None
+        pretraining_steps = run_cost_steps(Path(config.run))
+        experience = replace(Experience.merge(chains), pretraining_steps=pretraining_steps)
+        on_first_rank(lambda: experience.save(Path(config.output) / "experience.npz"))
+    return experience
+
+
+def _prepare(config: CollectConfig) -> CollectConfig:
+    """Return checked settings with absolute paths of what is read."""
     config = prepare(config)
-    check_one_process()
+    ranks = num_ranks()
+    expected = f"1 on several ranks, of which there are {ranks}"
+    expect(ranks == 1 or config.workers == 1, "workers", expected, config.workers)
     config = replace(config, run=str(Path(config.run).resolve()))
     if config.validation is not None:
         config = replace(config, validation=str(Path(config.validation).resolve()))
+    return config
+
+
+def _run_chains(
+    config: CollectConfig, faces: LabeledImages | None, progress: Progress | None, map: Map
+) -> list[Experience]:
     seeds = [config.seed + number for number in range(config.chains)]
-    with locked_output(Path(config.output)):
-        chain_config(config, config.seed)  # errors of the run come before images are read
-        # A callback of this process cannot be called in another: there, chains are counted here.
-        inside, outside = (progress, None) if config.workers == 1 else (None, progress)
-        chains = []
-        for chain in map(partial(run_chain, config, faces, inside), seeds):
-            chains.append(chain)
-            if outside is not None:
-                outside("chains", len(chains), len(seeds))
-        pretraining_steps = run_cost_steps(Path(config.run))
-        experience = replace(Experience.merge(chains), pretraining_steps=pretraining_steps)
-        experience.save(Path(config.output) / "experience.npz")
-    return experience
+    # A callback of this process cannot be called in another: there, chains are counted here.
+    inside, outside = (progress, None) if config.workers == 1 else (None, progress)
+    chains = []
+    for chain in map(partial(run_chain, config, faces, inside), seeds):
+        chains.append(chain)
+        if outside is not None:
+            outside("chains", len(chains), len(seeds))
+    return chains
 
 
 def run_chain(
     config: CollectConfig, faces: LabeledImages | None, progress: Progress | None, seed: int
 ) -> Experience:
-    """Run one chain in `output/chain-<seed>`."""
-    train_config = chain_config(config, seed)
-    if faces is None:
-        faces = read_faces(train_config, progress)
+    """Run one chain in `output/chain-<seed>`; all ranks call this."""
+    train_config = on_every_rank(lambda: chain_config(config, seed))
+    faces = on_every_rank(
+        lambda: read_faces(train_config, progress) if faces is None else faces
+    )
     folder = RunFolder(train_config.output)
-    _check_same_chain(config, folder)
+    on_every_rank(lambda: _check_same_chain(config, folder))
     state = folder.load_checkpoint()
-    check_same_identities("run", faces, Path(config.run))
-    if state is not None:
-        check_same_identities("output", faces, folder.path)
+    on_every_rank(lambda: _check_identities(config, faces, folder))
     chain = _build_chain(config, train_config, faces, folder)
-    write_json(folder / "identities.json", identities_record(faces))
-    write_text(folder / "config.yaml", as_yaml(config))
+    on_first_rank(lambda: _write_settings(config, faces, folder))
     first = 1
     if state is not None:
         with folder.report_malformed_checkpoint():
@@ -152,19 +185,24 @@ def run_chain(
 def _build_chain(
     config: CollectConfig, train_config: TrainConfig, faces: LabeledImages, folder: RunFolder
 ) -> Chain:
-    score = SEPARATION
-    if config.validation is not None:
-        images = read_faces(replace(train_config, data=config.validation))
-        score = validation_score(images, train_config.batch_size)
+    score = on_every_rank(lambda: _score(config, train_config))
     keep = Policy.constant("keep", run_grid(config))  # a chain moves the margins itself
     trainer = build_trainer(train_config, faces, folder, keep)
     layout = config.layout, config.branches
     return Chain(trainer, config.min_cell, train_config.seed, *layout, score)
 
 
+def _score(config: CollectConfig, train_config: TrainConfig) -> Score:
+    if config.validation is None:
+        return SEPARATION
+    images = read_faces(replace(train_config, data=config.validation))
+    return validation_score(images, train_config.batch_size)
+
+
 def _save_model(trainer: Trainer, train_config: TrainConfig, folder: RunFolder) -> None:
     """Write the network as a run folder that other commands read."""
-    write_run_files(replace(train_config, output=str(folder.path)), trainer, folder)
+    config = replace(train_config, output=str(folder.path))
+    on_first_rank(lambda: write_run_files(config, trainer, folder))
     save_result(trainer, folder)
 
 
@@ -221,3 +259,14 @@ def _check_same_chain(config: CollectConfig, folder: RunFolder) -> None:
         )
         got = f"{folder.path} with other settings ({different})"
         expect(not different, "output", "a chain with these settings", got)
+
+
+def _check_identities(config: CollectConfig, faces: LabeledImages, folder: RunFolder) -> None:
+    check_same_identities("run", faces, Path(config.run))
+    if folder.begun:
+        check_same_identities("output", faces, folder.path)
+
+
+def _write_settings(config: CollectConfig, faces: LabeledImages, folder: RunFolder) -> None:
+    write_json(folder / "identities.json", identities_record(faces))
+    write_text(folder / "config.yaml", as_yaml(config))

@@ -12,6 +12,7 @@ from fairloss.data import LabeledImages
 from fairloss.evaluation import streamed_verification
 from fairloss.experience.skewness import group_separation
 from fairloss.models import embed
+from fairloss.ranks import default_group, on_first_rank
 from fairloss.training.cost import FORWARD_COST
 from fairloss_ext import ClassStatistics
 
@@ -54,9 +55,14 @@ def validation_score(faces: LabeledImages, batch_size: int) -> Score:
     expect(enough, "validation", expected, f"{genuine} and {impostor}")
 
     def measure(model: nn.Module, statistics: ClassStatistics) -> float:
-        embeddings = embed(model, faces, flip=False).cpu().numpy()
-        tar = streamed_verification(embeddings, faces.labels.numpy(), far=[FAR]).tar[FAR]
-        assert tar is not None
-        return tar
+        group = default_group()
+        embeddings = embed(model, faces, flip=False, process_group=group).cpu().numpy()
+
+        def verify() -> float:
+            tar = streamed_verification(embeddings, faces.labels.numpy(), far=[FAR]).tar[FAR]
+            assert tar is not None
+            return tar
+
+        return on_first_rank(verify)
 
     return Score(measure, FORWARD_COST * math.ceil(len(faces) / batch_size))

@@ -4,6 +4,7 @@ from typing import Any
 
 from fairloss.agent import Policy
 from fairloss.io.run_folder import RunFolder
+from fairloss.ranks import num_ranks
 from fairloss.training.trainer import Trainer
 
 FORWARD_COST = 1 / 3  # of a batch without a backward pass, in training steps
@@ -43,11 +44,11 @@ def _cost(epochs: list[dict[str, Any]]) -> float:
 
 
 def statistics_cost(trainer: Trainer) -> float:
-    """Return the cost of `Trainer.statistics`: where images are not in memory it reads them twice.
+    """Return the cost of `Trainer.statistics`, of which only forward passes are counted.
 
-    Only forward passes are counted.
+    It makes two where images are not in memory, or on several ranks.
     """
-    passes = 1 if trainer.faces.in_memory else 2
+    passes = 1 if trainer.faces.in_memory and num_ranks() == 1 else 2
     return FORWARD_COST * passes * trainer.steps_per_epoch
 
 
