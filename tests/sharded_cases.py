@@ -109,7 +109,7 @@ def largest_difference(
     torch.manual_seed(1)
     whole = CASES[name].make(scenario.classes, DIM, **options)
     torch.manual_seed(2)
-    with mock.patch("fairloss.ranks.num_ranks", return_value=1):
+    with mock.patch("fairloss.collectives.num_ranks", return_value=1):
         expected = steps(whole, batch, labels, sample_weights=weights)
     torch.manual_seed(1)
     head = CASES[name].make(scenario.classes, DIM, **layout(mesh), **options)

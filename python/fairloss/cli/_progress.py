@@ -16,7 +16,7 @@ from rich.progress import Progress as Bars
 from fairloss.cli._console import console
 from fairloss.io.text import printable
 from fairloss.progress import Progress, no_progress
-from fairloss.ranks import is_first_rank
+from fairloss.ranks import rank_number
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def progress_bars() -> Iterator[Progress]:
 
     Of several ranks the first one draws.
     """
-    if not is_first_rank():
+    if rank_number() != 0:
         yield no_progress
         return
     columns = (

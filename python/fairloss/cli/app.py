@@ -25,6 +25,7 @@ from fairloss.cli import (
 )
 from fairloss.cli._console import escape_unencodable, print_message
 from fairloss.cli._ranks import command_on_ranks
+from fairloss.ranks import RankError
 from fairloss.training.settings import expand_home
 
 app = typer.Typer(
@@ -94,6 +95,8 @@ def run() -> None:
         app()
     except KeyboardInterrupt:
         sys.exit(130)  # as a shell reports SIGINT
+    except RankError:
+        sys.exit(2)
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         print_message("error", "bold red", " ".join(str(error).split("\n")))
         sys.exit(2)

@@ -15,7 +15,7 @@ from fairloss.data.npy import check_npy
 from fairloss.data.text_files import read_lines
 from fairloss.io.output import check_output
 from fairloss.progress import labeled
-from fairloss.ranks import default_group, is_first_rank
+from fairloss.ranks import default_group, rank_number
 from fairloss.training import embed_to_devkit, embed_to_npy
 from fairloss.typing import Float32s
 
@@ -85,7 +85,7 @@ def embed(
                 progress=progress,
                 process_group=group,
             )
-    if is_first_rank():
+    if rank_number() == 0:
         print_line(f"features of {len(listed)} images: {output}")
 
 

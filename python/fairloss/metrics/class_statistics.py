@@ -10,7 +10,8 @@ from torch import Tensor, distributed
 
 import fairloss_ext
 from fairloss.checks import check_integer, check_shape, expect
-from fairloss.ranks import rank_and_ranks, sum_ranks
+from fairloss.collectives import sum_ranks
+from fairloss.ranks import num_ranks, rank_number
 from fairloss_ext._arguments import as_labels, as_matrix
 from fairloss_ext._checks import check_range
 from fairloss_ext.numerics import SHORTEST_NORM, unit_rows
@@ -78,7 +79,9 @@ class ClassStatistics:
         self._share: float = math.inf
         if images is not None:
             check_integer("images", images, low=0)
-            rank, ranks = rank_and_ranks(process_group)
+            rank, ranks = 0, 1
+            if process_group is not None:
+                rank, ranks = rank_number(process_group), num_ranks(process_group)
             self._share = len(range(rank, images, ranks))
         self.reset()
 

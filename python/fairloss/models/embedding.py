@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from fairloss.data import LabeledImages, to_input
-from fairloss.ranks import call_on_ranks, rank_and_ranks
+from fairloss.ranks import gather_objects, num_ranks, on_every_rank, rank_number
 
 
 def embed(
@@ -44,9 +44,10 @@ def rank_share(
     length: int, batch_size: int, group: "distributed.ProcessGroup | None"
 ) -> npt.NDArray[np.int64]:
     """Return the positions of this rank: every W-th batch of those that one process embeds."""
-    rank, ranks = rank_and_ranks(group)
-    batch = np.arange(length) // batch_size
-    return np.flatnonzero(batch % ranks == rank)
+    rows = np.arange(length)
+    if group is None:
+        return rows
+    return np.flatnonzero(rows // batch_size % num_ranks(group) == rank_number(group))
 
 
 def embed_shares(
@@ -65,7 +66,7 @@ def embed_shares(
         process_group: of the ranks; None: as `embed_batches`.
 
     Raises:
-        Exception: an error of `batches`; see `call_on_ranks`.
+        Exception: an error of `batches`, on other ranks as RankError; see `on_every_rank`.
     """
     embedded = embed_batches(model, batches, flip=flip)
     if process_group is None:
@@ -78,7 +79,7 @@ def embed_shares(
         return None if embeddings is None else embeddings.cpu()
 
     while True:
-        parts = call_on_ranks(embed_next, process_group)
+        parts = gather_objects(on_every_rank(embed_next, process_group), process_group)
         embeddings = [part for part in parts if part is not None]
         if not embeddings:
             return

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import distributed, nn
@@ -19,11 +19,12 @@ from fairloss.data.npy import check_npy
 from fairloss.io.atomic import report_failure, write_atomic, write_text
 from fairloss.io.output import locked_beside, locked_output
 from fairloss.models import embed_shares, rank_share
-from fairloss.ranks import call_on_first, rank_and_ranks
+from fairloss.ranks import on_first_rank, rank_number
 from fairloss.training.backbone import load_backbone, load_identified
 from fairloss.training.config import TrainConfig
 from fairloss.typing import Float32s, Floats
 
+T = TypeVar("T")
 BATCH = 256
 
 
@@ -66,8 +67,16 @@ def embed_to_npy(
         record = {"flip": flip, "checkpoint_sha256": digest}
         job = _job(digest, names, points, flip)
         _embed(model, config, root, names, output, job, points, progress, process_group)
-        if rank_and_ranks(process_group)[0] == 0:
+        if _is_first(process_group):
             write_manifest(output, names, identities, **record)
+
+
+def _is_first(group: "distributed.ProcessGroup | None") -> bool:
+    return group is None or rank_number(group) == 0
+
+
+def _on_first(function: Callable[[], T], group: "distributed.ProcessGroup | None") -> T:
+    return function() if group is None else on_first_rank(function, group)
 
 
 @contextmanager
@@ -76,7 +85,7 @@ def _of_first_rank(
 ) -> Iterator[None]:
     """Enter a context on the first rank alone; its error is raised on all."""
     with ExitStack() as stack:
-        call_on_first(lambda: stack.enter_context(context), group)
+        _on_first(lambda: stack.enter_context(context), group)
         yield
 
 
@@ -100,13 +109,13 @@ def _embed(
         done = _done(state, job) if partial.is_file() else 0
         return done, _start(partial, (len(names), size), done)
 
-    done, start = call_on_first(begin, group)
+    done, start = _on_first(begin, group)
     height, width = config.image_size
     share = done + rank_share(len(names) - done, BATCH, group)
     left = None if points is None else points[share]
     mine = [names[row] for row in share]
     batches = image_batches(root, mine, (height, width), config.channels, BATCH, left)
-    is_first = rank_and_ranks(group)[0] == 0
+    is_first = _is_first(group)
     for embeddings in embed_shares(model, batches, flip=job["flip"], process_group=group):
         if is_first:
             _write_rows(partial, start + 4 * size * done, embeddings.cpu().numpy())
@@ -158,14 +167,14 @@ def embed_to_devkit(
     with _of_first_rank(locked_output(output), process_group):
         model, config = load_backbone(checkpoint)
         flip = flip and may_mirror(root)
-        missing = call_on_first(
+        missing = _on_first(
             lambda: [name for name in names if not (output / f"{name}{suffix}").is_file()],
             process_group,
         )
         mine = [missing[row] for row in rank_share(len(missing), BATCH, process_group)]
         height, width = config.image_size
         batches = image_batches(root, mine, (height, width), config.channels, BATCH)
-        is_first = rank_and_ranks(process_group)[0] == 0
+        is_first = _is_first(process_group)
         done = 0
         for embeddings in embed_shares(model, batches, flip=flip, process_group=process_group):
             unit = embeddings / embeddings.norm(dim=1, keepdim=True)

@@ -1,6 +1,5 @@
 """`train(config)`: from a folder of images to a run folder with a trained backbone."""
 
-import os
 import time
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -11,7 +10,14 @@ from fairloss.data import LabeledImages, open_images
 from fairloss.io.output import locked_output
 from fairloss.io.run_folder import RunFolder
 from fairloss.progress import Progress, labeled, no_progress
-from fairloss.ranks import on_every_rank, on_first_rank, rank_number, torchrun_ranks
+from fairloss.ranks import (
+    RankError,
+    launched_ranks,
+    on_every_rank,
+    on_first_rank,
+    rank_number,
+    torchrun_ranks,
+)
 from fairloss.training.build import check_parts, run_policy
 from fairloss.training.config import TrainConfig
 from fairloss.training.epochs import AfterEpoch, Epochs, do_nothing
@@ -66,7 +72,8 @@ def train(
     Raises:
         ValueError: a setting, the data or an existing run does not fit.
         RuntimeError: training diverged.
-        SystemExit: with code 143, after SIGTERM; with code 2, where another rank has the error.
+        RankError: another rank has raised one of these errors.
+        SystemExit: with code 143, after SIGTERM.
         KeyboardInterrupt: after SIGINT.
     """
     with torchrun_ranks(), ExitStack() as stack:
@@ -81,7 +88,7 @@ def train(
         try:
             return _train(config, faces, signals, *callbacks)
         except Diverged as error:  # on all ranks alike
-            raise (error if rank_number() == 0 else SystemExit(2)) from None
+            raise (error if rank_number() == 0 else RankError(str(error))) from None
 
 
 def print_nothing(line: str) -> None:
@@ -125,8 +132,8 @@ def _read(config: TrainConfig, faces: LabeledImages | None, progress: Progress) 
 
 def check_one_process() -> None:
     """Raise ValueError under torchrun, where several processes would write one folder."""
-    world_size = os.environ.get("WORLD_SIZE", "1")
-    expect(int(world_size) == 1, "WORLD_SIZE", "1", f"{world_size}; start without torchrun")
+    ranks = launched_ranks()
+    expect(ranks == 1, "WORLD_SIZE", "1", f"{ranks}; start without torchrun")
 
 
 def read_faces(config: TrainConfig, progress: Progress | None = None) -> LabeledImages:

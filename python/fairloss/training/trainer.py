@@ -10,15 +10,16 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from fairloss.checks import expect
+from fairloss.collectives import share_buffers
 from fairloss.data import LabeledImages, to_input
 from fairloss.heads import Head
 from fairloss.metrics import ClassStatistics as StreamedStatistics
 from fairloss.models import embed, embed_batches
 from fairloss.optim import build_optimizer
-from fairloss.ranks import num_ranks, share_buffers
+from fairloss.ranks import default_group, num_ranks
 from fairloss.training.config import OptimizerConfig, learning_rate_at
 from fairloss.training.loader import Loader
 from fairloss.training.parallel import StepFlags, parallel, seed_step
@@ -244,16 +245,18 @@ class Trainer:
         return ClassStatistics(*(values.cpu() for values in statistics))
 
     def _streamed_statistics(self, intra_angle: bool) -> ClassStatistics:
-        streamed = StreamedStatistics(self.faces.num_classes, self.head.embedding_size)
+        streamed = StreamedStatistics(
+            self.faces.num_classes,
+            self.head.embedding_size,
+            self.device,
+            process_group=default_group(),
+        )
         for embeddings, labels in self._embeddings():
             if self.flags.received():
                 break
             streamed.update(embeddings, labels)
-        if num_ranks() > 1:
-            for values in (streamed.sums, streamed.counts, streamed.zeros):
-                distributed.all_reduce(values)
-            intra_angle = False
-        statistics = streamed.compute(self._embeddings() if intra_angle else None)
+        takes_second = intra_angle and num_ranks() == 1  # which a signal would leave unfinished
+        statistics = streamed.compute(self._embeddings() if takes_second else None)
         return ClassStatistics(*(values.cpu() for values in statistics))
 
     def _embeddings(self) -> Iterator[tuple[Tensor, Tensor]]:

@@ -9,7 +9,7 @@ import typer
 from fairloss.cli._console import print_line
 from fairloss.cli._tables import print_table
 from fairloss.io.json import write_json
-from fairloss.ranks import is_first_rank
+from fairloss.ranks import rank_number
 
 Report = Mapping[str, Any]
 
@@ -37,7 +37,7 @@ def evaluate_models(
         *data: the other positional arguments of both.
         **options: keyword arguments of both.
     """
-    if not is_first_rank():
+    if rank_number() != 0:
         raise typer.Exit()
     if len(sides) == 2:
         return compare(*sides, *data, **options)

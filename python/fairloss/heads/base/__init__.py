@@ -1,5 +1,6 @@
 """Base classes of the losses, and what their formulas share."""
 
+from fairloss.collectives import gather_ranks
 from fairloss.heads.base.class_centers import ClassCenters
 from fairloss.heads.base.cosine import CosineHead
 from fairloss.heads.base.dense import DenseHead
@@ -8,7 +9,6 @@ from fairloss.heads.base.head import Head
 from fairloss.heads.base.norms import NormHead
 from fairloss.heads.base.options import CosineOptions, HeadOptions, Unpack, UnscaledOptions
 from fairloss.heads.base.sample_loss import SampleLoss, as_precise, masked_mean
-from fairloss.ranks import gather_ranks
 
 __all__ = [
     "ClassCenters",

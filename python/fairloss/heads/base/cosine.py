@@ -9,11 +9,11 @@ from torch.nn import functional as F
 from typing_extensions import Unpack
 
 from fairloss.checks import check_choice, check_number, check_positive, expect
+from fairloss.collectives import check_one_rank
 from fairloss.heads.base.head import Head
 from fairloss.heads.base.options import CosineOptions, show_options
 from fairloss.heads.base.sampling import class_positions, draw_classes
 from fairloss.heads.base.sharded import class_shard, local_labels
-from fairloss.ranks import check_one_rank
 from fairloss_ext import cosine_partition, margin_loss
 from fairloss_ext.options import COMPUTE_DTYPES, EXTENSIONS, KINDS, MARGIN_GRADS, Kind
 

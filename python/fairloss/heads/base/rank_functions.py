@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from fairloss.ranks import gather_rows
+from fairloss.collectives import gather_rows
 
 
 def gather_batch(

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from fairloss.checks import check_choice, check_integer, expect
+from fairloss.collectives import gather_ranks, mean_count, share_buffers
 from fairloss.heads.base.checks import batch_labels, check_embeddings, check_sample_weights
 from fairloss.heads.base.recomputation import Recomputation, first_pass
 from fairloss.heads.base.sharded import ClassShard
 from fairloss.heads.base.state import StatefulModule
-from fairloss.ranks import gather_ranks, mean_count, share_buffers
 from fairloss_ext import ClassStatistics
 from fairloss_ext.numerics import reduce_losses
 from fairloss_ext.options import REDUCTIONS, Reduction

@@ -17,21 +17,21 @@ from torch.nn.parallel import DistributedDataParallel
 from typing_extensions import Self
 
 from fairloss.checks import check_integer, expect
+from fairloss.collectives import (
+    batch_lengths,
+    check_same,
+    gather_integers,
+    gather_ranks,
+    gather_rows,
+    run_eagerly,
+)
 from fairloss.heads.base.rank_functions import (
     gather_batch,
     gather_losses,
     join_partitions,
     map_gradient,
 )
-from fairloss.ranks import (
-    batch_lengths,
-    check_same,
-    gather_integers,
-    gather_ranks,
-    gather_rows,
-    num_ranks,
-    run_eagerly,
-)
+from fairloss.ranks import num_ranks
 from fairloss_ext._checks import check_range
 
 if TYPE_CHECKING:
