@@ -18,6 +18,7 @@ from torch import Tensor, distributed, nn
 from torch.multiprocessing import start_processes
 
 from fairloss.agent import Policy
+from fairloss.experience import CollectConfig, Experience, collect
 from fairloss.ranks import rank_number
 from fairloss.training import (
     HeadConfig,
@@ -84,14 +85,15 @@ def fair_loss(folder: Path) -> HeadConfig:
 
 
 def run(
-    config: TrainConfig,
+    config: TrainConfig | CollectConfig,
     backbone: Callable[[TrainConfig], nn.Module] = Backbone,
     progress: Callable[[str, int, int], object] | None = None,
-) -> Path:
-    """Train in this process, on the ranks of the default group if there is one."""
-    images = faces(COUNTS, size=SIZE) if config.data == "made up" else None
+) -> Path | Experience:
+    """Train or collect in this process, on the ranks of the default group if there is one."""
+    images = faces(COUNTS, size=SIZE) if config.data in ("made up", None) else None
+    function = train if isinstance(config, TrainConfig) else collect
     with mock.patch("fairloss.training.build.backbone", backbone):
-        return train(config, images, progress)
+        return function(config, images, progress)
 
 
 def stop_at(step: int) -> Callable[[str, int, int], None]:

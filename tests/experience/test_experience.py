@@ -270,12 +270,6 @@ def test_a_gamma_too_large_for_the_network_is_refused(pretrained, tmp_path):
         fit_policy(experience, gamma=0.9999, reward="paper")
 
 
-def test_several_ranks_are_refused(pretrained, tmp_path, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match="WORLD_SIZE"):
-        collect(settings(pretrained, tmp_path), faces(COUNTS))
-
-
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match="run: expected a run folder with config.yaml"):
         collect(settings(tmp_path, tmp_path / "out"), faces(COUNTS))

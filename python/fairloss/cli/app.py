@@ -52,9 +52,11 @@ for command in (
 for commands in (data.app, evaluate.app, gallery.app):
     app.add_typer(commands)
 
-# In several processes these embed images together, and those of training look after themselves.
-EMBEDDING = (embed.embed, evaluate.pairs.pairs, evaluate.rfw.rfw)
-TRAINING = (train.train, collect.collect)
+# In several processes these train or embed together.
+DIVIDED = (
+    *(train.train, collect.collect),
+    *(embed.embed, evaluate.pairs.pairs, evaluate.rfw.rfw),
+)
 
 
 def path(value: str | Path) -> Path:
@@ -72,8 +74,8 @@ def _prepare(commands: typer.Typer) -> None:
     """
     for command in commands.registered_commands:
         hints: dict[str, Any] = get_type_hints(command.callback, include_extras=True)
-        if command.callback is not None and command.callback not in TRAINING:
-            command.callback = command_on_ranks(command.callback, EMBEDDING)
+        if command.callback is not None:
+            command.callback = command_on_ranks(command.callback, DIVIDED)
         for hint in hints.values():
             kind, *options = get_args(hint) or (hint,)
             if kind is Path or Path in get_args(kind):

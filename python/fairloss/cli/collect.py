@@ -8,6 +8,7 @@ from fairloss.cli._console import print_line
 from fairloss.cli._progress import progress_bars
 from fairloss.cli._settings import Settings, load_settings
 from fairloss.loss_search import ProcessMap
+from fairloss.ranks import on_every_rank, rank_number
 
 
 def collect(settings: Settings = None) -> None:
@@ -15,7 +16,8 @@ def collect(settings: Settings = None) -> None:
 
     Example: `fairloss collect run=runs/mine output=runs/experience epochs=45`
 
-    Writes output/experience.npz; an interrupted chain resumes. Settings and their defaults:
+    Writes output/experience.npz; an interrupted chain resumes. On several GPUs:
+    `torchrun --nproc_per_node=4 -m fairloss collect ...`. Settings and their defaults:
 
     - run=RUN, output=FOLDER: must be given; a run of FairLoss, or of ArcFace or CosFace at a
       margin of the grid
@@ -30,11 +32,13 @@ def collect(settings: Settings = None) -> None:
     - workers=1: processes, each with an equal part of the threads; the experience is the same to
       the bit where each has the same number of threads (OMP_NUM_THREADS=1)
     """
-    config = load_settings(settings, fairloss.experience.CollectConfig)
+    config = on_every_rank(lambda: load_settings(settings, fairloss.experience.CollectConfig))
     with progress_bars() as progress, ProcessMap(config.workers) as processes:
         experience = fairloss.experience.collect(
             config, progress=progress, map=map if config.workers == 1 else processes
         )
+    if rank_number() != 0:
+        return
     run = experience.pretraining_steps
     print_line(
         f"{len(experience)} transitions in {experience.steps} optimizer steps "

@@ -1,13 +1,10 @@
 """The command `fairloss train`."""
 
-import warnings
-from contextlib import nullcontext
-
 from fairloss import training
 from fairloss.cli._console import print_line, print_note
 from fairloss.cli._progress import progress_bars
 from fairloss.cli._settings import Settings, load_settings
-from fairloss.ranks import on_every_rank, rank_number, torchrun_ranks
+from fairloss.ranks import on_every_rank, rank_number
 
 
 def train(settings: Settings = None) -> None:
@@ -48,12 +45,8 @@ def train(settings: Settings = None) -> None:
     - log_every=50: steps between lines with loss, margins, images/s and time left (0: none)
     - tensorboard=false: also write scalars to output/tensorboard
     """
-    with torchrun_ranks():
-        is_first = rank_number() == 0
-        if not is_first:
-            warnings.simplefilter("ignore")  # those of the first rank
-        config = on_every_rank(lambda: load_settings(settings, training.TrainConfig))
-        with progress_bars() if is_first else nullcontext() as progress:
-            folder = training.train(config, progress=progress, report=print_note)
-    if is_first:
+    config = on_every_rank(lambda: load_settings(settings, training.TrainConfig))
+    with progress_bars() as progress:
+        folder = training.train(config, progress=progress, report=print_note)
+    if rank_number() == 0:
         print_line(f"backbone: {folder / 'model.pt'}")

@@ -42,7 +42,6 @@ from fairloss.training.cost import cost
 from fairloss.training.identities import check_same_identities, identities_record
 from fairloss.training.resume import save_result, write_run_files
 from fairloss.training.settings import prepare
-from fairloss.training.trainer import Diverged
 from fairloss.training.warm_start import trained_margins
 
 Map = Callable[[Callable[[int], Experience], Iterable[int]], Iterable[Experience]]
@@ -105,6 +104,8 @@ def collect(
 
     Raises:
         ValueError: a setting does not fit, or an existing chain had other settings.
+        RuntimeError: training diverged.
+        RankError: another rank has raised one of these errors.
     """
     with torchrun_ranks(), ExitStack() as stack:
         config = on_every_rank(lambda: _prepare(config))
@@ -114,10 +115,7 @@ def collect(
             progress = None
         # errors of the run come before images are read
         on_every_rank(lambda: chain_config(config, config.seed))
-        try:
-            chains = _run_chains(config, faces, progress, map)
-        except Diverged as error:  # on all ranks alike
-            raise (error if rank_number() == 0 else SystemExit(2)) from None
+        chains = _run_chains(config, faces, progress, map)
         pretraining_steps = run_cost_steps(Path(config.run))
         experience = replace(Experience.merge(chains), pretraining_steps=pretraining_steps)
         on_first_rank(lambda: experience.save(Path(config.output) / "experience.npz"))
@@ -155,9 +153,7 @@ def run_chain(
 ) -> Experience:
     """Run one chain in `output/chain-<seed>`; all ranks call this."""
     train_config = on_every_rank(lambda: chain_config(config, seed))
-    faces = on_every_rank(
-        lambda: read_faces(train_config, progress) if faces is None else faces
-    )
+    faces = on_every_rank(lambda: read_faces(train_config, progress) if faces is None else faces)
     folder = RunFolder(train_config.output)
     on_every_rank(lambda: _check_same_chain(config, folder))
     state = folder.load_checkpoint()

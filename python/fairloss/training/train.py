@@ -11,7 +11,6 @@ from fairloss.io.output import locked_output
 from fairloss.io.run_folder import RunFolder
 from fairloss.progress import Progress, labeled, no_progress
 from fairloss.ranks import (
-    RankError,
     launched_ranks,
     on_every_rank,
     on_first_rank,
@@ -32,7 +31,6 @@ from fairloss.training.resume import (
 from fairloss.training.run_log import Report, RunLog
 from fairloss.training.settings import absolute, map_paths, prepare
 from fairloss.training.signals import Signals
-from fairloss.training.trainer import Diverged
 
 # Settings that a resumed run may change.
 FREE_SETTINGS = (
@@ -85,10 +83,7 @@ def train(
         if rank_number() != 0:
             progress = report = None
         callbacks = progress or no_progress, report or print_nothing, after_epoch
-        try:
-            return _train(config, faces, signals, *callbacks)
-        except Diverged as error:  # on all ranks alike
-            raise (error if rank_number() == 0 else RankError(str(error))) from None
+        return _train(config, faces, signals, *callbacks)
 
 
 def print_nothing(line: str) -> None:

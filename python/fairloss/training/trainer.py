@@ -19,7 +19,7 @@ from fairloss.heads import Head
 from fairloss.metrics import ClassStatistics as StreamedStatistics
 from fairloss.models import embed, embed_batches
 from fairloss.optim import build_optimizer
-from fairloss.ranks import default_group, num_ranks
+from fairloss.ranks import RankError, default_group, gather_objects, num_ranks, rank_number
 from fairloss.training.config import OptimizerConfig, learning_rate_at
 from fairloss.training.loader import Loader
 from fairloss.training.parallel import StepFlags, parallel, seed_step
@@ -195,7 +195,8 @@ class Trainer:
                 argument, which changes with every step, is all that the rest of the epoch needs.
 
         Raises:
-            Diverged: no step, or too many in a row, had a finite loss and gradient.
+            Diverged: no step, or too many in a row, had a finite loss and gradient; RankError on
+                ranks other than the first.
             ValueError: `done` has more steps than the epoch.
         """
         started = time.perf_counter()
@@ -233,8 +234,8 @@ class Trainer:
         and the result is of no use.
 
         Args:
-            intra_angle: measure it also where images are not in memory and it takes a second
-                pass; else it is NaN there.
+            intra_angle: measure it also where images are not in memory, or on several ranks, and
+                it takes a second pass; else it is NaN there.
         """
         share_buffers(self.model)  # the batch statistics of each rank are of its batches
         if not self.faces.in_memory or num_ranks() > 1:
@@ -255,7 +256,8 @@ class Trainer:
             if self.flags.received():
                 break
             streamed.update(embeddings, labels)
-        takes_second = intra_angle and num_ranks() == 1  # which a signal would leave unfinished
+        # A second pass needs all images of the first; it takes no notice of a signal.
+        takes_second = intra_angle and not any(gather_objects(self.flags.received()))
         statistics = streamed.compute(self._embeddings() if takes_second else None)
         return ClassStatistics(*(values.cpu() for values in statistics))
 
@@ -347,8 +349,10 @@ class Trainer:
         if self._skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
             raise self._diverged(f"{self._skipped_in_a_row} steps in a row were left out")
 
-    def _diverged(self, what: str) -> Diverged:
-        return Diverged(
+    def _diverged(self, what: str) -> Diverged | RankError:
+        """Return the error, which all ranks raise in the same step and the first one reports."""
+        message = (
             f"{what}, the last at step {self.step}: {self._last_reason}. Try a lower learning rate "
             "or scale."
         )
+        return Diverged(message) if rank_number() == 0 else RankError(message)
