@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from rank_runs import run, settings, spawn
 from synthetic import write_folder
 from training_runs import weights
 
-from fairloss.experience import CollectConfig, Experience
+from fairloss.experience import CollectConfig, Experience, collect
 from fairloss.training import HeadConfig, RunFolder
 
 EXACT = ("state", "action", "successor", "classes", "epoch", "branch", "seed", "mean_action")
@@ -19,22 +20,17 @@ ANGLES = ("inter_before", "inter_after", "intra_before", "intra_after")
 EPOCHS = 2
 
 
+NAMES = ("chain", "branches")
+
+
 def collection(folder, kind, name, **changes):
     """Settings of a collection of two epochs."""
     layouts = {
         "chain": {"chains": 2},
-        "branches": {"layout": "branches", "branches": 2},
-        "validated": {
-            "layout": "branches",
-            "branches": 2,
-            "validation": str(folder / "others"),
-        },
+        "branches": {"layout": "branches", "branches": 2, "validation": str(folder / "others")},
     }
     base = {"run": str(folder / "run"), "output": str(folder / kind / name)}
     return CollectConfig(**base | {"epochs": EPOCHS, "min_cell": 1} | layouts[name] | changes)
-
-
-NAMES = ("chain", "branches", "validated")
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +102,20 @@ def test_one_process_resumes_chains_of_two_ranks(folder, name, tmp_path):
 
 
 @pytest.mark.slow
-def test_three_ranks_resume_chains_of_two(folder, tmp_path):
-    spawn(3, *((interrupted(folder, name, tmp_path),) for name in NAMES))
+def test_three_ranks_resume_chains_of_two_and_choose_branches_by_distances(folder, tmp_path):
+    alone, ranks = (
+        collection(folder, kind, "branches", validation=None, output=str(tmp_path / kind))
+        for kind in ("one", "three")
+    )
+    run(alone)
+    spawn(3, *((interrupted(folder, name, tmp_path),) for name in NAMES), (ranks,))
+    assert_same(tmp_path / "three", tmp_path / "one")
     for name in NAMES:
         assert_same(tmp_path / name / name, folder / "one" / name)
+
+
+def test_chains_in_several_processes_on_several_ranks_are_refused(folder, monkeypatch):
+    monkeypatch.setattr(sys.modules[collect.__module__], "num_ranks", lambda: 2)
+    config = collection(folder, "two", "chain", workers=2)
+    with pytest.raises(ValueError, match="workers: expected 1 on several ranks, .* 2, got 2"):
+        run(config)

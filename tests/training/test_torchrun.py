@@ -1,4 +1,4 @@
-"""`fairloss train` in the processes of torchrun."""
+"""`fairloss train` and `collect` in the processes of torchrun."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import time
 
 import pytest
 import torch
+from command import succeed
 from synthetic import write_folder
 
-from fairloss.training import RunFolder
+from fairloss.experience import Experience
+from fairloss.training import RunFolder, load_backbone
 
 pytestmark = pytest.mark.slow
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "fairloss")
@@ -19,7 +21,11 @@ SETTINGS = ("image_size=[32,32]", "channels=1", "batch_size=8", "device=cpu", "l
 
 
 def start(*arguments):
-    command = [sys.executable, *TORCHRUN, "train", *map(str, arguments), *SETTINGS]
+    return start_command("train", *arguments, *SETTINGS)
+
+
+def start_command(*arguments):
+    command = [sys.executable, *TORCHRUN, *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, text=True, encoding="utf-8", **pipes)
 
@@ -66,3 +72,25 @@ def test_sigterm_ends_all_ranks_after_a_checkpoint_and_they_resume(tmp_path):
     assert steps == [*range(1, 121)]
     weight = torch.load(folder / "head.pt", weights_only=True)["weight"]
     assert weight.shape[0] == 4
+
+
+def test_two_ranks_collect_and_report_an_error_once(tmp_path):
+    images = write_folder(tmp_path / "images", [6, 5, 4, 3], size=32)
+    pretrained, output = tmp_path / "run", tmp_path / "collection"
+    succeed("train", f"data={images}", f"output={pretrained}", "epochs=1", *SETTINGS)
+    arguments = f"run={pretrained}", f"output={output}", "min_cell=1", "device=cpu"
+    ranks = start_command("collect", *arguments, "workers=2")
+    _, errors = ranks.communicate(timeout=200)
+    assert ranks.returncode != 0
+    assert errors.count("error: ") == 1, errors
+    assert "error: workers: expected 1 on several ranks" in errors
+    assert not output.exists()
+    ranks = start_command("collect", *arguments, "epochs=2", "layout=branches", "branches=2")
+    shown, errors = ranks.communicate(timeout=400)
+    assert ranks.returncode == 0, errors
+    assert shown.count("transitions in") == shown.count("\n") == 1
+    assert len(Experience.load(output / "experience.npz")) > 4
+    model, _ = load_backbone(output / "chain-0" / "model" / "model.pt")  # batch normalization
+    state = torch.load(output / "chain-0" / "checkpoint-0002" / "state.pt", weights_only=True)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, state["model"][name])
