@@ -239,8 +239,8 @@ def test_commands_write_what_one_process_writes(folder, results):
 
 def test_an_image_that_one_rank_cannot_read_ends_all_which_resume(folder, results):
     stopped, embedded = zip(*(result["resumed"] for result in results), strict=True)
-    (error,) = filter(None, stopped)  # reported once
-    assert "015.png: cannot be read as an image" in error
+    reported = ["015.png: cannot be read as an image" in error for error in stopped]
+    assert sum(reported) == 1
     before = 3 // len(results) * len(results) * 5  # in whole rounds before the fourth batch
     assert sum(embedded) == 80 - before
     whole, resumed = (folder / name for name in ("one-f.npy", "resumed.npy"))

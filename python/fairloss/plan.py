@@ -139,7 +139,7 @@ def step_collectives(config: PlanConfig) -> list[Collective]:
         return Collective("all_reduce", content, size, 2 * (ranks - 1) * size // ranks)
 
     return [
-        gather("length of the batch", LABEL),
+        gather("length, row size and flag", 3 * LABEL),
         gather("embeddings and labels", batch * (row + LABEL)),
         reduce("highest log-sum-exp", FLOAT * samples),
         reduce("target cosine and sum", 2 * FLOAT * samples),

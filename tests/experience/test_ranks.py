@@ -53,13 +53,13 @@ def lines(folder):
 
 def assert_same(output, expected):
     """The same transitions, but for the rounding of angles."""
-    actual, wanted = (Experience.load(each / "experience.npz") for each in (output, expected))
+    actual, reference = (Experience.load(each / "experience.npz") for each in (output, expected))
     for name in EXACT:
-        np.testing.assert_array_equal(getattr(actual, name), getattr(wanted, name), name)
+        np.testing.assert_array_equal(getattr(actual, name), getattr(reference, name), name)
     for name in (*ANGLES, "mean_margin"):
-        values = getattr(actual, name), getattr(wanted, name)
+        values = getattr(actual, name), getattr(reference, name)
         np.testing.assert_allclose(*values, rtol=1e-5, atol=1e-6, err_msg=name)
-    assert (actual.steps, actual.dropped) == (wanted.steps, wanted.dropped)
+    assert (actual.steps, actual.dropped) == (reference.steps, reference.dropped)
     branches = [[line.get("branch") for line in lines(each)] for each in (output, expected)]
     assert branches[0] == branches[1]
 

@@ -31,7 +31,7 @@ from fairloss.heads.base.rank_functions import (
     join_partitions,
     map_gradient,
 )
-from fairloss.ranks import num_ranks
+from fairloss.ranks import num_ranks, on_first_rank
 from fairloss_ext._checks import check_range
 
 if TYPE_CHECKING:
@@ -334,9 +334,7 @@ def share_initial(values: Tensor, group: "distributed.ProcessGroup") -> Tensor:
 
     A module is made on the CPU, before it is moved to the device of the group.
     """
-    shared = [values.detach().cpu()]
-    distributed.broadcast_object_list(shared, group=group, group_src=0)
-    return shared[0]
+    return on_first_rank(lambda: values.detach().cpu(), group)
 
 
 def distribute_state(optimizer: torch.optim.Optimizer, weight: Tensor, shard: ClassShard) -> None:
