@@ -1,0 +1,27 @@
+"""Training of a run of a comparison again."""
+
+from __future__ import annotations
+
+from long_tail import repeat
+
+from fairloss.experiments import CompareConfig, Run
+from fairloss.io.json import write_json
+
+
+def test_one_run_is_trained_as_before_in_another_folder(monkeypatch):
+    trained = []
+
+    def compare(config):
+        (run,) = config.runs
+        trained.append(config.training(run))
+        write_json(config.result_path(run), {"metrics": {"test_auc": 0.5}})
+
+    monkeypatch.setattr(repeat, "compare", compare)
+    arms = {"a": {"epochs": 3}, "b": {"epochs": 5}}
+    settings = {"data": "faces", "head.margin": 0.25}
+    config = CompareConfig("elsewhere", settings, arms, seeds=4, fewer_seeds={"a": 2}, test="other")
+    result = repeat.repeat(config, Run("b", 3))
+    assert result["metrics"] == {"test_auc": 0.5}
+    (training,) = trained
+    assert (training.seed, training.epochs, training.head.margin) == (3, 5, 0.25)
+    assert not training.output.startswith("elsewhere")
