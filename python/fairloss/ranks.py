@@ -52,8 +52,8 @@ def torchrun_ranks() -> Iterator[None]:
     if launched_ranks() == 1 or distributed.is_initialized():
         yield
         return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    if (number := int(os.environ["LOCAL_RANK"])) < torch.cuda.device_count():
+        torch.cuda.set_device(number)  # else there are more ranks than GPUs, for device=cpu
     distributed.init_process_group(timeout=TIMEOUT)
     try:
         yield

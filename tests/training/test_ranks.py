@@ -73,3 +73,13 @@ def test_a_damaged_checkpoint_of_ranks_is_replaced_by_the_one_before(interrupted
     assert folder.load_checkpoint(previous=True)["epoch"] == 1
     names = {each.name for each in interrupted.glob("checkpoint-*")}
     assert names == {"checkpoint-0001", "checkpoint-0002.damaged"}
+
+
+def test_a_checkpoint_of_ranks_may_be_damaged_twice(interrupted):
+    path = interrupted / "checkpoint-0002"
+    for _ in range(2):
+        if not path.exists():  # the epoch was repeated
+            shutil.copytree(interrupted / "checkpoint-0001", path)
+        (path / "state.pt").unlink()
+        assert RunFolder(interrupted).load_checkpoint(previous=True)["epoch"] == 1
+    assert (interrupted / "checkpoint-0002.damaged").is_dir()

@@ -48,8 +48,9 @@ def write_divided(path: Path, state: dict[str, Any]) -> None:
     except CheckpointException as error:
         failures = error.failures
         on_every_rank(lambda: _report_write(path, failures))
-    files = sorted(file.name for file in partial.iterdir())[rank_number() :: num_ranks()]
-    digests = gather_objects({name: sha256(partial / name) for name in files})
+    files = on_first_rank(lambda: sorted(file.name for file in partial.iterdir()))
+    mine = files[rank_number() :: num_ranks()]
+    digests = gather_objects({name: sha256(partial / name) for name in mine})
     tensors = {
         name: {"shape": list(part.shape), "dtype": str(part.dtype).removeprefix("torch.")}
         for name, part in parts.items()

@@ -11,6 +11,7 @@ step of the run: their names sort by their age. Several ranks write a folder of 
 import json
 import os
 import re
+import shutil
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -72,14 +73,15 @@ class RunFolder:
         return parsed
 
     def forget_after(self, step: int, epoch: int | None = None) -> None:
-        """Remove the lines of metrics.jsonl about what will be repeated.
+        """Remove the lines of metrics.jsonl about what will be repeated; all ranks call this.
 
         Args:
             step: the last one that will not be.
             epoch: the last one whose end will not be; None: the end belongs to the last step.
         """
-        if rank_number() != 0:
-            return
+        on_first_rank(lambda: self._forget_after(step, epoch))
+
+    def _forget_after(self, step: int, epoch: int | None) -> None:
         lines = [
             line
             for line in self.metrics()
@@ -163,7 +165,10 @@ def _check_version(path: Path, state: dict[str, Any]) -> None:
 
 def _mark_damaged(damages: list[FormatError]) -> None:
     for damage in damages:
-        os.rename(damage.path, f"{damage.path}.damaged")
+        target = Path(f"{damage.path}.damaged")
+        if target.is_dir():  # of the same epoch, which was damaged twice; a file is replaced
+            shutil.rmtree(target)
+        os.rename(damage.path, target)
 
 
 def _report(damages: list[FormatError], checkpoints: list[Path], previous: bool | None) -> None:

@@ -107,6 +107,8 @@ class Epochs:
             seconds = time.perf_counter() - started
             if not several:
                 return statistics, seconds, self._evaluate(epoch)
+        self.signals.share()
+        self.signals.end_if_received()
         evaluation = on_first_rank(lambda: self._evaluate_alone(epoch))
         self.signals.share()
         self.signals.end_if_received()
