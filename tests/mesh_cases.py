@@ -135,7 +135,7 @@ def state_of_ranks(mesh: DeviceMesh) -> tuple[Tensor, list[Tensor], str]:
     head.end_of_epoch(statistics)
     margins = [first, head.margins.detach().clone()]
     with torch.no_grad():
-        head.weight.add_(rank)
+        head.weight.add_(rank == distributed.get_world_size() - 1)
     return weight, margins, message(head.end_of_epoch, statistics)
 
 

@@ -138,20 +138,20 @@ def share_buffers(module: nn.Module) -> None:
     """
     if num_ranks() == 1:
         return
-    check_same([*module.parameters()], SAME_WEIGHT)
+    equal = are_same([*module.parameters()])
+    expect(equal, "weight", SAME_WEIGHT, "weights that differ")
     for buffer in module.buffers():
         distributed.broadcast(buffer, 0)
 
 
-def check_same(
-    parameters: Sequence[Tensor], expected: str, group: "distributed.ProcessGroup | None" = None
-) -> None:
-    """Raise ValueError, on every rank, if the parameters differ among ranks."""
-    if sums := [_bit_sum(parameter) for parameter in parameters]:
-        parts = [torch.stack(sums) for _ in range(num_ranks(group))]
-        distributed.all_gather(parts, torch.stack(sums), group=group)
-        equal = all(torch.equal(part, parts[0]) for part in parts)
-        expect(equal, "weight", expected, "weights that differ")
+def are_same(parameters: Sequence[Tensor], group: "distributed.ProcessGroup | None" = None) -> bool:
+    """Return whether the parameters have the same bits on all ranks."""
+    if not parameters:
+        return True
+    sums = torch.stack([_bit_sum(parameter) for parameter in parameters])
+    parts = [torch.empty_like(sums) for _ in range(num_ranks(group))]
+    distributed.all_gather(parts, sums, group=group)
+    return all(torch.equal(part, parts[0]) for part in parts)
 
 
 def _bit_sum(values: Tensor) -> Tensor:

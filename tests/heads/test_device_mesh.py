@@ -151,6 +151,7 @@ def work_of_four(rank, world, folder):
     # Its losses without reduction are in another order than the ranks.
     results["other order"] = mesh_differences(meshes[1], HEADS, OPTIONS[:-1])
     results["errors"] = errors_of_one_rank(meshes[0])
+    results["differs"] = state_of_ranks(meshes[0])[2]
     results["state"] = resume("2x2", None, folder, meshes[0])
     results["resumed"] = [
         resume("again", f"{folder}/checkpoint-2x2", folder, mesh) for mesh in (meshes[1], None)
@@ -171,6 +172,7 @@ def test_two_by_two_ranks_are_one_process_and_save_what_any_layout_loads(tmp_pat
         assert above(result["mesh"]) == {}
         assert above(result["other order"]) == {}
         assert all("error" not in error[:9] for error in result["errors"][:2])
+        assert result["differs"].startswith("weight: expected the same on every rank of a data")
         losses, whole = result["state"]
         assert losses == pytest.approx(expected[:3], rel=1e-5)
         assert torch.equal(resumed.weight, whole)

@@ -18,8 +18,8 @@ from typing_extensions import Self
 
 from fairloss.checks import check_integer, expect
 from fairloss.collectives import (
+    are_same,
     batch_lengths,
-    check_same,
     gather_integers,
     gather_ranks,
     gather_rows,
@@ -272,7 +272,9 @@ class ClassShard:
         """
         weight = module.get_parameter("weight")
         if self.data_group is not None:
-            check_same([weight], REPLICAS, self.data_group)
+            same = torch.tensor([are_same([weight], self.data_group)], device=weight.device)
+            everywhere = all(each for (each,) in gather_integers(same.long(), self.group))
+            expect(everywhere, "weight", REPLICAS, "weights that differ")
         for values in (*module.parameters(), *module.buffers()):
             if values is not weight:
                 self.share(values)
