@@ -83,9 +83,11 @@ def draw_most(folder: Path, name: str, counts: Sequence[int], **options: Any) ->
             draw_glyphs(folder, **{name: count}, **options)
             return
         except ValueError as error:
-            if not str(error).startswith(f"{name}:"):
+            # refused for this number, or begun with a smaller one by a call that was interrupted
+            if not str(error).startswith((f"{name}:", "output")):
                 raise
-            shutil.rmtree(folder.with_name(f".{folder.name}.partial"))
+            if str(error).startswith(name):
+                shutil.rmtree(folder.with_name(f".{folder.name}.partial"))
     draw_glyphs(folder, **{name: smallest}, **options)
 
 

@@ -1,4 +1,8 @@
-"""Memory and traffic of a head whose classes are divided among ranks, computed before a run."""
+"""Memory and traffic of a head whose classes are divided among ranks, computed before a run.
+
+The ranks are one process group, without groups along "data", and gradients of sampled classes are
+row-sparse.
+"""
 
 import math
 from collections.abc import Iterator
@@ -36,7 +40,7 @@ class PlanConfig:
         """Raise ValueError naming the first setting that is out of range."""
         check_settings(self)
         expect(self.classes == int(self.classes), "classes", "an integer", self.classes)
-        expected = "sgd where sample_rate is below 1, as gradients are sparse there"
+        expected = "sgd where sample_rate is below 1, as the plan is of row-sparse gradients"
         sampled = self.sample_rate < 1
         expect(self.optimizer == "sgd" or not sampled, "optimizer", expected, self.optimizer)
 
