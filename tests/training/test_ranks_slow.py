@@ -55,7 +55,7 @@ def test_losses_are_those_of_one_process(tmp_path, world):
         assert differences[name] < largest, name
         assert skips(ranks / name) == []
     reasons = [reason for _, reason in skips(ranks / "float16")]
-    assert 0 < len(reasons) < STEPS
+    assert 0 < len(reasons) < 2 * STEPS
     assert all("overflows float16" in reason for reason in reasons)
     assert sum(loss is not None for loss in losses(ranks / "float16")) == 2 * STEPS - len(reasons)
 
