@@ -33,7 +33,7 @@ def start_command(*arguments):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("data=missing", "error: folder 'missing': expected"),
+        ("data=missing", "missing': expected folder/identity"),
         ("epochs=0", "error: epochs: expected"),
         ("head.name=Softmax", "error: head.name: expected one that divides its classes"),
     ],
