@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from head_cases import CASES
-from sharded_cases import DIM, Scenario, largest_difference, relative, scenarios, steps
+from sharded_cases import DIM, Scenario, largest_difference, refusal, relative, scenarios, steps
 from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import DeviceMesh
 
@@ -23,15 +23,6 @@ OPTIONS: list[dict[str, Any]] = [
     {"reduction": "sum"},
     {"reduction": "none"},
 ]
-
-
-def message(function, *arguments, **options):
-    """The error of a call."""
-    try:
-        function(*arguments, **options)
-    except (TypeError, ValueError) as error:
-        return str(error)
-    return "no error"
 
 
 def mesh_differences(
@@ -112,10 +103,10 @@ def errors_of_one_rank(mesh: DeviceMesh) -> list[str]:
     head = ArcFace(CLASSES, DIM, device_mesh=mesh)
     x, labels = torch.randn(4, DIM), torch.arange(4)
     return [
-        message(head, x, labels[:3] if last else labels),
-        message(head, x, labels + CLASSES if last else labels),
-        message(head, x, labels),
-        message(head, x, labels, torch.ones(4) if last else None),
+        refusal(head, x, labels[:3] if last else labels),
+        refusal(head, x, labels + CLASSES if last else labels),
+        refusal(head, x, labels),
+        refusal(head, x, labels, torch.ones(4) if last else None),
     ]
 
 
@@ -136,7 +127,7 @@ def state_of_ranks(mesh: DeviceMesh) -> tuple[Tensor, list[Tensor], str]:
     margins = [first, head.margins.detach().clone()]
     with torch.no_grad():
         head.weight.add_(rank == distributed.get_world_size() - 1)
-    return weight, margins, message(head.end_of_epoch, statistics)
+    return weight, margins, refusal(head.end_of_epoch, statistics)
 
 
 def refusals() -> list[str]:
@@ -149,8 +140,8 @@ def refusals() -> list[str]:
         "mesh",
     ]
     return [
-        *(message(ArcFace, CLASSES, DIM, device_mesh=other) for other in others),
-        message(ArcFace, CLASSES, DIM, device_mesh=mesh, process_group=distributed.group.WORLD),
-        message(Softmax, CLASSES, DIM, device_mesh=mesh),
-        message(pickle.dumps, ArcFace(CLASSES, DIM, device_mesh=mesh)),
+        *(refusal(ArcFace, CLASSES, DIM, device_mesh=other) for other in others),
+        refusal(ArcFace, CLASSES, DIM, device_mesh=mesh, process_group=distributed.group.WORLD),
+        refusal(Softmax, CLASSES, DIM, device_mesh=mesh),
+        refusal(pickle.dumps, ArcFace(CLASSES, DIM, device_mesh=mesh)),
     ]

@@ -25,6 +25,15 @@ class Scenario(NamedTuple):
     labels: list[Tensor]
 
 
+def refusal(function: Any, *arguments: Any, **options: Any) -> str:
+    """Return the error of a call on this rank, which also the others make."""
+    try:
+        function(*arguments, **options)
+    except (TypeError, ValueError) as error:
+        return str(error)
+    return "no error"
+
+
 def scenarios(world: int) -> dict[str, Scenario]:
     """Return batches of different lengths, in which also:
 

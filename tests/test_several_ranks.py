@@ -11,6 +11,7 @@ import pytest
 import torch
 from cli_cases import write_agedb_list, write_checkpoint
 from command import fairloss, succeed
+from sharded_cases import refusal
 from synthetic import write_folder
 from torch import distributed, multiprocessing
 from torch.utils.data import DataLoader, TensorDataset
@@ -24,14 +25,6 @@ from fairloss.ranks import torchrun_ranks
 from fairloss_ext import class_statistics
 
 IMAGES, CLASSES, DIM = 37, 7, 6
-
-
-def refusal(function, *arguments, **options):
-    try:
-        function(*arguments, **options)
-    except ValueError as error:
-        return str(error)
-    return "no error"
 
 
 def labeled_images():

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.distributed
 import torch.multiprocessing
+from sharded_cases import refusal
 from torch import nn
 
 from fairloss.agent import Policy
@@ -62,14 +63,6 @@ def train(loss, rank=None):
         tensors = [*loss.buffers(), *(loss.parameters() if isinstance(loss, RingLoss) else ())]
         states.append([tensor.detach().clone() for tensor in tensors])
     return states
-
-
-def refusal(function, *arguments):
-    try:
-        function(*arguments)
-    except ValueError as error:
-        return str(error)
-    return "no error"
 
 
 class Network(nn.Module):

@@ -14,6 +14,7 @@ from sharded_cases import (
     cosine_heads,
     largest_difference,
     load,
+    refusal,
     relative,
     resume,
     scenarios,
@@ -27,14 +28,6 @@ from fairloss_ext import class_statistics
 CLASSES = 11
 COLLECTIVES = ("all_gather", "all_reduce", "reduce_scatter", "broadcast")
 WORLDS = [2, *(pytest.param(world, marks=pytest.mark.slow) for world in (3, 4))]
-
-
-def refusal(function, *arguments, **options):
-    try:
-        function(*arguments, **options)
-    except ValueError as error:
-        return str(error)
-    return "no error"
 
 
 def differences(world):
