@@ -19,22 +19,21 @@ class RankError(RuntimeError):
     """Another rank raised the error with this message, and reports it."""
 
 
+def default_group() -> "distributed.ProcessGroup | None":
+    """Return the group of all ranks, None without an initialized `torch.distributed`."""
+    ready = distributed.is_available() and distributed.is_initialized()
+    return distributed.group.WORLD if ready else None
+
+
 def num_ranks(group: "distributed.ProcessGroup | None" = None) -> int:
     """Return the number of ranks of a group, 1 without an initialized `torch.distributed`."""
-    ready = distributed.is_available() and distributed.is_initialized()
-    return distributed.get_world_size(group) if ready else 1
+    return 1 if default_group() is None else distributed.get_world_size(group)
 
 
 def rank_number(group: "distributed.ProcessGroup | None" = None) -> int:
     """Return the number of this rank in a group, 0 without an initialized `torch.distributed`."""
     number: int = distributed.get_rank(group) if num_ranks() > 1 else 0
     return number
-
-
-def default_group() -> "distributed.ProcessGroup | None":
-    """Return the group of all ranks, None without an initialized `torch.distributed`."""
-    ready = distributed.is_available() and distributed.is_initialized()
-    return distributed.group.WORLD if ready else None
 
 
 def launched_ranks() -> int:

@@ -107,11 +107,9 @@ class Epochs:
             seconds = time.perf_counter() - started
             if not several:
                 return statistics, seconds, self._evaluate(epoch)
-        self.signals.share()
-        self.signals.end_if_received()
+        self.signals.end_together()
         evaluation = on_first_rank(lambda: self._evaluate_alone(epoch))
-        self.signals.share()
-        self.signals.end_if_received()
+        self.signals.end_together()
         return statistics, seconds, evaluation
 
     def _evaluate_alone(self, epoch: int) -> dict[str, Any] | None:

@@ -74,9 +74,10 @@ class Signals:
         """Return the number that this process has received, or 0."""
         return self.received or 0
 
-    def share(self) -> None:
-        """Make a signal of any rank known to all, each of which calls this."""
+    def end_together(self) -> None:
+        """End the run on all ranks, each of which calls this, if any has received a signal."""
         self.shared = max(gather_objects(self.number())) or None
+        self.end_if_received()
 
     def end_if_received(self) -> None:
         """End the run if there was a signal.
