@@ -1,4 +1,4 @@
-// Conversions between float and 16 bits, and vectors of one access.
+// Conversions between float and 16 bits.
 #pragma once
 
 #include "launch.cuh"
@@ -32,22 +32,6 @@ __device__ inline float to_tf32(float value) {
   } tf32{value};
   if (std::isfinite(value)) tf32.bits = (tf32.bits + 0x1000u) & ~0x1fffu;
   return tf32.number;
-}
-
-// N numbers in one access of memory.
-template <typename T, int N>
-struct alignas(N * sizeof(T)) Pack {
-  T lane[N];
-};
-
-template <int N, typename T>
-__device__ Pack<T, N> load_pack(const T* address) {
-  return *reinterpret_cast<const Pack<T, N>*>(address);
-}
-
-template <typename T, int N>
-__device__ void store_pack(T* address, const Pack<T, N>& pack) {
-  *reinterpret_cast<Pack<T, N>*>(address) = pack;
 }
 
 }  // namespace fairloss::cuda

@@ -32,8 +32,8 @@ __device__ void store_tile(const TilePosition& position, int64_t stride, unsigne
   for (unsigned v = thread; v < position.classes * kVectors; v += kThreads) {
     const unsigned row = v / kVectors, column = v % kVectors * kLanes;
     if (position.first_sample + column >= stride) continue;
-    store_vector(matrix + (position.first_class + row) * stride + position.first_sample + column,
-                 load_vector(staged + row * kPitch + column));
+    store_pack(matrix + (position.first_class + row) * stride + position.first_sample + column,
+               load_vector(staged + row * kPitch + column));
   }
 }
 

@@ -219,7 +219,7 @@ __global__ void add_kernel(int64_t elements, const float* product, float* sum) {
     const Vector<float> more = load_vector(product + element);
     Vector<float> total = load_vector(sum + element);
     for (int l = 0; l < kLanes; ++l) total.lane[l] += more.lane[l];
-    store_vector(sum + element, total);
+    store_pack(sum + element, total);
   }
 }
 

@@ -21,7 +21,7 @@ __global__ void scale_kernel(int64_t elements, const T* in, const T* other, cons
     const Vector<T> x = load_vector(in + element);
     Vector<T> y;
     for (int l = 0; l < kLanes; ++l) y.lane[l] = s * x.lane[l];
-    store_vector(out + element, y);
+    store_pack(out + element, y);
     if (other == nullptr) continue;
     const Vector<T> z = load_vector(other + element);
     for (int l = 0; l < kLanes; ++l) sum += double(x.lane[l]) * double(z.lane[l]);
