@@ -122,10 +122,11 @@ void launch_unit_rows(const UnitRowsProblem<In, Out>& problem, cudaStream_t stre
 // The gradient of unit rows becomes that of the raw rows: without its radial component.
 template <typename T>
 struct RowGradientProblem {
-  int64_t rows, depth;  // depth: columns of grad_unit
+  int64_t rows, depth;  // depth: columns of grad_unit, a multiple of kDepth
   MatrixView<T> raw;
-  const float* inverse_norms;   // (rows,)
-  const float* grad_unit;       // (rows, depth) gradient of the unit rows, times the gradient scale
+  const float* inverse_norms;  // (rows,)
+  const float* grad_unit;      // (rows, depth) gradient of the unit rows, times the gradient scale;
+                               // aligned to 16 bytes
   const float* gradient_scale;  // one number
   const float* replacement;     // (rows,) as in UpstreamProblem, or null: all are 1
 

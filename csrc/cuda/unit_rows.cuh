@@ -67,17 +67,18 @@ __global__ void row_gradient_kernel(const RowGradientProblem<T> p, bool vectors)
     const float replacement = p.replacement == nullptr ? 1 : p.replacement[i];
     float radial = 0;  // component of the gradient
     for_columns(row, p.raw.columns, p.raw.columns, vectors, [&](int64_t d, const auto& raw) {
+      const auto grad = load_aligned_floats<kLanes>(grad_unit + d);
       for (int l = 0; l < kLanes; ++l) {
-        if (d + l < p.raw.columns) radial += raw.lane[l] * inverse * grad_unit[d + l];
+        if (d + l < p.raw.columns) radial += raw.lane[l] * inverse * grad.lane[l];
       }
     });
     radial = warp_sum(radial);
     const float factor = inverse / *p.gradient_scale;
     for_columns(row, p.raw.columns, p.raw.columns, vectors, [&](int64_t d, const auto& raw) {
+      const auto grad = load_aligned_floats<kLanes>(grad_unit + d);
       Pack<T, kLanes> grad_raw;
       for (int l = 0; l < kLanes; ++l) {
-        const float grad = d + l < p.raw.columns ? grad_unit[d + l] : 0;
-        const float value = factor * (grad - raw.lane[l] * inverse * radial);
+        const float value = factor * (grad.lane[l] - raw.lane[l] * inverse * radial);
         grad_raw.lane[l] = from_float<T>(replacement == 1 ? value : replacement);
       }
       T* out = p.grad_raw + i * p.raw.columns + d;
