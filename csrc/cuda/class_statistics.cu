@@ -240,15 +240,31 @@ struct Nearest {
   }
 };
 
+// The nearest to center `self` among every step-th of `count` centers from `begin` on. They are
+// classes from `first` on, and their cosines are `pitch` apart.
+__device__ Nearest nearest_of(int64_t self, int64_t first, const float* cosines, int64_t pitch,
+                              int64_t begin, int64_t count, int step) {
+  constexpr int kLoads = 8;  // in flight
+  Nearest nearest;
+  for (int64_t k = begin; k < count; k += kLoads * step) {
+    float cosine[kLoads];
+#pragma unroll
+    for (int n = 0; n < kLoads; ++n) {
+      const int64_t at = k + n * step;
+      cosine[n] = at < count && first + at != self ? cosines[at * pitch] : NAN;
+    }
+#pragma unroll
+    for (int n = 0; n < kLoads; ++n) nearest.offer(cosine[n], first + k + n * step);
+  }
+  return nearest;
+}
+
 // A warp takes a row.
 __global__ void nearest_of_row_kernel(const NearestCenterTile p) {
   for (int64_t j = warp_index(); j < p.rows; j += warp_count()) {
     const int64_t c = p.first_row + j;
     const float* cosines = p.cosines + j * p.columns;
-    Nearest nearest;
-    for (int64_t k = lane_index(); k < p.columns; k += kWarp) {
-      if (p.first_column + k != c) nearest.offer(cosines[k], p.first_column + k);
-    }
+    Nearest nearest = nearest_of(c, p.first_column, cosines, 1, lane_index(), p.columns, kWarp);
     for (int distance = kWarp / 2; distance > 0; distance /= 2) {
       const float cosine = __shfl_xor_sync(kAllLanes, nearest.cosine, distance);
       nearest.offer(cosine, __shfl_xor_sync(kAllLanes, nearest.other, distance));
@@ -266,10 +282,8 @@ __global__ void nearest_of_column_kernel(const NearestCenterTile p) {
   for (int64_t first = int64_t(blockIdx.x) * kWarp; first < p.columns;
        first += int64_t(gridDim.x) * kWarp) {
     const int64_t k = first + lane, c = p.first_column + k;
-    Nearest nearest;
-    for (int64_t j = warp; j < p.rows && k < p.columns; j += kWarps) {
-      if (p.first_row + j != c) nearest.offer(p.cosines[j * p.columns + k], p.first_row + j);
-    }
+    Nearest nearest = nearest_of(c, p.first_row, p.cosines + k, p.columns, warp,
+                                 k < p.columns ? p.rows : 0, kWarps);
     cosines[warp][lane] = nearest.cosine;
     others[warp][lane] = nearest.other;
     __syncthreads();

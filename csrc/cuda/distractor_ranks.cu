@@ -21,12 +21,15 @@ constexpr int kPacked = 4, kBits = 16;
 
 // A block of threads takes a probe: its threads pass over the row of scores once for every
 // kThresholds thresholds, as many as registers hold.
-__global__ void count_ranks_kernel(const RankTrials p, const ScoreBlock block) {
+__global__ void __launch_bounds__(kThreads)
+    count_ranks_kernel(const RankTrials p, const ScoreBlock block) {
   constexpr int kThresholds = 8, kWords = kThresholds / kPacked;
   constexpr int kLanes = Vector<float>::kLanes, kWarps = kThreads / kWarp;
+  constexpr int kLoads = 4, kStep = kThreads * kLanes;  // loads in flight, and their distance
   FAIRLOSS_SHARED(uint64_t, counts, [kWarps][kWords]);
   FAIRLOSS_SHARED(bool, has_nan, [kWarps]);
   const int thread = int(threadIdx.x), warp = thread / kWarp;
+  const int distractors = int(block.distractors);
   for (int64_t i = blockIdx.x; i < block.probes; i += gridDim.x) {
     const float* scores = block.scores + i * block.stride;
     const int64_t end = p.start[block.first_probe + i + 1];
@@ -37,11 +40,21 @@ __global__ void count_ranks_kernel(const RankTrials p, const ScoreBlock block) {
       }
       int above[kThresholds] = {};
       bool nan = false;
-      for (int64_t j = thread * kLanes; j < block.distractors; j += kThreads * kLanes) {
-        const Vector<float> score = load_vector(scores + j);
-        for (int l = 0; l < kLanes && j + l < block.distractors; ++l) {
-          for (int k = 0; k < kThresholds; ++k) above[k] += score.lane[l] > threshold[k];
-          nan = nan || std::isnan(score.lane[l]);
+      for (int j = thread * kLanes; j < distractors; j += kLoads * kStep) {
+        Vector<float> score[kLoads];
+#pragma unroll
+        for (int n = 0; n < kLoads; ++n) {
+          if (j + n * kStep < distractors) score[n] = load_vector(scores + j + n * kStep);
+        }
+#pragma unroll
+        for (int n = 0; n < kLoads; ++n) {
+#pragma unroll
+          for (int l = 0; l < kLanes; ++l) {
+            const bool present = j + n * kStep + l < distractors;
+            const float value = present ? score[n].lane[l] : -INFINITY;
+            for (int k = 0; k < kThresholds; ++k) above[k] += value > threshold[k];
+            nan |= std::isnan(value);
+          }
         }
       }
       for (int w = 0; w < kWords; ++w) {

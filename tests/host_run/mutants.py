@@ -39,26 +39,32 @@ OPERATORS = {
     "bound": (
         r"(?<=; )(\w+) < "
         r"(?=([\w.]+(\.batch|batch|elements|whole|partials|classes|samples|trials|probes)"
-        r"|p\.rows|p\.columns|all)\b)"
+        r"|p\.rows|p\.columns|all|count)\b)"
         r"|(?<=first \+ row) < (?=rows\.present)",
         r"\1 <= ",
     ),
     "short bound": (
         r"(?<=; )(\w+) < "
-        r"((?:p\.)?(?:batch|elements|partials|classes|samples|trials|rows|columns|all));",
+        r"((?:p\.)?(?:batch|elements|partials|classes|samples|trials|rows|columns|all|count));",
         r"\1 < \2 - 1;",
     ),
     "index width": (
         r"((?:[ij]|derivative|[(]2 [+] k[)]|\bk) [*] p[.](?:batch|classes))",
         r"int(unsigned(\1))",
     ),
-    "tail guard": (r"(j < i|label < p\.classes|other == nullptr) (&&|\?|\))", r"true \2"),
+    "tail guard": (
+        r"(j < i|at < count|label < p\.classes|other == nullptr) (&&|\?|\))",
+        r"true \2",
+    ),
     "initialization": (r"(?<!\()\b(\w+) (\w+) = 0;", r"\1 \2 = 1;"),
     "first of a loop": (r"(?<=for \()(\w+) (\w+) = 0;", r"\1 \2 = 1;"),
     "mask": (r"\bkAllLanes\b(?=,)", "0x0000ffffu"),
     # No lane, or the first thread of another warp: the other lanes of a warp have its sum as well.
     "first lane": (r"(?<=\()(lane|threadIdx\.x) == 0", r"\1 == kWarp"),
-    "stride": (r"\+= (thread_count\(\)|warp_count\(\)|blockDim\.x|kWarp)(?= \*|\))", r"+= 2 * \1"),
+    "stride": (
+        r"\+= (thread_count\(\)|warp_count\(\)|blockDim\.x|kSumThreads|kWarp)(?= \*|\))",
+        r"+= 2 * \1",
+    ),
     "ignored": (r"kIgnored \?", "kInvalid ?"),
     "sign": (r"(\w\]) - p\.", r"\1 + p."),
     "next": (r"(?<=\[)([\w.]+) \+ 1(?=\])", r"\1"),
@@ -97,6 +103,7 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ("cosine_partition.cu", "first lane", "*p.gradient_scale = "): "all threads have the same",
     ("cosine_partition.cu", "short bound", "at < elements"): "elements come in fours",
     ("class_statistics.cu", "bound", "first < p.columns"): "no lane has a column then",
+    ("class_statistics.cu", "bound", "k < count"): "each load has a guard of its own",
     ("class_statistics.cu", "comparison", "count > 0"): "what is read is not used",
     ("class_statistics.cu", "short bound", "thread_index(); work < all"): "it begins no class",
 }
