@@ -107,47 +107,78 @@ __global__ void __launch_bounds__(kThreads, 2) cosine_terms_kernel(const TermsPr
   }
 }
 
-// A lane takes a sample, and the warps of the block share its partial sums.
-constexpr int kSumThreads = 1024;
+// Terms as a peak and their sum relative to it.
+struct Terms {
+  double peak, sum;
+};
 
-__global__ void __launch_bounds__(kSumThreads) logsumexp_kernel(const LogSumExpProblem p) {
-  FAIRLOSS_SHARED(float, peaks, [kWarp][kWarp]);
-  FAIRLOSS_SHARED(double, sums, [kWarp][kWarp]);
-  const int lane = lane_index(), warp = int(threadIdx.x) / kWarp, warps = int(blockDim.x) / kWarp;
-  for (int64_t first = int64_t(blockIdx.x) * kWarp; first < p.batch;
-       first += int64_t(gridDim.x) * kWarp) {
-    const int64_t i = first + lane;  // below the stride, which is padded less than a warp
-    const float* partial = p.partials + i;
-    const bool present = i < p.stride;
-    float peak = -INFINITY;
-    for (int64_t g = warp; present && g < p.num_partials; g += warps) {
-      peak = fmaxf(peak, partial[g * 2 * p.stride]);
-    }
-    peaks[warp][lane] = peak;
-    __syncthreads();
-    for (int w = 0; w < warps; ++w) peak = fmaxf(peak, peaks[w][lane]);
-    double sum = 0;
-    for (int64_t g = warp; present && g < p.num_partials; g += warps) {
-      const float* next = partial + g * 2 * p.stride;
-      sum += double(next[p.stride]) * double(relative_exp(next[0], peak));
-    }
-    sums[warp][lane] = sum;
-    __syncthreads();
-    if (warp == 0 && i < p.batch) {
-      sum = 0;
-      for (int w = 0; w < warps; ++w) sum += sums[w][lane];
-      const int64_t label = p.labels[i];
-      const bool non_finite = std::isnan(p.inverse_norms[i]);
-      const bool invalid = label < -1 || label >= p.classes;
-      const float nlse = float(log_sum_exp(peak, sum));
-      p.negative_logsumexp[i] = invalid || (non_finite && nlse != -INFINITY) ? NAN : nlse;
-      if (label == -1) p.target_cosine[i] = 0;
-      if (invalid || (non_finite && label >= 0)) p.target_cosine[i] = NAN;
-    }
-    // No barrier is needed here: peaks were read before the second one, sums are written after the
-    // next.
+// Merges the partial sums [begin, end) of sample i, of which `partials` (count, 2, stride) has the
+// peaks and the sums. A lane takes a sample, and the warps of the block share its partial sums. All
+// threads must call it, and get the terms of their lane; no barrier is needed before a second call:
+// `peaks` was read before the second barrier, and `sums` is written after the next one.
+template <typename Number>
+__device__ Terms merge_partials(const Number* partials, int64_t begin, int64_t end, int64_t stride,
+                                int64_t i) {
+  FAIRLOSS_SHARED(Number, peaks, [kWarps][kWarp]);
+  FAIRLOSS_SHARED(double, sums, [kWarps][kWarp]);
+  const int lane = lane_index(), warp = int(threadIdx.x) / kWarp;
+  Number peak = -INFINITY;
+#pragma unroll 8  // loads in flight
+  for (int64_t g = begin + warp; g < end; g += kWarps) {
+    const Number next = partials[g * 2 * stride + i];
+    peak = next > peak ? next : peak;  // drops a NaN, which the sum keeps
+  }
+  peaks[warp][lane] = peak;
+  __syncthreads();
+  for (int w = 0; w < kWarps; ++w) peak = peaks[w][lane] > peak ? peaks[w][lane] : peak;
+  double sum = 0;
+#pragma unroll 8  // loads in flight
+  for (int64_t g = begin + warp; g < end; g += kWarps) {
+    const Number* next = partials + g * 2 * stride + i;
+    sum += double(next[stride]) * double(relative_exp(next[0], peak));
+  }
+  sums[warp][lane] = sum;
+  __syncthreads();
+  sum = 0;
+  for (int w = 0; w < kWarps; ++w) sum += sums[w][lane];
+  return {peak, sum};
+}
+
+// A block takes 32 samples and a part of their partial sums.
+__global__ void __launch_bounds__(kThreads) merge_parts_kernel(const LogSumExpProblem p) {
+  const int64_t columns = (p.stride + kWarp - 1) / kWarp,
+                all = columns * logsumexp_parts(p.num_partials);
+  for (int64_t work = blockIdx.x; work < all; work += gridDim.x) {
+    const int64_t part = work / columns, i = work % columns * kWarp + lane_index();
+    const int64_t begin = part * kPartPartials, left = p.num_partials - begin;
+    const int64_t count = left < kPartPartials ? left : kPartPartials;
+    const Terms terms =
+        merge_partials(p.partials, begin, begin + (i < p.stride ? count : 0), p.stride, i);
+    if (int(threadIdx.x) >= kWarp || i >= p.stride) continue;
+    p.parts[part * 2 * p.stride + i] = terms.peak;
+    p.parts[(part * 2 + 1) * p.stride + i] = terms.sum;
   }
 }
+
+// A block takes 32 samples.
+__global__ void __launch_bounds__(kThreads) logsumexp_kernel(const LogSumExpProblem p) {
+  const int64_t parts = logsumexp_parts(p.num_partials);
+  for (int64_t first = int64_t(blockIdx.x) * kWarp; first < p.batch;
+       first += int64_t(gridDim.x) * kWarp) {
+    const int64_t i = first + lane_index();
+    const Terms terms = merge_partials(p.parts, 0, i < p.batch ? parts : 0, p.stride, i);
+    if (int(threadIdx.x) >= kWarp || i >= p.batch) continue;
+    const int64_t label = p.labels[i];
+    const bool non_finite = std::isnan(p.inverse_norms[i]);
+    const bool invalid = label < -1 || label >= p.classes;
+    const float nlse = float(log_sum_exp(terms.peak, terms.sum));
+    p.negative_logsumexp[i] = invalid || (non_finite && nlse != -INFINITY) ? NAN : nlse;
+    if (label == -1) p.target_cosine[i] = 0;
+    if (invalid || (non_finite && label >= 0)) p.target_cosine[i] = NAN;
+  }
+}
+
+constexpr int kSumThreads = 1024;  // of kernels that have one block
 
 // One block: the gradient scale depends on all samples.
 __global__ void __launch_bounds__(kSumThreads) upstream_kernel(const UpstreamProblem p) {
@@ -262,7 +293,10 @@ void launch_cosine_terms(const TermsProblem& p, cudaStream_t stream) {
 }
 
 void launch_logsumexp(const LogSumExpProblem& p, cudaStream_t stream) {
-  launch(logsumexp_kernel, {blocks_for(p.batch, kWarp), kSumThreads, 0, stream}, p);
+  const int64_t columns = (p.stride + kWarp - 1) / kWarp;
+  const int64_t blocks = blocks_for(columns * logsumexp_parts(p.num_partials), 1);
+  launch(merge_parts_kernel, {blocks, kThreads, 0, stream}, p);
+  launch(logsumexp_kernel, {blocks_for(p.batch, kWarp), kThreads, 0, stream}, p);
 }
 
 void launch_upstream(const UpstreamProblem& p, cudaStream_t stream) {

@@ -49,9 +49,18 @@ struct TermsProblem {
 // f the hard-negative transform.
 void launch_cosine_terms(const TermsProblem& problem, cudaStream_t stream);
 
+// Partial sums that a block of threads merges: 8 loads in flight in each of its 8 warps. A million
+// classes make 123 parts, a block of each for 32 samples.
+constexpr int64_t kPartPartials = 64;
+
+FAIRLOSS_INLINE int64_t logsumexp_parts(int64_t num_partials) {
+  return round_up(num_partials, kPartPartials) / kPartPartials;
+}
+
 struct LogSumExpProblem {
   int64_t batch, stride, classes, num_partials;
   const float* partials;       // (num_partials, 2, stride) of all chunks
+  double* parts;               // (logsumexp_parts(num_partials), 2, stride) scratch
   const int64_t* labels;       // (B,); out of range: NaN for the sample
   const float* inverse_norms;  // (B,) of the embeddings, NaN: not finite
 
@@ -59,6 +68,8 @@ struct LogSumExpProblem {
   float* negative_logsumexp;  // (B,)
 };
 
+// Merges the partial sums in parts, and then the parts: the order of each sum depends on the shape
+// only.
 void launch_logsumexp(const LogSumExpProblem& problem, cudaStream_t stream);
 
 // The upstream gradients of every sample; one launch for the whole backward pass.

@@ -64,9 +64,11 @@ inline void partition_on_cuda(const PartitionTensors& p, const Tensor& saved_cos
     }
     partial += cuda::class_tiles(chunk.rows) * 2 * chunks.stride;
   });
+  const Tensor parts =
+      chunks.scratch({cuda::logsumexp_parts(num_partials), 2, chunks.stride}, ScalarType::Double);
   cuda::launch_logsumexp({p.batch(), chunks.stride, p.classes(), num_partials, floats(partials),
-                          p.labels.const_data_ptr<int64_t>(), floats(chunks.embedding_norms()),
-                          floats(target_cosine), floats(nlse)},
+                          pointer_to<double>(parts), p.labels.const_data_ptr<int64_t>(),
+                          floats(chunks.embedding_norms()), floats(target_cosine), floats(nlse)},
                          chunks.stream);
 }
 

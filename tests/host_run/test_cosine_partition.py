@@ -271,6 +271,21 @@ def test_the_same_bits_in_every_run():
         assert a.equal(b)
 
 
+def test_the_log_sum_exp_of_parts_has_the_same_bits_in_any_grid(monkeypatch):
+    """A chunk has 2 classes: 150 partial sums are merged in 3 parts, of two blocks of samples."""
+    monkeypatch.setenv("HOST_RUN_CHUNK", "2")
+    inputs, labels = problem(37, 8, 300, scale=64.0)
+    inputs[1][290] = inputs[0][0]  # the peak of a sample is in the last part
+    exact = double(reference.cosine_partition)(*inputs[:2], labels, inputs[2])[1]
+    results = []
+    for blocks in ("1", "2", "5", "100"):
+        monkeypatch.setenv("HOST_RUN_MAX_BLOCKS", blocks)
+        results.append(cosine_partition(*inputs[:2], labels, inputs[2])[1])
+    torch.testing.assert_close(results[0], exact, rtol=0, atol=2e-5)
+    for nlse in results[1:]:
+        assert nlse.equal(results[0])
+
+
 LAST = {"HOST_RUN_BLOCKS": "last", "HOST_RUN_MAX_BLOCKS": str(2**31 - 1)}
 
 

@@ -65,7 +65,8 @@ PARTITION = [
     Work("unit_rows_kernel", CHUNK_SIZE, CHUNK * D * (4 + 2), 4 * CHUNK * D),
     # A logit, a comparison, an exponential and a sum; 16 bits are saved.
     Work("cosine_terms_kernel", CHUNK_SIZE, CHUNK * B * (4 + 2), 8 * CHUNK * B),
-    Work("logsumexp_kernel", f"B={B} C={C}", C // 128 * B * 8, C // 128 * B * 6, threads=1024),
+    Work("merge_parts_kernel", f"B={B} C={C}", C // 128 * B * 8, C // 128 * B * 6),
+    Work("logsumexp_kernel", f"B={B} C={C}", C // 8192 * B * 16, C // 8192 * B * 6),
     Work("upstream_kernel", f"B={B}", 32 * B, 8 * B, threads=1024),
     Work("slopes_kernel", CHUNK_SIZE, CHUNK * B * (2 + 2), 10 * CHUNK * B),
     Work("add_kernel", f"B={B} D={D}", B * D * 12, B * D),
