@@ -167,13 +167,15 @@ struct Upstream {
         p.scale * max_slope(p.hard_coefficients);  // at most, of grad_nlse = 1
     float largest = 0;
     for (int64_t i = 0; i < p.batch; ++i) {
-      zero[i] = g.grad_target_cosine[i] == 0.0f && g.grad_negative_logsumexp[i] == 0.0f;
+      const float to_target = g.grad_target_cosine == nullptr ? 0 : g.grad_target_cosine[i];
+      const float to_nlse = g.grad_negative_logsumexp == nullptr ? 0 : g.grad_negative_logsumexp[i];
+      zero[i] = to_target == 0.0f && to_nlse == 0.0f;
       non_finite[i] = std::isnan(p.target_cosine[i]) || !(p.negative_logsumexp[i] < kInfinity);
       if (non_finite[i]) continue;
-      grad_target_cosine[i] = g.grad_target_cosine[i];
+      grad_target_cosine[i] = to_target;
       largest = std::fmax(largest, std::fabs(grad_target_cosine[i]));
       if (p.negative_logsumexp[i] == -kInfinity) continue;
-      grad_nlse[i] = g.grad_negative_logsumexp[i];
+      grad_nlse[i] = to_nlse;
       nlse[i] = p.negative_logsumexp[i];
       largest = std::fmax(largest, std::fabs(grad_nlse[i] * grad_cosine));
     }
@@ -297,7 +299,7 @@ inline void cosine_partition_backward(const CosinePartition& p, const CosinePart
 
   double grad_scale = 0;
   for (const auto& part : parts) grad_scale += part->grad_scale;
-  *g.grad_scale = float(grad_scale / up.gradient_scale);
+  if (g.grad_scale != nullptr) *g.grad_scale = float(grad_scale / up.gradient_scale);
   if (g.grad_embeddings.data == nullptr) return;
   std::vector<float> unit(columns);
   for (int64_t i = 0; i < batch; ++i) {

@@ -25,11 +25,11 @@ struct CosinePartition {
 };
 
 struct CosinePartitionGradient {
-  const float* grad_target_cosine;       // (B,)
-  const float* grad_negative_logsumexp;  // (B,)
+  const float* grad_target_cosine;       // (B,), or null: zeros
+  const float* grad_negative_logsumexp;  // (B,), or null: zeros
   MutableMatrixView grad_embeddings;     // (B, D), data null: not computed
   MutableMatrixView grad_weight;         // (C, D), data null: not computed
-  float* grad_scale;                     // ()
+  float* grad_scale;                     // (), or null: not computed
 };
 
 void cosine_partition(const CosinePartition& problem, const Parallel& parallel);

@@ -112,7 +112,7 @@ __device__ void finish_tile(const FusedTermsProblem<T>& p, const Tile& tile, voi
                 p.partials + position.first_class / kTileClasses * 2 * p.chunk.stride + i);
 }
 
-// Writes the gradients of the cosines, and a partial sum of the scale's gradient.
+// Writes the gradients of the cosines, and a partial sum of the scale's gradient where wanted.
 template <typename T>
 __device__ void finish_tile(const FusedSlopesProblem<T>& p, const Tile& tile, void* shared,
                             Products& products) {
@@ -144,6 +144,7 @@ __device__ void finish_tile(const FusedSlopesProblem<T>& p, const Tile& tile, vo
   }
   __syncthreads();
   store_tile(position, p.chunk.stride, thread, staged, p.grad_cosine);
+  if (p.grad_partials == nullptr) return;
   const double sum = block_sum(double(grad_scale));
   if (thread == 0) p.grad_partials[position.index] = sum;
 }

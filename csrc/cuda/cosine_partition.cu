@@ -180,6 +180,10 @@ __global__ void __launch_bounds__(kThreads) logsumexp_kernel(const LogSumExpProb
 
 constexpr int kSumThreads = 1024;  // of kernels that have one block
 
+__device__ inline float number_or_zero(const float* numbers, int64_t i) {
+  return numbers == nullptr ? 0 : numbers[i];
+}
+
 // One block: the gradient scale depends on all samples.
 __global__ void __launch_bounds__(kSumThreads) upstream_kernel(const UpstreamProblem p) {
   FAIRLOSS_SHARED(float, largest_of, [kWarp]);
@@ -188,7 +192,8 @@ __global__ void __launch_bounds__(kSumThreads) upstream_kernel(const UpstreamPro
   for (int64_t i = threadIdx.x; i < p.stride; i += blockDim.x) {
     float grad_target_cosine = 0, grad_nlse = 0, nlse = INFINITY, replacement = 1;
     if (i < p.batch) {
-      const float to_target = p.grad_target_cosine[i], to_nlse = p.grad_negative_logsumexp[i];
+      const float to_target = number_or_zero(p.grad_target_cosine, i);
+      const float to_nlse = number_or_zero(p.grad_negative_logsumexp, i);
       if (std::isnan(p.target_cosine[i]) || !(p.negative_logsumexp[i] < INFINITY)) {
         replacement = to_target == 0 && to_nlse == 0 ? 0 : NAN;
       } else {
@@ -261,6 +266,7 @@ __global__ void __launch_bounds__(kThreads) slopes_kernel(const SlopesProblem<St
         }
       }
     }
+    if (p.grad_partials == nullptr) continue;
     const double sum = block_sum(double(grad_scale));
     if (threadIdx.x == 0) p.grad_partials[tile] = sum;
     __syncthreads();

@@ -75,8 +75,8 @@ void launch_logsumexp(const LogSumExpProblem& problem, cudaStream_t stream);
 // The upstream gradients of every sample; one launch for the whole backward pass.
 struct UpstreamProblem {
   int64_t batch, stride;
-  const float* grad_target_cosine;       // (B,)
-  const float* grad_negative_logsumexp;  // (B,)
+  const float* grad_target_cosine;       // (B,), or null: zeros
+  const float* grad_negative_logsumexp;  // (B,), or null: zeros
   const float* target_cosine;            // (B,)
   const float* negative_logsumexp;       // (B,)
   const float* scale;                    // one number
@@ -107,7 +107,7 @@ struct SlopesProblem {
 
   T* grad_cosine;         // (rows, stride): d loss / d cosine, times the gradient scale
   double* grad_partials;  // (tiles_of(rows, stride),): sums of grad_nlse p f(cos), which are the
-                          // gradient of the scale times the gradient scale
+                          // gradient of the scale times the gradient scale; or null: not computed
 };
 
 template <typename Stored, typename T>

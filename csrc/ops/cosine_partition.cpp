@@ -89,11 +89,12 @@ std::tuple<Tensor, Tensor, Tensor> partition_forward(const Tensor& embeddings, c
 }
 
 std::tuple<Tensor, Tensor, Tensor> partition_backward(
-    const Tensor& grad_target_cosine, const Tensor& grad_negative_logsumexp,
-    const Tensor& embeddings, const Tensor& weight, const Tensor& labels, const Tensor& scale,
+    const std::optional<Tensor>& grad_target_cosine,
+    const std::optional<Tensor>& grad_negative_logsumexp, const Tensor& embeddings,
+    const Tensor& weight, const Tensor& labels, const Tensor& scale,
     const std::optional<Tensor>& hard_threshold, const std::optional<Tensor>& hard_coefficients,
     int64_t compute, bool fused, const Tensor& target_cosine, const Tensor& negative_logsumexp,
-    const Tensor& saved_cosines, bool need_embeddings, bool need_weight) {
+    const Tensor& saved_cosines, bool need_embeddings, bool need_weight, bool need_scale) {
   const PartitionTensors p =
       checked(embeddings, weight, labels, scale, hard_threshold, hard_coefficients, compute, fused);
   const bool cuda = runs_on_cuda(p);
@@ -104,15 +105,19 @@ std::tuple<Tensor, Tensor, Tensor> partition_backward(
     check_device(name, values, embeddings);
     return contiguous_floats(name, values);
   };
+  const auto upstream = [&](const char* name, const std::optional<Tensor>& values) {
+    return values.has_value() ? std::optional(per_sample(name, *values)) : std::nullopt;
+  };
   const PartitionGradient g{
-      per_sample("grad_target_cosine", grad_target_cosine),
-      per_sample("grad_negative_logsumexp", grad_negative_logsumexp),
+      upstream("grad_target_cosine", grad_target_cosine),
+      upstream("grad_negative_logsumexp", grad_negative_logsumexp),
       per_sample("target_cosine", target_cosine),
       per_sample("negative_logsumexp", negative_logsumexp),
       torch::stable::contiguous(saved_cosines),
       empty(embeddings, {need_embeddings ? p.batch() : 0, columns}, embeddings.scalar_type()),
       empty_large(weight, {need_weight ? p.classes() : 0, columns}, weight.scalar_type()),
-      torch::stable::new_empty(embeddings, {}, ScalarType::Float)};
+      need_scale ? empty(embeddings, {}, ScalarType::Float)
+                 : empty(embeddings, {0}, ScalarType::Float)};
   check_device("saved_cosines", g.saved_cosines, embeddings);
   check_shape("saved_cosines", g.saved_cosines, std::min(saved_cosines.size(0), p.classes()),
               padded_batch(p.batch()));
@@ -121,10 +126,9 @@ std::tuple<Tensor, Tensor, Tensor> partition_backward(
   } else {
     cosine_partition_backward(
         cpu_problem(p, g.saved_cosines, g.target_cosine, g.negative_logsumexp),
-        {g.grad_target_cosine.const_data_ptr<float>(),
-         g.grad_negative_logsumexp.const_data_ptr<float>(),
+        {data_or_null<float>(g.grad_target_cosine), data_or_null<float>(g.grad_negative_logsumexp),
          mutable_view_of("embeddings", g.grad_embeddings), mutable_view_of("weight", g.grad_weight),
-         floats(g.grad_scale)},
+         g.to_scale() ? floats(g.grad_scale) : nullptr},
         torch_threads());
   }
   return {g.grad_embeddings, g.grad_weight, g.grad_scale};
@@ -137,10 +141,11 @@ STABLE_TORCH_LIBRARY_FRAGMENT(fairloss, m) {
       "workspace) -> "
       "(Tensor target_cosine, Tensor negative_logsumexp, Tensor saved_cosines)");
   m.def(
-      "cosine_partition_backward(Tensor grad_target_cosine, Tensor grad_negative_logsumexp, "
+      "cosine_partition_backward(Tensor? grad_target_cosine, Tensor? grad_negative_logsumexp, "
       "Tensor embeddings, Tensor weight, Tensor labels, Tensor scale, Tensor? hard_threshold, "
       "Tensor? hard_coefficients, int compute, bool fused, Tensor target_cosine, "
-      "Tensor negative_logsumexp, Tensor saved_cosines, bool need_embeddings, bool need_weight) -> "
+      "Tensor negative_logsumexp, Tensor saved_cosines, bool need_embeddings, bool need_weight, "
+      "bool need_scale) -> "
       "(Tensor grad_embeddings, Tensor grad_weight, Tensor grad_scale)");
 }
 

@@ -19,11 +19,13 @@ inline ScalarType saved_type(Precision compute, bool cuda) {
   return cuda && compute != Precision::float32 ? ScalarType::Short : ScalarType::Float;
 }
 
-// What the backward pass reads and writes; a gradient without rows is not computed.
+// What the backward pass reads and writes; a gradient without elements is not computed.
 struct PartitionGradient {
-  Tensor grad_target_cosine, grad_negative_logsumexp, target_cosine, negative_logsumexp;
-  Tensor saved_cosines;
+  std::optional<Tensor> grad_target_cosine, grad_negative_logsumexp;  // absent: zeros
+  Tensor target_cosine, negative_logsumexp, saved_cosines;
   Tensor grad_embeddings, grad_weight, grad_scale;
+
+  bool to_scale() const { return grad_scale.numel() > 0; }
 };
 
 template <typename T>
@@ -103,7 +105,7 @@ class CosineGradients {
   const PartitionGradient& g_;
   const Tensor per_sample_;  // (4, stride)
   const Tensor gradient_scale_, partials_, scratch_, grad_cosine_;
-  double* partial_;  // of the next chunk
+  double* partial_;  // of the next chunk, or null: the scale's gradient is not computed
 };
 
 inline CosineGradients::CosineGradients(const PartitionTensors& p, const CosineChunks& chunks,
@@ -114,17 +116,20 @@ inline CosineGradients::CosineGradients(const PartitionTensors& p, const CosineC
       per_sample_(chunks.scratch({4, chunks.stride})),
       gradient_scale_(chunks.scratch({})),
       partials_(chunks.scratch(
-          {chunks.total(g.saved_cosines.size(0),
-                        [&](int64_t rows) { return cuda::tiles_of(rows, chunks.stride); })},
+          {g.to_scale()
+               ? chunks.total(g.saved_cosines.size(0),
+                              [&](int64_t rows) { return cuda::tiles_of(rows, chunks.stride); })
+               : 0},
           ScalarType::Double)),
       scratch_(
           chunks.scratch({!p.fused && g.saved_cosines.size(0) < p.classes() ? chunks.max_rows : 0,
                           chunks.stride})),
       grad_cosine_(chunks.scratch({chunks.max_rows, chunks.stride}, scalar_type(p.compute))),
-      partial_(pointer_to<double>(partials_)) {
+      partial_(g.to_scale() ? pointer_to<double>(partials_) : nullptr) {
   cuda::launch_upstream(
-      {p.batch(), chunks.stride, floats(g.grad_target_cosine), floats(g.grad_negative_logsumexp),
-       floats(g.target_cosine), floats(g.negative_logsumexp), p.scale.const_data_ptr<float>(),
+      {p.batch(), chunks.stride, data_or_null<float>(g.grad_target_cosine),
+       data_or_null<float>(g.grad_negative_logsumexp), floats(g.target_cosine),
+       floats(g.negative_logsumexp), p.scale.const_data_ptr<float>(),
        data_or_null<float>(p.hard_coefficients), p.compute == Precision::float16, per_sample(0),
        per_sample(1), per_sample(2), per_sample(3), floats(gradient_scale_)},
       chunks.stream);
@@ -147,7 +152,7 @@ inline Tensor CosineGradients::of_chunk(const cuda::ClassChunk& chunk, bool is_s
       launch<float, T>(chunk, cosines, out);
     }
   });
-  partial_ += cuda::tiles_of(chunk.rows, chunks_.stride);
+  if (partial_ != nullptr) partial_ += cuda::tiles_of(chunk.rows, chunks_.stride);
   return out;
 }
 
@@ -198,7 +203,7 @@ inline void partition_backward_on_cuda(const PartitionTensors& p, const Partitio
                        chunks.stream);
     }
   });
-  gradients.sum_grad_scale();
+  if (g.to_scale()) gradients.sum_grad_scale();
   if (!to_embeddings) return;
   row_gradient(p.embeddings, chunks.embedding_norms(), grad_unit_embeddings, gradient_scale,
                gradients.replacement(), g.grad_embeddings, chunks.stream);

@@ -171,8 +171,8 @@ def _fake(
 
 
 def _fake_backward(
-    grad_target_cosine: Tensor,
-    grad_negative_logsumexp: Tensor,
+    grad_target_cosine: Tensor | None,
+    grad_negative_logsumexp: Tensor | None,
     embeddings: Tensor,
     weight: Tensor,
     labels: Tensor,
@@ -186,11 +186,12 @@ def _fake_backward(
     saved_cosines: Tensor,
     need_embeddings: bool,
     need_weight: bool,
+    need_scale: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     return (
         embeddings.new_empty((embeddings.shape[0] if need_embeddings else 0, embeddings.shape[1])),
         weight.new_empty((weight.shape[0] if need_weight else 0, weight.shape[1])),
-        embeddings.new_empty((), dtype=torch.float32),
+        embeddings.new_empty(() if need_scale else (0,), dtype=torch.float32),
     )
 
 
@@ -207,11 +208,10 @@ def _backward(
 ) -> tuple[Tensor | None, ...]:
     need_embeddings, need_weight, _, need_scale, *_ = ctx.needs_input_grad
     *inputs, target_cosine, negative_logsumexp, saved_cosines = ctx.saved_tensors
-    zeros = torch.zeros_like(target_cosine)
     grad_embeddings, grad_weight, grad_scale = _library.call(
         "cosine_partition_backward",
-        zeros if grad_target_cosine is None else grad_target_cosine,
-        zeros if grad_negative_logsumexp is None else grad_negative_logsumexp,
+        grad_target_cosine,
+        grad_negative_logsumexp,
         *inputs,
         ctx.compute,
         ctx.fused,
@@ -220,6 +220,7 @@ def _backward(
         saved_cosines,
         need_embeddings,
         need_weight,
+        need_scale,
     )
     return (
         grad_embeddings if need_embeddings else None,
