@@ -37,6 +37,16 @@ __device__ void store_tile(const TilePosition& position, int64_t stride, unsigne
   }
 }
 
+// Two adjacent elements of a staged row in one access: nvcc would split an assignment of a pack.
+template <typename T>
+__device__ void stage_pair(T* address, T first, T second) {
+  using Bits = std::conditional_t<sizeof(T) == sizeof(float), uint2, uint32_t>;
+  const T pair[] = {first, second};
+  Bits bits;
+  memcpy(&bits, pair, sizeof bits);
+  *reinterpret_cast<Bits*>(address) = bits;
+}
+
 // Combines the values of the lanes that hold the same columns.
 template <typename Combine>
 __device__ float over_rows(float value, Combine combine) {
@@ -70,8 +80,7 @@ __device__ void finish_tile(const FusedTermsProblem<T>& p, const Tile& tile, voi
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
       const Sample sample = tile.samples[first + j];
-      transform.threshold = sample.threshold;
-      const unsigned targets = targets_of(sample, corner.row), excluded = targets | absent;
+      const unsigned targets = targets_of(sample, corner.row);
       if (sample.target == kPadding) {
 #pragma unroll
         for (unsigned k = 0; k < kRows; ++k) products.of(k, n, j) = 0;
@@ -82,11 +91,21 @@ __device__ void finish_tile(const FusedTermsProblem<T>& p, const Tile& tile, voi
             p.target_cosine[position.first_sample + first + j] = products.of(k, n, j);
         }
       }
+    }
+#pragma unroll
+    for (unsigned k = 0; k < kRows; ++k) {
+      stage_pair(staged + (corner.row + 8 * k) * kPitch + first,
+                 saved(Saved(), products.of(k, n, 0)), saved(Saved(), products.of(k, n, 1)));
+    }
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      const Sample sample = tile.samples[first + j];
+      transform.threshold = sample.threshold;
+      const unsigned targets = targets_of(sample, corner.row), excluded = targets | absent;
       float peak = -INFINITY, sum = 0;
 #pragma unroll
       for (unsigned k = 0; k < kRows; ++k) {
         float& product = products.of(k, n, j);
-        staged[(corner.row + 8 * k) * kPitch + first + j] = saved(Saved(), product);
         product = has(excluded, k) ? -INFINITY : scale * transform.value(product);
         peak = fmaxf(peak, product);
       }
@@ -134,12 +153,17 @@ __device__ void finish_tile(const FusedSlopesProblem<T>& p, const Tile& tile, vo
       const unsigned targets = targets_of(sample, corner.row), excluded = targets | absent;
 #pragma unroll
       for (unsigned k = 0; k < kRows; ++k) {
-        const NegativeGradient negative = negative_gradient(products.of(k, n, j), transform, scale,
-                                                            sample.nlse, sample.grad_nlse);
+        float& product = products.of(k, n, j);
+        const NegativeGradient negative =
+            negative_gradient(product, transform, scale, sample.nlse, sample.grad_nlse);
         if (!has(excluded, k)) grad_scale += negative.scale;
-        staged[(corner.row + 8 * k) * kPitch + first + j] =
-            T(has(targets, k) ? sample.grad_target_cosine : negative.cosine);
+        product = has(targets, k) ? sample.grad_target_cosine : negative.cosine;
       }
+    }
+#pragma unroll
+    for (unsigned k = 0; k < kRows; ++k) {
+      stage_pair(staged + (corner.row + 8 * k) * kPitch + first, T(products.of(k, n, 0)),
+                 T(products.of(k, n, 1)));
     }
   }
   __syncthreads();
