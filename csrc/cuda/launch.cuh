@@ -14,8 +14,11 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include <map>
+#include <mutex>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #else
 #include "simt.h"  // tests/host_run
 #endif
@@ -55,15 +58,28 @@ inline void check_cuda(cudaError_t error, const char* what) {
   throw std::runtime_error(std::string("fairloss: ") + what + ": " + cudaGetErrorString(error));
 }
 
+// Allows `kernel` on the current device so many bytes of dynamic shared memory. CUDA is asked once
+// per kernel and device, because the call takes time on the host.
+inline void allow_shared(const void* kernel, int64_t bytes) {
+  static std::mutex mutex;
+  static std::map<std::pair<const void*, int>, int64_t> allowed_bytes;
+  int device;
+  check_cuda(cudaGetDevice(&device), "device");
+  const std::lock_guard<std::mutex> lock(mutex);
+  int64_t& allowed = allowed_bytes[{kernel, device}];
+  if (bytes <= allowed) return;
+  check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes)),
+             "shared memory");
+  allowed = bytes;
+}
+
 // Starts `kernel` in the stream, without waiting for it. No blocks: no launch.
 template <typename... Parameters, typename... Arguments>
 void launch(void (*kernel)(Parameters...), const LaunchConfig& config, Arguments... arguments) {
   if (config.blocks == 0) return;
   constexpr int64_t kDefaultShared = 48 << 10;  // beyond it a kernel needs the attribute
   if (config.shared_bytes > kDefaultShared) {
-    check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                    int(config.shared_bytes)),
-               "shared memory");
+    allow_shared(reinterpret_cast<const void*>(kernel), config.shared_bytes);
   }
   kernel<<<dim3(unsigned(config.blocks)), config.threads, config.shared_bytes, config.stream>>>(
       arguments...);
