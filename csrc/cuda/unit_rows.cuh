@@ -58,24 +58,28 @@ __global__ void unit_rows_kernel(const UnitRowsProblem<In, Out> p, bool vectors)
 }
 
 template <typename T>
-__global__ void row_gradient_kernel(const RowGradientProblem<T> p, bool vectors) {
-  constexpr int kLanes = Vector<T>::kLanes;
+__global__ void __launch_bounds__(kThreads)
+    row_gradient_kernel(const RowGradientProblem<T> p, bool vectors) {
+  constexpr int kLanes = Vector<T>::kLanes, kStep = kWarp * kLanes;
+  const int64_t first = lane_index() * kLanes;
   for (int64_t i = warp_index(); i < p.rows; i += warp_count()) {
     const T* row = p.raw.data + i * p.raw.stride;
     const float* grad_unit = p.grad_unit + i * p.depth;
     const float inverse = p.inverse_norms[i];
     const float replacement = p.replacement == nullptr ? 1 : p.replacement[i];
     float radial = 0;  // component of the gradient
-    for_columns(row, p.raw.columns, p.raw.columns, vectors, [&](int64_t d, const auto& raw) {
-      const auto grad = load_aligned_floats<kLanes>(grad_unit + d);
+    for (int64_t d = first; d < p.raw.columns; d += kStep) {
+      const auto grad = load_aligned_floats<kLanes>(grad_unit + d);  // needs no branch: first
+      const auto raw = load_floats<kLanes>(row, d, p.raw.columns, vectors);
       for (int l = 0; l < kLanes; ++l) {
-        if (d + l < p.raw.columns) radial += raw.lane[l] * inverse * grad.lane[l];
+        radial += raw.lane[l] * inverse * (d + l < p.raw.columns ? grad.lane[l] : 0);
       }
-    });
+    }
     radial = warp_sum(radial);
     const float factor = inverse / *p.gradient_scale;
-    for_columns(row, p.raw.columns, p.raw.columns, vectors, [&](int64_t d, const auto& raw) {
+    for (int64_t d = first; d < p.raw.columns; d += kStep) {
       const auto grad = load_aligned_floats<kLanes>(grad_unit + d);
+      const auto raw = load_floats<kLanes>(row, d, p.raw.columns, vectors);
       Pack<T, kLanes> grad_raw;
       for (int l = 0; l < kLanes; ++l) {
         const float value = factor * (grad.lane[l] - raw.lane[l] * inverse * radial);
@@ -87,7 +91,7 @@ __global__ void row_gradient_kernel(const RowGradientProblem<T> p, bool vectors)
       } else {
         for (int l = 0; l < kLanes && d + l < p.raw.columns; ++l) out[l] = grad_raw.lane[l];
       }
-    });
+    }
   }
 }
 
