@@ -92,7 +92,7 @@ OP_TESTS := $(wildcard $(patsubst csrc/cuda/%.cu,tests/ext/test_%.py,$(wildcard 
 host_run = env PYTHONPATH=build/host_run/$(1) OMP_NUM_THREADS=1 $(BIN)/pytest --capture=sys $(2) \
   tests/host_run $(ARGS)
 
-cuda-build: $(VENV)/.builders
+cuda-build: $(VENV)/.builders $(VENV)/.disassembler
 	$(BIN)/python tests/host_run/resources.py
 	FORCE_CUDA=1 $(BIN)/python setup.py --quiet build \
 	  --build-base build/cuda --build-lib build/cuda/lib
@@ -153,6 +153,10 @@ $(VENV)/.builders: $(VENV)/.linters
 $(VENV)/.linters: $(VENV)/.installed pyproject.toml
 	$(PIP) install --constraint constraints.txt "fairloss-ext[dev]"
 	@touch $@
+
+# Toolkits in wheels come without it; resources.py says so where it is missing.
+$(VENV)/.disassembler: $(VENV)/.builders
+	$(PIP) install nvidia-cuda-nvdisasm && touch $@ || true
 
 # A baseline that cannot be installed is missing from the table, which notes it.
 $(VENV)/.baselines: $(VENV)/.installed pyproject.toml

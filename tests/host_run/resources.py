@@ -1,4 +1,7 @@
-"""Resources that the kernels use on each architecture; a spilled register is an error.
+"""Resources that the kernels use on each architecture, and what must not be in their machine code.
+
+A spilled register, a serialized multiplication of tensor cores and a broken promise of accesses.py
+are errors. Without nvdisasm accesses are not checked.
 
 python tests/host_run/resources.py           rewrites the tables in docs/kernels.md
 python tests/host_run/resources.py --check   fails as well where a table has changed
@@ -17,10 +20,18 @@ from typing import NamedTuple
 
 import build
 import work
+from accesses import broken_promises, disassembled, find_disassembler, kernel_name
 from occupancy import occupancy
 
 ARCHITECTURES = tuple(re.sub(r"\D", "", name) for name in build.words("cuda", "architectures"))
 PAGE = build.ROOT / "docs/kernels.md"
+
+
+class Compiled(NamedTuple):
+    """A source for one architecture: ptxas's report, and broken promises of accesses.py."""
+
+    report: str
+    broken: list[str]
 
 
 class Resources(NamedTuple):
@@ -32,8 +43,8 @@ class Resources(NamedTuple):
     spilled: int
 
 
-def compile_for(source: Path, architecture: str, folder: Path) -> str:
-    """Return ptxas's report. A kernel includes only headers of this project and of CUDA."""
+def compile_for(source: Path, architecture: str, folder: Path) -> Compiled:
+    """Compile a source. A kernel includes only headers of this project and of CUDA."""
     tools = f"{build.cuda_folder()}/bin"
     out = folder / f"{source.stem}-{architecture}"
     includes = [f"-I{build.ROOT / folder}" for folder in build.words("cuda", "includes")]
@@ -45,24 +56,22 @@ def compile_for(source: Path, architecture: str, folder: Path) -> str:
     result = subprocess.run(
         [*to_code, "-o", f"{out}.cubin"], check=True, capture_output=True, encoding="utf-8"
     )
-    return result.stderr
+    tool = find_disassembler(build.cuda_folder())
+    accesses = disassembled(tool, Path(f"{out}.cubin")) if tool else []
+    return Compiled(result.stderr, broken_promises(architecture, accesses))
 
 
 def parse(report: str) -> list[Resources]:
-    demangled = subprocess.run(
-        ["c++filt"], input=report, check=True, capture_output=True, encoding="utf-8"
-    ).stdout
     resources = []
-    for part in demangled.split("Compiling entry function ")[1:]:
+    for part in report.split("Compiling entry function ")[1:]:
         signature, architecture = re.findall(r"'([^']*)'", part)[:2]
-        short = re.sub(r"\(.*", "", signature.removeprefix("void ").replace("fairloss::cuda::", ""))
         shared = re.search(r"(\d+) bytes smem", part)
         stack, *spills = map(int, re.findall(r"(\d+) bytes (?:stack|spill)", part)[:3])
         registers = re.search(r"Used (\d+) registers", part)
         assert registers is not None
         resources.append(
             Resources(
-                short,
+                kernel_name(signature),
                 architecture.removeprefix("sm_"),
                 int(registers[1]),
                 int(shared[1]) if shared else 0,
@@ -106,34 +115,42 @@ def between(page: str, name: str, content: str) -> str:
     return f"{before}{begin}\n{content}\n{end}{after}"
 
 
-def report(sources: list[Path]) -> list[Resources]:
+def compile_all(sources: list[Path]) -> list[Compiled]:
     jobs = int(os.environ.get("MAX_JOBS") or os.cpu_count() or 1)
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(jobs) as pool:
         tasks = [(source, a, Path(name)) for source in sources for a in ARCHITECTURES]
-        reports = list(pool.map(lambda task: compile_for(*task), tasks))
-    return [resources for text in reports for resources in parse(text)]
+        return list(pool.map(lambda task: compile_for(*task), tasks))
 
 
-def spills(compiled: list[Resources]) -> list[str]:
-    return [
+def errors(compiled: list[Compiled]) -> list[str]:
+    spills = [
         f"{r.kernel} spills {r.spilled} bytes of registers on sm_{r.architecture}"
-        for r in compiled
+        for c in compiled
+        for r in parse(c.report)
         if r.spilled
     ]
+    # Of wgmma instructions (C7510 and others).
+    serialized = [
+        line for c in compiled for line in c.report.splitlines() if re.search(r"\(C75\d\d\)", line)
+    ]
+    return [*spills, *serialized, *(line for c in compiled for line in c.broken)]
 
 
 def main(arguments: list[str]) -> int:
-    compiled = report(build.paths("cuda"))
-    spilling = spills(compiled)
+    compiled = compile_all(build.paths("cuda"))
+    resources = [r for c in compiled for r in parse(c.report)]
+    failures = errors(compiled)
     page = PAGE.read_text(encoding="utf-8")
-    updated = between(page, "resources", table(compiled))
+    updated = between(page, "resources", table(resources))
     updated = between(updated, "work", work.table())
     stale = updated != page
     if stale:
         PAGE.write_text(updated, encoding="utf-8")
         print(f"{PAGE.relative_to(build.ROOT)}: a table has changed")
-    print(*spilling, f"{len(compiled)} compiled kernels, {len(spilling)} spill registers", sep="\n")
-    return 1 if spilling or (stale and "--check" in arguments) else 0
+    if find_disassembler(build.cuda_folder()) is None:
+        print("Loads and stores are not checked: no nvdisasm (pip install nvidia-cuda-nvdisasm).")
+    print(*failures, f"{len(resources)} compiled kernels, {len(failures)} errors", sep="\n")
+    return 1 if failures or (stale and "--check" in arguments) else 0
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "host_run"))
+import accesses
 import build
 import mutants
 import resources
@@ -40,15 +42,57 @@ __global__ void __launch_bounds__(1024) greedy(float* data) {
 def test_a_spilled_register_is_reported(tmp_path):
     source = tmp_path / "greedy.cu"
     source.write_text(GREEDY, encoding="utf-8")
-    compiled = resources.report([source])
-    assert [(r.kernel, r.architecture) for r in compiled] == [
+    compiled = resources.compile_all([source])
+    assert [(r.kernel, r.architecture) for c in compiled for r in resources.parse(c.report)] == [
         ("greedy", a) for a in resources.ARCHITECTURES
     ]
-    assert len(resources.spills(compiled)) == len(compiled)
+    assert [
+        re.match("greedy spills .* on sm_", e) is not None for e in resources.errors(compiled)
+    ] == [True for _ in resources.ARCHITECTURES]
     source.write_text(
         "__global__ void frugal(float* data) { data[threadIdx.x] = 1; }", encoding="utf-8"
     )
-    assert resources.spills(resources.report([source])) == []
+    assert resources.errors(resources.compile_all([source])) == []
+
+
+def test_a_serialized_multiplication_is_an_error():
+    line = "ptxas info    : (C7510) Potential Performance Loss: wgmma.mma_async is serialized"
+    assert resources.errors([resources.Compiled(f"{line}\nptxas info    : 0 bytes gmem", [])]) == [
+        line
+    ]
+
+
+# A loop of two loads that are read together, and one that is read at once; stores of 2 and 8 bytes.
+CODE = """
+\t.section\t.text._ZN8fairloss4cuda10add_kernelEv,"ax",@progbits
+.L_x_0:
+        /*0010*/                   LDG.E.128 R4, desc[UR4][R2.64] ;
+        /*0020*/              @!P0 LDG.E.128.CONSTANT R8, desc[UR4][R2.64+0x10] ;
+        /*0030*/                   FADD R12, R5, R9 ;
+        /*0040*/                   LDG.E.128 R16, desc[UR4][R2.64+0x20] ;
+        /*0050*/                   STG.E.64 desc[UR4][R2.64], R12 ;
+        /*0060*/               @P0 STG.E.U16 desc[UR4][R2.64+0x8], R16 ;
+        /*0070*/               @P1 BRA `(.L_x_0) ;
+        /*0080*/                   LDG.E.128 R20, desc[UR4][R2.64] ;
+        /*0090*/                   LDG.E.128 R24, desc[UR4][R2.64] ;
+        /*00a0*/                   LDG.E.128 R28, desc[UR4][R2.64] ;
+.L_x_1:
+        /*00b0*/                   BRA `(.L_x_1) ;
+"""
+
+
+def test_loads_in_flight_and_widths_of_stores_are_those_of_the_code(monkeypatch):
+    (kernel,) = accesses.parse(CODE)
+    assert kernel == ("add_kernel", {128: 2}, {16, 64})
+    for promise, expected in [
+        ((2, 128, {16, 64}), []),
+        ((3, 128, {16, 64}), ["3 loads of 128 bits in flight, got 2"]),
+        ((1, 64, {16, 64}), ["1 loads of 64 bits in flight, got 0"]),
+        ((2, 128, {64}), ["stores of [64] bits, got [16, 64]"]),
+    ]:
+        monkeypatch.setitem(accesses.PROMISES, "add_kernel", accesses.Promise(*promise))
+        lines = accesses.broken_promises("90", [kernel])
+        assert lines == [f"add_kernel on sm_90: expected {line}" for line in expected]
 
 
 # The occupancy calculator of the toolkit, which runs on the host.
