@@ -87,7 +87,7 @@ CUDA_SCHEDULES := $(addprefix cuda-schedule-,forward reverse shuffle greedy)
 CUDA_STAGES := cuda-build $(CUDA_SCHEDULES) cuda-memory cuda-races cuda-mutants
 
 # The tests of ops that have a CUDA kernel.
-OP_TESTS := $(wildcard $(patsubst csrc/cuda/%.cu,tests/ext/test_%.py,$(wildcard csrc/cuda/*.cu)))
+OP_TESTS := $(wildcard $(patsubst csrc/cuda/%.cu,tests/ext/test_%*.py,$(wildcard csrc/cuda/*.cu)))
 # Run tests on the kernels that tests/host_run/build.py compiled for the host.
 host_run = env PYTHONPATH=build/host_run/$(1) OMP_NUM_THREADS=1 $(BIN)/pytest --capture=sys $(2) \
   tests/host_run $(ARGS)

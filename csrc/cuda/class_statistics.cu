@@ -250,8 +250,8 @@ __device__ Nearest nearest_of(int64_t self, int64_t first, const float* cosines,
     float cosine[kLoads];
 #pragma unroll
     for (int n = 0; n < kLoads; ++n) {
-      const int64_t at = k + n * step;
-      cosine[n] = at < count && first + at != self ? cosines[at * pitch] : NAN;
+      const int64_t other = k + n * step;
+      cosine[n] = other < count && first + other != self ? cosines[other * pitch] : NAN;
     }
 #pragma unroll
     for (int n = 0; n < kLoads; ++n) nearest.offer(cosine[n], first + k + n * step);

@@ -226,7 +226,7 @@ __global__ void __launch_bounds__(kSumThreads) upstream_kernel(const UpstreamPro
 }
 
 template <typename Stored, typename T>
-__global__ void __launch_bounds__(kThreads) slopes_kernel(const SlopesProblem<Stored, T> p) {
+__global__ void __launch_bounds__(kThreads, 3) slopes_kernel(const SlopesProblem<Stored, T> p) {
   constexpr int kRows = kSlopeBytes / sizeof(Pack<Stored, kLaneSamples>);
   const ClassChunk& chunk = p.chunk;
   const float scale = *chunk.scale;
@@ -243,14 +243,15 @@ __global__ void __launch_bounds__(kThreads) slopes_kernel(const SlopesProblem<St
         Pack<Stored, kLaneSamples> cosines[kRows];
 #pragma unroll
         for (int r = 0; r < kRows; ++r) {
-          const int64_t row = position.row + first + r;
+          const int row = int(position.row) + first + r;
           if (row < chunk.rows) {
-            cosines[r] = load_pack<kLaneSamples>(p.cosines + row * chunk.stride + position.sample);
+            cosines[r] =
+                load_pack<kLaneSamples>(p.cosines + int64_t(row) * chunk.stride + position.sample);
           }
         }
 #pragma unroll
         for (int r = 0; r < kRows; ++r) {
-          const int64_t row = position.row + first + r;
+          const int row = int(position.row) + first + r;
           if (row >= chunk.rows) continue;
           Pack<T, kLaneSamples> grad_cosine;
 #pragma unroll
@@ -262,7 +263,7 @@ __global__ void __launch_bounds__(kThreads) slopes_kernel(const SlopesProblem<St
             grad_cosine.lane[k] = from_float<T>(is_target ? grad_target.lane[k] : negative.cosine);
             if (!is_target) grad_scale += negative.scale;
           }
-          store_pack(p.grad_cosine + row * chunk.stride + position.sample, grad_cosine);
+          store_pack(p.grad_cosine + int64_t(row) * chunk.stride + position.sample, grad_cosine);
         }
       }
     }

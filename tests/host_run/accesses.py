@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 
 class Promise(NamedTuple):
-    """What a loop of a kernel loads before it waits, and all that the kernel stores."""
+    """The loads that a loop of a kernel issues before it waits, and all stores of the kernel."""
 
     loads: int  # in flight at least
     load_bits: int

@@ -53,7 +53,7 @@ OPERATORS = {
         r"int(unsigned(\1))",
     ),
     "tail guard": (
-        r"(j < i|at < count|label < p\.classes|other == nullptr) (&&|\?|\))",
+        r"(j < i|other < count|label < p\.classes|other == nullptr) (&&|\?|\))",
         r"true \2",
     ),
     "initialization": (r"(?<!\()\b(\w+) (\w+) = 0;", r"\1 \2 = 1;"),
