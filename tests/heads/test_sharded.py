@@ -23,6 +23,7 @@ from torch import Tensor, distributed, multiprocessing, nn
 
 from fairloss.agent import Policy
 from fairloss.heads import AdaptiveFace, ArcFace, CosFace, FairLoss, MVSoftmax, Softmax
+from fairloss.io.divided import whole_state
 from fairloss_ext import class_statistics
 
 CLASSES = 11
@@ -91,6 +92,19 @@ def rows_in_memory(group):
     return len(head.shard), [each.untyped_storage().nbytes() // (4 * DIM) for each in kept]
 
 
+def whole(group):
+    """The whole state of a head, its own rows, and the shapes of the messages between ranks."""
+    head = CosFace(CLASSES, DIM, process_group=group)
+    shapes = []
+    with (
+        mock.patch("torch.distributed.tensor.DTensor.full_tensor", side_effect=AssertionError),
+        mock.patch("fairloss.io.divided.ROWS_OF_A_MESSAGE", 2),
+        mock.patch("torch.distributed.broadcast", recorded(distributed.broadcast, shapes)),
+    ):
+        state = whole_state({"head": head.state_dict(), "step": 3})
+    return state, head.weight.detach(), shapes
+
+
 def train(rank, world, sharded):
     """Losses of 20 steps, the backbone's weight and the head's, of a rank or of one process."""
     torch.manual_seed(1)
@@ -145,6 +159,7 @@ def work(rank, world, folder):
         refusal(head.distribute_state, torch.optim.SGD(nn.Linear(2, 2).parameters())),
     ]
     results["warm start"], results["rows"] = warm_started(group), rows_in_memory(group)
+    results["whole"] = whole(group)
     results["state"] = resume(str(world), None, folder)
     torch.save(results, f"{folder}/{rank}.pt")
     distributed.destroy_process_group()
@@ -215,6 +230,18 @@ def test_a_head_of_any_layout_takes_over_the_classes_of_all_ranks(results):
     for result in results:
         expected, weights = result["warm start"]
         assert all(torch.equal(weight, expected) for weight in weights)
+
+
+def test_the_first_rank_alone_gets_whole_tensors_in_small_messages(results):
+    first, others = results[0], results[1:]
+    state, _, _ = first["whole"]
+    assert torch.equal(state["head"]["weight"], torch.cat([each["whole"][1] for each in results]))
+    assert [state["step"], state["head"]["scale"]] == [3, 64.0]
+    assert [each["whole"][0]["head"]["weight"] for each in others] == [None] * len(others)
+    for _, rows, shapes in (each["whole"] for each in results):
+        assert len(rows) < CLASSES
+        assert max(shapes) == [2, DIM]
+        assert sum(length for length, _ in shapes) == CLASSES
 
 
 def test_whole_tensors_that_were_loaded_do_not_stay_in_memory(results):
