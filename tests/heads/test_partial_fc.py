@@ -30,7 +30,9 @@ def test_a_head_takes_the_classes_of_training_checkpoints(tmp_path):
 
     def checkpoint(state):
         others = {
-            **{"epoch": 1, "global_step": 4, "state_dict_backbone": nn.Linear(2, 2).state_dict()},
+            "epoch": 1,
+            "global_step": 4,
+            "state_dict_backbone": nn.Linear(2, 2).state_dict(),
             "state_optimizer": optimizer.state_dict(),
             "state_lr_scheduler": {"base_lrs": [0.1], "last_epoch": 4, "_last_lr": [0.1]},
         }
