@@ -46,6 +46,7 @@ class Head(SampleLoss):
     scaled: ClassVar[bool] = False
     margin: float = math.nan
     sample_rate: float = 1.0
+    sparse: bool = True  # where sample_rate is below 1
     count_cuts: tuple[float, float] | None = None
     initial_norm: float | None = None  # of modules pickled before it was an option
 
@@ -62,6 +63,11 @@ class Head(SampleLoss):
         if self.initial_norm is not None:
             check_positive("initial_norm", self.initial_norm)
         self._draw_weight()
+
+    @property
+    def row_sparse(self) -> bool:
+        """True if training steps give the weights row-sparse gradients."""
+        return self.sample_rate < 1 and self.sparse
 
     def reset_parameters(self) -> None:
         """Draw the class weights anew and give every other tensor its first value."""
