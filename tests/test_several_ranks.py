@@ -22,6 +22,7 @@ from fairloss.heads import CosFace
 from fairloss.metrics import ClassStatistics
 from fairloss.plan import PlanConfig, step_collectives
 from fairloss.ranks import torchrun_ranks
+from fairloss.training.parallel import StepFlags, seed_step
 from fairloss_ext import class_statistics
 
 IMAGES, CLASSES, DIM = 37, 7, 6
@@ -178,6 +179,15 @@ def first_of_two_errors(rank):
         return type(error).__name__, str(error)
 
 
+def step_flags(rank):
+    """What ranks share in a step, of which rank 0 is not finite, and the last has signals."""
+    flags = StepFlags(torch.device("cpu"))
+    flags.received = lambda: 2 + rank
+    finite = flags.share(True), flags.share(rank != 0)
+    seed_step(7, 3)
+    return finite, flags.signal, float(torch.rand(()))
+
+
 def work(rank, world, port, folder):
     torch.set_num_threads(1)
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
@@ -191,6 +201,7 @@ def work(rank, world, port, folder):
             "commands": run_commands(folder, "ranks"),
             "resumed": stopped_and_resumed(folder, rank),
             "refused": refused,
+            "step flags": step_flags(rank),
             "command errors": command_errors(folder, rank),
             "first error": first_of_two_errors(rank),
         }
@@ -282,6 +293,13 @@ def test_a_command_without_ranks_is_refused_in_several_processes(folder, results
     assert first.startswith("error: torchrun: expected one process, ")
     assert not any(others)
     assert not (folder / "orl").exists()
+
+
+def test_ranks_share_the_flags_of_a_step_and_have_other_dropout(results):
+    finite, signals, random = zip(*(result["step flags"] for result in results), strict=True)
+    assert set(finite) == {(True, False)}
+    assert set(signals) == {2 + len(results) - 1}
+    assert len(set(random)) == len(results)
 
 
 def test_an_error_of_a_command_ends_all_ranks_and_is_reported_once(results):
