@@ -119,16 +119,18 @@ def test_four_one_three_and_four_ranks_train_one_run(tmp_path):
             assert max(relative[step : step + 30]) < 1e-4
 
 
-@pytest.mark.parametrize(("name", "signaled"), [("_statistics", 1), ("_evaluate", 0)])
-def test_a_signal_of_one_rank_after_an_epoch_ends_all_which_resume(tmp_path, name, signaled):
+@pytest.mark.parametrize(
+    ("name", "signaled", "world"), [("_statistics", 1, 2), ("_evaluate", 0, 3)]
+)
+def test_a_signal_of_one_rank_after_an_epoch_ends_all_which_resume(tmp_path, name, signaled, world):
     configs = [settings(tmp_path / each, statistics="always") for each in ("whole", "run")]
-    spawn(2, (configs[0],))
-    ranks = start(signaled_work, 2, tmp_path / "store", [(configs[1],)], name, signaled)
+    spawn(world, (configs[0],))
+    ranks = start(signaled_work, world, tmp_path / "store", [(configs[1],)], name, signaled)
     while not ranks.join():
         pass
     checkpoint = f"checkpoint-0001-{STEPS:08d}"
     assert [each.name for each in (tmp_path / "run").glob("checkpoint-*")] == [checkpoint]
-    spawn(2, (configs[1],))
+    spawn(world, (configs[1],))
     assert same(tmp_path / "whole", tmp_path / "run")
 
 
