@@ -14,6 +14,7 @@ def test_one_run_is_trained_as_before_in_another_folder(monkeypatch):
     trained = []
 
     def compare(config):
+        config.check()
         (run,) = config.runs
         trained.append(config.training(run))
         write_json(config.result_path(run), {"metrics": {"test_auc": 0.5}})
