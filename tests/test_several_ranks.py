@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import ExitStack
+from datetime import timedelta
 from unittest import mock
 
 import pytest
@@ -193,7 +194,8 @@ def work(rank, world, port, folder):
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= address | {"RANK": str(rank), "LOCAL_RANK": "0", "WORLD_SIZE": str(world)}
     refused = fairloss("data", "orl", folder / "orl").stderr
-    with torchrun_ranks():
+    # a rank that waits for one that has failed is an error
+    with mock.patch("fairloss.ranks.TIMEOUT", timedelta(seconds=200)), torchrun_ranks():
         results = {
             "statistics": statistics_of(rank, world),
             "errors": statistics_errors(rank),
