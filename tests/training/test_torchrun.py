@@ -31,16 +31,17 @@ def start_command(*arguments):
 
 
 @pytest.mark.parametrize(
-    ("setting", "message"),
+    ("changes", "message"),
     [
         ("data=missing", "missing': expected folder/identity"),
         ("epochs=0", "error: epochs: expected"),
         ("head.name=Softmax", "error: head.name: expected one that divides its classes"),
+        ("sampler=per_class images_per_class=2", "error: batch_size: expected at most 6, 2 images"),
     ],
 )
-def test_an_error_is_reported_once_and_ends_all_ranks(tmp_path, setting, message):
+def test_an_error_is_reported_once_and_ends_all_ranks(tmp_path, changes, message):
     images = write_folder(tmp_path / "images", [4, 3, 2], size=32)
-    ranks = start(f"data={images}", f"output={tmp_path / 'run'}", setting)
+    ranks = start(f"data={images}", f"output={tmp_path / 'run'}", *changes.split())
     output, errors = ranks.communicate(timeout=200)
     assert ranks.returncode != 0
     assert errors.count("error: ") == 1, errors
