@@ -181,7 +181,7 @@ def first_of_two_errors(rank):
 
 
 def step_flags(rank):
-    """What ranks share in a step, of which rank 0 is not finite, and the last has signals."""
+    """Flags that ranks share in a step: rank 0 is not finite, and all have a signal."""
     flags = StepFlags(torch.device("cpu"))
     flags.received = lambda: 2 + rank
     finite = flags.share(True), flags.share(rank != 0)
