@@ -15,6 +15,7 @@ T = TypeVar("T")
 # once where one fails.
 TIMEOUT = timedelta(hours=2)
 _calls = itertools.count()  # of what shares its first error, which all ranks call alike
+_SHARED = "is_shared"  # attribute of an error that all ranks have raised, or its RankError
 
 
 class RankError(RuntimeError):
@@ -115,7 +116,9 @@ def gather_objects(value: T, group: "distributed.ProcessGroup | None" = None) ->
 
 
 def on_every_rank(function: Callable[[], T], group: "distributed.ProcessGroup | None" = None) -> T:
-    """Call a function that makes no collective, on each rank, and return its result there.
+    """Call a function on each rank, and return its result there.
+
+    It makes no collective but by this function and `on_first_rank` with the same group.
 
     Raises:
         Exception: the function raised it, here and on no rank of a lower number.
@@ -125,7 +128,7 @@ def on_every_rank(function: Callable[[], T], group: "distributed.ProcessGroup | 
     try:
         result = function()
     except Exception as raised:
-        if num_ranks(group) == 1:
+        if num_ranks(group) == 1 or _SHARED in vars(raised):  # no rank asks for it again
             raise
         error = raised
     messages = gather_objects(None if error is None else str(error), group)
@@ -133,12 +136,13 @@ def on_every_rank(function: Callable[[], T], group: "distributed.ProcessGroup | 
     if not failed:
         return result  # type: ignore[return-value]
     if error is None or failed[0] < rank_number(group):
-        raise RankError(messages[failed[0]])
+        error = RankError(messages[failed[0]])
+    vars(error)[_SHARED] = True
     raise error
 
 
 def on_first_rank(function: Callable[[], T], group: "distributed.ProcessGroup | None" = None) -> T:
-    """Call a function that makes no collective on rank 0, and return its result on all ranks.
+    """Call a function, which makes no collective, on rank 0; return its result on all ranks.
 
     Errors are those of `on_every_rank`; the result must be picklable.
     """
