@@ -25,20 +25,26 @@ from torch import distributed, multiprocessing, nn
 
 from fairloss.heads import CosFace
 from fairloss.io.json import write_json
+from fairloss.metrics import ClassStatistics
 from fairloss.optim import build_optimizer
 from fairloss.plan import PlanConfig, rank_memory, step_collectives
 from fairloss_ext.memory import physical_memory
 
 COLLECTIVES = ("all_gather", "all_reduce", "reduce_scatter", "broadcast")
-# Classes in thousands, ranks, sample rate, optimizer.
-CASES = (
-    (100, 1, 1.0, "sgd"),
-    (100, 2, 1.0, "sgd"),
-    (100, 1, 1.0, "adamw"),
-    (100, 1, 0.1, "sgd"),
-    (100, 2, 0.1, "sgd"),
-    (1000, 2, 0.1, "sgd"),
-    (1000, 2, 1.0, "sgd"),
+SAMPLED = {"sample_rate": 0.1}
+# Classes in thousands, ranks, other settings. Statistics compare all classes with each other.
+CASES: tuple[tuple[int, int, dict[str, Any]], ...] = (
+    (100, 1, {}),
+    (100, 2, {}),
+    (100, 1, {"optimizer": "adamw"}),
+    (100, 1, SAMPLED),
+    (100, 2, SAMPLED),
+    (1000, 2, SAMPLED),
+    (1000, 2, {}),
+    (100, 1, SAMPLED | {"sparse": False}),
+    (100, 2, SAMPLED | {"sparse": False, "optimizer": "adamw"}),
+    (20, 1, {"statistics": True}),
+    (20, 2, {"statistics": True}),
 )
 
 
@@ -81,13 +87,24 @@ def train(
         optimizer.step()
 
 
+def compute_statistics(config: PlanConfig) -> None:
+    """Compute the statistics of random batches, as after an epoch."""
+    group = distributed.group.WORLD if config.ranks > 1 else None
+    statistics = ClassStatistics(
+        int(config.classes), config.embedding_size, "cpu", process_group=group
+    )
+    for labels in torch.arange(int(config.classes)).split(config.batch_size):
+        statistics.update(torch.randn(len(labels), config.embedding_size), labels)
+    statistics.compute()
+
+
 def work(rank: int, config: PlanConfig, folder: str) -> None:
-    """Take steps, and write the peak and the collectives of this rank."""
+    """Take steps, compute statistics if planned, and write the peak and the collectives."""
     torch.set_num_threads(1)
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=config.ranks
     )
-    sampled = config.sample_rate < 1
+    sparse = config.sampled and config.sparse
     group = distributed.group.WORLD
     small = CosFace(100, config.embedding_size, process_group=group)
     options = {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4}
@@ -99,12 +116,15 @@ def work(rank: int, config: PlanConfig, folder: str) -> None:
         int(config.classes),
         config.embedding_size,
         sample_rate=config.sample_rate,
+        sparse=config.sparse,
         process_group=group,
     )
-    optimizer = build_optimizer(config.optimizer, head.parameters(), row_sparse=sampled, **options)
+    optimizer = build_optimizer(config.optimizer, head.parameters(), row_sparse=sparse, **options)
     train(head, optimizer, config, 2)
     with recorded() as calls:
         train(head, optimizer, config, 1)
+    if config.statistics:
+        compute_statistics(config)
     peak = resident("VmHWM")
     record = {"before": before, "peak": peak, "calls": sorted(calls.items())}
     torch.save(record, f"{folder}/{rank}.pt")
@@ -147,10 +167,10 @@ def main() -> None:
     given = parser.parse_args()
     record: dict[str, Any] = {"machine": machine.describe(1), "memory": [], "traffic": []}
     options = {"device": "cpu", "memory": physical_memory() / 1e9, "batch_size": 64}
-    for thousands, ranks, rate, optimizer in CASES:
+    for thousands, ranks, others in CASES:
         classes = thousands * 1000 * given.scale
-        choice = {"classes": classes, "sample_rate": rate, "optimizer": optimizer}
-        record["memory"].append(measure(PlanConfig(ranks=ranks, **choice, **options)))
+        config = PlanConfig(classes=classes, ranks=ranks, **others, **options)
+        record["memory"].append(measure(config))
         write_json(given.results, record)
     for ranks in range(1, 5):
         counted = measure(PlanConfig(classes=1000, ranks=ranks, **options))

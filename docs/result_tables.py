@@ -51,17 +51,18 @@ class Task:
         return [row for row in self.differences if "decision" in row]
 
     def measured(self, names: Iterable[str]) -> list[str]:
-        """Return the metrics of these that all runs have, the primary one first."""
+        """Return the metrics of these that some runs have, the primary one first."""
         names = dict.fromkeys([self.primary, *names])
         return [
             name
             for name in names
-            if all(isinstance(r["metrics"].get(name), float) for r in self.runs.values())
+            if any(isinstance(r["metrics"].get(name), float) for r in self.runs.values())
         ]
 
     def values(self, arm: str, metric: str) -> list[float]:
-        """Return a metric of an arm by seed."""
-        return [run["metrics"][metric] for (name, _), run in self.runs.items() if name == arm]
+        """Return a metric of an arm by seed, without seeds whose images could not measure it."""
+        values = [run["metrics"].get(metric) for (name, _), run in self.runs.items() if name == arm]
+        return [value for value in values if isinstance(value, float)]
 
     def cost(self, arm: str) -> tuple[float, float]:
         """Return the mean cost of a run of an arm, and that of paying for its tuning once.
@@ -112,8 +113,9 @@ def arms_table(task: Task) -> str:
     metrics = task.measured(list(SHORT)[:3])
     rows = []
     for arm in task.arms:
-        cells = [_interval(mean(task.values(arm, m)), unit(m)) for m in metrics]
-        rows.append((f"`{arm}`", str(len(task.values(arm, task.primary))), *cells))
+        seeds = len(task.values(arm, task.primary))
+        cells = [_seeds_cell(task.values(arm, m), unit(m), seeds) for m in metrics]
+        rows.append((f"`{arm}`", str(seeds), *cells))
     return markdown(("arm", "seeds", *map(label, metrics)), rows)
 
 
@@ -156,7 +158,7 @@ def bins_table(task: Task) -> str:
     ]
     metrics = [name for name in task.measured(names) if name in names]
     rows = [
-        (f"`{arm}`", *(f"{unit(m) * mean(task.values(arm, m)).value:.1f}" for m in metrics))
+        (f"`{arm}`", *(_mean_cell(task.values(arm, m), unit(m)) for m in metrics))
         for arm in task.arms
     ]
     columns = [name.removeprefix("closed_").replace("_", ", ") for name in metrics]
@@ -207,6 +209,18 @@ def difference_sd(task: Task, metric: str) -> float:
     residuals = values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()
     arms, seeds = values.shape
     return math.sqrt(2 * float((residuals**2).sum()) / ((arms - 1) * (seeds - 1)))
+
+
+def _mean_cell(values: Sequence[float], factor: float) -> str:
+    return f"{factor * mean(values).value:.1f}" if values else ""
+
+
+def _seeds_cell(values: Sequence[float], factor: float, seeds: int) -> str:
+    """Return a mean and its interval, with the number of seeds where that is not `seeds`."""
+    if not values:
+        return ""
+    fewer = "" if len(values) == seeds else f", {len(values)} of {seeds} seeds"
+    return _interval(mean(values), factor) + fewer
 
 
 def _interval(numbers: Mean, factor: float, sign: str = "") -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Sequence
 from typing import Any
+from unittest import mock
 
 import torch
 from head_cases import CASES
@@ -130,6 +131,14 @@ def state_of_ranks(mesh: DeviceMesh) -> tuple[Tensor, list[Tensor], str]:
     return weight, margins, refusal(head.end_of_epoch, statistics)
 
 
+def gathers_of_a_step(mesh: DeviceMesh) -> int:
+    """Return the number of gathers in a step of a head in a mesh."""
+    head = ArcFace(CLASSES, DIM, device_mesh=mesh)
+    with mock.patch("torch.distributed.all_gather", wraps=distributed.all_gather) as gather:
+        head(torch.randn(4, DIM, requires_grad=True), torch.arange(4)).backward()
+    return gather.call_count
+
+
 def refusals() -> list[str]:
     """Return the errors of layouts that are none."""
     world = distributed.get_world_size()
@@ -139,9 +148,13 @@ def refusals() -> list[str]:
         distributed.init_device_mesh("cpu", (world, 1)),
         "mesh",
     ]
+    head = ArcFace(CLASSES, DIM, device_mesh=mesh)
+    parallel = nn.parallel.DistributedDataParallel(head)
     return [
+        refusal(parallel, torch.randn(1, DIM), torch.zeros(1, dtype=torch.int64)),
+        refusal(head.logits, torch.randn(1, DIM)),
         *(refusal(ArcFace, CLASSES, DIM, device_mesh=other) for other in others),
         refusal(ArcFace, CLASSES, DIM, device_mesh=mesh, process_group=distributed.group.WORLD),
         refusal(Softmax, CLASSES, DIM, device_mesh=mesh),
-        refusal(pickle.dumps, ArcFace(CLASSES, DIM, device_mesh=mesh)),
+        refusal(pickle.dumps, head),
     ]

@@ -6,7 +6,8 @@ import multiprocessing
 import os
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from unittest import mock
@@ -28,6 +29,7 @@ from fairloss.training import (
     TrainConfig,
     train,
 )
+from fairloss.training.epochs import Epochs
 
 COUNTS = [9, 7, 6, 5, 4, 3, 3, 2, 2, 2, 1]  # 44 images of 11 identities
 SIZE, DIM, BATCH, STEPS = 8, 8, 11, 4  # STEPS of an epoch
@@ -106,14 +108,20 @@ def stop_at(step: int) -> Callable[[str, int, int], None]:
     return progress
 
 
+def late_iterdir(folder: Path) -> Iterator[Path]:
+    """List a folder that shows what another rank writes last too late, as over NFS."""
+    return (folder / name for name in os.listdir(folder) if name != ".metadata")
+
+
 def work(rank: int, world: int, store: str, jobs: list, progress: object = None) -> None:
     """Train as one of the ranks."""
     torch.set_num_threads(1)
     timeout = timedelta(seconds=100)
     group = {"init_method": f"file://{store}", "rank": rank, "world_size": world}
     distributed.init_process_group("gloo", timeout=timeout, **group)
-    for config, *backbone in jobs:
-        run(config, *backbone, progress=progress)
+    with mock.patch.object(Path, "iterdir", late_iterdir) if rank > 0 else nullcontext():
+        for config, *backbone in jobs:
+            run(config, *backbone, progress=progress)
     distributed.destroy_process_group()
 
 
@@ -121,6 +129,19 @@ def stopped_work(rank: int, world: int, store: str, jobs: list, step: int) -> No
     """Train as one of the ranks until rank 0 has a signal."""
     with pytest.raises(SystemExit, match="143"):
         work(rank, world, store, jobs, stop_at(step))
+
+
+def signaled_work(rank: int, world: int, store: str, jobs: list, name: str, signaled: int) -> None:
+    """Train as one of the ranks, one of which has a signal as it calls this method of `Epochs`."""
+    original = getattr(Epochs, name)
+
+    def method(epochs: Epochs, *arguments: object) -> object:
+        if rank == signaled:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(epochs, *arguments)
+
+    with mock.patch.object(Epochs, name, method), pytest.raises(SystemExit, match="143"):
+        work(rank, world, store, jobs)
 
 
 def start(function, world: int, store: Path, *arguments):

@@ -36,6 +36,30 @@ def test_gradient_and_cosines_are_of_drawn_classes():
     assert memory.saved_cosines == 4 * 1024 * rows * 9 // 10
 
 
+def test_a_dense_gradient_of_drawn_classes_is_made_after_the_backward_pass_of_their_rows():
+    sampled = replace(LARGE, sample_rate=0.1)
+    sparse, dense = rank_memory(sampled), rank_memory(replace(sampled, sparse=False))
+    assert dense.gradient == dense.weight
+    assert dense.drawn_gradient == sparse.gradient < dense.gradient
+    assert dense.peak == 4 * dense.weight > sparse.peak  # in the optimizer, with its scratch
+    large = PlanConfig(classes=1e6, ranks=64, batch_size=512, sample_rate=0.5, sparse=False)
+    memory = rank_memory(large)
+    rows = memory.drawn + memory.drawn_gradient + memory.saved_cosines + memory.embeddings
+    assert memory.peak == memory.weight + memory.optimizer + rows
+
+
+@pytest.mark.parametrize(("ranks", "floats"), [(1, 4), (8, 6)])
+def test_statistics_of_all_classes_are_on_each_rank(ranks, floats):
+    config = PlanConfig(classes=1e7, ranks=ranks, statistics=True)
+    matrix = 4 * 512 * 10_000_000
+    memory = rank_memory(config)
+    assert memory.statistics == pytest.approx(floats * matrix, rel=0.02)
+    assert memory.peak == memory.weight + memory.optimizer + memory.gradient + memory.statistics
+    result = plan(config)
+    assert result["host_bytes"] == {"statistics": matrix, "first_rank_at_end": matrix}
+    assert result["would_fit"].get("statistics", True) == (ranks == 1)  # a GPU of 80 GB
+
+
 @pytest.mark.parametrize(("batch", "classes"), [(20, 3000), (500, 20_000)])
 def test_saved_cosines_are_those_of_the_op(batch, classes):
     """All of them up to 16 MiB, and beyond that nine tenths, in whole tiles."""
@@ -70,6 +94,7 @@ def test_the_command_prints_text_or_json():
     result = json.loads(succeed("plan", *settings, "--json").stdout)
     assert result == plan(PlanConfig(classes=5e6, ranks=8, memory=4))
     shown = succeed("plan", *settings).stdout
+    assert "the first rank has 10.240 GB of class weights at the end" in shown
     assert "625,000 of 5,000,000 classes" in shown
     assert f"ranks={result['would_fit']['ranks']} or sample_rate=" in shown
     assert (
@@ -80,4 +105,5 @@ def test_the_command_prints_text_or_json():
 def test_settings_out_of_range_are_refused():
     refuse("classes: expected an integer, got 2.5", "plan", "classes=2.5")
     refuse("optimizer: expected sgd where", "plan", "optimizer=adamw", "sample_rate=0.1")
+    succeed("plan", "optimizer=adamw", "sample_rate=0.1", "sparse=false", "statistics=true")
     refuse("ranks: expected", "plan", "ranks=0")

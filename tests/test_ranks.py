@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import distributed
 
-from fairloss.ranks import torchrun_ranks
+from fairloss.experiments import CompareConfig, compare
+from fairloss.ranks import RankError, torchrun_ranks
 
 
 @pytest.mark.parametrize(("gpus", "chosen"), [(0, []), (1, []), (2, [mock.call(1)])])
@@ -23,3 +24,13 @@ def test_a_rank_takes_its_gpu_if_there_is_one(monkeypatch, gpus, chosen):
         monkeypatch.setattr(distributed, name, mock.Mock())
     with torchrun_ranks():
         assert taken.call_args_list == chosen
+
+
+@pytest.mark.parametrize(("rank", "error"), [("0", ValueError), ("1", RankError)])
+def test_a_comparison_is_refused_in_several_processes(monkeypatch, tmp_path, rank, error):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", rank)
+    config = CompareConfig(str(tmp_path / "comparison"), {"data": "faces"}, {"a": {}}, test="other")
+    with pytest.raises(error, match="torchrun: expected one process"):
+        compare(config)
+    assert not list(tmp_path.iterdir())

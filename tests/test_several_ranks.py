@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import ExitStack
+from datetime import timedelta
 from unittest import mock
 
 import pytest
@@ -22,6 +23,7 @@ from fairloss.heads import CosFace
 from fairloss.metrics import ClassStatistics
 from fairloss.plan import PlanConfig, step_collectives
 from fairloss.ranks import torchrun_ranks
+from fairloss.training.parallel import StepFlags, seed_step
 from fairloss_ext import class_statistics
 
 IMAGES, CLASSES, DIM = 37, 7, 6
@@ -143,12 +145,57 @@ def stopped_and_resumed(folder, rank):
     return stopped.stderr, sum(len(call.args[0]) for call in embedded.call_args_list)
 
 
+def command_errors(folder, rank):
+    """The errors of commands: of every rank, and of the first one, whose disk is full."""
+    data, checkpoint = ("--data", folder / "faces"), ("--checkpoint", folder / "none.pt")
+    names = "embed", "evaluate pairs"
+    errors = {
+        name: fairloss(*name.split(), *data, *checkpoint, "--output", folder / "errors/f.npy")
+        for name in names
+    }
+
+    def fill(name):
+        full = mock.Mock(side_effect=OSError("output: no space left") if rank == 0 else None)
+        return mock.patch(f"fairloss.training.feature_file.{name}", full)
+
+    for name in ("_write_rows", "write_manifest", "os.replace"):
+        with fill(name):
+            errors[name] = fairloss(*embed_options(folder, "errors/full.npy"))
+    with fill("write_atomic"):
+        errors["write_atomic"] = fairloss(*embed_options(folder, "errors/full"), "--suffix", ".bin")
+    return {name: (done.returncode, done.stderr) for name, done in errors.items()}
+
+
+def first_of_two_errors(rank):
+    """The error of a rank that is the first to have one, or that has one after it."""
+    try:
+        with torchrun_ranks():
+            if rank == 0:
+                raise OSError("output: no space left")
+            distributed.barrier()
+            raise ValueError("lost connection")
+    except Exception as error:
+        if rank == 0:
+            distributed.barrier()
+        return type(error).__name__, str(error)
+
+
+def step_flags(rank):
+    """Flags that ranks share in a step: rank 0 is not finite, and all have a signal."""
+    flags = StepFlags(torch.device("cpu"))
+    flags.received = lambda: 2 + rank
+    finite = flags.share(True), flags.share(rank != 0)
+    seed_step(7, 3)
+    return finite, flags.signal, float(torch.rand(()))
+
+
 def work(rank, world, port, folder):
     torch.set_num_threads(1)
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= address | {"RANK": str(rank), "LOCAL_RANK": "0", "WORLD_SIZE": str(world)}
     refused = fairloss("data", "orl", folder / "orl").stderr
-    with torchrun_ranks():
+    # a rank that waits for one that has failed is an error
+    with mock.patch("fairloss.ranks.TIMEOUT", timedelta(seconds=200)), torchrun_ranks():
         results = {
             "statistics": statistics_of(rank, world),
             "errors": statistics_errors(rank),
@@ -156,6 +203,9 @@ def work(rank, world, port, folder):
             "commands": run_commands(folder, "ranks"),
             "resumed": stopped_and_resumed(folder, rank),
             "refused": refused,
+            "step flags": step_flags(rank),
+            "command errors": command_errors(folder, rank),
+            "first error": first_of_two_errors(rank),
         }
     assert not distributed.is_initialized()
     torch.save(results, folder / f"{rank}.pt")
@@ -241,6 +291,29 @@ def test_an_image_that_one_rank_cannot_read_ends_all_which_resume(folder, result
 
 
 def test_a_command_without_ranks_is_refused_in_several_processes(folder, results):
-    for result in results:
-        assert "torchrun: expected one process, " in result["refused"]
+    first, *others = (result["refused"] for result in results)
+    assert first.startswith("error: torchrun: expected one process, ")
+    assert not any(others)
     assert not (folder / "orl").exists()
+
+
+def test_ranks_share_the_flags_of_a_step_and_have_other_dropout(results):
+    finite, signals, random = zip(*(result["step flags"] for result in results), strict=True)
+    assert set(finite) == {(True, False)}
+    assert set(signals) == {2 + len(results) - 1}
+    assert len(set(random)) == len(results)
+
+
+def test_an_error_of_a_command_ends_all_ranks_and_is_reported_once(results):
+    for name in results[0]["command errors"]:
+        codes, reports = zip(*(result["command errors"][name] for result in results), strict=True)
+        assert set(codes) == {2}, name
+        message = "no space left" if "_" in name or "." in name else "none.pt does not exist"
+        assert message in "".join(reports)
+        assert "".join(reports).count("error: ") == 1, reports
+
+
+def test_a_rank_with_a_later_error_raises_the_first_one_of_another(results):
+    first, *others = (result["first error"] for result in results)
+    assert first == ("OSError", "output: no space left")
+    assert set(others) == {("RankError", "output: no space left")}

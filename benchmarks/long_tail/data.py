@@ -23,6 +23,7 @@ from fairloss.cli._progress import progress_bars
 from fairloss.data import FaceImages, long_tailed
 from fairloss.data.arrays import map_arrays, write_arrays
 from fairloss.glyphs import GlyphOptions, make_glyphs
+from fairloss.io.json import read_json
 
 ROOT = Path("runs/data/long_tail")
 # Of validation and test: enough characters, with at least so many images, of which those of
@@ -76,19 +77,34 @@ def draw(task: str, seed: int) -> None:
 
 
 def draw_most(folder: Path, name: str, counts: Sequence[int], **options: Any) -> None:
-    """Draw a set with the first of these numbers of characters that there are."""
-    *larger, smallest = counts
+    """Draw a set with the first of these numbers of characters that there are.
+
+    A call that was interrupted resumes with the number that it had come to.
+    """
+    begun = begun_with(folder, name)
+    *larger, smallest = counts if begun not in counts else counts[counts.index(begun) :]
     for count in larger:
         try:
             draw_glyphs(folder, **{name: count}, **options)
             return
         except ValueError as error:
-            # refused for this number, or begun with a smaller one by a call that was interrupted
-            if not str(error).startswith((f"{name}:", "output")):
+            if not str(error).startswith(f"{name}:"):
                 raise
-            if str(error).startswith(name):
-                shutil.rmtree(folder.with_name(f".{folder.name}.partial"))
+            shutil.rmtree(partial_of(folder))
     draw_glyphs(folder, **{name: smallest}, **options)
+
+
+def begun_with(folder: Path, name: str) -> int | None:
+    """Return the number of characters that a set was begun with, or None."""
+    for path in (folder / "manifest.json", partial_of(folder) / "plan.json"):
+        if path.exists():
+            return int(read_json(path)["options"][name])
+    return None
+
+
+def partial_of(folder: Path) -> Path:
+    """Return the folder where `make_glyphs` draws."""
+    return folder.with_name(f".{folder.name}.partial")
 
 
 def draw_glyphs(folder: Path, **options: Any) -> None:

@@ -39,17 +39,21 @@ def read(path: Path) -> dict[str, Any]:
     return result
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("comparison", type=Path, help="settings of `fairloss compare`")
-    parser.add_argument("arm")
-    parser.add_argument("seed", type=int)
-    given = parser.parse_args()
-    config = CompareConfig(**yaml.safe_load(given.comparison.read_text(encoding="utf-8")))
-    run = Run(given.arm, given.seed)
+def main(comparison: Path, arm: str, seed: int) -> bool:
+    """Print how a run differs from the committed result, and return whether a metric does."""
+    config = CompareConfig(**yaml.safe_load(comparison.read_text(encoding="utf-8")))
+    run = Run(arm, seed)
     before = read(RESULTS / "raw" / Path(config.output).name / config.result_path(run).name)
     after = repeat(config, run)
     print("machines differ in:", differing([before["machine"], after["machine"]]) or "nothing")
     changed = differing([before["metrics"], after["metrics"]])
     print("metrics that differ:", changed or f"none of {len(before['metrics'])}")
-    raise SystemExit(bool(changed))
+    return bool(changed)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("comparison", type=Path, help="settings of `fairloss compare`")
+    parser.add_argument("arm")
+    parser.add_argument("seed", type=int)
+    raise SystemExit(main(**vars(parser.parse_args())))

@@ -91,9 +91,17 @@ def test_differences_with_a_decision_stand_apart(task):
     ]
 
 
-def test_only_metrics_that_all_runs_have_are_shown(task):
+def test_means_are_over_the_seeds_that_measure_a_metric(task):
     assert rows(result_tables.bins_table(task))[0] == ["`fixed`", "25.0", "5.7"]
-    task.runs["late", 1]["metrics"]["closed_accuracy_tail"] = "not measurable"
+    for name in ("closed_accuracy_tail", "closed_accuracy"):
+        task.runs["late", 1]["metrics"][name] = "not measurable"
+    task.runs["fixed", 0]["metrics"]["closed_accuracy"] = "not measurable"
+    assert [row[1] for row in rows(result_tables.bins_table(task))[:3]] == ["25.0", "25.0", ""]
+    assert [row[-1] for row in rows(result_tables.arms_table(task))[:3]] == [
+        "50.00, 1 of 2 seeds", "50.00 [50.00, 50.00]", "80.00"
+    ]  # fmt: skip
+    for each in task.runs.values():
+        each["metrics"]["closed_accuracy_tail"] = "not measurable"
     assert rows(result_tables.bins_table(task))[0] == ["`fixed`", "5.7"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+import yaml
 from long_tail import repeat
 
 from fairloss.experiments import CompareConfig, Run
@@ -12,6 +14,7 @@ def test_one_run_is_trained_as_before_in_another_folder(monkeypatch):
     trained = []
 
     def compare(config):
+        config.check()
         (run,) = config.runs
         trained.append(config.training(run))
         write_json(config.result_path(run), {"metrics": {"test_auc": 0.5}})
@@ -25,3 +28,14 @@ def test_one_run_is_trained_as_before_in_another_folder(monkeypatch):
     (training,) = trained
     assert (training.seed, training.epochs, training.head.margin) == (3, 5, 0.25)
     assert not training.output.startswith("elsewhere")
+
+
+@pytest.mark.parametrize(("value", "differs"), [(0.5, False), (0.5 + 2**-53, True)])
+def test_a_metric_that_differs_from_the_committed_one_fails(monkeypatch, tmp_path, value, differs):
+    committed, again = ({"machine": {}, "metrics": {"test_auc": each}} for each in (0.5, value))
+    write_json(tmp_path / "raw" / "task" / "b-seed-3.json", committed)
+    monkeypatch.setattr(repeat, "RESULTS", tmp_path)
+    monkeypatch.setattr(repeat, "repeat", lambda config, run: again)
+    comparison = tmp_path / "task.yaml"
+    comparison.write_text(yaml.safe_dump({"output": "runs/task", "arms": {"b": {}}}))
+    assert repeat.main(comparison, "b", 3) is differs

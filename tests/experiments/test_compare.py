@@ -187,10 +187,11 @@ def test_a_plan_counts_what_is_left_and_writes_nothing(config, summary, tmp_path
 
 
 def test_arms_may_have_fewer_seeds(config):
-    fewer = replace(config, seeds=3, fewer_seeds={"arcface": 1})
-    runs = [("cosface", 0), ("arcface", 0), ("cosface", 1), ("cosface", 2)]
+    fewer = replace(config, seeds=3, fewer_seeds={"arcface": 2})
+    runs = [("cosface", 0), ("arcface", 0), ("cosface", 1), ("arcface", 1), ("cosface", 2)]
     assert fewer.runs == runs
     assert smoke(fewer).runs == runs[:2]
+    smoke(fewer).check()
 
 
 def test_a_smoke_test_trains_every_arm_once_elsewhere(config):

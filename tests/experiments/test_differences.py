@@ -84,11 +84,22 @@ def test_any_two_arms_are_compared_over_the_seeds_that_both_have():
     assert rows[1]["differences"] == pytest.approx([-0.4, 0.1])
 
 
+def test_a_metric_is_compared_over_the_seeds_whose_images_measure_it():
+    results = planted(a=[0.5, 0.6, 0.7], b=[0.6, 0.8, 0.6])
+    for run in results["runs"]:
+        if run["seed"] == 1:
+            run["metrics"]["gap"] = "not measurable without classes"
+    rows = paired_differences(results, 0.005, decide_on=["tar", "gap"])
+    assert [(row["metric"], row["seeds"]) for row in rows] == [("tar", [0, 1, 2]), ("gap", [0, 2])]
+    assert rows[1]["differences"] == pytest.approx([-0.1, 0.1])
+    assert "decision" in rows[1]
+
+
 def test_the_metrics_to_decide_on_come_first_and_have_decisions():
     results = planted(a=[0.5, 0.6], b=[0.6, 0.8])
     rows = paired_differences(results, 0.005, decide_on=["gap"])
     assert [(row["metric"], "decision" in row) for row in rows] == [("gap", True), ("tar", False)]
-    with pytest.raises(ValueError, match="decide: expected metrics measured .*tar, gap, got auc"):
+    with pytest.raises(ValueError, match="decide: expected measured metrics, of tar, gap, got auc"):
         paired_differences(results, 0.005, decide_on=["auc"])
 
 

@@ -12,6 +12,7 @@ from mesh_cases import (
     OPTIONS,
     errors_of_one_rank,
     frozen_difference,
+    gathers_of_a_step,
     lone_difference,
     mesh_differences,
     refusals,
@@ -62,6 +63,7 @@ def work(rank, world, folder):
         "frozen": [frozen_difference(mesh) for mesh in meshes.values()],
         "errors": [errors_of_one_rank(mesh) for mesh in meshes.values()],
         "state": state_of_ranks(meshes[world, 1]),
+        "gathers": [gathers_of_a_step(mesh) for mesh in meshes.values()],
         "refusals": refusals(),
     }
     torch.save(results, f"{folder}/{rank}.pt")
@@ -94,6 +96,11 @@ def test_sampled_replicas_with_dense_gradients_are_one_process(results):
 def test_the_mean_is_over_the_ranks_of_the_group_of_the_parallel_module(results):
     for result in results:
         assert result["alone"] < 1e-6
+
+
+def test_a_step_in_a_mesh_makes_four_gathers(results):
+    for result in results:
+        assert result["gathers"] == [4, 4]  # of sizes along both, of batches, and of losses
 
 
 def test_a_rank_whose_embeddings_need_no_gradient_takes_part_in_the_backward_pass(results):
@@ -136,7 +143,9 @@ def test_layouts_that_are_none_are_refused_by_name(results):
         "device_mesh: expected none, as Softmax shares no classes among ranks, got a mesh",
     ]
     for result in results:
-        *layouts, pickled = result["refusals"]
+        parallel, logits, *layouts, pickled = result["refusals"]
+        assert parallel.startswith("device_mesh: expected the head outside of Distributed")
+        assert logits.startswith("device_mesh: expected none where logits are computed")
         assert layouts == expected
         assert pickled.startswith("head: expected its state_dict() to be saved, got a pickle")
 

@@ -29,7 +29,13 @@ def test_a_head_takes_the_classes_of_training_checkpoints(tmp_path):
     optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1, momentum=0.9)
 
     def checkpoint(state):
-        others = {"epoch": 1, "state_dict_backbone": {}, "state_optimizer": optimizer.state_dict()}
+        others = {
+            "epoch": 1,
+            "global_step": 4,
+            "state_dict_backbone": nn.Linear(2, 2).state_dict(),
+            "state_optimizer": optimizer.state_dict(),
+            "state_lr_scheduler": {"base_lrs": [0.1], "last_epoch": 4, "_last_lr": [0.1]},
+        }
         return {**others, "state_dict_softmax_fc": state}
 
     pattern, whole = write(tmp_path, [3, 2], "checkpoint_gpu_{rank}.pt", checkpoint)
@@ -37,6 +43,13 @@ def test_a_head_takes_the_classes_of_training_checkpoints(tmp_path):
         head = CosFace(5, DIM)
         take(head, read_partial_fc(str(pattern)))
         assert torch.equal(head.weight, whole)
+
+
+def test_files_of_2021_hold_the_weights_alone_beside_their_momentum(tmp_path):
+    name = "rank_{rank}_softmax_weight.pt"
+    pattern, whole = write(tmp_path, [3, 2], name, lambda state: state["weight"])
+    write(tmp_path, [3, 2], "rank_{rank}_softmax_weight_mom.pt", lambda state: state["weight"])
+    assert torch.equal(read_partial_fc(pattern)["weight"], whole)
 
 
 def test_other_files_are_refused_by_name(tmp_path):

@@ -23,6 +23,8 @@ from torch import Tensor, distributed, multiprocessing, nn
 
 from fairloss.agent import Policy
 from fairloss.heads import AdaptiveFace, ArcFace, CosFace, FairLoss, MVSoftmax, Softmax
+from fairloss.io.divided import whole_state
+from fairloss.ranks import RankError, gather_objects, on_every_rank, on_first_rank
 from fairloss_ext import class_statistics
 
 CLASSES = 11
@@ -91,6 +93,33 @@ def rows_in_memory(group):
     return len(head.shard), [each.untyped_storage().nbytes() // (4 * DIM) for each in kept]
 
 
+def whole(group):
+    """The whole state of a head, its own rows, and the shapes of the messages between ranks."""
+    head = CosFace(CLASSES, DIM, process_group=group)
+    shapes = []
+    with (
+        mock.patch("torch.distributed.tensor.DTensor.full_tensor", side_effect=AssertionError),
+        mock.patch("fairloss.io.divided.ROWS_OF_A_MESSAGE", 2),
+        mock.patch("torch.distributed.broadcast", recorded(distributed.broadcast, shapes)),
+    ):
+        state = whole_state({"head": head.state_dict(), "step": 3})
+    return state, head.weight.detach(), shapes
+
+
+def failed_before_a_shared_call():
+    """The error of this rank where the last one fails before all share a result, and a gather."""
+    rank, world = distributed.get_rank(), distributed.get_world_size()
+
+    def build():
+        if rank == world - 1:
+            raise ValueError("of the last rank")
+        return on_first_rank(lambda: 0)
+
+    with pytest.raises((ValueError, RankError)) as raised:
+        on_every_rank(build)
+    return raised.typename, str(raised.value), gather_objects(rank)
+
+
 def train(rank, world, sharded):
     """Losses of 20 steps, the backbone's weight and the head's, of a rank or of one process."""
     torch.manual_seed(1)
@@ -145,6 +174,7 @@ def work(rank, world, folder):
         refusal(head.distribute_state, torch.optim.SGD(nn.Linear(2, 2).parameters())),
     ]
     results["warm start"], results["rows"] = warm_started(group), rows_in_memory(group)
+    results["whole"], results["failed"] = whole(group), failed_before_a_shared_call()
     results["state"] = resume(str(world), None, folder)
     torch.save(results, f"{folder}/{rank}.pt")
     distributed.destroy_process_group()
@@ -215,6 +245,25 @@ def test_a_head_of_any_layout_takes_over_the_classes_of_all_ranks(results):
     for result in results:
         expected, weights = result["warm start"]
         assert all(torch.equal(weight, expected) for weight in weights)
+
+
+def test_the_first_rank_alone_gets_whole_tensors_in_small_messages(results):
+    first, others = results[0], results[1:]
+    state, _, _ = first["whole"]
+    assert torch.equal(state["head"]["weight"], torch.cat([each["whole"][1] for each in results]))
+    assert [state["step"], state["head"]["scale"]] == [3, 64.0]
+    assert [each["whole"][0]["head"]["weight"] for each in others] == [None] * len(others)
+    for _, rows, shapes in (each["whole"] for each in results):
+        assert len(rows) < CLASSES
+        assert max(shapes) == [2, DIM]
+        assert sum(length for length, _ in shapes) == CLASSES
+
+
+def test_an_error_before_a_call_that_ranks_share_is_raised_once_on_each(results):
+    *others, last = [result["failed"] for result in results]
+    everyone = list(range(len(results)))
+    assert last == ("ValueError", "of the last rank", everyone)
+    assert others == [("RankError", "of the last rank", everyone)] * len(others)
 
 
 def test_whole_tensors_that_were_loaded_do_not_stay_in_memory(results):

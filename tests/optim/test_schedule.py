@@ -9,7 +9,7 @@ from torch.optim.lr_scheduler import LambdaLR, LinearLR, PolynomialLR, Sequentia
 from training_runs import COUNTS, config
 
 from fairloss.optim import step_schedule
-from fairloss.training import HeadConfig, OptimizerConfig, RunFolder
+from fairloss.training import HeadConfig, OptimizerConfig, RunFolder, train
 from fairloss.training.build import build_trainer
 from fairloss.training.config import learning_rate_at
 
@@ -97,7 +97,7 @@ def test_every_step_of_a_run_has_its_rate_also_inside_an_epoch(tmp_path):
         (
             {"name": "adamw"},
             "optimizer.name: expected sgd where head.sample_rate is below 1, as gradients are "
-            "sparse there, got adamw",
+            "sparse there without head.options.sparse=false, got adamw",
         ),
         ({"power": 0.0}, "optimizer.power: expected a number above 0, got 0.0"),
         ({"name": "adam"}, "optimizer.name: expected one of 'sgd', 'adamw', got 'adam'"),
@@ -109,3 +109,10 @@ def test_settings_out_of_range_are_refused(tmp_path, changes, error):
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         settings.check()
     assert str(caught.value) == error
+
+
+def test_dense_gradients_of_sampled_classes_may_have_adamw(tmp_path):
+    head = HeadConfig(sample_rate=0.5, options={"sparse": False})
+    adamw = OptimizerConfig(learning_rate=1e-3, name="adamw")
+    train(config(tmp_path, head=head, optimizer=adamw, epochs=1), faces(COUNTS))
+    assert (tmp_path / "model.pt").exists()

@@ -56,7 +56,7 @@ def test_one_process_resumes_a_run_of_two_ranks(runs, interrupted):
     assert kinds == {"checkpoint-0001", "checkpoint-0002.pt"}
 
 
-@pytest.mark.parametrize("name", ["__1_0.distcp", "state.pt", ".metadata"])
+@pytest.mark.parametrize("name", ["__0_0.distcp", "__1_0.distcp", "state.pt", ".metadata"])
 @pytest.mark.parametrize("damage", ["cut", "changed", "missing"])
 def test_a_damaged_checkpoint_of_ranks_is_replaced_by_the_one_before(interrupted, name, damage):
     path = interrupted / "checkpoint-0002" / name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import time
 from itertools import pairwise
 
@@ -19,6 +20,7 @@ from rank_runs import (
     margins,
     run,
     settings,
+    signaled_work,
     spawn,
     start,
     stop_at,
@@ -82,23 +84,54 @@ def test_three_epochs_of_fair_loss_have_the_margins_and_actions_of_one_process(t
     assert columns[0] == columns[1]
 
 
+def resume(path, world, **stop):
+    """Resume the run of 32 epochs in `path` on some ranks, to its end or until it is stopped."""
+    config = settings(path, epochs=32, optimizer=OptimizerConfig(learning_rate=0.002))  # 128 steps
+    if world > 1:
+        spawn(world, (config,), **stop)
+    else:
+        with pytest.raises(SystemExit):
+            run(config, progress=stop_at(stop["stop"]))
+
+
 def test_four_one_three_and_four_ranks_train_one_run(tmp_path):
+    """Each change alone, beside a copy that keeps its ranks, and all beside four ranks."""
     whole, path = tmp_path / "whole", tmp_path / "run"
-    changes = {"epochs": 32, "optimizer": OptimizerConfig(learning_rate=0.002)}  # 128 steps
-    spawn(4, (settings(whole, **changes),))
-    spawn(4, (settings(path, **changes),), stop=30)
-    with pytest.raises(SystemExit):
-        run(settings(path, **changes), progress=stop_at(62))
-    spawn(3, (settings(path, **changes),), stop=92)
-    spawn(4, (settings(path, **changes),))
+    resume(whole, 4)
+    resume(path, 4, stop=30)
+    parts = [(4, {"stop": 63}), (1, {"stop": 62}), (3, {"stop": 92}), (4, {})]
+    for (before, _), (after, stop) in pairwise(parts):
+        kept = shutil.copytree(path, tmp_path / f"{before}-kept")
+        resume(path, after, **stop)
+        resume(kept, before, **({"stop": stop["stop"] + 1} if stop else {}))
     events = [x["step"] for x in RunFolder(path).metrics() if x["event"] == "resume"]
     # ranks share a signal in the flags of the step in progress, or of the next
     assert all(0 <= event - stop <= 1 for event, stop in zip(events, (30, 62, 92), strict=True))
-    relative = [abs(a - b) / b for a, b in zip(losses(path), losses(whole), strict=True)]
-    print([(relative[step], max(relative[step : step + 30])) for step in events])
-    for step in events:
-        assert relative[step] < 3e-6  # with the rounding of all parts before
-        assert max(relative[step : step + 30]) < 1e-4
+    for step, (before, _) in zip(events, parts, strict=False):
+        alone, all_before = (
+            [abs(a - b) / b for a, b in zip(losses(path), losses(other), strict=False)]
+            for other in (tmp_path / f"{before}-kept", whole)
+        )
+        for relative, first in ((alone, 1e-6), (all_before, 3e-6)):
+            print(before, step, relative[step], max(relative[step : step + 30]))
+            assert len(relative) >= step + 30
+            assert relative[step] < first
+            assert max(relative[step : step + 30]) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "signaled", "world"), [("_statistics", 1, 2), ("_evaluate", 0, 3)]
+)
+def test_a_signal_of_one_rank_after_an_epoch_ends_all_which_resume(tmp_path, name, signaled, world):
+    configs = [settings(tmp_path / each, statistics="always") for each in ("whole", "run")]
+    spawn(world, (configs[0],))
+    ranks = start(signaled_work, world, tmp_path / "store", [(configs[1],)], name, signaled)
+    while not ranks.join():
+        pass
+    checkpoint = f"checkpoint-0001-{STEPS:08d}"
+    assert [each.name for each in (tmp_path / "run").glob("checkpoint-*")] == [checkpoint]
+    spawn(world, (configs[1],))
+    assert same(tmp_path / "whole", tmp_path / "run")
 
 
 @pytest.mark.parametrize("world", [2, 3])
@@ -109,6 +142,8 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path, world)
     count, generator = StepCount(tmp_path / "steps"), random.Random(world)
     total = 17 * STEPS
     for number, target in enumerate(sorted(generator.sample(range(1, total), 10))):
+        # after a step: before they have met, the others wait until a timeout, or torchrun ends them
+        target = max(target, count.value() + 1)
         ranks = start(work, world, tmp_path / f"store-{number}", jobs, count)
         while count.value() < target:
             assert all(each.is_alive() for each in ranks.processes)

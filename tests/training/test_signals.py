@@ -11,7 +11,7 @@ import torch
 from synthetic import faces
 from training_runs import COUNTS, config, same
 
-from fairloss.training import RunFolder, Trainer, train
+from fairloss.training import RunFolder, Trainer, signals, train
 
 TERM, INT = (signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)
 SETTINGS = {"epochs": 2, "statistics": "always"}
@@ -126,3 +126,20 @@ def test_another_thread_trains_without_handlers(tmp_path, whole):
     thread.join()
     assert set(handlers) == {signal.getsignal(signal.SIGTERM)}
     assert same(whole, tmp_path)
+
+
+def test_a_signal_of_a_rank_ends_the_run_once_all_ranks_know_it(monkeypatch):
+    monkeypatch.setattr(signals, "num_ranks", lambda: 2)
+    ranks = signals.Signals()
+    with ranks.handled():
+        with ranks.held():
+            os.kill(os.getpid(), signal.SIGTERM)
+        ranks.end_if_received()
+        assert (ranks.pending, ranks.number()) == (None, signal.SIGTERM)
+    other = signals.Signals()
+    monkeypatch.setattr(signals, "gather_objects", lambda number: [number, 0])
+    other.end_together()
+    monkeypatch.setattr(signals, "gather_objects", lambda number: [number, ranks.number()])
+    with pytest.raises(SystemExit, match="143"):
+        other.end_together()
+    assert other.pending == signal.SIGTERM

@@ -31,16 +31,17 @@ def start_command(*arguments):
 
 
 @pytest.mark.parametrize(
-    ("setting", "message"),
+    ("changes", "message"),
     [
         ("data=missing", "missing': expected folder/identity"),
         ("epochs=0", "error: epochs: expected"),
         ("head.name=Softmax", "error: head.name: expected one that divides its classes"),
+        ("sampler=per_class images_per_class=2", "error: batch_size: expected at most 6, 2 images"),
     ],
 )
-def test_an_error_is_reported_once_and_ends_all_ranks(tmp_path, setting, message):
+def test_an_error_is_reported_once_and_ends_all_ranks(tmp_path, changes, message):
     images = write_folder(tmp_path / "images", [4, 3, 2], size=32)
-    ranks = start(f"data={images}", f"output={tmp_path / 'run'}", setting)
+    ranks = start(f"data={images}", f"output={tmp_path / 'run'}", *changes.split())
     output, errors = ranks.communicate(timeout=200)
     assert ranks.returncode != 0
     assert errors.count("error: ") == 1, errors
@@ -72,6 +73,24 @@ def test_sigterm_ends_all_ranks_after_a_checkpoint_and_they_resume(tmp_path):
     assert steps == [*range(1, 121)]
     weight = torch.load(folder / "head.pt", weights_only=True)["weight"]
     assert weight.shape[0] == 4
+
+
+def test_a_log_that_cannot_be_written_ends_all_ranks(tmp_path):
+    images = write_folder(tmp_path / "images", [6, 5, 4, 3], size=32)
+    ranks = start(f"data={images}", f"output={tmp_path / 'run'}", "epochs=4000")
+    folder = RunFolder(tmp_path / "run")
+    while not any(line["event"] == "step" for line in folder.metrics()):
+        assert ranks.poll() is None
+        time.sleep(0.1)
+    started = time.perf_counter()
+    folder.path.rename(tmp_path / "moved")
+    output, errors = ranks.communicate(timeout=200)
+    print(f"ranks end after {time.perf_counter() - started:.1f} s")
+    assert ranks.returncode != 0
+    assert errors.count("error: ") == 1, errors
+    assert "error: output: no such file or directory while writing" in errors
+    assert errors.count("Traceback") <= 1  # of torchrun itself
+    assert output == ""
 
 
 def test_two_ranks_collect_and_report_an_error_once(tmp_path):

@@ -5,8 +5,7 @@ from collections.abc import Callable, Collection
 from functools import wraps
 from typing import Any
 
-from fairloss.checks import expect
-from fairloss.ranks import launched_ranks, rank_number, torchrun_ranks
+from fairloss.ranks import check_one_process, rank_number, torchrun_ranks
 
 Command = Callable[..., Any]
 
@@ -14,7 +13,8 @@ Command = Callable[..., Any]
 def command_on_ranks(command: Command, divided: Collection[Command]) -> Command:
     """Return a command that is refused in several processes, as each would write its output.
 
-    Those of `divided` run on the ranks of the default group instead, of which the first warns.
+    Those of `divided` run on the ranks of the default group instead, of which the first warns. An
+    error that one rank has, or all, is raised on one of them, and a RankError on the others.
     """
 
     @wraps(command)
@@ -24,9 +24,7 @@ def command_on_ranks(command: Command, divided: Collection[Command]) -> Command:
                 if rank_number() != 0:
                     warnings.simplefilter("ignore")
                 return command(*arguments, **options)
-        ranks = launched_ranks()
-        expected = "one process, as no part of this command is divided among several"
-        expect(ranks == 1, "torchrun", expected, f"{ranks} (WORLD_SIZE)")
+        check_one_process()
         return command(*arguments, **options)
 
     return run

@@ -14,9 +14,11 @@ PARTS = {
     "optimizer": "momentum, or moments, of the optimizer",
     "gradient": "gradient of the weights",
     "drawn": "drawn rows of the weights",
+    "drawn_gradient": "gradient of the drawn rows",
     "saved_cosines": "cosines saved for the backward pass",
     "embeddings": "embeddings of all ranks, buffers",
     "scratch": "scratch of the optimizer or the draw, while no cosines are saved",
+    "statistics": "statistics of all classes, after an epoch",
     "peak": "peak",
 }
 
@@ -35,10 +37,12 @@ def plan(
 
     - classes=1e6, ranks=1, embedding_size=512
     - batch_size=128: images of a rank
-    - sample_rate=1
+    - sample_rate=1, sparse=true: gradients of sampled classes
     - optimizer=sgd: with momentum and weight decay, or adamw
     - precision=float32: of the embeddings that the head gets, or bfloat16 or float16; the weights
       and their gradient are float32
+    - statistics=false: of the classes, taken after an epoch; true for Fair Loss and other heads
+      that need them, and for statistics=always
     - memory=80: GB of a rank
     - device=cuda: or cpu
     """
@@ -69,10 +73,20 @@ def _print(result: dict[str, Any]) -> None:
         ],
     )
     print_line(f"a rank sends {result['sent'] / 1e6:.3f} MB a step")
+    _print_host(result["host_bytes"])
     left = result["left"] / 1e9
     if result["fits"]:
         print_line(f"fits in memory={config['memory']:g} GB, of which {left:.1f} GB are left")
         return
     print_line(f"does not fit in memory={config['memory']:g} GB: {-left:.1f} GB too much")
-    would = [f"{name}={value}" for name, value in result["would_fit"].items()]
+    would = [f"{name}={value}".lower() for name, value in result["would_fit"].items()]
     print_line(f"would fit: {' or '.join(would) or 'no single setting'}")
+
+
+def _print_host(size: dict[str, int]) -> None:
+    if size["statistics"]:
+        shown = f"{size['statistics'] / 1e9:.3f} GB of class centers after an epoch"
+        print_line(f"in the memory of the host, a rank has {shown}")
+    if size["first_rank_at_end"]:
+        shown = f"{size['first_rank_at_end'] / 1e9:.3f} GB of class weights at the end of a run"
+        print_line(f"in the memory of the host, the first rank has {shown}")

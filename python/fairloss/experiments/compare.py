@@ -12,8 +12,8 @@ from fairloss.experiments.results import read_results
 from fairloss.experiments.run import try_run
 from fairloss.experiments.summary import write_summary
 from fairloss.io.output import locked_output
+from fairloss.ranks import check_one_process
 from fairloss.training.settings import prepare
-from fairloss.training.train import check_one_process
 from fairloss.training.trainer import Diverged
 
 Map = Callable[[Callable[[Run], dict[str, Any]], Iterable[Run]], Iterable[dict[str, Any]]]

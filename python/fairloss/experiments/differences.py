@@ -20,7 +20,7 @@ def paired_differences(
     contrasts: Sequence[Sequence[str]] = (),
     decide_on: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
-    """Compare pairs of arms on each metric that was measured in all runs.
+    """Compare pairs of arms on each metric, over the seeds of which both have a value.
 
     Args:
         task: of summary.json, with "primary_metric" and "runs".
@@ -38,25 +38,21 @@ def paired_differences(
         "undecided: ..." with the seeds it would take. Decisions are not adjusted.
 
     Raises:
-        ValueError: a metric of `decide_on` was not measured in all runs.
+        ValueError: a metric of `decide_on` was measured in no run.
     """
     runs = task["runs"]
     first, *others = dict.fromkeys(run["arm"] for run in runs)
     contrasts = contrasts or [(arm, first) for arm in others]
     decide_on = decide_on or [task["primary_metric"]]
-    measured = [
-        metric
-        for metric in runs[0]["metrics"]
-        if not any(isinstance(run["metrics"][metric], str) for run in runs)
-    ]
+    measured = dict.fromkeys(name for run in runs for name in numbers(run["metrics"]))
     for metric in decide_on:
-        expected = f"metrics measured in all runs, of {', '.join(measured)}"
-        expect(metric in measured, "decide", expected, metric)
+        expect(metric in measured, "decide", f"measured metrics, of {', '.join(measured)}", metric)
     rows = []
     for metric in dict.fromkeys([*decide_on, *measured]):
         values: dict[str, dict[int, float]] = {}
         for run in runs:
-            values.setdefault(run["arm"], {})[run["seed"]] = run["metrics"][metric]
+            if metric in numbers(run["metrics"]):
+                values.setdefault(run["arm"], {})[run["seed"]] = run["metrics"][metric]
         group = [
             {"metric": metric, "arm": arm, "reference": reference}
             | _difference(values[reference], values[arm], bound, metric in decide_on)
@@ -66,6 +62,11 @@ def paired_differences(
         _adjust(group)
         rows += group
     return rows
+
+
+def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return the metrics of a run without those that its images could not measure."""
+    return {name: value for name, value in metrics.items() if not isinstance(value, str)}
 
 
 def _difference(

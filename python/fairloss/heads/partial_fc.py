@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fairloss.checks import expect
-from fairloss.io.state import read_state
+from fairloss.io.state import read_saved
 
 CHECKPOINT_ENTRY = "state_dict_softmax_fc"
 
@@ -17,9 +17,10 @@ CHECKPOINT_ENTRY = "state_dict_softmax_fc"
 def read_partial_fc(pattern: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Read the class weights of all ranks, for `load_state_dict` or `warm_start` of a head.
 
-    The file of a rank is the state of `PartialFC_V2`, ``{"weight": (num_local, D)}``, or a
-    checkpoint of insightface's training. Of a checkpoint the weights alone are read, and memory is
-    that of the whole matrix.
+    The file of a rank is a checkpoint of insightface's training, ``checkpoint_gpu_{rank}.pt``, the
+    state of `PartialFC`, ``softmax_fc_gpu_{rank}.pt``, or, from versions of 2021, the matrix
+    (num_local, D) alone, ``rank_{rank}_softmax_weight.pt``. Of a checkpoint the weights alone are
+    read, and memory is that of the whole matrix.
 
     Args:
         pattern: path with {rank} for the rank, as in "run/checkpoint_gpu_{rank}.pt".
@@ -53,8 +54,9 @@ def _files(pattern: str) -> list[Path]:
 
 
 def _weight(path: Path) -> Tensor:
-    state = read_state(path, mapped=True)
-    weight: Tensor = state.get(CHECKPOINT_ENTRY, state).get("weight")
+    state = read_saved(path, mapped=True)
+    is_dict = isinstance(state, dict)
+    weight: Tensor = state.get(CHECKPOINT_ENTRY, state).get("weight") if is_dict else state
     is_matrix = isinstance(weight, Tensor) and weight.dim() == 2
     got = tuple(weight.shape) if isinstance(weight, Tensor) else "none"
     expect(is_matrix, "pattern", f"{path} with class weights (num_local, D)", got)

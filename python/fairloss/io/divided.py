@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _STATE = "state.pt"
 _ENTRY = "divided"  # of state.pt: the tensors and files beside it
+ROWS_OF_A_MESSAGE = 1 << 14  # 32 MiB of 512 float32
 
 
 def write_divided(path: Path, state: dict[str, Any]) -> None:
@@ -97,7 +98,11 @@ def shared_read(path: Path, read: Callable[[], dict[str, Any]]) -> dict[str, Any
 
 
 def whole_state(state: dict[str, Any]) -> dict[str, Any]:
-    """Return a state with whole tensors on the CPU for divided ones; all ranks call this."""
+    """Return a state with whole tensors for divided ones on rank 0, and None on the others.
+
+    All ranks call this. The whole tensors are on the CPU: no device holds more than its rows and
+    `ROWS_OF_A_MESSAGE` of another rank.
+    """
     return _replaced("", state, lambda name, part: part if part is None else _whole(part))
 
 
@@ -112,9 +117,26 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
-def _whole(part: "DTensor") -> Tensor:
-    whole: Tensor = part.full_tensor()
-    return whole.cpu()
+def _whole(part: "DTensor") -> Tensor | None:
+    rows, group = part.to_local(), part.device_mesh.get_group()
+    rank = rank_number(group)
+    whole = on_every_rank(lambda: _empty_on_cpu(part) if rank == 0 else None, group)
+    start = 0
+    for source, length in enumerate(gather_objects(len(rows), group)):
+        for first in range(0, length, ROWS_OF_A_MESSAGE):
+            last = min(first + ROWS_OF_A_MESSAGE, length)
+            message = rows.new_empty(last - first, *rows.shape[1:])
+            if rank == source:
+                message.copy_(rows[first:last])
+            distributed.broadcast(message, group=group, group_src=source)
+            if whole is not None:
+                whole[start + first : start + last] = message
+        start += length
+    return whole
+
+
+def _empty_on_cpu(part: "DTensor") -> Tensor:
+    return torch.empty(part.shape, dtype=part.dtype)
 
 
 def _divided(prefix: str, state: dict[Any, Any]) -> Iterator[tuple[str, "DTensor"]]:

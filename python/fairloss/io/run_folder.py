@@ -153,7 +153,8 @@ class RunFolder:
 
 def _read(path: Path) -> dict[str, Any]:
     if path.suffix:
-        return shared_read(path, lambda: read_state(path))
+        several = num_ranks() > 1  # each of which copies its rows alone
+        return shared_read(path, lambda: read_state(path, mapped=several))
     return read_divided(path)
 
 

@@ -44,17 +44,22 @@ def read_state(path: Path, *, mapped: bool = False) -> dict[str, Any]:
     Raises:
         FormatError: the file is damaged, or holds no dict.
     """
+    state = read_saved(path, mapped=mapped)
+    if not isinstance(state, dict):
+        raise FormatError(path, "expected a file of named tensors")
+    return state
+
+
+def read_saved(path: Path, *, mapped: bool = False) -> Any:
+    """Return what `read_state` does, or any other object of tensors and plain values."""
     try:
         if not _is_whole(path):
             raise ValueError("a part of it is missing, or has changed")
         mmap = mapped and zipfile.is_zipfile(path)
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # torch raises errors of many types
         first_line = str(error).partition("\n")[0] or type(error).__name__
         raise FormatError(path, f"cannot be read, or damaged: {first_line}") from error
-    if not isinstance(state, dict):
-        raise FormatError(path, "expected a file of named tensors")
-    return state
 
 
 def _is_whole(path: Path) -> bool:

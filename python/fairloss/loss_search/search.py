@@ -27,6 +27,7 @@ from fairloss.loss_search.member import (
 from fairloss.loss_search.population import Map, train_members
 from fairloss.loss_search.space import search_of, space_of
 from fairloss.progress import Progress
+from fairloss.ranks import check_one_process
 from fairloss.training import (
     TrainConfig,
     as_yaml,
@@ -39,7 +40,6 @@ from fairloss.training.build import build_trainer
 from fairloss.training.identities import check_same_identities, identities_record
 from fairloss.training.resume import check_existing, save_result, write_run_files
 from fairloss.training.settings import prepare
-from fairloss.training.train import check_one_process
 from fairloss.training.warm_start import check_finished
 
 # Settings that a resumed search may change.

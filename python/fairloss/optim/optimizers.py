@@ -14,7 +14,10 @@ OPTIMIZERS = ("sgd", "adamw")
 def check_optimizer(name: str, row_sparse: bool) -> None:
     """Raise ValueError if there is no such optimizer, or it takes no row-sparse gradients."""
     check_choice("optimizer.name", name, OPTIMIZERS)
-    expected = "sgd where head.sample_rate is below 1, as gradients are sparse there"
+    expected = (
+        "sgd where head.sample_rate is below 1, as gradients are sparse there without "
+        "head.options.sparse=false"
+    )
     expect(name == "sgd" or not row_sparse, "optimizer.name", expected, name)
 
 

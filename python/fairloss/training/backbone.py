@@ -84,11 +84,11 @@ def read_weights(setting: str, path: Path) -> dict[str, Any]:
     return state
 
 
-def read_state(setting: str, path: Path) -> dict[str, Any]:
+def read_state(setting: str, path: Path, *, mapped: bool = False) -> dict[str, Any]:
     """Return the tensors of a state dict, on the CPU; errors as of `load_weights`."""
     check_file(setting, path)
     try:
-        return state_files.read_state(path)
+        return state_files.read_state(path, mapped=mapped)
     except FormatError as error:
         raise ValueError(f"{setting}: {path} {error.problem}") from error
 

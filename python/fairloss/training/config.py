@@ -68,6 +68,11 @@ class HeadConfig:
     options: dict[str, Any] = field(default_factory=dict)  # more arguments of the head
     loss: str | None = path(None)  # loss.json of search-loss: gives name, scale and options
 
+    @property
+    def row_sparse(self) -> bool:
+        """True if gradients of the class weights are row-sparse."""
+        return self.sample_rate < 1 and self.options.get("sparse", True) is not False
+
 
 @dataclass
 class OptimizerConfig:
@@ -139,7 +144,7 @@ class TrainConfig:
 
     def _check_steps(self) -> None:
         optimizer = self.optimizer
-        check_optimizer(optimizer.name, self.head.sample_rate < 1)
+        check_optimizer(optimizer.name, self.head.row_sparse)
         expected = f"fewer epochs than epochs={self.epochs}"
         expect(optimizer.warmup < self.epochs, "optimizer.warmup", expected, optimizer.warmup)
         largest = f"at most batch_size={self.batch_size}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 
 from fairloss.data import image_batches, write_manifest, write_vector
 from fairloss.data.features import remove_manifest
@@ -19,7 +19,7 @@ from fairloss.data.npy import check_npy
 from fairloss.io.atomic import report_failure, write_atomic, write_text
 from fairloss.io.output import locked_beside, locked_output
 from fairloss.models import embed_shares, rank_share
-from fairloss.ranks import on_first_rank, rank_number
+from fairloss.ranks import on_first_rank
 from fairloss.training.backbone import load_backbone, load_identified
 from fairloss.training.config import TrainConfig
 from fairloss.typing import Float32s, Floats
@@ -67,12 +67,7 @@ def embed_to_npy(
         record = {"flip": flip, "checkpoint_sha256": digest}
         job = _job(digest, names, points, flip)
         _embed(model, config, root, names, output, job, points, progress, process_group)
-        if _is_first(process_group):
-            write_manifest(output, names, identities, **record)
-
-
-def _is_first(group: "distributed.ProcessGroup | None") -> bool:
-    return group is None or rank_number(group) == 0
+        _on_first(lambda: write_manifest(output, names, identities, **record), process_group)
 
 
 def _on_first(function: Callable[[], T], group: "distributed.ProcessGroup | None") -> T:
@@ -115,19 +110,23 @@ def _embed(
     left = None if points is None else points[share]
     mine = [names[row] for row in share]
     batches = image_batches(root, mine, (height, width), config.channels, BATCH, left)
-    is_first = _is_first(group)
+
+    def write(embeddings: Tensor) -> None:
+        _write_rows(partial, start + 4 * size * done, embeddings.cpu().numpy())
+        write_text(state, json.dumps(job | {"done": done + len(embeddings)}))
+
     for embeddings in embed_shares(model, batches, flip=job["flip"], process_group=group):
-        if is_first:
-            _write_rows(partial, start + 4 * size * done, embeddings.cpu().numpy())
+        _on_first(functools.partial(write, embeddings), group)
         done += len(embeddings)
-        if is_first:
-            write_text(state, json.dumps(job | {"done": done}))
         if progress is not None:
             progress(done, len(names))
-    if is_first:
+
+    def complete() -> None:
         remove_manifest(output)
         os.replace(partial, output)
         state.unlink()
+
+    _on_first(complete, group)
 
 
 def _start(partial: Path, shape: tuple[int, int], done: int) -> int:
@@ -174,17 +173,21 @@ def embed_to_devkit(
         mine = [missing[row] for row in rank_share(len(missing), BATCH, process_group)]
         height, width = config.image_size
         batches = image_batches(root, mine, (height, width), config.channels, BATCH)
-        is_first = _is_first(process_group)
+        paths = [output / f"{name}{suffix}" for name in missing]
         done = 0
         for embeddings in embed_shares(model, batches, flip=flip, process_group=process_group):
-            unit = embeddings / embeddings.norm(dim=1, keepdim=True)
-            written = missing[done : done + len(unit)] if is_first else []
-            for name, vector in zip(written, unit.cpu().numpy(), strict=False):
-                write = functools.partial(write_vector, vector=vector)
-                write_atomic(output / f"{name}{suffix}", write)
+            written = paths[done : done + len(embeddings)]
+            _on_first(functools.partial(_write_units, written, embeddings), process_group)
             done += len(embeddings)
             if progress is not None:
                 progress(len(names) - len(missing) + done, len(names))
+
+
+def _write_units(paths: Sequence[Path], embeddings: Tensor) -> None:
+    """Write a file of each embedding, of unit length."""
+    unit = embeddings / embeddings.norm(dim=1, keepdim=True)
+    for path, vector in zip(paths, unit.cpu().numpy(), strict=True):
+        write_atomic(path, functools.partial(write_vector, vector=vector))
 
 
 def _job(

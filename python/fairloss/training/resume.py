@@ -138,7 +138,8 @@ def write_run_files(config: TrainConfig, trainer: Trainer, folder: RunFolder) ->
 def save_result(trainer: Trainer, folder: RunFolder) -> None:
     """Write head.pt, the head's state dict, and last model.pt, the backbone's: the run is done.
 
-    Of several ranks, which all call this, the first writes the weights of all classes.
+    Of several ranks, which all call this, the first writes the weights of all classes, which it
+    alone has in memory.
     """
     head = whole_state(trainer.head.state_dict())
 

@@ -10,13 +10,7 @@ from fairloss.data import LabeledImages, open_images
 from fairloss.io.output import locked_output
 from fairloss.io.run_folder import RunFolder
 from fairloss.progress import Progress, labeled, no_progress
-from fairloss.ranks import (
-    launched_ranks,
-    on_every_rank,
-    on_first_rank,
-    rank_number,
-    torchrun_ranks,
-)
+from fairloss.ranks import on_every_rank, on_first_rank, rank_number, torchrun_ranks
 from fairloss.training.build import check_parts, run_policy
 from fairloss.training.config import TrainConfig
 from fairloss.training.epochs import AfterEpoch, Epochs, do_nothing
@@ -70,7 +64,7 @@ def train(
     Raises:
         ValueError: a setting, the data or an existing run does not fit.
         RuntimeError: training diverged.
-        RankError: another rank has raised one of these errors.
+        RankError: another rank has raised one of these errors, or an OSError where it writes.
         SystemExit: with code 143, after SIGTERM.
         KeyboardInterrupt: after SIGINT.
     """
@@ -123,12 +117,6 @@ def _read(config: TrainConfig, faces: LabeledImages | None, progress: Progress) 
     faces = read_faces(config, progress) if faces is None else faces
     expect(faces.num_classes > 1, "data", "at least two identities", f"one in {config.data}")
     return faces
-
-
-def check_one_process() -> None:
-    """Raise ValueError under torchrun, where several processes would write one folder."""
-    ranks = launched_ranks()
-    expect(ranks == 1, "WORLD_SIZE", "1", f"{ranks}; start without torchrun")
 
 
 def read_faces(config: TrainConfig, progress: Progress | None = None) -> LabeledImages:

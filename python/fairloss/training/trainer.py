@@ -131,7 +131,7 @@ class Trainer:
             lr=optimizer.learning_rate,
             momentum=optimizer.momentum,
             weight_decay=optimizer.weight_decay,
-            row_sparse=head.sample_rate < 1,
+            row_sparse=head.row_sparse,
         )
         self.head.distribute_state(self.optimizer)
         height, width = faces.image_size

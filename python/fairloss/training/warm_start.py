@@ -108,7 +108,7 @@ def _read_margins(setting: str, run: Path) -> tuple[str, str | None, Float64s]:
 
 
 def _head_state(setting: str, run: Path) -> dict[str, Any]:
-    state = read_state(setting, run / "head.pt")
+    state = read_state(setting, run / "head.pt", mapped=True)  # each rank takes its rows alone
     is_head = isinstance(state.get("weight"), Tensor)
     expect(is_head, setting, f"{run / 'head.pt'} with class weights", "none")
     return state

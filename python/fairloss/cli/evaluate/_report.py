@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from fairloss.cli._console import print_line
 from fairloss.cli._tables import print_table
 from fairloss.io.json import write_json
@@ -38,7 +36,7 @@ def evaluate_models(
         **options: keyword arguments of both.
     """
     if rank_number() != 0:
-        raise typer.Exit()
+        raise SystemExit  # no error, as typer.Exit is one
     if len(sides) == 2:
         return compare(*sides, *data, **options)
     ((model,),) = sides

@@ -63,7 +63,6 @@ class CosineHead(Head):
         "device_mesh": None,
     }
     scaled = True
-    sparse = True  # of modules pickled before it was an option
     moving: ClassVar[tuple[str, ...]] = ("step",)
     margins: Tensor
     scale: Tensor

@@ -11,7 +11,7 @@ from typing_extensions import Unpack
 
 from fairloss.checks import check_integer, check_positive, check_shape, expect
 from fairloss.heads.base.checks import check_embeddings
-from fairloss.heads.base.options import HeadOptions, show_options
+from fairloss.heads.base.options import RANKS, HeadOptions, show_options
 from fairloss.heads.base.sample_loss import SampleLoss, as_precise
 from fairloss.heads.base.sharded import distribute_state, full_weight
 from fairloss_ext._arguments import as_integers
@@ -46,6 +46,7 @@ class Head(SampleLoss):
     scaled: ClassVar[bool] = False
     margin: float = math.nan
     sample_rate: float = 1.0
+    sparse: bool = True  # where sample_rate is below 1
     count_cuts: tuple[float, float] | None = None
     initial_norm: float | None = None  # of modules pickled before it was an option
 
@@ -62,6 +63,11 @@ class Head(SampleLoss):
         if self.initial_norm is not None:
             check_positive("initial_norm", self.initial_norm)
         self._draw_weight()
+
+    @property
+    def row_sparse(self) -> bool:
+        """True if training steps give the weights row-sparse gradients."""
+        return self.sample_rate < 1 and self.sparse
 
     def reset_parameters(self) -> None:
         """Draw the class weights anew and give every other tensor its first value."""
@@ -90,7 +96,8 @@ class Head(SampleLoss):
     def logits(self, embeddings: Tensor) -> Tensor:
         """Compute (B, C) logits without margin, for accuracy and for prediction."""
         all_classes = "none where logits are computed, which take the classes of all ranks"
-        expect(self.shard is None, "process_group", all_classes, "a group")
+        option = "process_group" if self.shard is None else self.shard.option
+        expect(self.shard is None, option, all_classes, RANKS[option])
         check_embeddings(embeddings, self.embedding_size)
         with full_precision(embeddings.device):
             return self.plain_logits(as_precise(embeddings))

@@ -88,14 +88,14 @@ class SampleLoss(StatefulModule):
                 check_sample_weights(sample_weights, embeddings.shape[0])
         if self.shard is not None:
             batch = embeddings, labels, sample_weights
-            embeddings, labels, sample_weights = self.shard.gather(*batch)
+            embeddings, labels, sample_weights, lengths = self.shard.gather(*batch)
         losses = self._repeatable_losses(embeddings, labels)
         if sample_weights is not None:
             losses = losses * sample_weights
         if self.reduction == "mean" and self.training and self.shard is None:
             return losses.sum() / mean_count(labels >= 0)
         if self.shard is not None:
-            losses, labels = self.shard.gather_losses(losses, labels)
+            losses, labels = self.shard.gather_losses(losses, labels, lengths)
         return reduce_losses(losses, labels, self.reduction)
 
     def raw_embeddings(self, embeddings: Tensor, norms: Tensor | None) -> Tensor:

@@ -94,6 +94,11 @@ class ClassShard:
         )
 
     @property
+    def option(self) -> str:
+        """The option of the head that gave the ranks."""
+        return "process_group" if self.mesh is None else "device_mesh"
+
+    @property
     def ranks(self) -> int:
         """W."""
         ranks: int = distributed.get_world_size(self.group)
@@ -178,8 +183,10 @@ class ClassShard:
         totals = gather_integers(sizes.new_tensor([total]), self.data_group)
         return gathered, [row[0] for row in totals]
 
-    def _gather_sizes(self, rows: Tensor, labels: Tensor) -> tuple[list[int], bool]:
-        """Return the lengths of the batches of the group, and whether any needs a gradient.
+    def _gather_sizes(self, rows: Tensor, labels: Tensor) -> tuple[list[int], list[int], bool]:
+        """Return the lengths of the batches of the group, those of all groups, and a flag.
+
+        It says whether any batch of the group needs a gradient.
 
         Raises:
             ValueError: on all ranks, where one has a label out of range or another error.
@@ -197,31 +204,33 @@ class ClassShard:
         expect(not invalid, "embeddings", VALID, f"an error on ranks {invalid} of the group")
         expect(len(set(widths)) == 1, "embeddings", ALIKE, f"rows of {sorted(set(widths))} bytes")
         expect(min(totals) >= 0, "embeddings", VALID, "an error in another class group")
-        return list(lengths), any(gradients)
+        return list(lengths), totals, any(gradients)
 
     @run_eagerly
     def gather(
         self, embeddings: Tensor, labels: Tensor, sample_weights: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor, Tensor | None, list[int]]:
         """Concatenate the batches of the ranks of the group, whose sizes may differ.
+
+        Beside them return the lengths of the batches of all groups, for `gather_losses`.
 
         The gradient of the embeddings is the sum over ranks. Each rank has the loss of the whole
         batch, so with losses that all ranks compute alike it is W times that of one process, and
         `DistributedDataParallel` makes it right by its average.
         """
         parallel = DistributedDataParallel._get_active_ddp_module()
-        expect(parallel is None, "process_group", OUTSIDE, "the head inside")
+        expect(parallel is None, self.option, OUTSIDE, "the head inside")
         rows = embeddings
         if sample_weights is not None:
             rows = torch.cat([embeddings, sample_weights[:, None]], dim=1)
-        lengths, needs_gradient = self._gather_sizes(rows, labels)
+        lengths, totals, needs_gradient = self._gather_sizes(rows, labels)
         if needs_gradient and torch.is_grad_enabled() and not rows.requires_grad:
             # Its backward pass is a collective, which all ranks make if one does.
             rows = rows.detach().requires_grad_()
         rows, labels = gather_batch(rows, labels, lengths, self.group)
         if sample_weights is None:
-            return rows, labels, None
-        return rows[:, :-1].to(embeddings.dtype), labels, rows[:, -1]
+            return rows, labels, None, totals
+        return rows[:, :-1].to(embeddings.dtype), labels, rows[:, -1], totals
 
     @run_eagerly
     def split(self, embeddings: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
@@ -311,7 +320,9 @@ class ClassShard:
         return map_gradient(values, average)
 
     @run_eagerly
-    def gather_losses(self, losses: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def gather_losses(
+        self, losses: Tensor, labels: Tensor, lengths: list[int]
+    ) -> tuple[Tensor, Tensor]:
         """Concatenate the losses and labels of all groups, the first data rank's before.
 
         The gradient of the losses is times R: that of weights is averaged over the data group, and
@@ -319,7 +330,6 @@ class ClassShard:
         """
         if self.data_group is None:
             return losses, labels
-        lengths = batch_lengths(len(labels), labels.device, self.data_group)
         return gather_losses(losses, labels, lengths, self.data_group)
 
 
