@@ -37,5 +37,7 @@ def test_a_metric_that_differs_from_the_committed_one_fails(monkeypatch, tmp_pat
     monkeypatch.setattr(repeat, "RESULTS", tmp_path)
     monkeypatch.setattr(repeat, "repeat", lambda config, run: again)
     comparison = tmp_path / "task.yaml"
-    comparison.write_text(yaml.safe_dump({"output": "runs/task", "arms": {"b": {}}}))
+    comparison.write_text(
+        yaml.safe_dump({"output": "runs/task", "arms": {"b": {}}}), encoding="utf-8"
+    )
     assert repeat.main(comparison, "b", 3) is differs
