@@ -7,7 +7,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from unittest import mock
@@ -113,13 +113,24 @@ def late_iterdir(folder: Path) -> Iterator[Path]:
     return (folder / name for name in os.listdir(folder) if name != ".metadata")
 
 
+@contextmanager
+def of_other_ranks() -> Iterator[None]:
+    """Let a rank see files late, and read no result, which has the weights of all classes."""
+    only_first = AssertionError("the first rank alone reads results")
+    with (
+        mock.patch.object(Path, "iterdir", late_iterdir),
+        mock.patch("fairloss.training.resume.read_state", side_effect=only_first),
+    ):
+        yield
+
+
 def work(rank: int, world: int, store: str, jobs: list, progress: object = None) -> None:
     """Train as one of the ranks."""
     torch.set_num_threads(1)
     timeout = timedelta(seconds=100)
     group = {"init_method": f"file://{store}", "rank": rank, "world_size": world}
     distributed.init_process_group("gloo", timeout=timeout, **group)
-    with mock.patch.object(Path, "iterdir", late_iterdir) if rank > 0 else nullcontext():
+    with of_other_ranks() if rank > 0 else nullcontext():
         for config, *backbone in jobs:
             run(config, *backbone, progress=progress)
     distributed.destroy_process_group()

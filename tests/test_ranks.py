@@ -6,6 +6,7 @@ from unittest import mock
 
 import pytest
 import torch
+from command import fairloss
 from torch import distributed
 
 from fairloss.experiments import CompareConfig, compare
@@ -34,3 +35,15 @@ def test_a_comparison_is_refused_in_several_processes(monkeypatch, tmp_path, ran
     with pytest.raises(error, match="torchrun: expected one process"):
         compare(config)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("rank", "reports", "seconds"), [("0", 1, []), ("1", 0, [mock.call(30)])])
+def test_a_rank_lets_another_report_before_torchrun_ends_both(
+    monkeypatch, tmp_path, rank, reports, seconds
+):
+    for name, value in {"WORLD_SIZE": "2", "RANK": rank, "TORCHELASTIC_RUN_ID": "run"}.items():
+        monkeypatch.setenv(name, value)
+    with mock.patch("time.sleep") as sleep:
+        done = fairloss("data", "orl", tmp_path / "orl")
+    assert (done.returncode, done.stderr.count("error: ")) == (2, reports)
+    assert sleep.call_args_list == seconds

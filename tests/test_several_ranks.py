@@ -171,7 +171,7 @@ def first_of_two_errors(rank):
     try:
         with torchrun_ranks():
             if rank == 0:
-                raise OSError("output: no space left")
+                raise OSError("\udcff: no space left")  # of a path that is no UTF-8
             distributed.barrier()
             raise ValueError("lost connection")
     except Exception as error:
@@ -194,6 +194,9 @@ def work(rank, world, port, folder):
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= address | {"RANK": str(rank), "LOCAL_RANK": "0", "WORLD_SIZE": str(world)}
     refused = fairloss("data", "orl", folder / "orl").stderr
+    if rank == 0:
+        with mock.patch.dict(os.environ, WORLD_SIZE="1"), torchrun_ranks():
+            pass  # alone, before there is a group
     # a rank that waits for one that has failed is an error
     with mock.patch("fairloss.ranks.TIMEOUT", timedelta(seconds=200)), torchrun_ranks():
         results = {
@@ -315,5 +318,5 @@ def test_an_error_of_a_command_ends_all_ranks_and_is_reported_once(results):
 
 def test_a_rank_with_a_later_error_raises_the_first_one_of_another(results):
     first, *others = (result["first error"] for result in results)
-    assert first == ("OSError", "output: no space left")
-    assert set(others) == {("RankError", "output: no space left")}
+    assert first == ("OSError", "\udcff: no space left")
+    assert set(others) == {("RankError", "\\udcff: no space left")}

@@ -66,7 +66,7 @@ def torchrun_ranks() -> Iterator[None]:
     Raises:
         Exception: of the context, on the rank that has the first one.
         RankError: on other ranks that have an error after it, such as the same one, or a lost
-            connection to that rank.
+            connection to that rank, unless the store of the group was lost with it.
     """
     if launched_ranks() == 1 or distributed.is_initialized():
         with _first_error():
@@ -88,13 +88,17 @@ def _first_error() -> Iterator[None]:
 
     The ranks enter errors in the store of the group, so that none of them waits for another.
     """
+    if num_ranks() == 1:  # not counted, as one rank may be alone before there is a group
+        yield
+        return
     key = f"fairloss/error/{next(_calls)}"
     try:
         yield
     except Exception as error:
         if num_ranks() == 1 or isinstance(error, RankError):
             raise
-        entry = f"{rank_number()} {error}"
+        text = str(error).encode(errors="backslashreplace").decode()  # a path may be no UTF-8
+        entry = f"{rank_number()} {text}"
         try:
             store = distributed.distributed_c10d._get_default_store()
             first = store.compare_set(key, "", entry).decode()

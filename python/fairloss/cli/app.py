@@ -1,6 +1,8 @@
 """The commands of `fairloss`; each fails with one line that says what to change."""
 
+import os
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -58,6 +60,8 @@ DIVIDED = (
     *(embed.embed, evaluate.pairs.pairs, evaluate.rfw.rfw),
 )
 
+SECONDS_TO_REPORT = 30.0  # of another rank, which may still be at its imports; its exit ends this
+
 
 def path(value: str | Path) -> Path:
     """Return a path with a leading ~/ expanded, which shells leave alone in --option=~/file.
@@ -90,7 +94,10 @@ _prepare(app)
 
 
 def run() -> None:
-    """Run the command of `sys.argv`; an error that a user can fix prints one line and exits 2."""
+    """Run the command of `sys.argv`; an error that a user can fix prints one line and exits 2.
+
+    Of several ranks the one that has the error prints it.
+    """
     escape_unencodable()
     warnings.showwarning = _print_warning  # type: ignore[assignment]
     try:
@@ -98,6 +105,8 @@ def run() -> None:
     except KeyboardInterrupt:
         sys.exit(130)  # as a shell reports SIGINT
     except RankError:
+        if "TORCHELASTIC_RUN_ID" in os.environ:
+            time.sleep(SECONDS_TO_REPORT)  # torchrun ends all ranks, reported or not, as one exits
         sys.exit(2)
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         print_message("error", "bold red", " ".join(str(error).split("\n")))

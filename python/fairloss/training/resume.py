@@ -64,13 +64,13 @@ def is_finished(config: TrainConfig, faces: LabeledImages | None, folder: RunFol
         finished = state["epoch"] >= config.epochs
     if not finished:
         return False
-    on_every_rank(lambda: _check_finished(faces, folder))
+    if faces is not None:
+        on_every_rank(partial(check_same_identities, "output", faces, folder.path))
+    on_first_rank(lambda: _check_results(folder))  # which alone has the weights of all classes
     return True
 
 
-def _check_finished(faces: LabeledImages | None, folder: RunFolder) -> None:
-    if faces is not None:
-        check_same_identities("output", faces, folder.path)
+def _check_results(folder: RunFolder) -> None:
     for name in ("head.pt", "model.pt"):
         if (folder / name).exists():
             _check_result(folder / name, folder)
