@@ -43,7 +43,7 @@ PROMISES = {
     "unit_rows_kernel<float": Promise(1, 128, {64, 32}),
     "unit_rows_kernel": Promise(1, 128, {128, 32}),
     "row_gradient_kernel<float>": Promise(2, 128, {128, 32}),
-    "row_gradient_kernel": Promise(2, 128, {128, 16}),
+    "row_gradient_kernel": Promise(3, 128, {128, 16}),
     "nearest_of_row_kernel": Promise(5, 32, {64, 32}),
     "nearest_of_column_kernel": Promise(8, 32, {64, 32}),
     "count_ranks_kernel": Promise(2, 128, {64}),
@@ -127,6 +127,16 @@ def loads_in_flight(loop: list[str]) -> Counter[int]:
             waiting.append((bits, set(range(first, first + max(1, bits // 32)))))
             most |= Counter(b for b, _ in waiting)
     return most
+
+
+def unused_promises(accesses: list[Accesses]) -> list[str]:
+    """Return the promises of no kernel, which none could break."""
+    kernels = [a.kernel for a in accesses]
+    return [
+        f"{name}: expected a kernel of this name in the machine code, got none"
+        for name in PROMISES
+        if not any(kernel.startswith(name) for kernel in kernels)
+    ]
 
 
 def broken_promises(architecture: str, accesses: list[Accesses]) -> list[str]:

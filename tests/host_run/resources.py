@@ -20,7 +20,14 @@ from typing import NamedTuple
 
 import build
 import work
-from accesses import broken_promises, disassembled, find_disassembler, kernel_name
+from accesses import (
+    Accesses,
+    broken_promises,
+    disassembled,
+    find_disassembler,
+    kernel_name,
+    unused_promises,
+)
 from occupancy import occupancy
 
 ARCHITECTURES = tuple(re.sub(r"\D", "", name) for name in build.words("cuda", "architectures"))
@@ -28,10 +35,11 @@ PAGE = build.ROOT / "docs/kernels.md"
 
 
 class Compiled(NamedTuple):
-    """A source for one architecture: ptxas's report, and broken promises of accesses.py."""
+    """A source for one architecture: ptxas's report, and the accesses of its kernels."""
 
+    architecture: str
     report: str
-    broken: list[str]
+    accesses: list[Accesses]  # none without nvdisasm
 
 
 class Resources(NamedTuple):
@@ -58,7 +66,7 @@ def compile_for(source: Path, architecture: str, folder: Path) -> Compiled:
     )
     tool = find_disassembler(build.cuda_folder())
     accesses = disassembled(tool, Path(f"{out}.cubin")) if tool else []
-    return Compiled(result.stderr, broken_promises(architecture, accesses))
+    return Compiled(architecture, result.stderr, accesses)
 
 
 def parse(report: str) -> list[Resources]:
@@ -133,7 +141,8 @@ def errors(compiled: list[Compiled]) -> list[str]:
     serialized = [
         line for c in compiled for line in c.report.splitlines() if re.search(r"\(C75\d\d\)", line)
     ]
-    return [*spills, *serialized, *(line for c in compiled for line in c.broken)]
+    broken = [line for c in compiled for line in broken_promises(c.architecture, c.accesses)]
+    return [*spills, *serialized, *broken]
 
 
 def main(arguments: list[str]) -> int:
@@ -147,7 +156,9 @@ def main(arguments: list[str]) -> int:
     if stale:
         PAGE.write_text(updated, encoding="utf-8")
         print(f"{PAGE.relative_to(build.ROOT)}: a table has changed")
-    if find_disassembler(build.cuda_folder()) is None:
+    if find_disassembler(build.cuda_folder()):
+        failures += unused_promises([a for c in compiled for a in c.accesses])
+    else:
         print("Loads and stores are not checked: no nvdisasm (pip install nvidia-cuda-nvdisasm).")
     print(*failures, f"{len(resources)} compiled kernels, {len(failures)} errors", sep="\n")
     return 1 if failures or (stale and "--check" in arguments) else 0

@@ -57,9 +57,8 @@ def test_a_spilled_register_is_reported(tmp_path):
 
 def test_a_serialized_multiplication_is_an_error():
     line = "ptxas info    : (C7510) Potential Performance Loss: wgmma.mma_async is serialized"
-    assert resources.errors([resources.Compiled(f"{line}\nptxas info    : 0 bytes gmem", [])]) == [
-        line
-    ]
+    report = f"{line}\nptxas info    : 0 bytes gmem"
+    assert resources.errors([resources.Compiled("90", report, [])]) == [line]
 
 
 # A loop of two loads that are read together, and one that is read at once; stores of 2 and 8 bytes.
@@ -93,6 +92,15 @@ def test_loads_in_flight_and_widths_of_stores_are_those_of_the_code(monkeypatch)
         monkeypatch.setitem(accesses.PROMISES, "add_kernel", accesses.Promise(*promise))
         lines = accesses.broken_promises("90", [kernel])
         assert lines == [f"add_kernel on sm_90: expected {line}" for line in expected]
+
+
+def test_a_promise_of_no_kernel_is_an_error(monkeypatch):
+    promise = accesses.Promise(2, 128, {128})
+    monkeypatch.setattr(accesses, "PROMISES", {"add_kernel": promise, "old_kernel<float": promise})
+    (kernel,) = accesses.parse(CODE)
+    (error,) = accesses.unused_promises([kernel])
+    assert error.startswith("old_kernel<float: expected a kernel")
+    assert len(accesses.unused_promises([])) == 2  # as where nothing could be parsed
 
 
 # The occupancy calculator of the toolkit, which runs on the host.
