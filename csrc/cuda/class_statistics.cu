@@ -244,7 +244,7 @@ struct Nearest {
 // classes from `first` on, and their cosines are `pitch` apart.
 __device__ Nearest nearest_of(int64_t self, int64_t first, const float* cosines, int64_t pitch,
                               int64_t begin, int64_t count, int step) {
-  constexpr int kLoads = 8;  // in flight
+  constexpr int kLoads = 8;  // at a time, of which nvcc keeps 5 or more in flight
   Nearest nearest;
   for (int64_t k = begin; k < count; k += kLoads * step) {
     float cosine[kLoads];

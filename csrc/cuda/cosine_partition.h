@@ -49,8 +49,8 @@ struct TermsProblem {
 // f the hard-negative transform.
 void launch_cosine_terms(const TermsProblem& problem, cudaStream_t stream);
 
-// Partial sums that a block of threads merges: 8 loads in flight in each of its 8 warps. A million
-// classes make 123 parts, a block of each for 32 samples.
+// Partial sums that a block of threads merges: 8 in each of its 8 warps, whose loads need not wait
+// for each other. A million classes make 123 parts, each of which is a block's for 32 samples.
 constexpr int64_t kPartPartials = 64;
 
 FAIRLOSS_INLINE int64_t logsumexp_parts(int64_t num_partials) {

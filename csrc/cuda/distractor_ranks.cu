@@ -25,7 +25,8 @@ __global__ void __launch_bounds__(kThreads)
     count_ranks_kernel(const RankTrials p, const ScoreBlock block) {
   constexpr int kThresholds = 8, kWords = kThresholds / kPacked;
   constexpr int kLanes = Vector<float>::kLanes, kWarps = kThreads / kWarp;
-  constexpr int kLoads = 4, kStep = kThreads * kLanes;  // loads in flight, and their distance
+  // Loads at a time, of which nvcc keeps 2 or more in flight, and their distance.
+  constexpr int kLoads = 4, kStep = kThreads * kLanes;
   FAIRLOSS_SHARED(uint64_t, counts, [kWarps][kWords]);
   FAIRLOSS_SHARED(bool, has_nan, [kWarps]);
   const int thread = int(threadIdx.x), warp = thread / kWarp;
