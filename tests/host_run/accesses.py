@@ -1,4 +1,4 @@
-"""The accesses of global memory in machine code, compared with what the kernels' source promises.
+"""The accesses of memory in machine code, compared with what the kernels' source promises.
 
 resources.py disassembles the kernels and calls `broken_promises`.
 """
@@ -15,23 +15,29 @@ from typing import NamedTuple
 
 
 class Promise(NamedTuple):
-    """The loads that a loop of a kernel issues before it waits, and all stores of the kernel."""
+    """The loads that a loop of a kernel issues before it waits, and all stores of the kernel.
+
+    Of global memory, but for `shared_stores`.
+    """
 
     loads: int  # in flight at least
     load_bits: int
     store_bits: set[int]
+    shared_stores: int | None = None  # instructions at most
 
 
+# A thread of cosine_fused_kernel stages 64 numbers in pairs; one by one they would take 32 more.
+STAGED = 64
 # The narrower stores are of one number a sample or row, or of rows that are not aligned.
 PROMISES = {
     "add_kernel": Promise(2, 128, {128}),
     "cosine_terms_kernel": Promise(6, 128, {64, 32}),
-    "cosine_fused_kernel<__half, FusedTermsProblem": Promise(0, 128, {128, 32}),
-    "cosine_fused_kernel<__nv_bfloat16, FusedTermsProblem": Promise(0, 128, {128, 32}),
-    "cosine_fused_kernel<float, FusedTermsProblem": Promise(0, 128, {128, 32}),
-    "cosine_fused_kernel<__half, FusedSlopesProblem": Promise(0, 128, {128, 64}),
-    "cosine_fused_kernel<__nv_bfloat16, FusedSlopesProblem": Promise(0, 128, {128, 64}),
-    "cosine_fused_kernel<float, FusedSlopesProblem": Promise(0, 128, {128, 64}),
+    "cosine_fused_kernel<__half, FusedTermsProblem": Promise(0, 128, {128, 32}, STAGED),
+    "cosine_fused_kernel<__nv_bfloat16, FusedTermsProblem": Promise(0, 128, {128, 32}, STAGED),
+    "cosine_fused_kernel<float, FusedTermsProblem": Promise(0, 128, {128, 32}, STAGED),
+    "cosine_fused_kernel<__half, FusedSlopesProblem": Promise(0, 128, {128, 64}, STAGED),
+    "cosine_fused_kernel<__nv_bfloat16, FusedSlopesProblem": Promise(0, 128, {128, 64}, STAGED),
+    "cosine_fused_kernel<float, FusedSlopesProblem": Promise(0, 128, {128, 64}, STAGED),
     "merge_parts_kernel": Promise(7, 32, {64}),
     "logsumexp_kernel": Promise(8, 64, {32}),
     "slopes_kernel<short": Promise(4, 64, {64}),
@@ -54,6 +60,7 @@ class Accesses(NamedTuple):
     kernel: str
     in_flight: Counter[int]  # the most loads that a loop issues before it reads one, by their bits
     store_bits: set[int]
+    shared_stores: int  # instructions
 
 
 def find_disassembler(toolkit: str) -> str | None:
@@ -84,10 +91,11 @@ def parse(text: str) -> list[Accesses]:
             elif code := re.search(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+ )?(.*?)\s*;", line):
                 instructions.append(code[1])
         stores = {bits_of(i) for i in instructions if i.startswith("STG")}
+        shared_stores = sum(i.startswith("STS") for i in instructions)
         in_flight: Counter[int] = Counter()
         for loop in innermost_loops(instructions, labels):
             in_flight |= loads_in_flight(loop)
-        accesses.append(Accesses(kernel_name(part.split(",")[0]), in_flight, stores))
+        accesses.append(Accesses(kernel_name(part.split(",")[0]), in_flight, stores, shared_stores))
     return accesses
 
 
@@ -141,7 +149,7 @@ def unused_promises(accesses: list[Accesses]) -> list[str]:
 
 def broken_promises(architecture: str, accesses: list[Accesses]) -> list[str]:
     lines = []
-    for kernel, in_flight, store_bits in accesses:
+    for kernel, in_flight, store_bits, shared_stores in accesses:
         promise = next((p for name, p in PROMISES.items() if kernel.startswith(name)), None)
         if promise is None:
             continue
@@ -150,6 +158,9 @@ def broken_promises(architecture: str, accesses: list[Accesses]) -> list[str]:
             lines.append(
                 f"{prefix} stores of {sorted(promise.store_bits)} bits, got {sorted(store_bits)}"
             )
+        if promise.shared_stores is not None and shared_stores > promise.shared_stores:
+            expected = f"at most {promise.shared_stores} stores to shared memory"
+            lines.append(f"{prefix} {expected}, got {shared_stores}")
         loads = in_flight[promise.load_bits]
         if loads < promise.loads:
             expected = f"{promise.loads} loads of {promise.load_bits} bits in flight"

@@ -71,6 +71,7 @@ CODE = """
         /*0040*/                   LDG.E.128 R16, desc[UR4][R2.64+0x20] ;
         /*0050*/                   STG.E.64 desc[UR4][R2.64], R12 ;
         /*0060*/               @P0 STG.E.U16 desc[UR4][R2.64+0x8], R16 ;
+        /*0068*/                   STS.64 [R30], R12 ;
         /*0070*/               @P1 BRA `(.L_x_0) ;
         /*0080*/                   LDG.E.128 R20, desc[UR4][R2.64] ;
         /*0090*/                   LDG.E.128 R24, desc[UR4][R2.64] ;
@@ -82,12 +83,14 @@ CODE = """
 
 def test_loads_in_flight_and_widths_of_stores_are_those_of_the_code(monkeypatch):
     (kernel,) = accesses.parse(CODE)
-    assert kernel == ("add_kernel", {128: 2}, {16, 64})
+    assert kernel == ("add_kernel", {128: 2}, {16, 64}, 1)
     for promise, expected in [
         ((2, 128, {16, 64}), []),
         ((3, 128, {16, 64}), ["3 loads of 128 bits in flight, got 2"]),
         ((1, 64, {16, 64}), ["1 loads of 64 bits in flight, got 0"]),
         ((2, 128, {64}), ["stores of [64] bits, got [16, 64]"]),
+        ((2, 128, {16, 64}, 1), []),
+        ((2, 128, {16, 64}, 0), ["at most 0 stores to shared memory, got 1"]),
     ]:
         monkeypatch.setitem(accesses.PROMISES, "add_kernel", accesses.Promise(*promise))
         lines = accesses.broken_promises("90", [kernel])
