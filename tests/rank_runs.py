@@ -21,6 +21,7 @@ from torch.multiprocessing import start_processes
 from fairloss.agent import Policy
 from fairloss.experience import CollectConfig, Experience, collect
 from fairloss.ranks import rank_number
+from fairloss.threads import torch_threads
 from fairloss.training import (
     HeadConfig,
     ModelConfig,
@@ -94,7 +95,7 @@ def run(
     """Train or collect in this process, on the ranks of the default group if there is one."""
     images = faces(COUNTS, size=SIZE) if config.data in ("made up", None) else None
     function = train if isinstance(config, TrainConfig) else collect
-    with mock.patch("fairloss.training.build.backbone", backbone):
+    with mock.patch("fairloss.training.build.backbone", backbone), torch_threads(1):
         return function(config, images, progress)
 
 
