@@ -34,8 +34,7 @@ from fairloss.training import HeadConfig, OptimizerConfig, RunFolder
 pytestmark = pytest.mark.slow
 CASES = {
     "accumulated": ({"accumulate": 3}, 1e-5),
-    # some of no image; rounding of 30 steps, against losses of three images at most
-    "small batches": ({"batch_size": 3, "accumulate": 2}, 3e-5),
+    "small batches": ({"batch_size": 3, "accumulate": 2}, 1e-5),  # some of no image
     "sampled": ({"head": HeadConfig(name="CosFace", sample_rate=0.5)}, 1e-5),
     "running statistics": ({"head": HeadConfig(name="AdaCos"), "accumulate": 2}, 1e-5),
     "bfloat16": ({"precision": "bfloat16", "accumulate": 2}, 1e-2),
@@ -114,7 +113,7 @@ def test_four_one_three_and_four_ranks_train_one_run(tmp_path):
             for other in (tmp_path / f"{before}-kept", whole)
         )
         # beside a run of four ranks, the first has the rounding of all steps before
-        for relative, first in ((alone, 1e-6), (all_before, 1e-5)):
+        for relative, first in ((alone, 1e-6), (all_before, 3e-6)):
             print(before, step, relative[step], max(relative[step : step + 30]))
             assert len(relative) >= step + 30
             assert relative[step] < first
