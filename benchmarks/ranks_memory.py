@@ -104,7 +104,6 @@ def work(rank: int, config: PlanConfig, folder: str) -> None:
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=config.ranks
     )
-    sparse = config.sampled and config.sparse
     group = distributed.group.WORLD
     small = CosFace(100, config.embedding_size, process_group=group)
     options = {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4}
@@ -119,7 +118,9 @@ def work(rank: int, config: PlanConfig, folder: str) -> None:
         sparse=config.sparse,
         process_group=group,
     )
-    optimizer = build_optimizer(config.optimizer, head.parameters(), row_sparse=sparse, **options)
+    optimizer = build_optimizer(
+        config.optimizer, head.parameters(), row_sparse=head.row_sparse, **options
+    )
     train(head, optimizer, config, 2)
     with recorded() as calls:
         train(head, optimizer, config, 1)
